@@ -1,0 +1,38 @@
+"""What a digit model is: its pixels, its layers, and what its artifact says of itself.
+
+The room that training, server and client share. It knows numpy and Pillow, and neither torch, ONNX nor gRPC.
+"""
+
+from vitrine.model.artifact import (
+    TOLERANCE,
+    ArtifactMetadata,
+    GoldenSample,
+    TrainingFacts,
+    deviation,
+)
+from vitrine.model.errors import ArtifactError, ImageError, VitrineError
+from vitrine.model.image import MAX_IMAGE_PIXELS, ImageSource, read_grey
+from vitrine.model.layers import Layer, LayerKind, OutputKind, layer_catalogue, parse_layers
+from vitrine.model.preparation import PIXELS_SHAPE, Pixels, prepare
+
+__all__ = [
+    "MAX_IMAGE_PIXELS",
+    "PIXELS_SHAPE",
+    "TOLERANCE",
+    "ArtifactError",
+    "ArtifactMetadata",
+    "GoldenSample",
+    "ImageError",
+    "ImageSource",
+    "Layer",
+    "LayerKind",
+    "OutputKind",
+    "Pixels",
+    "TrainingFacts",
+    "VitrineError",
+    "deviation",
+    "layer_catalogue",
+    "parse_layers",
+    "prepare",
+    "read_grey",
+]

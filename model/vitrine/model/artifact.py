@@ -1,0 +1,152 @@
+"""What an artifact says of itself: the metadata of the ONNX file, as types and as the strings that are stored.
+
+It knows no ONNX: the exporter writes the strings into a file, the server hands over those that it found in one.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.model.errors import ArtifactError
+from vitrine.model.layers import Layer, parse_layers
+from vitrine.model.preparation import PIXELS_SHAPE
+
+FORMAT_VERSION = 1
+"""The version of this layout. A reader refuses one that it doesn't know."""
+
+PREFIX = "vitrine."
+"""What the keys of the metadata begin with."""
+
+TOLERANCE = 1e-4
+"""The largest deviation between the activations that training computed and those that are served."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFacts:
+    """How a model was trained."""
+
+    dataset: str
+    """The data set's name."""
+    seed: int
+    """The seed of the random start and of the examples' order."""
+    epochs: int
+    """The number of passes over the training examples that the weights have seen."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Measured results by name, for example `test_accuracy` (0 to 1)."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of the frameworks by name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GoldenSample:
+    """A few pixels with the activations that PyTorch computed for them: what a served model is checked against."""
+
+    pixels: npt.NDArray[np.uint8]
+    """uint8 (G, 18, 18)."""
+    activations: Mapping[str, npt.NDArray[np.float32]]
+    """float32 (G, width) for every layer, by name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArtifactMetadata:
+    """Everything that an artifact says of itself."""
+
+    name: str
+    """What the model is called when it is served."""
+    layers: tuple[Layer, ...]
+    """Every layer, from the input to the output layer."""
+    classes: tuple[str, ...]
+    """The label of every class, in the order of the output layer's activations."""
+    training: TrainingFacts
+    """How it was trained."""
+    golden: GoldenSample
+    """What it must compute."""
+    data_sha256: str | None = None
+    """The SHA-256 of the weights' file, in hex, when they lie beside the ONNX file; None when they are inside."""
+
+    def to_properties(self) -> dict[str, str]:
+        """The strings that are stored in the ONNX file's metadata."""
+        document = {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "layers": [asdict(layer) for layer in self.layers],
+            "classes": list(self.classes),
+            "output": self.layers[-1].kind,
+            "training": asdict(self.training),
+            "golden_sample": {
+                "pixels": _to_base64(self.golden.pixels),
+                "activations": {name: _to_base64(values) for name, values in self.golden.activations.items()},
+            },
+            "data_sha256": self.data_sha256,
+        }
+        return {PREFIX + key: json.dumps(value) for key, value in document.items()}
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, str]) -> Self:
+        """Reads the metadata of an ONNX file.
+
+        Raises:
+            ArtifactError: the file isn't Vitrine's, is of a newer format, or its metadata is damaged.
+        """
+        if PREFIX + "format_version" not in properties:
+            raise ArtifactError("it isn't a Vitrine artifact: its metadata has no vitrine.format_version")
+        try:
+            document = {k.removeprefix(PREFIX): json.loads(v) for k, v in properties.items() if k.startswith(PREFIX)}
+            if document["format_version"] != FORMAT_VERSION:
+                raise ArtifactError(
+                    f"its format version is {document['format_version']}, and this Vitrine reads {FORMAT_VERSION}"
+                )
+            layers = parse_layers(document["layers"])
+            metadata = cls(
+                name=str(document["name"]),
+                layers=layers,
+                classes=tuple(map(str, document["classes"])),
+                training=TrainingFacts(**document["training"]),
+                golden=_golden_sample(document["golden_sample"], layers),
+                data_sha256=document.get("data_sha256"),
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            if isinstance(error, ArtifactError):
+                raise
+            raise ArtifactError(f"its metadata is damaged: {error!r}") from error
+        if len(metadata.classes) != layers[-1].width:
+            raise ArtifactError(f"it names {len(metadata.classes)} classes for an output layer of {layers[-1].width}")
+        return metadata
+
+
+def deviation(computed: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float:
+    """How far activations are from what they should be: the largest difference, 0 or more.
+
+    float32 has 24 bits for a number of any size, so where a layer's activations go beyond 1 the difference is taken
+    relative to the largest of them. Values that aren't finite, or shapes that differ, deviate infinitely.
+    """
+    if computed.shape != expected.shape or not np.isfinite(computed).all():
+        return float("inf")
+    if expected.size == 0:
+        return 0.0
+    return float(np.abs(computed - expected).max() / max(1.0, float(np.abs(expected).max())))
+
+
+def _golden_sample(document: Mapping[str, Any], layers: tuple[Layer, ...]) -> GoldenSample:
+    flat = np.frombuffer(base64.b64decode(document["pixels"], validate=True), np.uint8)
+    pixels = flat.reshape(-1, *PIXELS_SHAPE)  # (G, 18, 18)
+    if len(pixels) == 0:
+        raise ArtifactError("its golden sample is empty")
+    return GoldenSample(
+        pixels=pixels,
+        activations={
+            layer.name: np.frombuffer(
+                base64.b64decode(document["activations"][layer.name], validate=True), "<f4"
+            ).reshape(len(pixels), layer.width)
+            for layer in layers
+        },
+    )
+
+
+def _to_base64(values: npt.NDArray[Any]) -> str:
+    return base64.b64encode(values.astype(values.dtype.newbyteorder("<")).tobytes()).decode("ascii")

@@ -1,0 +1,28 @@
+"""The root of every error that Vitrine raises, and the errors of this room.
+
+    VitrineError
+    ├── ImageError       an image can't be read or is too large
+    └── ArtifactError    a file isn't a Vitrine artifact, or is damaged
+
+The client's errors grow from the same root: see `vitrine.client.errors`.
+"""
+
+
+class VitrineError(Exception):
+    """The root of every error that Vitrine raises on purpose: its text says what is wrong and what to do."""
+
+
+class ImageError(VitrineError, ValueError):
+    """An image can't be turned into pixels.
+
+    `reason` says why in UPPER_SNAKE, for programs: IMAGE_NOT_FOUND, IMAGE_UNREADABLE, IMAGE_TOO_LARGE or
+    IMAGE_UNSUPPORTED.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ArtifactError(VitrineError, ValueError):
+    """A file isn't an ONNX artifact of Vitrine's, or fails one of its checks; the text names the check."""

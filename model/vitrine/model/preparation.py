@@ -1,0 +1,115 @@
+"""Turns any image into the 18 × 18 pixels that the model takes; training, server and client all use this.
+
+The steps, each with its constant:
+
+1. grey: `read_grey` gives an upright grey matrix, transparency over white.
+2. ink: the median of the outermost frame is the paper. Whichever lies farther from it, the darkest or the lightest
+   pixel, is the ink, so dark-on-light and light-on-dark come out alike: 0 = paper, 255 = ink. What differs from the
+   paper by less than `NOISE_FLOOR` of that contrast counts as paper; below `MIN_CONTRAST` grey levels the image is
+   an empty page, and all pixels are 0.
+3. box: the smallest rectangle that holds all ink.
+4. place: one resampling scales the box, its aspect kept, to `INK_SIDE` pixels on its longer side, and puts the ink's
+   centre of mass in the middle, as far as the box stays inside the frame.
+5. stretch: the darkest pixel becomes 255, so that thin strokes, averaged over whole pixels, don't come out pale.
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vitrine.model.image import MAX_IMAGE_PIXELS, Grey, ImageSource, read_grey
+
+SIDE = 18
+"""The pixels' height and width."""
+
+PIXELS_SHAPE = (SIDE, SIDE)
+"""The shape of one image's pixels."""
+
+INK_SIDE = 16.0
+"""How many of the 18 pixels the longer side of the ink's box takes."""
+
+NOISE_FLOOR = 0.1
+"""The share of the contrast below which a pixel counts as paper: paper grain, JPEG noise."""
+
+MIN_CONTRAST = 16
+"""Grey levels (of 255) between paper and ink below which an image counts as empty."""
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+"""What the model takes: uint8 (18, 18), 0 = white (paper), 255 = black (ink)."""
+
+Ink: TypeAlias = npt.NDArray[np.uint8]
+"""Ink at an image's own size: uint8 (H, W), 0 = paper, 255 = ink."""
+
+
+def prepare(image: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Pixels:
+    """Turns an image into pixels.
+
+    Args:
+        image: a path, the bytes of an image file, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
+        max_pixels: the largest width × height that is decoded.
+
+    Returns:
+        uint8 (18, 18), 0 = white (paper), 255 = black (ink). An empty page gives zeros.
+
+    Raises:
+        ImageError: the image is missing, no image, truncated, too large, or of an unsupported kind.
+    """
+    ink = find_ink(read_grey(image, max_pixels))
+    return stretch(place(crop(ink)))
+
+
+def find_ink(grey: Grey) -> Ink:
+    """Step 2: paper to 0 and ink to 255, whichever of them is the darker; uint8 (H, W) to uint8 (H, W)."""
+    frame = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+    frame.sort()
+    paper, darkest, lightest = int(frame[len(frame) // 2]), int(grey.min()), int(grey.max())
+    ink = darkest if paper - darkest >= lightest - paper else lightest
+    if abs(ink - paper) < MIN_CONTRAST:
+        return np.zeros_like(grey)
+    return _ink_of_level(paper, ink)[grey]
+
+
+def _ink_of_level(paper: int, ink: int) -> Ink:
+    """The ink of each of the 256 grey levels: a table is faster than arithmetic on every pixel."""
+    contrast = (np.arange(256) - paper) / (ink - paper)
+    table: Ink = np.rint(255 * ((contrast - NOISE_FLOOR) / (1 - NOISE_FLOOR)).clip(0, 1)).astype(np.uint8)
+    return table
+
+
+def crop(ink: Ink) -> Ink:
+    """Step 3: the smallest rectangle that holds all ink; an empty page stays as it is."""
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if rows.size == 0:
+        return ink
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def place(box: Ink) -> Pixels:
+    """Step 4: the box scaled to `INK_SIDE` and centred by mass, in one resampling; uint8 (h, w) to uint8 (18, 18)."""
+    window = max(box.shape) * SIDE / INK_SIDE  # the frame's side, measured in the box's own pixels
+    top, left = (_window_start(box.sum(axis=1 - axis, dtype=np.int64), window) for axis in (0, 1))
+    pad_top, pad_left = int(np.ceil(-top)), int(np.ceil(-left))  # both starts are ≤ 0: the box lies in the window
+    side = int(np.ceil(window)) + 1
+    canvas = np.zeros((side, side), np.uint8)
+    canvas[pad_top : pad_top + box.shape[0], pad_left : pad_left + box.shape[1]] = box
+    x, y = left + pad_left, top + pad_top
+    view = (x, y, min(x + window, side), min(y + window, side))
+    return np.asarray(Image.fromarray(canvas).resize(PIXELS_SHAPE, Image.Resampling.HAMMING, view))
+
+
+def _window_start(profile: npt.NDArray[np.int64], window: float) -> float:
+    """Where a window centred on the mass of `profile` starts, moved as little as keeps all of `profile` inside."""
+    total = int(profile.sum())
+    centre = float(profile @ np.arange(len(profile))) / total + 0.5 if total else len(profile) / 2
+    return min(max(centre - window / 2, len(profile) - window), 0.0)
+
+
+def stretch(pixels: Pixels) -> Pixels:
+    """Step 5: the darkest pixel to 255, the others in proportion; zeros stay zeros."""
+    darkest = int(pixels.max())
+    if darkest in (0, 255):
+        return pixels
+    stretched: Pixels = np.rint(pixels * (255 / darkest)).astype(np.uint8)
+    return stretched

@@ -1,0 +1,153 @@
+"""Writes the artifact: one ONNX file with every layer as an output, its metadata, and a golden sample.
+
+The graph is built node by node, so that its tensors carry the layers' names and nothing else is in it. What is
+written has been checked: by ONNX's own checker, and against PyTorch, layer by layer, through ONNX Runtime.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from vitrine.model import PIXELS_SHAPE, ArtifactError, ArtifactMetadata, GoldenSample, Layer, LayerKind, TrainingFacts
+from vitrine.model import deviation as deviation_between
+from vitrine.training.mlp import MLP
+
+OPSET = 18
+"""The version of ONNX's operators: old enough for every ONNX Runtime that is supported."""
+
+IR_VERSION = 10
+"""The version of ONNX's file format, likewise."""
+
+EXPORT_TOLERANCE = 1e-5
+"""The largest deviation between PyTorch and ONNX Runtime that is exported."""
+
+CHECKED_BATCHES = (1, 2, 7, 64)
+"""The batch sizes at which the file is compared with PyTorch: kernels differ by size."""
+
+GOLDEN_COUNT = 4
+"""How many images the golden sample has."""
+
+INLINE_LIMIT = 1 << 30
+"""The number of bytes of parameters above which they lie beside the ONNX file: protobuf ends at 2 GiB."""
+
+
+def export(
+    mlp: MLP,
+    path: Path,
+    *,
+    name: str,
+    classes: Sequence[str],
+    facts: TrainingFacts,
+    pixels: npt.NDArray[np.uint8],
+    inline_limit: int = INLINE_LIMIT,
+) -> ArtifactMetadata:
+    """Writes `mlp` to `path` as an artifact, and checks what was written.
+
+    Args:
+        mlp: the network; it is read on the CPU.
+        path: the .onnx file. Parameters above `inline_limit` bytes go to `path` + ".data".
+        name: what the model is called when it is served.
+        classes: the label of every class.
+        facts: how it was trained.
+        pixels: uint8 (N, 18, 18), some examples: the golden sample and the checks are made of them.
+        inline_limit: the number of bytes of parameters that stay inside the file.
+
+    Returns:
+        What the artifact says of itself.
+
+    Raises:
+        ArtifactError: a layer deviates from PyTorch by more than `EXPORT_TOLERANCE`; no file is left.
+    """
+    mlp = mlp.to("cpu").eval()
+    metadata = ArtifactMetadata(name, mlp.layers, tuple(classes), facts, _golden_sample(mlp, pixels[:GOLDEN_COUNT]))
+    model = _build_model(mlp)
+    onnx.checker.check_model(model, full_check=True)
+    _write(model, metadata, path, inline_limit)
+    try:
+        _check_against_pytorch(mlp, path, pixels)
+    except ArtifactError:
+        path.unlink()
+        raise
+    return metadata
+
+
+def compute_activations(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+    """Every layer's activations as PyTorch computes them: uint8 (N, 18, 18) to float32 (N, width) by name."""
+    with torch.inference_mode():
+        return {layer: values.numpy() for layer, values in mlp.activations(torch.tensor(pixels)).items()}
+
+
+def _golden_sample(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> GoldenSample:
+    return GoldenSample(pixels, compute_activations(mlp, pixels))
+
+
+def _build_model(mlp: MLP) -> onnx.ModelProto:
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *PIXELS_SHAPE])
+    outputs = [helper.make_tensor_value_info(layer.name, TensorProto.FLOAT, ["N", layer.width]) for layer in mlp.layers]
+    parameters = {f"linears.{name}": value.detach().numpy() for name, value in mlp.linears.named_parameters()}
+    initializers = [numpy_helper.from_array(value, name.removeprefix("linears.")) for name, value in parameters.items()]
+    white_to_black = numpy_helper.from_array(np.array(255, np.float32), "full_scale")
+    nodes = [node for layer in mlp.layers for node in _nodes(layer)]
+    graph = helper.make_graph(nodes, "vitrine", [pixels], outputs, [white_to_black, *initializers])
+    return helper.make_model(
+        graph,
+        producer_name="vitrine",
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+    )
+
+
+def _nodes(layer: Layer) -> list[onnx.NodeProto]:
+    """The operators that calculate one layer; the last one's output carries the layer's name."""
+    name, reads = layer.name, layer.reads
+    match layer.kind:
+        case LayerKind.INPUT:
+            return [
+                helper.make_node("Cast", ["pixels"], ["pixels_float32"], to=TensorProto.FLOAT),
+                helper.make_node("Div", ["pixels_float32", "full_scale"], ["pixels_scaled"]),
+                helper.make_node("Flatten", ["pixels_scaled"], [name], axis=1),
+            ]
+        case LayerKind.LINEAR:
+            return [helper.make_node("Gemm", [reads, f"{name}.weight", f"{name}.bias"], [name], name, transB=1)]
+        case LayerKind.RELU:
+            return [helper.make_node("Relu", [reads], [name], name)]
+        case LayerKind.SOFTMAX:
+            return [helper.make_node("Softmax", [reads], [name], name, axis=1)]
+        case LayerKind.SIGMOID:
+            return [helper.make_node("Sigmoid", [reads], [name], name)]
+
+
+def _write(model: onnx.ModelProto, metadata: ArtifactMetadata, path: Path, inline_limit: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > inline_limit:
+        data = path.with_name(path.name + ".data")
+        data.unlink(missing_ok=True)  # ONNX appends to a file that is there
+        onnx.external_data_helper.convert_model_to_external_data(model, location=data.name)
+        onnx.external_data_helper.write_external_data_tensors(model, str(path.parent))
+        data.chmod(path.parent.stat().st_mode & 0o666)  # ONNX makes it for its owner alone; a container runs as another
+        with data.open("rb") as file:
+            metadata = replace(metadata, data_sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    _set_properties(model, metadata.to_properties())
+    path.write_bytes(model.SerializeToString())
+
+
+def _set_properties(model: onnx.ModelProto, properties: Mapping[str, str]) -> None:
+    helper.set_model_props(model, dict(properties))
+
+
+def _check_against_pytorch(mlp: MLP, path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for batch in CHECKED_BATCHES:
+        examples = np.resize(pixels, (batch, *PIXELS_SHAPE))  # repeats them where there are fewer
+        expected = compute_activations(mlp, examples)
+        for name, computed in zip(expected, session.run(list(expected), {"pixels": examples}), strict=True):
+            if not deviation_between(computed, expected[name]) <= EXPORT_TOLERANCE:
+                raise ArtifactError(f"{name} deviates from PyTorch by more than {EXPORT_TOLERANCE} at batch {batch}")
