@@ -1,0 +1,157 @@
+"""The service: classifies images and shows what every layer calculated. Plain data in, plain data out.
+
+It knows no transport and no ONNX Runtime: whoever speaks a protocol translates into `ClassifyRequest`, calls here, and
+translates what comes back. Field paths in errors are those of the plain request, in the words of the design.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.model import ImageError, prepare
+from vitrine.server.artifact import Parameters
+from vitrine.server.errors import InvalidRequest
+from vitrine.server.models import Models, ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may hold."""
+
+    max_images: int = 1024
+    """The largest number of images."""
+    max_message_bytes: int = 64 << 20
+    """The largest request and answer, in bytes."""
+    max_image_pixels: int = 50_000_000
+    """The largest width × height that an encoded image may declare."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSelection:
+    """Which layers' activations an answer carries; by default none."""
+
+    every: bool = False
+    """All of the model's layers."""
+    names: tuple[str, ...] = ()
+    """These layers."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassifyRequest:
+    """A request to classify images: either `pixels` or `files`."""
+
+    pixels: npt.NDArray[np.uint8] | None = None
+    """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink)."""
+    files: Sequence[bytes] | None = None
+    """Whole image files, to be prepared here."""
+    model: str = ""
+    """The model's name; empty for the default."""
+    activations: LayerSelection = LayerSelection()
+    """The layers whose activations are wanted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classification:
+    """The answer for N images; row i is image i."""
+
+    model: ServedModel
+    """Who gave it."""
+    digits: npt.NDArray[np.int64]
+    """int64 (N,): the class with the largest activation of the output layer."""
+    probabilities: npt.NDArray[np.float32]
+    """float32 (N, classes): the output layer's activations."""
+    activations: Mapping[str, npt.NDArray[np.float32]]
+    """float32 (N, width) for each wanted layer, in the order of the layers."""
+
+
+class Classifier:
+    """Answers requests about the models that are served.
+
+    Args:
+        models: what is served.
+        limits: what one request may hold.
+        workers: where images are prepared and models run, so that the event loop stays free.
+    """
+
+    def __init__(self, models: Models, limits: Limits, workers: Executor) -> None:
+        self.models = models
+        self.limits = limits
+        self._workers = workers
+
+    async def classify(self, request: ClassifyRequest) -> Classification:
+        """Classifies 1 to N images.
+
+        Raises:
+            InvalidRequest: it holds no images, too many, or one that can't be read; or names an unknown layer.
+            NotFound: it names an unknown model.
+        """
+        model = self.models.get(request.model)
+        wanted = _wanted_layers(model, request.activations)
+        self._check_count(request)
+        return await asyncio.get_running_loop().run_in_executor(self._workers, self._classify, request, model, wanted)
+
+    def parameters(self, model: str, layer: str) -> tuple[ServedModel, Parameters]:
+        """The parameters of a linear layer.
+
+        Raises:
+            InvalidRequest: the model has no such layer, or it stores nothing.
+            NotFound: there is no such model.
+        """
+        served = self.models.get(model)
+        if layer in served.parameters:
+            return served, served.parameters[layer]
+        storing = ", ".join(served.parameters)
+        if layer in _layer_names(served):
+            message = f"layer {layer!r} stores no parameters, it only calculates; those that do: {storing}"
+            raise InvalidRequest("LAYER_STORES_NOTHING", message, "layer")
+        raise InvalidRequest(
+            "LAYER_UNKNOWN", f"no layer is called {layer!r}; those with parameters: {storing}", "layer"
+        )
+
+    def _check_count(self, request: ClassifyRequest) -> None:
+        images, field = (
+            (request.pixels, "pixels.shape") if request.pixels is not None else (request.files, "encoded.files")
+        )
+        if images is None or len(images) == 0:
+            raise InvalidRequest(
+                "NO_IMAGES", "the request has no images: set pixels or encoded, with at least one", field
+            )
+        if len(images) > self.limits.max_images:
+            message = f"the request has {len(images)} images, and at most {self.limits.max_images} are taken: split it"
+            raise InvalidRequest("TOO_MANY_IMAGES", message, field)
+
+    def _classify(self, request: ClassifyRequest, model: ServedModel, wanted: Sequence[str]) -> Classification:
+        pixels = self._prepare(request.files) if request.pixels is None else request.pixels  # (N, 18, 18)
+        output = model.metadata.layers[-1].name
+        values = model.engine.run(pixels, list(dict.fromkeys((*wanted, output))))
+        probabilities = values[output]  # (N, classes)
+        return Classification(
+            model, probabilities.argmax(axis=1), probabilities, {name: values[name] for name in wanted}
+        )
+
+    def _prepare(self, files: Sequence[bytes] | None) -> npt.NDArray[np.uint8]:
+        return np.stack([self._prepare_one(file, index) for index, file in enumerate(files or ())])
+
+    def _prepare_one(self, file: bytes, index: int) -> npt.NDArray[np.uint8]:
+        try:
+            return prepare(file, self.limits.max_image_pixels)
+        except ImageError as error:
+            raise InvalidRequest(error.reason, str(error), f"encoded.files[{index}]") from error
+
+
+def _wanted_layers(model: ServedModel, selection: LayerSelection) -> list[str]:
+    """The wanted layers, each once, in the order of the model's layers."""
+    known = _layer_names(model)
+    for index, name in enumerate(selection.names):
+        if name not in known:
+            message = f"no layer is called {name!r}; the layers of {model.name}: {', '.join(known)}"
+            raise InvalidRequest("LAYER_UNKNOWN", message, f"activations.names[{index}]")
+    return known if selection.every else [name for name in known if name in selection.names]
+
+
+def _layer_names(model: ServedModel) -> list[str]:
+    return [layer.name for layer in model.metadata.layers]

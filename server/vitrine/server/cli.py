@@ -1,0 +1,143 @@
+"""`vitrine-server`: reads the settings from flags and VITRINE_… variables, and serves."""
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import onnxruntime
+
+from vitrine.server.classifier import Limits
+from vitrine.server.config import ServerConfig
+from vitrine.server.engine import Device
+from vitrine.server.errors import StartupError
+from vitrine.server.lifecycle import serve
+from vitrine.server.models import bundled_model
+
+logger = logging.getLogger(__name__)
+
+DEFAULTS = ServerConfig(model=Path())
+MEBIBYTE = 1 << 20
+MEGAPIXEL = 1_000_000
+
+
+class Port(click.IntRange):
+    """A port, which Kubernetes can't set by accident.
+
+    For a Service called `vitrine`, Kubernetes puts VITRINE_PORT=tcp://… into every pod of its namespace.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Reads the port; the address of a Kubernetes Service stands for the default."""
+        if isinstance(value, str) and value.startswith("tcp://"):
+            logger.warning("VITRINE_PORT=%s is a Kubernetes Service's; listening on %d", value, DEFAULTS.port)
+            return DEFAULTS.port
+        return int(super().convert(value, param, ctx))
+
+
+@click.command(context_settings={"auto_envvar_prefix": "VITRINE", "show_default": True, "max_content_width": 110})
+@click.argument("model", type=click.Path(path_type=Path), required=False, envvar="VITRINE_MODEL")
+@click.option("--host", default=DEFAULTS.host, show_envvar=True, help="The address to listen on.")
+@click.option(
+    "--port", type=Port(0, 65535), default=DEFAULTS.port, show_envvar=True, help="The port; 0 takes a free one."
+)
+@click.option(
+    "--device",
+    type=click.Choice([device.value for device in Device]),
+    default=DEFAULTS.device.value,
+    show_envvar=True,
+    help="Where the model runs; auto takes CUDA where that works.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    show_envvar=True,
+    show_default="the CPUs that this process may use",
+    help="How many requests are prepared and calculated at the same time.",
+)
+@click.option(
+    "--max-message-mb",
+    type=click.IntRange(1, 2047),
+    default=DEFAULTS.limits.max_message_bytes // MEBIBYTE,
+    show_envvar=True,
+    help="The largest request and answer, in MiB.",
+)
+@click.option(
+    "--max-images",
+    type=click.IntRange(1),
+    default=DEFAULTS.limits.max_images,
+    show_envvar=True,
+    help="The largest number of images in one request.",
+)
+@click.option(
+    "--max-image-megapixels",
+    type=click.IntRange(1),
+    default=DEFAULTS.limits.max_image_pixels // MEGAPIXEL,
+    show_envvar=True,
+    help="The largest width × height that an image file may declare, in millions.",
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(0),
+    default=DEFAULTS.drain_seconds,
+    show_envvar=True,
+    help="How long requests under way may take to finish after SIGTERM.",
+)
+@click.option(
+    "--reflection/--no-reflection",
+    default=DEFAULTS.reflection,
+    show_envvar=True,
+    help="Whether tools such as grpcurl may ask for the services' descriptions.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_envvar=True,
+    help="How much is logged, on standard error.",
+)
+@click.version_option(package_name="vitrine")
+def main(
+    model: Path | None,
+    host: str,
+    port: int,
+    device: str,
+    threads: int | None,
+    max_message_mb: int,
+    max_images: int,
+    max_image_megapixels: int,
+    drain_seconds: float,
+    reflection: bool,
+    log_level: str,
+) -> None:
+    """Serve MODEL, an ONNX file that vitrine-train made; without it, the model that ships with the server.
+
+    MODEL can be named by VITRINE_MODEL too. When the server is ready, it prints its address on standard output.
+    """
+    _log_to_stderr(log_level)
+    config = ServerConfig(
+        model=model or bundled_model(),
+        host=host,
+        port=port,
+        device=Device(device),
+        threads=threads or len(os.sched_getaffinity(0)),
+        limits=Limits(max_images, max_message_mb * MEBIBYTE, max_image_megapixels * MEGAPIXEL),
+        drain_seconds=drain_seconds,
+        reflection=reflection,
+    )
+    onnxruntime.disable_telemetry_events()
+    try:
+        asyncio.run(serve(config, _announce))
+    except StartupError as error:
+        sys.exit(f"vitrine-server: {error}")
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _announce(address: str) -> None:
+    print(f"vitrine-server listening on {address}", flush=True)

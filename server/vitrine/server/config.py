@@ -1,0 +1,29 @@
+"""The settings of a server: built once by the command line, passed down, never changed."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vitrine.server.classifier import Limits
+from vitrine.server.engine import Device
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Everything that can be set about a server."""
+
+    model: Path
+    """The artifact to serve."""
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    port: int = 50051
+    """The port to listen on; 0 takes a free one."""
+    device: Device = Device.AUTO
+    """Where the model runs."""
+    threads: int = 1
+    """How many requests are prepared and calculated at the same time."""
+    limits: Limits = field(default_factory=Limits)
+    """What one request may hold."""
+    drain_seconds: float = 30.0
+    """How long requests under way may take to finish after SIGTERM."""
+    reflection: bool = True
+    """Whether the server describes its services to tools such as grpcurl."""

@@ -1,0 +1,154 @@
+"""Runs an artifact with ONNX Runtime: pixels in, the wanted layers' activations out.
+
+It knows no gRPC, no requests and no limits. One engine may be called from several threads at once.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from vitrine.model import TOLERANCE, ArtifactError, GoldenSample, deviation
+from vitrine.server.artifact import INPUT, Artifact
+from vitrine.server.errors import StartupError
+
+logger = logging.getLogger(__name__)
+
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+
+CUDA_OPTIONS = {"use_tf32": "0"}
+"""TF32 keeps 10 bits of a product's mantissa: activations would deviate by 1e-3."""
+
+
+class Device(StrEnum):
+    """Where a model runs."""
+
+    AUTO = "auto"
+    """On CUDA where that works, else on the CPU."""
+    CPU = "cpu"
+    """On the CPU."""
+    CUDA = "cuda"
+    """On CUDA, or not at all."""
+
+
+class Engine:
+    """One artifact, loaded and checked against its golden sample; make it with `open_engine`."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, provider: str) -> None:
+        self._session = session
+        self.provider = provider
+        """The ONNX Runtime execution provider that runs the model."""
+
+    def run(self, pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+        """Calculates activations.
+
+        Args:
+            pixels: uint8 (N, 18, 18), 0 = white, 255 = black, in row-major order.
+            layers: the names of the layers that are wanted; at least one. Only these are copied out.
+
+        Returns:
+            float32 (N, width) for each of `layers`, in their order.
+        """
+        return dict(zip(layers, self._session.run(list(layers), {INPUT: pixels}), strict=True))
+
+
+def open_engine(artifact: Artifact, device: Device, available: Sequence[str] | None = None) -> Engine:
+    """Loads an artifact on a device and checks that it computes there what it computed in training.
+
+    Args:
+        artifact: the artifact.
+        device: where it is to run.
+        available: the execution providers to choose from; None asks ONNX Runtime.
+
+    Raises:
+        StartupError: `device` is cuda and there is no working CUDA provider.
+        ArtifactError: ONNX Runtime can't load the artifact, or its golden sample disagrees.
+    """
+    available = onnxruntime.get_available_providers() if available is None else available
+    match device:
+        case Device.CPU:
+            return _open(artifact, CPU_PROVIDER)
+        case Device.CUDA:
+            return _open_on_cuda(artifact, available)
+        case Device.AUTO:
+            return _open_anywhere(artifact, available)
+
+
+def _open_anywhere(artifact: Artifact, available: Sequence[str]) -> Engine:
+    if CUDA_PROVIDER in available:
+        try:
+            return _open_on_cuda(artifact, available)
+        except StartupError as error:
+            logger.warning("the CPU takes over, since CUDA doesn't work: %s", error)
+    return _open(artifact, CPU_PROVIDER)
+
+
+def _open_on_cuda(artifact: Artifact, available: Sequence[str]) -> Engine:
+    if CUDA_PROVIDER not in available:
+        raise StartupError(
+            "the device is cuda, but this ONNX Runtime has no CUDA provider: replace it with "
+            "`pip uninstall onnxruntime && pip install 'vitrine[server-cuda]'`, or take --device cpu"
+        )
+    try:
+        return _open(artifact, CUDA_PROVIDER, CUDA_OPTIONS)
+    except _ProviderFailure as error:
+        raise StartupError(
+            "the device is cuda, and ONNX Runtime's CUDA provider doesn't start: check the driver with `nvidia-smi`, "
+            f"and that CUDA and cuDNN are the versions that this onnxruntime-gpu needs ({_first_line(error)})"
+        ) from error
+
+
+class _ProviderFailure(Exception):  # noqa: N818 - never leaves this module
+    """ONNX Runtime made no session on a provider other than the CPU's."""
+
+
+def _open(artifact: Artifact, provider: str, options: Mapping[str, str] | None = None) -> Engine:
+    try:
+        session = onnxruntime.InferenceSession(
+            artifact.data, _session_options(artifact, provider), providers=[(provider, dict(options or {}))]
+        )
+    except Exception as error:  # ONNX Runtime has one class for each of its status codes, and raises others too
+        if provider != CPU_PROVIDER:
+            raise _ProviderFailure(_first_line(error)) from error
+        raise ArtifactError(f"ONNX Runtime can't load it: {_first_line(error)}") from error
+    engine = Engine(session, session.get_providers()[0])
+    check_golden_sample(engine, artifact.metadata.golden)
+    return engine
+
+
+def _session_options(artifact: Artifact, provider: str) -> Any:
+    """One thread a run and no spinning: these models take microseconds, and ONNX Runtime's pool ignores quotas."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what fails is raised; it needn't be printed as well
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(artifact.path.parent))
+    if provider != CPU_PROVIDER:  # else ONNX Runtime would warn, and run on the CPU
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def check_golden_sample(engine: Engine, golden: GoldenSample) -> None:
+    """Recomputes the golden sample.
+
+    Raises:
+        ArtifactError: a layer deviates by more than `TOLERANCE`.
+    """
+    computed = engine.run(golden.pixels, list(golden.activations))
+    for name, expected in golden.activations.items():
+        difference = deviation(computed[name], expected)
+        if not difference <= TOLERANCE:
+            raise ArtifactError(
+                f"its golden sample disagrees: {name} deviates by {difference:.2g} from what training computed, "
+                f"and {TOLERANCE:g} is allowed"
+            )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

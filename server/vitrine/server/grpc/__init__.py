@@ -1,0 +1,1 @@
+"""gRPC around the service: decode, call, encode. Protobuf stays in here."""

@@ -1,0 +1,70 @@
+"""Builds the gRPC server: which services it has, and what a connection may do."""
+
+from dataclasses import dataclass
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from vitrine.server.classifier import Classifier
+from vitrine.server.config import ServerConfig
+from vitrine.server.errors import StartupError
+from vitrine.server.grpc.classifier_servicer import SERVICE, ClassifierServicer
+from vitrine.server.grpc.handlers import guarded_handlers
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcServer:
+    """A server that is bound to its address and not yet started."""
+
+    server: grpc.aio.Server
+    """gRPC's own."""
+    health: health.aio.HealthServicer
+    """What answers `grpc.health.v1`."""
+    address: str
+    """HOST:PORT, with the port that was taken."""
+
+    async def start(self) -> None:
+        """Starts to answer, and says so in the health service."""
+        await self.server.start()
+        for name in ("", SERVICE.full_name):
+            await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new requests, lets those under way finish for up to `seconds`, then ends the rest."""
+        await self.health.enter_graceful_shutdown()
+        await self.server.stop(seconds)
+
+
+def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
+    """Builds a server and binds it.
+
+    Raises:
+        StartupError: the address can't be listened on.
+    """
+    server = grpc.aio.server(options=_options(config.limits.max_message_bytes))
+    server.add_generic_rpc_handlers((guarded_handlers(ClassifierServicer(classifier), SERVICE),))
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    if config.reflection:
+        reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return GrpcServer(server, servicer, _bind(server, config.host, config.port))
+
+
+def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.so_reuseport", 0),  # two servers on one port would take turns without knowing of each other
+    ]
+
+
+def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
+    host = f"[{host}]" if ":" in host else host
+    try:
+        return f"{host}:{server.add_insecure_port(f'{host}:{port}')}"
+    except RuntimeError as error:
+        raise StartupError(
+            f"can't listen on {host}:{port}: the port is taken, or the address isn't this machine's; "
+            "name others with --host and --port (VITRINE_HOST, VITRINE_PORT)"
+        ) from error
