@@ -1,0 +1,29 @@
+"""What many tests share: a small artifact, and a real server that serves it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from artifacts import export_random, random_pixels
+from serving import RunningServer, running_server
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model named `tiny` with random weights: 324-32-16-10."""
+    return export_random(tmp_path_factory.mktemp("tiny") / "tiny.onnx", [32, 16])
+
+
+@pytest.fixture(scope="session")
+def server(tiny_artifact: Path) -> Iterator[RunningServer]:
+    """A real server that serves the tiny artifact."""
+    with running_server(tiny_artifact) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def pixels() -> npt.NDArray[np.uint8]:
+    """Sixteen images' pixels: uint8 (16, 18, 18)."""
+    return random_pixels(16)

@@ -1,0 +1,160 @@
+"""What a server refuses to serve, and the one sentence that it says then."""
+
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from artifacts import export_random
+from onnx import helper
+from serving import refused_start, running_server
+
+from vitrine.server.artifact import read_artifact
+from vitrine.server.cli import Port
+from vitrine.server.config import ServerConfig
+from vitrine.server.engine import CPU_PROVIDER, CUDA_PROVIDER, Device, open_engine
+from vitrine.server.errors import StartupError
+
+
+def changed(artifact: Path, out: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
+    model = onnx.load(artifact)
+    change(model)
+    out.write_bytes(model.SerializeToString())
+    return out
+
+
+def set_property(model: onnx.ModelProto, key: str, value: str) -> None:
+    next(entry for entry in model.metadata_props if entry.key == key).value = value
+
+
+def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "hello.onnx"
+    path.write_text("hello")
+    assert "it isn't an ONNX file, or is cut off" in refused_start(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    assert "can't be read: No such file or directory" in refused_start(tmp_path / "missing.onnx")
+
+
+def test_a_truncated_artifact_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.onnx"
+    path.write_bytes(tiny_artifact.read_bytes()[: tiny_artifact.stat().st_size // 2])
+    assert "it isn't an ONNX file, or is cut off" in refused_start(path)
+
+
+def test_a_foreign_model_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
+    path = changed(tiny_artifact, tmp_path / "foreign.onnx", lambda model: model.ClearField("metadata_props"))
+    assert "it isn't a Vitrine artifact" in refused_start(path)
+
+
+def test_an_artifact_of_a_newer_format_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
+    path = changed(tiny_artifact, tmp_path / "new.onnx", lambda m: set_property(m, "vitrine.format_version", "99"))
+    assert "its format version is 99, and this Vitrine reads 1" in refused_start(path)
+
+
+def test_damaged_metadata_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
+    path = changed(tiny_artifact, tmp_path / "damaged.onnx", lambda m: set_property(m, "vitrine.layers", "[{]"))
+    assert "its metadata is damaged" in refused_start(path)
+
+
+def test_a_changed_weight_is_caught_by_the_golden_sample(tiny_artifact: Path, tmp_path: Path) -> None:
+    def nudge(model: onnx.ModelProto) -> None:
+        bias = next(tensor for tensor in model.graph.initializer if tensor.name == "linear_2.bias")
+        values = onnx.numpy_helper.to_array(bias).copy()
+        values[3] += 0.01
+        bias.CopyFrom(onnx.numpy_helper.from_array(values, "linear_2.bias"))
+
+    said = refused_start(changed(tiny_artifact, tmp_path / "nudged.onnx", nudge))
+    assert "its golden sample disagrees: linear_2 deviates by" in said
+
+
+def test_weights_that_are_not_finite_are_refused(tiny_artifact: Path, tmp_path: Path) -> None:
+    def spoil(model: onnx.ModelProto) -> None:
+        bias = next(tensor for tensor in model.graph.initializer if tensor.name == "linear_1.bias")
+        bias.raw_data = b"\xff" * len(bias.raw_data)  # NaN
+
+    assert "its golden sample disagrees" in refused_start(changed(tiny_artifact, tmp_path / "nan.onnx", spoil))
+
+
+def test_custom_operators_are_refused(tiny_artifact: Path, tmp_path: Path) -> None:
+    def ask(model: onnx.ModelProto) -> None:
+        model.opset_import.append(helper.make_opsetid("com.example", 1))
+        next(node for node in model.graph.node if node.op_type == "Relu").domain = "com.example"
+
+    said = refused_start(changed(tiny_artifact, tmp_path / "custom.onnx", ask))
+    assert "it asks for custom operators (com.example)" in said
+
+
+def test_a_graph_that_lacks_a_layer_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
+    def drop(model: onnx.ModelProto) -> None:
+        del model.graph.output[2]
+
+    assert "its outputs aren't the layers of its catalogue" in refused_start(
+        changed(tiny_artifact, tmp_path / "short.onnx", drop)
+    )
+
+
+def test_weights_beside_the_file_are_served(tmp_path: Path) -> None:
+    path = export_random(tmp_path / "beside.onnx", [32], inline_limit=1000)
+    assert path.with_name("beside.onnx.data").exists()
+    with running_server(path) as server:
+        assert server.stop() == 0
+
+
+def test_other_weights_beside_the_file_are_refused(tmp_path: Path) -> None:
+    path = export_random(tmp_path / "beside.onnx", [32], inline_limit=1000)
+    data = path.with_name("beside.onnx.data")
+    data.write_bytes(bytes(data.stat().st_size))
+    assert "isn't the file that it was exported with" in refused_start(path)
+    data.unlink()
+    assert "its weights can't be read from beside.onnx.data: No such file or directory" in refused_start(path)
+
+
+def test_weights_elsewhere_are_not_read(tmp_path: Path) -> None:
+    path = export_random(tmp_path / "inside" / "beside.onnx", [32], inline_limit=1000)
+    shutil.move(path.with_name("beside.onnx.data"), tmp_path / "secret")
+
+    def point_outside(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = "../secret"
+
+    model = onnx.load(path, load_external_data=False)
+    point_outside(model)
+    path.write_bytes(model.SerializeToString())
+    assert "its weights lie in ../secret; only beside.onnx.data beside it is read" in refused_start(path)
+
+
+def test_cuda_without_its_provider_is_refused_and_says_what_to_install(tiny_artifact: Path) -> None:
+    said = refused_start(tiny_artifact, VITRINE_DEVICE="cuda")
+    assert "has no CUDA provider" in said
+    assert "pip install 'vitrine[server-cuda]'" in said
+
+
+def test_auto_takes_the_cpu_where_cuda_is_announced_but_does_not_start(
+    tiny_artifact: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    artifact = read_artifact(tiny_artifact)
+    engine = open_engine(artifact, Device.AUTO, available=[CUDA_PROVIDER, CPU_PROVIDER])
+    assert engine.provider == CPU_PROVIDER
+    assert "the CPU takes over" in caplog.text
+
+
+def test_cuda_that_does_not_start_is_an_error_not_a_fallback(tiny_artifact: Path) -> None:
+    with pytest.raises(StartupError, match="CUDA provider doesn't start"):
+        open_engine(read_artifact(tiny_artifact), Device.CUDA, available=[CUDA_PROVIDER, CPU_PROVIDER])
+
+
+def test_a_taken_port_is_refused(tiny_artifact: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"can't listen on 127.0.0.1:{port}" in refused_start(tiny_artifact, "--port", str(port))
+
+
+def test_the_port_of_a_kubernetes_service_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    assert Port(0, 65535).convert("tcp://10.0.0.7:80", None, None) == ServerConfig(Path()).port
+    assert "VITRINE_PORT=tcp://10.0.0.7:80 is a Kubernetes Service's" in caplog.text

@@ -1,0 +1,66 @@
+"""Runs the real `vitrine-server` in a process of its own, as an operator would, and talks to it over a real socket."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+READY = "vitrine-server listening on "
+SERVER = Path(sys.executable).with_name("vitrine-server")
+PATIENCE_SECONDS = 60
+"""How long a server may take to say something before a test gives it up; never waited for when all is well."""
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that is ready to answer."""
+
+    target: str
+    """HOST:PORT."""
+    process: subprocess.Popen[str]
+    """Its process."""
+
+    def stop(self) -> int:
+        """Asks it to stop as an orchestrator does, and gives its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_SECONDS)
+
+
+@contextmanager
+def running_server(*arguments: str | Path, **environment: str) -> Iterator[RunningServer]:
+    """A server on a free port, stopped at the end; `environment` is added to this process's own."""
+    with subprocess.Popen(
+        [SERVER, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"VITRINE_PORT": "0"} | environment,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()  # waits until the server is ready, or has ended
+            assert line.startswith(READY), f"the server didn't start, it said: {line!r}"
+            server = RunningServer(line.removeprefix(READY).strip(), process)
+            yield server
+            if process.poll() is None:
+                server.stop()
+        finally:
+            process.kill()
+
+
+def refused_start(*arguments: str | Path, **environment: str) -> str:
+    """What a server that refuses to start says on standard error; it must exit with 1 and no traceback."""
+    finished = subprocess.run(
+        [SERVER, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+        env=os.environ | {"VITRINE_PORT": "0"} | environment,
+    )
+    assert finished.returncode == 1, finished.stderr
+    assert "Traceback" not in finished.stderr
+    return finished.stderr
