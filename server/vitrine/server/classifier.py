@@ -146,6 +146,8 @@ class Classifier:
 def _wanted_layers(model: ServedModel, selection: LayerSelection) -> list[str]:
     """The wanted layers, each once, in the order of the model's layers."""
     known = _layer_names(model)
+    if selection.every and selection.names:
+        raise InvalidRequest("CONTRADICTION", "set all or names, not both", "activations")
     for index, name in enumerate(selection.names):
         if name not in known:
             message = f"no layer is called {name!r}; the layers of {model.name}: {', '.join(known)}"
