@@ -1,11 +1,12 @@
 """Writes the artifact: one ONNX file with every layer as an output, its metadata, and a golden sample.
 
-The graph is built node by node, so that its tensors carry the layers' names and nothing else is in it. What is
-written has been checked: by ONNX's own checker, and against PyTorch, layer by layer, through ONNX Runtime.
+The graph is built node by node, so that its tensors carry the layers' names and nothing else is in it. What stands at
+its place has been checked: by ONNX's own checker, and against PyTorch, layer by layer, through ONNX Runtime.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vitrine.model import PIXELS_SHAPE, ArtifactError, ArtifactMetadata, GoldenSample, Layer, LayerKind, TrainingFacts
 from vitrine.model import deviation as deviation_between
+from vitrine.training.atomic import readable_mode
 from vitrine.training.mlp import MLP
 
 OPSET = 18
@@ -64,19 +66,24 @@ def export(
         What the artifact says of itself.
 
     Raises:
-        ArtifactError: a layer deviates from PyTorch by more than `EXPORT_TOLERANCE`; no file is left.
+        ArtifactError: a layer deviates from PyTorch by more than `EXPORT_TOLERANCE`; what was at `path` stays.
     """
     mlp = mlp.to("cpu").eval()
     metadata = ArtifactMetadata(name, mlp.layers, tuple(classes), facts, _golden_sample(mlp, pixels[:GOLDEN_COUNT]))
     model = _build_model(mlp)
     onnx.checker.check_model(model, full_check=True)
-    _write(model, metadata, path, inline_limit)
-    try:
-        _check_against_pytorch(mlp, path, pixels)
-    except ArtifactError:
-        path.unlink()
-        raise
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        written = Path(folder, path.name)
+        metadata = _write(model, metadata, written, inline_limit)
+        _check_against_pytorch(mlp, written, pixels)
+        _publish(written, path)
     return metadata
+
+
+def data_path(path: Path) -> Path:
+    """Where the parameters of an artifact lie that are too large for the ONNX file at `path`."""
+    return path.with_name(path.name + ".data")
 
 
 def compute_activations(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
@@ -125,22 +132,25 @@ def _nodes(layer: Layer) -> list[onnx.NodeProto]:
             return [helper.make_node("Sigmoid", [reads], [name], name)]
 
 
-def _write(model: onnx.ModelProto, metadata: ArtifactMetadata, path: Path, inline_limit: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(model: onnx.ModelProto, metadata: ArtifactMetadata, path: Path, inline_limit: int) -> ArtifactMetadata:
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > inline_limit:
-        data = path.with_name(path.name + ".data")
-        data.unlink(missing_ok=True)  # ONNX appends to a file that is there
+        data = data_path(path)
         onnx.external_data_helper.convert_model_to_external_data(model, location=data.name)
         onnx.external_data_helper.write_external_data_tensors(model, str(path.parent))
-        data.chmod(path.parent.stat().st_mode & 0o666)  # ONNX makes it for its owner alone; a container runs as another
         with data.open("rb") as file:
             metadata = replace(metadata, data_sha256=hashlib.file_digest(file, "sha256").hexdigest())
-    _set_properties(model, metadata.to_properties())
+    helper.set_model_props(model, metadata.to_properties())
     path.write_bytes(model.SerializeToString())
+    return metadata
 
 
-def _set_properties(model: onnx.ModelProto, properties: Mapping[str, str]) -> None:
-    helper.set_model_props(model, dict(properties))
+def _publish(written: Path, path: Path) -> None:
+    """Moves what was checked to where it belongs; the data first, because the ONNX file is useless without."""
+    data_path(path).unlink(missing_ok=True)
+    for source, target in ((data_path(written), data_path(path)), (written, path)):
+        if source.exists():
+            source.chmod(readable_mode(path.parent))  # ONNX makes it for its owner alone; a container runs as another
+            source.replace(target)
 
 
 def _check_against_pytorch(mlp: MLP, path: Path, pixels: npt.NDArray[np.uint8]) -> None:

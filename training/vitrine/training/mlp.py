@@ -72,7 +72,7 @@ def scale(pixels: Tensor) -> Tensor:
 
 def _random_linear(reads: int, width: int, generator: torch.Generator | None) -> nn.Linear:
     """Weights as He et al. 2015 (arXiv:1502.01852) draw them for ReLU, and biases of zero."""
-    linear = nn.Linear(reads, width)
+    linear = nn.Linear(reads, width, device="meta").to_empty(device="cpu")  # drawn once, and from no global generator
     nn.init.kaiming_normal_(linear.weight, nonlinearity="relu", generator=generator)
     nn.init.zeros_(linear.bias)
     return linear

@@ -1,0 +1,137 @@
+"""What a training run has reached, as a file: enough to go on with bit for bit, and to evaluate and export.
+
+It holds tensors and plain data only, and is read with PyTorch's `weights_only`, so that loading one executes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import torch
+from torch import Tensor
+
+from vitrine.training.atomic import atomic_file
+from vitrine.training.config import FitConfig
+from vitrine.training.errors import CheckpointError
+from vitrine.training.mlp import MLP
+
+FORMAT_VERSION = 1
+"""The version of this layout. A reader refuses one that it doesn't know."""
+
+Weights: TypeAlias = Mapping[str, Tensor]
+"""The parameters by name, on the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one pass over the training examples gave."""
+
+    number: int
+    """The first is 1."""
+    training_loss: float
+    """The mean over the epoch's steps, on augmented images, while the parameters moved."""
+    validation_loss: float
+    """The mean over the validation part, after the epoch."""
+    validation_error: float
+    """The share of the validation part that is misclassified, 0 to 1."""
+    seconds: float
+    """How long it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """Which run it is: what a resumed one must have in common with its beginning."""
+
+    name: str
+    """What the model is called when it is served."""
+    dataset: str
+    """The data set's name."""
+    source: str
+    """What `load_dataset` finds the data set by."""
+    digest: str
+    """The data set's digest."""
+    classes: tuple[str, ...]
+    """The label of every class."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A run after some of its epochs."""
+
+    identity: RunIdentity
+    """Which run it is."""
+    config: FitConfig
+    """Its settings."""
+    history: tuple[Epoch, ...]
+    """Every epoch so far."""
+    weights: Weights
+    """The parameters after the last epoch."""
+    optimizer: Mapping[str, Any]
+    """The optimizer's state after the last epoch."""
+    best_weights: Weights
+    """The parameters after the best epoch."""
+    samples: Tensor
+    """uint8 (S, 18, 18): a few held-out examples, which an export is checked with."""
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch with the fewest validation errors; among equals, the one with the lowest validation loss."""
+        return min(self.history, key=lambda epoch: (epoch.validation_error, epoch.validation_loss))
+
+    @property
+    def finished(self) -> bool:
+        """Whether every epoch is done, or patience ran out."""
+        if not self.history:
+            return False
+        done, patience = len(self.history), self.config.patience
+        return done >= self.config.epochs or (patience is not None and done - self.best.number >= patience)
+
+    def best_mlp(self) -> MLP:
+        """The network with the best weights, on the CPU."""
+        mlp = MLP(self.config.hidden, self.config.output, len(self.identity.classes))
+        mlp.load_state_dict(dict(self.best_weights))
+        return mlp.eval()
+
+    def save(self, path: Path) -> None:
+        """Writes it; what was there stays until all of it is written."""
+        document = {field.name: getattr(self, field.name) for field in fields(self)} | {
+            "format_version": FORMAT_VERSION,
+            "identity": asdict(self.identity),
+            "config": self.config.to_dict(),
+            "history": [asdict(epoch) for epoch in self.history],
+        }
+        with atomic_file(path) as file:
+            torch.save(document, file)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads one.
+
+        Raises:
+            CheckpointError: it is missing, damaged, of another version, or holds more than tensors and plain data.
+        """
+        document = _read(path)
+        if document.pop("format_version", None) != FORMAT_VERSION:
+            raise CheckpointError(f"{path} isn't a checkpoint of this Vitrine's")
+        try:
+            return cls(
+                **document
+                | {
+                    "identity": RunIdentity(**document["identity"]),
+                    "config": FitConfig.from_dict(document["config"]),
+                    "history": tuple(Epoch(**epoch) for epoch in document["history"]),
+                }
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged: {error!r}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}: fit first") from error
+    except Exception as error:  # PyTorch raises nearly anything on damaged files
+        raise CheckpointError(f"{path} is damaged, or holds more than tensors and plain data") from error
+    return dict(document) if isinstance(document, dict) else {}

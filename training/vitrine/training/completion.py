@@ -1,0 +1,129 @@
+"""Completes a run folder: makes artifact, metrics, pictures and model card from the checkpoint.
+
+It knows no training: a run that was interrupted is completed just as one that went to its end.
+"""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from vitrine.model import ArtifactMetadata, TrainingFacts
+from vitrine.training.atomic import write_text
+from vitrine.training.checkpoint import Checkpoint
+from vitrine.training.data import Dataset
+from vitrine.training.evaluate import Evaluation, evaluate
+from vitrine.training.export import export
+from vitrine.training.model_card import model_card
+from vitrine.training.run_folder import RunFolder
+
+FRAMEWORKS = ("vitrine", "torch", "numpy", "pillow", "onnx")
+"""The distributions whose versions go into the artifact: what had a hand in its numbers."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A completed run."""
+
+    folder: RunFolder
+    """Where its files are."""
+    checkpoint: Checkpoint
+    """What it reached: settings, history, weights."""
+    evaluation: Evaluation
+    """How good its best weights are on the held-out examples."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it went to its end; False after Ctrl-C."""
+        return self.checkpoint.finished
+
+
+def complete(folder: RunFolder, checkpoint: Checkpoint, dataset: Dataset) -> Run:
+    """Makes everything of a run folder but the checkpoint, which is there.
+
+    Raises:
+        ArtifactError: the artifact deviates from PyTorch.
+    """
+    evaluation = evaluate(checkpoint.best_mlp(), dataset.test, dataset.classes)
+    export_checkpoint(checkpoint, folder.model, evaluation.accuracy)
+    metrics = _metrics(checkpoint, dataset, evaluation)
+    write_text(folder.metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    _draw(folder, checkpoint, evaluation)
+    write_text(folder.model_card, model_card(folder, checkpoint, evaluation))
+    return Run(folder, checkpoint, evaluation)
+
+
+def export_run(run_folder: Path, out: Path | None = None) -> Path:
+    """Exports the best weights of a run, also of one that was killed and so never completed.
+
+    Args:
+        run_folder: where the run is.
+        out: the file to write; None writes the run folder's `model.onnx`.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        CheckpointError: the folder has no readable checkpoint.
+        ArtifactError: the artifact deviates from PyTorch.
+    """
+    folder = RunFolder(run_folder)
+    out = out or folder.model
+    export_checkpoint(Checkpoint.load(folder.checkpoint), out, _test_accuracy(folder.metrics))
+    return out
+
+
+def export_checkpoint(checkpoint: Checkpoint, path: Path, test_accuracy: float | None) -> ArtifactMetadata:
+    """Exports a checkpoint's best weights; see `export`."""
+    tested = {} if test_accuracy is None else {"test_accuracy": test_accuracy}
+    return export(
+        checkpoint.best_mlp(),
+        path,
+        name=checkpoint.identity.name,
+        classes=checkpoint.identity.classes,
+        facts=TrainingFacts(
+            dataset=checkpoint.identity.dataset,
+            seed=checkpoint.config.seed,
+            epochs=checkpoint.best.number,
+            metrics={"validation_accuracy": 1 - checkpoint.best.validation_error} | tested,
+            versions=_versions(),
+        ),
+        pixels=checkpoint.samples.numpy(),
+    )
+
+
+def _versions() -> Mapping[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in FRAMEWORKS}
+
+
+def _test_accuracy(metrics: Path) -> float | None:
+    return float(json.loads(metrics.read_text())["test"]["accuracy"]) if metrics.exists() else None
+
+
+def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "name": checkpoint.identity.name,
+        "dataset": {
+            "name": dataset.name,
+            "training_examples": len(dataset.train),
+            "test_examples": len(dataset.test),
+            "sha256": checkpoint.identity.digest,
+        },
+        "config": checkpoint.config.to_dict(),
+        "finished": checkpoint.finished,
+        "best_epoch": checkpoint.best.number,
+        "seconds": sum(epoch.seconds for epoch in checkpoint.history),
+        "history": [asdict(epoch) for epoch in checkpoint.history],
+        "test": evaluation.to_dict(),
+        "versions": dict(_versions()),
+    }
+
+
+def _draw(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> None:
+    from vitrine.training import figures  # here, because matplotlib takes a second and only this needs it
+
+    figures.draw_learning_curve(checkpoint.history, checkpoint.best, folder.learning_curve)
+    figures.draw_confusion_matrix(evaluation, folder.confusion_matrix)

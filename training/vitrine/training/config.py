@@ -1,0 +1,86 @@
+"""The settings of a training run. It knows no data and no network: only what may be chosen, and within which range."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self, TypeAlias, get_args
+
+import torch
+
+from vitrine.model import OutputKind
+from vitrine.training.errors import ConfigError
+
+DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda"]
+"""Where to train: `auto` takes CUDA where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """Everything that decides what a fit gives, but the data.
+
+    Raises:
+        ConfigError: a setting is out of its range; the text names it.
+    """
+
+    hidden: tuple[int, ...] = (256, 128)
+    """The width of each hidden layer, each at least 1; at least one."""
+    output: OutputKind = "softmax"
+    """The output layer's function; it brings its loss: cross-entropy, or binary cross-entropy for `sigmoid`."""
+    epochs: int = 40
+    """Passes over the training examples, at least 1."""
+    batch_size: int = 64
+    """Examples for each step, at least 1."""
+    learning_rate: float = 2e-3
+    """AdamW's learning rate at its peak, above 0; see `schedule`."""
+    weight_decay: float = 1e-2
+    """AdamW's weight decay, 0 or more."""
+    seed: int = 0
+    """Where the random start, the validation part, the order and the augmentation come from; 0 or more."""
+    device: DeviceChoice = "auto"
+    """Where to train."""
+    validation: float = 0.1
+    """The share of the training examples by which the best epoch is found; above 0, at most 0.5."""
+    patience: int | None = None
+    """Epochs without a better one after which the fit stops early, at least 1; None goes to the end."""
+    augment: float = 1.0
+    """How far training images are bent, 0 (off) to 3; see `augmentation` for what 1 is."""
+
+    def __post_init__(self) -> None:
+        for allowed, requirement in (
+            (self.hidden and min(self.hidden) >= 1, f"hidden is one width or more, each at least 1, not {self.hidden}"),
+            (self.output in get_args(OutputKind), f"output is softmax or sigmoid, not {self.output}"),
+            (self.epochs >= 1, f"epochs is at least 1, not {self.epochs}"),
+            (self.batch_size >= 1, f"batch_size is at least 1, not {self.batch_size}"),
+            (0 < self.learning_rate < float("inf"), f"learning_rate is above 0, not {self.learning_rate}"),
+            (0 <= self.weight_decay < float("inf"), f"weight_decay is 0 or more, not {self.weight_decay}"),
+            (self.seed >= 0, f"seed is 0 or more, not {self.seed}"),
+            (self.device in get_args(DeviceChoice), f"device is auto, cpu or cuda, not {self.device}"),
+            (0 < self.validation <= 0.5, f"validation is above 0 and at most 0.5, not {self.validation}"),
+            (self.patience is None or self.patience >= 1, f"patience is at least 1, not {self.patience}"),
+            (0 <= self.augment <= 3, f"augment is 0 to 3, not {self.augment}"),
+        ):
+            if not allowed:
+                raise ConfigError(requirement)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for a checkpoint or JSON."""
+        return asdict(self) | {"hidden": list(self.hidden)}
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Back from plain data."""
+        return cls(**{**settings, "hidden": tuple(settings["hidden"])})
+
+
+def find_device(choice: DeviceChoice) -> torch.device:
+    """The device that a choice means on this machine.
+
+    Raises:
+        ConfigError: `cuda` was asked for, and there is none.
+    """
+    available = torch.cuda.is_available()
+    if choice == "cuda" and not available:
+        raise ConfigError(
+            f"device cuda was asked for, and PyTorch {torch.__version__} finds no CUDA device: install a PyTorch "
+            "for CUDA and its driver, or choose auto or cpu"
+        )
+    return torch.device("cuda" if available and choice != "cpu" else "cpu")

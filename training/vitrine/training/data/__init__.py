@@ -1,0 +1,43 @@
+"""Data sets, by name or by folder: embedded digits, MNIST, or one's own images, all through the same `prepare`."""
+
+import os
+from pathlib import Path
+
+from vitrine.training.data.digits import digit_images, held_out_digit_images, load_digits_dataset
+from vitrine.training.data.examples import Dataset, Examples, stratified_split
+from vitrine.training.data.folder import load_folder
+from vitrine.training.data.mnist import load_mnist
+
+__all__ = ["Dataset", "Examples", "digit_images", "held_out_digit_images", "load_dataset", "stratified_split"]
+
+
+def load_dataset(
+    name_or_folder: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    progress: bool = True,
+) -> Dataset:
+    """Loads a data set, prepared; the first time it may be downloaded, and prepared pixels are kept in a cache.
+
+    Args:
+        name_or_folder: `digits` (embedded, needs no network), `mnist`, or a folder of images, `LABEL/name.png`.
+            A folder that is called like one of the two is meant by `./digits`.
+        data_dir: where MNIST's files are, for machines without a network; None takes `VITRINE_DATA_DIR`, and
+            downloads them where that isn't set.
+        progress: whether to show progress bars.
+
+    Returns:
+        Training and held-out examples; the same ones every time.
+
+    Raises:
+        DataError: there is no such data set, or a file of it is missing, truncated or damaged.
+        ImageError: an image of a folder can't be read.
+    """
+    match os.fspath(name_or_folder):
+        case "digits":
+            return load_digits_dataset(progress=progress)
+        case "mnist":
+            data_dir = data_dir or os.environ.get("VITRINE_DATA_DIR")
+            return load_mnist(Path(data_dir) if data_dir else None, progress=progress)
+        case folder:
+            return load_folder(Path(folder), progress=progress)

@@ -1,0 +1,99 @@
+"""Prepares images, and keeps the pixels, so that a data set is prepared once.
+
+A cached file is found by a key of two digests: one of the images, one of the code that prepares them. When either
+changes, the key does, and nothing stale is ever served. It knows no data set.
+"""
+
+import hashlib
+import logging
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+from tqdm import tqdm
+
+from vitrine.model import PIXELS_SHAPE, ImageSource, image, preparation, prepare
+from vitrine.training.atomic import atomic_file
+
+PREPARATION_CODE = (Path(image.__file__), Path(preparation.__file__))
+"""The files that decide how an image becomes pixels, with their constants."""
+
+_log = logging.getLogger(__name__)
+
+
+def cache_dir() -> Path:
+    """Where downloads and prepared pixels are kept: `VITRINE_CACHE_DIR`, else `vitrine` in the user's cache folder."""
+    if chosen := os.environ.get("VITRINE_CACHE_DIR"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitrine"
+
+
+def prepare_all(
+    images: Sequence[ImageSource] | npt.NDArray[np.uint8], digest: str, name: str, *, progress: bool = True
+) -> npt.NDArray[np.uint8]:
+    """The pixels of many images, from the cache where they are in it.
+
+    Args:
+        images: what `prepare` takes, N of them.
+        digest: a digest of the images' content, in hex.
+        name: what the progress bar and the cached file are called.
+        progress: whether to show a bar.
+
+    Returns:
+        uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink).
+
+    Raises:
+        ImageError: an image can't be turned into pixels.
+    """
+    cached = cache_dir() / "pixels" / f"{name}-{_key(digest)}.npz"
+    pixels = _read(cached, len(images))
+    if pixels is None:
+        pixels = _prepare_each(images, name, progress)
+        _write(cached, pixels)
+    return pixels
+
+
+def _prepare_each(
+    images: Sequence[ImageSource] | npt.NDArray[np.uint8], name: str, progress: bool
+) -> npt.NDArray[np.uint8]:
+    """One image after the other: MNIST takes 10 s once, and a pool of processes would need a guarded `__main__`."""
+    bar = tqdm(images, f"prepare {name}", unit="image", unit_scale=True, disable=not progress)
+    pixels = np.empty((len(images), *PIXELS_SHAPE), np.uint8)
+    for position, source in enumerate(bar):
+        pixels[position] = prepare(source)
+    return pixels
+
+
+def _key(digest: str) -> str:
+    """Pillow is part of it too: it decodes, and it resamples."""
+    key = hashlib.sha256(f"{digest} pillow {PIL.__version__}".encode())
+    for path in PREPARATION_CODE:
+        key.update(hashlib.sha256(path.read_bytes()).digest())
+    return key.hexdigest()[:32]
+
+
+def _read(cached: Path, count: int) -> npt.NDArray[np.uint8] | None:
+    """The pixels of a cached file; None where there is none, or it is damaged."""
+    try:
+        with np.load(cached, allow_pickle=False) as arrays:
+            pixels: npt.NDArray[np.uint8] = arrays["pixels"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        _log.warning("%s is damaged and is made anew: %s", cached, error)
+        return None
+    return pixels if pixels.dtype == np.uint8 and pixels.shape == (count, *PIXELS_SHAPE) else None
+
+
+def _write(cached: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """A cache that can't be written costs time, not the run."""
+    try:
+        with atomic_file(cached) as file:
+            np.savez(file, pixels=pixels)
+    except OSError as error:
+        _log.warning("prepared pixels can't be kept in %s: %s", cached.parent, error)

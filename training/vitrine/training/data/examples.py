@@ -1,0 +1,95 @@
+"""What a data set is once it is prepared: pixels with labels, in a part to train on and a part to test on.
+
+It knows no file and no image; where the examples come from, its neighbours know.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.model import PIXELS_SHAPE
+from vitrine.training.errors import DataError
+from vitrine.training.randomness import Stream, numpy_generator
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Pixels and what they show."""
+
+    pixels: npt.NDArray[np.uint8]
+    """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink)."""
+    labels: npt.NDArray[np.int64]
+    """int64 (N,): the number of each example's class."""
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.uint8 or self.pixels.shape[1:] != PIXELS_SHAPE:
+            raise DataError(f"pixels are uint8 (N, 18, 18), not {self.pixels.dtype} {self.pixels.shape}")
+        if self.labels.dtype != np.int64 or self.labels.shape != self.pixels.shape[:1]:
+            raise DataError(f"labels are int64 ({len(self.pixels)},), not {self.labels.dtype} {self.labels.shape}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, chosen: npt.NDArray[np.int64] | slice) -> Self:
+        return type(self)(self.pixels[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """A data set with a fixed held-out part."""
+
+    name: str
+    """What it is called."""
+    classes: tuple[str, ...]
+    """The label of every class; an example's label is a position in it."""
+    train: Examples
+    """What may be trained on; a validation part is split off it by whoever fits."""
+    test: Examples
+    """What is held out: looked at once, when everything is decided."""
+    source: str = ""
+    """What `load_dataset` finds it by: `digits`, `mnist` or a folder; empty where a program made it."""
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DataError(f"{self.name} has {len(self.classes)} class: there is nothing to tell apart")
+        for part, examples in (("training", self.train), ("test", self.test)):
+            if len(examples) == 0:
+                raise DataError(f"{self.name} has no {part} examples")
+            if not 0 <= examples.labels.min() <= examples.labels.max() < len(self.classes):
+                raise DataError(f"{self.name} has {part} labels outside 0 to {len(self.classes) - 1}")
+
+    def digest(self) -> str:
+        """The SHA-256 of all examples, in hex: tells whether a run goes on with the data it began with."""
+        digest = hashlib.sha256("\0".join(self.classes).encode())
+        for part in (self.train, self.test):
+            digest.update(part.pixels.tobytes())
+            digest.update(part.labels.tobytes())
+        return digest.hexdigest()
+
+
+def stratified_split(
+    labels: npt.NDArray[np.int64], share: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Splits examples so that each class gives the same share; the same seed splits alike.
+
+    Args:
+        labels: int64 (N,).
+        share: how much is held out, 0 to 1. A class of two or more gives at least one and keeps at least one.
+        seed: 0 or more.
+
+    Returns:
+        The positions of what is kept and of what is held out, each int64 and ascending.
+    """
+    generator = numpy_generator(seed, Stream.SPLIT)
+    held_out = np.zeros(len(labels), np.bool_)
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        held_out[members[: _held_out_count(len(members), share)]] = True
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _held_out_count(members: int, share: float) -> int:
+    return min(max(1, round(share * members)), members - 1)

@@ -1,0 +1,121 @@
+"""How good a network is on examples: its error, and which classes it takes for which. It knows no run and no file."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vitrine.model import OutputKind
+from vitrine.training.data import Examples
+from vitrine.training.mlp import MLP
+
+CHUNK = 4096
+"""Examples that are calculated at a time: bounds the memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What a network makes of examples."""
+
+    classes: tuple[str, ...]
+    """The label of every class."""
+    confusion: npt.NDArray[np.int64]
+    """int64 (C, C): how many examples of the row's class were taken for the column's."""
+
+    @property
+    def count(self) -> int:
+        """The number of examples."""
+        return int(self.confusion.sum())
+
+    @property
+    def errors(self) -> int:
+        """The number of misclassified examples."""
+        return self.count - int(self.confusion.trace())
+
+    @property
+    def error(self) -> float:
+        """The share of misclassified examples, 0 to 1."""
+        return self.errors / self.count
+
+    @property
+    def accuracy(self) -> float:
+        """The share of rightly classified examples, 0 to 1."""
+        return 1 - self.error
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """By class: the share of its examples that were recognised, 0 to 1; NaN without examples."""
+        return self._shares(self.confusion.sum(axis=1))
+
+    @property
+    def precision(self) -> dict[str, float]:
+        """By class: the share of what was taken for it that is it, 0 to 1; NaN where nothing was."""
+        return self._shares(self.confusion.sum(axis=0))
+
+    def _shares(self, totals: npt.NDArray[np.int64]) -> dict[str, float]:
+        hits = self.confusion.diagonal()
+        return {
+            label: float(hit / total) if total else float("nan")
+            for label, hit, total in zip(self.classes, hits, totals, strict=True)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for JSON; shares that aren't defined are None."""
+        return {
+            "count": self.count,
+            "errors": self.errors,
+            "error": self.error,
+            "accuracy": self.accuracy,
+            "classes": {
+                label: {
+                    "count": int(row.sum()),
+                    "recall": _none_for_nan(self.recall[label]),
+                    "precision": _none_for_nan(self.precision[label]),
+                }
+                for label, row in zip(self.classes, self.confusion, strict=True)
+            },
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def evaluate(mlp: MLP, examples: Examples, classes: tuple[str, ...]) -> Evaluation:
+    """Classifies examples with `mlp`, on the CPU, and counts.
+
+    Args:
+        mlp: the network, on the CPU.
+        examples: at least one.
+        classes: the label of every class, in the order of the output layer.
+    """
+    logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
+    predicted = logits.argmax(dim=1).numpy()
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (examples.labels, predicted), 1)
+    return Evaluation(classes, confusion)
+
+
+def calculate_logits(mlp: MLP, pixels: Tensor) -> Tensor:
+    """The last linear layer's activations: (N, 18, 18), 0 to 255, to float32 (N, C), a chunk at a time."""
+    with torch.inference_mode():
+        return torch.cat([mlp(chunk) for chunk in torch.split(pixels, CHUNK)])
+
+
+def loss_of(output: OutputKind, logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss that belongs to an output layer: the mean over examples, of the sum over classes.
+
+    Args:
+        output: `softmax` has cross-entropy; `sigmoid` binary cross-entropy, each class a question of its own.
+        logits: float32 (N, C).
+        labels: int64 (N,).
+    """
+    if output == "softmax":
+        return F.cross_entropy(logits, labels)
+    targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)  # (N, C)
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(labels)
+
+
+def _none_for_nan(share: float) -> float | None:
+    return None if np.isnan(share) else share

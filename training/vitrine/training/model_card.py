@@ -1,0 +1,125 @@
+"""Writes a run's model card: what the model is, for whom, where it ends, and the command that makes it again.
+
+The form follows M. Mitchell et al. 2019 (arXiv:1810.03993).
+"""
+
+import shlex
+
+from vitrine.model import Layer
+from vitrine.training.checkpoint import Checkpoint, RunIdentity
+from vitrine.training.config import FitConfig
+from vitrine.training.evaluate import Evaluation
+from vitrine.training.run_folder import RunFolder
+
+ABOUT_DATA = {
+    "digits": (
+        "scikit-learn's `load_digits`: 1,797 handwritten digits of 13 people, 8 × 8 with 17 grey levels, the test part "
+        "of E. Alpaydin and C. Kaynak's *Optical Recognition of Handwritten Digits* (UCI, 1998, "
+        "doi:10.24432/C50P49, CC BY 4.0). 20 % of each class are held out. Who wrote what isn't known, so the same "
+        "people wrote both parts: on other people's digits expect a larger error."
+    ),
+    "mnist": (
+        "MNIST (Y. LeCun, C. Cortes and C. J. C. Burges, 1998): 60,000 training and 10,000 test images, 28 × 28. "
+        "The people who wrote the test images wrote no training image."
+    ),
+}
+"""What is known of the data sets that come with Vitrine."""
+
+ABOUT_OTHER_DATA = "One's own images, one folder for each class; 20 % of each class are held out."
+"""What is known of a folder."""
+
+
+def model_card(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> str:
+    """The card, in Markdown; its pictures are those of the run folder."""
+    identity, best = checkpoint.identity, checkpoint.best
+    mlp = checkpoint.best_mlp()
+    return f"""# {identity.name}
+
+A ReLU MLP that tells {len(identity.classes)} classes ({", ".join(identity.classes)}) apart on 18 × 18 pixels, \
+0 = white (paper) and 255 = black (ink). It gives the activations of every layer.
+
+| | |
+| --- | --- |
+| test error | **{evaluation.error:.2%}** ({evaluation.errors:,} of {evaluation.count:,}) |
+| validation error | {best.validation_error:.2%}, by which epoch {best.number} was chosen |
+| parameters | {sum(layer.parameter_count for layer in mlp.layers):,} |
+| output | {checkpoint.config.output} |
+| trained | {_how_long(checkpoint)} |
+
+## Use
+
+For learning and showing how a network reads single digits, drawn, photographed or scanned: one digit on paper, dark \
+on light or light on dark. `vitrine-server {folder.model.name}` serves it; `vitrine.model.prepare` turns any image \
+into its pixels.
+
+**Limits.** Every image gets one of the {len(identity.classes)} classes, also one that shows none of them, or two: \
+a high probability is no proof. Several digits in one image must be cut apart first. Not for cheques, ballots, \
+medicine, or whatever else a wrong digit harms.
+
+## Data
+
+{ABOUT_DATA.get(identity.source, ABOUT_OTHER_DATA)}
+
+## Figures
+
+![Learning curve]({folder.learning_curve.name})
+![Confusion matrix]({folder.confusion_matrix.name})
+
+{_class_table(evaluation)}
+
+## Layers
+
+{_layer_table(mlp.layers)}
+
+## Make it again
+
+```
+{fit_command(identity, checkpoint.config)}
+```
+
+On one CPU, with the same versions and number of threads, this gives the same weights, bit for bit. Every number is in \
+`{folder.metrics.name}`.
+"""
+
+
+def fit_command(identity: RunIdentity, config: FitConfig) -> str:
+    """The command that fits with these settings, each one spelled out; a folder stands under its own name."""
+    data_set = identity.source if identity.source in ABOUT_DATA else identity.dataset
+    patience = [] if config.patience is None else ["--patience", str(config.patience)]
+    words = [
+        *("vitrine-train", "fit", "--dataset", data_set, "--name", identity.name),
+        *("--hidden", ",".join(map(str, config.hidden)), "--output", config.output),
+        *("--epochs", str(config.epochs), "--batch-size", str(config.batch_size)),
+        *("--learning-rate", str(config.learning_rate), "--weight-decay", str(config.weight_decay)),
+        *("--seed", str(config.seed), "--device", config.device, "--validation", str(config.validation)),
+        *("--augment", str(config.augment), *patience),
+    ]
+    return shlex.join(words)
+
+
+def _how_long(checkpoint: Checkpoint) -> str:
+    seconds = sum(epoch.seconds for epoch in checkpoint.history)
+    interrupted = "" if checkpoint.finished else f" of {checkpoint.config.epochs}; it was interrupted"
+    return f"{seconds:.0f} s, {len(checkpoint.history)} epochs{interrupted}"
+
+
+def _class_table(evaluation: Evaluation) -> str:
+    rows = [
+        f"| {label} | {count:,} | {evaluation.recall[label]:.2%} | {evaluation.precision[label]:.2%} |"
+        for label, count in zip(evaluation.classes, evaluation.confusion.sum(axis=1), strict=True)
+    ]
+    return "\n".join(("| class | test images | recall | precision |", "| --- | ---: | ---: | ---: |", *rows))
+
+
+def _layer_table(layers: tuple[Layer, ...]) -> str:
+    rows = [
+        f"| `{layer.name}` | {layer.kind} | {layer.width:,} | {layer.parameter_count:,} | {_code(layer.reads)} |"
+        for layer in layers
+    ]
+    return "\n".join(
+        ("| layer | kind | activations | parameters | reads |", "| --- | --- | ---: | ---: | --- |", *rows)
+    )
+
+
+def _code(name: str) -> str:
+    return f"`{name}`" if name else "the pixels"

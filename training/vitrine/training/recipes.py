@@ -1,0 +1,19 @@
+"""The settings that a data set is fitted with when nobody says otherwise.
+
+They were chosen by the validation part alone.
+"""
+
+from collections.abc import Mapping
+
+from vitrine.training.config import FitConfig
+
+RECIPES: Mapping[str, FitConfig] = {
+    "digits": FitConfig(hidden=(128, 64), epochs=40, batch_size=64, learning_rate=4e-3),
+    "mnist": FitConfig(hidden=(512, 256), epochs=30, batch_size=256, learning_rate=3e-3),
+}
+"""By the data set's name."""
+
+
+def recipe(dataset: str) -> FitConfig:
+    """The settings for a data set by its name; a folder of one's own images gets the defaults."""
+    return RECIPES.get(dataset, FitConfig())
