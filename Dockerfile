@@ -1,0 +1,22 @@
+# The server, and the client for its health check; neither compiler nor torch.
+FROM python:3.11-slim AS build
+WORKDIR /source
+COPY . .
+# The environment has no pip of its own. What only tests and tools of the packages need is left out.
+RUN python -m venv --without-pip /opt/vitrine \
+ && pip --python /opt/vitrine/bin/python install --no-cache-dir --constraint constraints.txt '.[server]' \
+ && cd /opt/vitrine/lib/python3*/site-packages \
+ && rm -rf onnx/backend/test onnx/reference onnxruntime/transformers onnxruntime/quantization onnxruntime/tools \
+ && find . -type d -name tests -prune -exec rm -rf {} +
+
+FROM python:3.11-slim
+COPY --from=build /opt/vitrine /opt/vitrine
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin vitrine
+USER 10001
+ENV PATH=/opt/vitrine/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    VITRINE_HOST=0.0.0.0
+EXPOSE 50051
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
+  CMD vitrine health --target "127.0.0.1:${VITRINE_PORT:-50051}"
+ENTRYPOINT ["vitrine-server"]

@@ -1,0 +1,111 @@
+"""The artifact's words about itself survive the way into a file and back; damage is noticed."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vitrine.model import (
+    ArtifactError,
+    ArtifactMetadata,
+    GoldenSample,
+    LayerKind,
+    OutputKind,
+    TrainingFacts,
+    deviation,
+    layer_catalogue,
+    parse_layers,
+)
+
+
+def metadata(output: OutputKind = "softmax") -> ArtifactMetadata:
+    layers = layer_catalogue([7, 5], output, classes=3)
+    random = np.random.default_rng(0)
+    golden = GoldenSample(
+        random.integers(0, 256, (2, 18, 18), dtype=np.uint8),
+        {layer.name: random.normal(size=(2, layer.width)).astype(np.float32) for layer in layers},
+    )
+    facts = TrainingFacts("digits", seed=3, epochs=9, metrics={"test_accuracy": 0.97}, versions={"torch": "2"})
+    return ArtifactMetadata("small", layers, ("a", "b", "c"), facts, golden, data_sha256="00ff")
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
+    written = metadata(output)
+    read = ArtifactMetadata.from_properties(written.to_properties())
+    assert replace(read, golden=written.golden).to_properties() == written.to_properties()
+    assert (read.name, read.layers, read.classes) == (written.name, written.layers, written.classes)
+    assert (read.training, read.data_sha256) == (written.training, written.data_sha256)
+    np.testing.assert_array_equal(read.golden.pixels, written.golden.pixels)
+    for name, values in written.golden.activations.items():
+        np.testing.assert_array_equal(read.golden.activations[name], values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("format_version", "2", "its format version is 2, and this Vitrine reads 1"),
+        ("format_version", "", "damaged"),
+        ("layers", "[]", "the layer catalogue can't be read"),
+        ("layers", '[{"name": "input"}]', "the layer catalogue can't be read"),
+        ("classes", '["a", "b"]', "it names 2 classes for an output layer of 3"),
+        ("training", '{"dataset": "digits"}', "damaged"),
+        ("training", "[]", "damaged"),
+        ("golden_sample", "{}", "damaged"),
+        ("golden_sample", '{"pixels": "", "activations": {}}', "its golden sample is empty"),
+        ("golden_sample", '{"pixels": "AAAA", "activations": {}}', "damaged"),
+    ],
+)
+def test_damaged_metadata_are_refused(key: str, value: str, says: str) -> None:
+    properties = metadata().to_properties() | {f"vitrine.{key}": value}
+    with pytest.raises(ArtifactError, match=says):
+        ArtifactMetadata.from_properties(properties)
+
+
+@pytest.mark.parametrize("key", ["name", "layers", "classes", "training", "golden_sample"])
+def test_missing_metadata_are_refused(key: str) -> None:
+    properties = metadata().to_properties()
+    del properties[f"vitrine.{key}"]
+    with pytest.raises(ArtifactError, match="damaged"):
+        ArtifactMetadata.from_properties(properties)
+
+
+def test_a_file_of_someone_else_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="it isn't a Vitrine artifact"):
+        ArtifactMetadata.from_properties({"author": "someone"})
+
+
+def test_the_catalogue_names_every_step_that_calculates() -> None:
+    layers = layer_catalogue([512, 256], "sigmoid")
+    assert [(x.name, x.kind.value, x.width, x.parameter_count, x.reads) for x in layers] == [
+        ("input", "input", 324, 0, ""),
+        ("linear_1", "linear", 512, 325 * 512, "input"),
+        ("relu_1", "relu", 512, 0, "linear_1"),
+        ("linear_2", "linear", 256, 513 * 256, "relu_1"),
+        ("relu_2", "relu", 256, 0, "linear_2"),
+        ("linear_3", "linear", 10, 257 * 10, "relu_2"),
+        ("sigmoid", "sigmoid", 10, 0, "linear_3"),
+    ]
+
+
+def test_a_catalogue_that_is_no_mlp_is_refused() -> None:
+    entries = json.loads(metadata().to_properties()["vitrine.layers"])
+    entries[1]["width"] = 8
+    with pytest.raises(ArtifactError, match="doesn't describe a ReLU MLP"):
+        parse_layers(entries)
+    entries[1]["kind"] = LayerKind.SOFTMAX
+    with pytest.raises(ArtifactError, match="doesn't describe a ReLU MLP"):
+        parse_layers(entries)
+
+
+def test_deviation_is_relative_beyond_one_and_never_hides_what_is_not_finite() -> None:
+    def values(*numbers: float) -> "np.typing.NDArray[np.float32]":
+        return np.array([numbers], np.float32)
+
+    assert deviation(values(0.5, 0.25), values(0.5, 0.25)) == 0
+    assert deviation(values(0.5, 0.25), values(0.5, 0)) == 0.25
+    assert deviation(values(101, 0), values(100, 0)) == pytest.approx(0.01)
+    assert deviation(values(np.nan, 0), values(0, 0)) == np.inf
+    assert deviation(values(np.inf, 0), values(np.inf, 0)) == np.inf
+    assert deviation(values(0), values(0, 0)) == np.inf

@@ -1,0 +1,99 @@
+"""Reading images: every kind that a user has, and every kind that can't be read."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitrine.model import ImageError, read_grey
+
+RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5  # (6, 8): no two corners alike
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_every_lossless_format_gives_the_same_grey(kind: str) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    np.testing.assert_array_equal(read_grey(encoded(Image.fromarray(RAMP), kind, **options)), RAMP)
+
+
+def test_a_path_bytes_an_image_and_an_array_read_alike(tmp_path: Path) -> None:
+    path = tmp_path / "ramp.png"
+    Image.fromarray(RAMP).save(path)
+    for source in (path, str(path), path.read_bytes(), Image.fromarray(RAMP), RAMP):
+        np.testing.assert_array_equal(read_grey(source), RAMP)
+
+
+def test_an_image_is_turned_upright_as_its_exif_says() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90° clockwise
+    turned = Image.fromarray(np.rot90(RAMP).copy())
+    np.testing.assert_array_equal(read_grey(encoded(turned, exif=exif)), RAMP)
+
+
+def test_what_is_transparent_is_white() -> None:
+    colours = np.zeros((2, 2, 4), np.uint8)
+    colours[0, 0] = (0, 0, 0, 255)
+    colours[0, 1] = (0, 0, 0, 128)
+    expected = [[0, 127], [255, 255]]
+    for source in (colours, Image.fromarray(colours), encoded(Image.fromarray(colours))):
+        np.testing.assert_array_equal(read_grey(source), expected)
+
+
+def test_a_transparent_colour_of_a_palette_is_white() -> None:
+    image = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
+    image.putpalette([10, 10, 10, 60, 60, 60])
+    np.testing.assert_array_equal(read_grey(encoded(image, transparency=0)), [[255, 60]])
+
+
+def test_colour_becomes_luma() -> None:
+    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    np.testing.assert_array_equal(read_grey(colours), [[76, 150, 29]])
+
+
+def test_sixteen_bit_greys_are_scaled_not_cut_off() -> None:
+    deep = Image.fromarray(np.array([[0, 0x7FFF, 0xFFFF]], np.uint16))
+    np.testing.assert_array_equal(read_grey(encoded(deep)), [[0, 127, 255]])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_large_photo_is_averaged_down(kind: str) -> None:
+    photo = encoded(Image.new("RGB", (4000, 3000), (200, 200, 200)), kind)
+    grey = read_grey(photo)
+    assert 512 <= max(grey.shape) < 1024
+    assert grey.shape[1] / grey.shape[0] == pytest.approx(4 / 3, rel=0.01)
+    assert np.ptp(grey) == 0
+
+
+def test_the_declared_size_is_checked_before_anything_is_decoded() -> None:
+    header_only = encoded(Image.new("L", (300, 200)))[:60]  # cut off within the first rows: can't be decoded
+    with pytest.raises(ImageError, match="300 × 200") as caught:
+        read_grey(header_only, max_pixels=59_999)
+    assert caught.value.reason == "IMAGE_TOO_LARGE"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason", "says"),
+    [
+        (Path("nowhere.png"), "IMAGE_NOT_FOUND", "can't read nowhere.png: No such file or directory"),
+        (b"no image", "IMAGE_UNREADABLE", "it is no image, truncated or damaged"),
+        (encoded(Image.fromarray(RAMP))[:50], "IMAGE_UNREADABLE", "it is no image, truncated or damaged"),
+        (encoded(Image.fromarray(RAMP), "PPM"), "IMAGE_UNREADABLE", "can't be read as PNG, JPEG"),
+        (RAMP.astype(np.float32), "IMAGE_UNSUPPORTED", "holds uint8, 0 .black. to 255 .white., not float32"),
+        (RAMP[0], "IMAGE_UNSUPPORTED", "is .H, W., .H, W, 3. or .H, W, 4., not .8,."),
+        (RAMP[:0], "IMAGE_UNSUPPORTED", "not .0, 8."),
+        (7, "IMAGE_UNSUPPORTED", "not int"),
+    ],
+)
+def test_what_is_no_image_is_refused(source: Any, reason: str, says: str) -> None:
+    with pytest.raises(ImageError, match=says) as caught:
+        read_grey(source)
+    assert caught.value.reason == reason

@@ -1,0 +1,104 @@
+"""Preparation: however a digit comes in, the same pixels go to the model."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image, ImageDraw
+
+from vitrine.model import Pixels, prepare
+
+Grey = npt.NDArray[np.uint8]
+
+
+def seven(side: int = 120, width: int = 12, shift: tuple[int, int] = (0, 0), paper: int = 255, ink: int = 0) -> Grey:
+    """A drawn seven on square paper."""
+    image = Image.new("L", (side, side), paper)
+    points = [(x * side + shift[0], y * side + shift[1]) for x, y in ((0.3, 0.25), (0.7, 0.25), (0.45, 0.75))]
+    ImageDraw.Draw(image).line(points, ink, width)
+    return np.asarray(image)
+
+
+def distance(one: Pixels, other: Pixels) -> float:
+    """The mean difference of two images' pixels, 0 to 255."""
+    return float(np.abs(one.astype(float) - other).mean())
+
+
+def test_pixels_are_18_by_18_with_paper_0_and_ink_255() -> None:
+    pixels = prepare(seven())
+    assert pixels.shape == (18, 18)
+    assert pixels.dtype == np.uint8
+    assert pixels[0].max() == pixels[:, 0].max() == 0
+    assert pixels.max() == 255
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(seven(paper=0, ink=255), id="light on dark"),
+        pytest.param(seven(paper=200, ink=90), id="low contrast"),
+        pytest.param(seven(shift=(20, -15)), id="off centre"),
+        pytest.param(np.pad(seven(), ((0, 300), (50, 0)), constant_values=255), id="on a large sheet"),
+        pytest.param(seven(240, 24), id="twice the size"),
+        pytest.param(np.stack([seven()] * 3, axis=2), id="in colour"),
+    ],
+)
+def test_paper_ink_place_and_size_make_no_difference(other: Grey) -> None:
+    assert distance(prepare(other), prepare(seven())) < 4
+
+
+def test_paper_grain_is_paper() -> None:
+    grain = np.random.default_rng(0).integers(-8, 9, (120, 120))
+    noisy = (seven(paper=230, ink=40) + grain).clip(0, 255).astype(np.uint8)
+    assert distance(prepare(noisy), prepare(seven())) < 4
+
+
+def test_thin_strokes_are_not_pale() -> None:
+    assert prepare(seven(side=800, width=2)).max() == 255
+
+
+def test_the_aspect_is_kept() -> None:
+    bar = np.full((100, 100), 255, np.uint8)
+    bar[10:90, 45:55] = 0  # 80 × 10
+    ink = prepare(bar) > 127
+    assert (ink.any(axis=1).sum(), ink.any(axis=0).sum()) == (16, 2)
+
+
+def stem_with_arm(length: int) -> Grey:
+    page = np.full((80, 80), 255, np.uint8)
+    page[20:40, 20:24] = 0  # a heavy stem
+    page[29:31, 24 : 24 + length] = 0  # a thin arm to the right
+    return page
+
+
+def test_ink_is_centred_by_mass() -> None:
+    columns = prepare(stem_with_arm(8)).sum(axis=0, dtype=float)
+    centre = float(columns @ np.arange(18)) / columns.sum() + 0.5
+    assert centre == pytest.approx(9, abs=0.2)  # a fifth of a pixel: the resampling spreads edges
+
+
+def test_nothing_is_cut_off_for_the_sake_of_the_centre() -> None:
+    ink = prepare(stem_with_arm(16)).max(axis=0) > 0  # its mass lies far to the left
+    assert np.flatnonzero(ink)[[0, -1]].tolist() == [1, 17]
+    assert ink[1:].all()
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_an_empty_page_gives_empty_pixels(shade: int) -> None:
+    assert not prepare(np.full((50, 40), shade, np.uint8)).any()
+    assert not prepare(np.full((50, 40), shade, np.uint8) ^ np.uint8(7) * np.eye(50, 40, dtype=np.uint8)).any()
+
+
+def test_preparing_again_changes_little() -> None:
+    once = prepare(seven())
+    assert distance(prepare(once), once) < 6
+
+
+@given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 70), st.integers(1, 70))))
+def test_any_image_gives_pixels(image: Grey) -> None:
+    pixels = prepare(image)
+    assert pixels.shape == (18, 18)
+    assert pixels.dtype == np.uint8
+    assert pixels.max() in (0, 255)
