@@ -123,7 +123,7 @@ def main(
         host=host,
         port=port,
         device=Device(device),
-        threads=threads or len(os.sched_getaffinity(0)),
+        threads=threads or _usable_cpus(),
         limits=Limits(max_images, max_message_mb * MEBIBYTE, max_image_megapixels * MEGAPIXEL),
         drain_seconds=drain_seconds,
         reflection=reflection,
@@ -133,6 +133,12 @@ def main(
         asyncio.run(serve(config, _announce))
     except StartupError as error:
         sys.exit(f"vitrine-server: {error}")
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _log_to_stderr(level: str) -> None:

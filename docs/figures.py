@@ -1,0 +1,159 @@
+"""Draws the pictures of the docs: how an image is prepared, and how the parts fit together. Run by `make figures`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from PIL import Image, ImageDraw, ImageFilter
+
+from vitrine.model.image import read_grey
+from vitrine.model.preparation import crop, find_ink, place, stretch
+from vitrine.training import digit_images
+
+HERE = Path(__file__).parent
+TEXT = "#1f2430"
+GREY = "#6b7280"
+
+
+def main() -> None:
+    """Draws them all."""
+    draw_eight(HERE.parent / "examples" / "eight.png")
+    draw_preparation(HERE / "preparation.png")
+    draw_architecture(HERE / "architecture.png")
+
+
+def draw_eight(path: Path) -> None:
+    """The image of the README's example: an 8 drawn in one stroke, leaning a little."""
+    turn = np.linspace(0, 2 * np.pi, 600)
+    across, down = np.sin(2 * turn), -np.cos(turn)
+    stroke = np.stack([240 + 62 * across * (1 + 0.15 * down) - 22 * down, 240 + 130 * down], axis=1)
+    page = Image.new("L", (480, 480), 255)
+    for x, y in stroke:
+        ImageDraw.Draw(page).ellipse((x - 16, y - 16, x + 16, y + 16), 30)
+    page.resize((160, 160), Image.Resampling.LANCZOS).save(path, optimize=True)
+
+
+def draw_preparation(path: Path) -> None:
+    """Three images, step by step, on their way to pixels."""
+    scan = Image.fromarray(digit_images()[0][8])
+    rows = {"pen on cream paper": _pen_on_paper(), "chalk on a board": _chalk_on_board(), "a scan, 12 × 12": scan}
+    figure = Figure(figsize=(11, 6.6), facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), 6)
+    for row, (name, image) in zip(axes, rows.items(), strict=True):
+        grey = read_grey(image)
+        ink = find_ink(grey)
+        box = crop(ink)
+        placed = place(box)
+        row[0].imshow(image, cmap="gray", vmin=0, vmax=255)
+        row[0].set_ylabel(name, color=TEXT, fontsize=11)
+        row[1].imshow(grey, cmap="gray", vmin=0, vmax=255)
+        for axis, matrix in zip(row[2:], (ink, box, placed, stretch(placed)), strict=True):
+            axis.imshow(matrix, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+    titles = ("image", "1 grey", "2 ink", "3 box", "4 place: 18 × 18", "5 stretch: pixels")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, color=TEXT, fontsize=12, pad=10)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[], anchor="N")
+        axis.spines[:].set_color("#c9ced6")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def _pen_on_paper() -> Image.Image:
+    """A blue 3, off the centre of a sheet with some grain."""
+    sheet = Image.new("RGB", (360, 300), (240, 232, 214))
+    pen = ImageDraw.Draw(sheet)
+    pen.arc((200, 60, 280, 130), 200, 450, (40, 62, 150), 9)
+    pen.arc((195, 125, 290, 215), 270, 520, (40, 62, 150), 9)
+    grain = np.random.default_rng(0).normal(0, 4, (300, 360, 1))
+    soft = np.asarray(sheet.filter(ImageFilter.GaussianBlur(1.2)))
+    return Image.fromarray((soft + grain).clip(0, 255).astype(np.uint8))
+
+
+def _chalk_on_board() -> Image.Image:
+    """A pale 7 on dark green."""
+    board = Image.new("RGB", (240, 320), (38, 70, 58))
+    ImageDraw.Draw(board).line([(50, 90), (150, 80), (90, 250)], (226, 230, 220), 12, joint="curve")
+    speckle = np.random.default_rng(1).normal(0, 5, (320, 240, 1))
+    return Image.fromarray((np.asarray(board) + speckle).clip(0, 255).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Room:
+    """A box of the architecture's picture."""
+
+    title: str
+    text: str
+    corner: tuple[float, float]
+    size: tuple[float, float]
+    colour: str
+
+    def side(self, x: float, y: float) -> tuple[float, float]:
+        """A point of the box: (0, 0) is its lower left corner, (1, 1) its upper right one."""
+        return self.corner[0] + x * self.size[0], self.corner[1] + y * self.size[1]
+
+
+TRAINING = Room("training", "data → fit → evaluate\nPyTorch", (0.4, 4.5), (3.0, 1.5), "#e8f1fb")
+ARTIFACT = Room("model.onnx", "every layer an output\nmetadata · golden sample", (4.6, 4.5), (3.0, 1.5), "#fff6dd")
+SERVER = Room("server", "gRPC → service → engine\nONNX Runtime, CPU or CUDA", (8.8, 4.5), (3.2, 1.5), "#e7f6ec")
+CLIENT = Room("client", "Python SDK · command line", (8.8, 1.9), (3.2, 1.2), "#fbe9ef")
+OTHERS = Room("any gRPC client", "protos/vitrine/v1", (4.6, 1.9), (3.0, 1.2), "#f3f4f6")
+MODEL = Room(
+    "model: what training, server and client share",
+    "prepare: image → 18 × 18 pixels  ·  the catalogue of layers  ·  what an artifact says of itself",
+    (0.4, 0.2),
+    (11.6, 1.0),
+    "#f0ebfa",
+)
+
+
+def draw_architecture(path: Path) -> None:
+    """The rooms of the house, and what passes between them."""
+    figure = Figure(figsize=(12, 6.2), facecolor="white")
+    FigureCanvasAgg(figure)
+    axis = figure.add_axes((0.01, 0.01, 0.98, 0.98))
+    axis.set(xlim=(0, 12.4), ylim=(0, 6.3))
+    axis.axis("off")
+    for room in (TRAINING, ARTIFACT, SERVER, CLIENT, OTHERS, MODEL):
+        _draw_room(axis, room)
+    _draw_arrow(axis, TRAINING.side(1, 0.5), ARTIFACT.side(0, 0.5), "export,\nchecked", (0, 0.28))
+    _draw_arrow(axis, ARTIFACT.side(1, 0.5), SERVER.side(0, 0.5), "load,\nchecked", (0, 0.28))
+    _draw_arrow(axis, CLIENT.side(0.3, 1), SERVER.side(0.3, 0), "image or\npixels", (-0.62, 0))
+    _draw_arrow(axis, SERVER.side(0.7, 0), CLIENT.side(0.7, 1), "digit and\nevery layer's\nactivations", (0.72, 0))
+    _draw_arrow(axis, OTHERS.side(0.9, 1), SERVER.side(0.08, 0), "", (0, 0), both=True)
+    figure.savefig(path, dpi=110)
+
+
+def _draw_room(axis: Axes, room: Room) -> None:
+    box = FancyBboxPatch(
+        room.corner, *room.size, boxstyle="round,pad=0,rounding_size=0.12", fc=room.colour, ec="#9aa3b2", lw=1.2
+    )
+    axis.add_patch(box)
+    x, y = room.side(0.5, 0.5)
+    lift = 0.13 + 0.11 * room.text.count("\n")
+    axis.text(x, y + lift + 0.12, room.title, ha="center", va="center", fontsize=14, weight="bold", color=TEXT)
+    axis.text(x, y - 0.2, room.text, ha="center", va="center", fontsize=10.5, color=TEXT, linespacing=1.5)
+
+
+def _draw_arrow(
+    axis: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    text: str,
+    offset: tuple[float, float],
+    both: bool = False,
+) -> None:
+    style = "<|-|>" if both else "-|>"
+    axis.add_patch(FancyArrowPatch(start, end, arrowstyle=style, mutation_scale=16, color=GREY, lw=1.6))
+    middle: npt.NDArray[np.float64] = (np.array(start) + np.array(end)) / 2 + np.array(offset)
+    axis.text(middle[0], middle[1], text, ha="center", va="center", fontsize=10, color=GREY, linespacing=1.3)
+
+
+if __name__ == "__main__":
+    main()

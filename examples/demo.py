@@ -1,0 +1,105 @@
+"""The whole path, for real: train, export, serve, classify, and look at every layer.
+
+Fits an MLP on the embedded handwriting, serves it with `vitrine-server` in a process of its own on a free port, sends
+held-out images as PNG files through the SDK, prints what each layer calculated, and draws one of them.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vitrine.client import Client, Prediction
+from vitrine.client.plot import plot_prediction
+from vitrine.client.terminal import render_strips
+from vitrine.training import fit, held_out_digit_images, load_dataset
+
+SHOWN = 5
+"""How many held-out images are classified one by one."""
+
+ENLARGEMENT = 8
+"""How much larger than the source's 12 × 12 the PNG files are, so that people can look at them."""
+
+READY = "vitrine-server listening on "
+"""What the server prints before its address, when it is ready."""
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/demo"), help="Where everything goes.")
+@click.option("--required-accuracy", default=0.95, help="The held-out accuracy below which the demo fails.")
+def main(out: Path, required_accuracy: float) -> None:
+    """Train, export, serve, classify, and look at every layer."""
+    dataset = load_dataset("digits")
+    heading(f"Training on {len(dataset.train):,} handwritten digits; {len(dataset.test)} are held out")
+    run = fit(dataset, None, out / "run")
+    click.echo(f"held-out accuracy {run.evaluation.accuracy:.2%}; everything about the run is in {run.folder.path}/")
+
+    images, labels = held_out_digit_images()
+    files = write_pngs(images, labels, out / "images")
+    heading(f"Serving {run.folder.model}")
+    with served(run.folder.model) as target, Client(target) as client:
+        click.echo(f"{client!r} says it is {client.health().status}; {client.model()!r}")
+        predictions = [show(client, file) for file in files[:SHOWN]]
+        heading(f"Classifying all {len(files)} held-out images through the SDK")
+        accuracy = accuracy_of(client, files, labels)
+
+    figure = out / "layers.png"
+    plot_prediction(predictions[0], figure, title=f"{files[0].name}: what every layer calculated")
+    click.echo(f"served accuracy {accuracy:.2%}; every layer of {files[0].name} is drawn in {figure}")
+    if accuracy < required_accuracy:
+        sys.exit(f"the demo failed: the accuracy is {accuracy:.2%}, and {required_accuracy:.2%} are required")
+
+
+def heading(text: str) -> None:
+    """Prints what comes next."""
+    click.secho(f"\n{text}", bold=True)
+
+
+def write_pngs(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], folder: Path) -> list[Path]:
+    """Writes images as PNG files, as a user would have them: uint8 (N, 12, 12) and their labels (N,)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{index:03}_is_{label}.png" for index, label in enumerate(labels)]
+    for file, image in zip(files, images, strict=True):
+        side = image.shape[0] * ENLARGEMENT
+        Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC).save(file)
+    return files
+
+
+@contextmanager
+def served(model: Path) -> Iterator[str]:
+    """A server for `model` in a process of its own; gives its address, and stops it at the end."""
+    program = Path(sys.executable).with_name("vitrine-server")
+    command: list[str | Path] = [program, model, "--port", "0", "--log-level", "warning"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        line = server.stdout.readline()  # comes when the server is ready; ends when it isn't going to be
+        if not line.startswith(READY):
+            sys.exit("the demo failed: the server didn't start, and said why above")
+        try:
+            yield line.removeprefix(READY).strip()
+        finally:
+            server.terminate()
+
+
+def show(client: Client, file: Path) -> Prediction:
+    """Classifies one image and prints what every layer calculated."""
+    prediction = client.classify(file)
+    click.echo(f"\n{file.name}: digit {prediction.digit}, probability {prediction.probability:.1%}")
+    click.echo(render_strips(prediction))
+    return prediction
+
+
+def accuracy_of(client: Client, files: list[Path], labels: npt.NDArray[np.int64]) -> float:
+    """The share of the files that the server gets right."""
+    digits = [prediction.digit for prediction in client.classify_many(files)]
+    return float(np.mean(digits == labels))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What the docs say is so: the README's example runs, and the settings are those of the program."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from serving import running_server
+
+from vitrine.model import image, preparation
+from vitrine.server.cli import main as server_main
+from vitrine.server.models import bundled_model
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_readmes_example_runs_as_it_stands(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    with running_server() as server:  # the bundled model, as `make serve` has it
+        exec(compile(example.replace("localhost:50051", server.target), "README.md", "exec"), {})
+    digit, hidden, activations, weight = capsys.readouterr().out.splitlines()
+    assert digit.startswith("8 9")
+    assert hidden == "(128,)"
+    assert re.findall(r"(\w+): \d+", activations) == [
+        *("input", "linear_1", "relu_1", "linear_2", "relu_2", "linear_3", "softmax")
+    ]
+    assert weight == "(128, 324)"
+
+
+def test_the_readmes_files_are_there() -> None:
+    for path in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_settings_in_the_docs_are_the_servers() -> None:
+    shown = CliRunner().invoke(server_main, ["--help"], prog_name="vitrine-server", terminal_width=110).output
+    assert shown.strip() in (ROOT / "docs" / "server.md").read_text()
+
+
+def test_the_constants_in_the_docs_are_the_preparations() -> None:
+    text = (ROOT / "docs" / "preparation.md").read_text()
+    for name, value in re.findall(r"`([A-Z_]+)` = ([\d.,]*\d)", text):
+        constant = getattr(preparation, name, None) or getattr(image, name)
+        assert constant == float(value.replace(",", "")), name
+
+
+def test_the_bundled_model_is_small_and_has_its_card() -> None:
+    assert bundled_model().stat().st_size < 2_000_000
+    assert "| test error |" in bundled_model().with_name("MODEL_CARD.md").read_text()
