@@ -158,3 +158,12 @@ def test_a_taken_port_is_refused(tiny_artifact: Path) -> None:
 def test_the_port_of_a_kubernetes_service_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
     assert Port(0, 65535).convert("tcp://10.0.0.7:80", None, None) == ServerConfig(Path()).port
     assert "VITRINE_PORT=tcp://10.0.0.7:80 is a Kubernetes Service's" in caplog.text
+
+
+def test_onnx_runtime_keeps_no_id_of_the_machine_and_reports_to_nobody(tmp_path: Path) -> None:
+    """Its telemetry, when it is on, leaves an id and a queue of reports below the home folder."""
+    home = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "TMPDIR")}
+    environment = {"CI": ""}  # under CI it would be off anyway
+    with running_server(**home, **environment) as server:
+        assert server.stop() == 0
+    assert list(tmp_path.rglob("*")) == []

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import onnxruntime
 
 from vitrine.server.classifier import Limits
 from vitrine.server.config import ServerConfig
@@ -128,7 +127,6 @@ def main(
         drain_seconds=drain_seconds,
         reflection=reflection,
     )
-    onnxruntime.disable_telemetry_events()
     try:
         asyncio.run(serve(config, _announce))
     except StartupError as error:

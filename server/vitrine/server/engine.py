@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from vitrine.model import TOLERANCE, ArtifactError, GoldenSample, deviation
 from vitrine.server.artifact import INPUT, Artifact
 from vitrine.server.errors import StartupError
+from vitrine.server.runtime import onnxruntime
 
 logger = logging.getLogger(__name__)
 

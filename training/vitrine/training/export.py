@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
@@ -21,6 +20,7 @@ from vitrine.model import PIXELS_SHAPE, ArtifactError, ArtifactMetadata, GoldenS
 from vitrine.model import deviation as deviation_between
 from vitrine.training.atomic import readable_mode
 from vitrine.training.mlp import MLP
+from vitrine.training.runtime import onnxruntime
 
 OPSET = 18
 """The version of ONNX's operators: old enough for every ONNX Runtime that is supported."""
