@@ -22,7 +22,9 @@ from vitrine.client.errors import (
     UnsupportedError,
     UsageError,
 )
+from vitrine.client.plot import plot_prediction
 from vitrine.client.sync_client import Client
+from vitrine.client.terminal import render_pixels, render_strips
 from vitrine.client.types import (
     Activations,
     Health,
@@ -66,4 +68,7 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "VitrineError",
+    "plot_prediction",
+    "render_pixels",
+    "render_strips",
 ]

@@ -1,0 +1,160 @@
+"""The `vitrine` command: classify images, inspect a model, ask for a server's health.
+
+It knows flags and exit statuses: 0 when all is well, 1 with one sentence on standard error when it isn't, 2 when the
+command is used wrongly. What is printed of a prediction or a model, `report` knows.
+"""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import click
+
+from vitrine.client import report
+from vitrine.client.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TLS
+from vitrine.client.plot import check_matplotlib, plot_prediction
+from vitrine.client.sync_client import Client
+from vitrine.client.types import Prediction
+from vitrine.client.wire import Preparation
+from vitrine.model import VitrineError
+
+HEALTH_TIMEOUT = 5.0
+"""The deadline of `health` in seconds: a container's health check mustn't hang."""
+
+Command: TypeAlias = Callable[..., None]
+
+
+@click.group(context_settings={"show_default": True})
+@click.version_option(package_name="vitrine")
+def main() -> None:
+    """Classify handwritten digits, and see what every layer of the model calculates."""
+
+
+def _option(flag: str, text: str, **settings: Any) -> Callable[[Command], Command]:
+    """An option that an environment variable sets, too: --tls-ca and VITRINE_TLS_CA."""
+    variable = "VITRINE_" + flag.removeprefix("--").replace("-", "_").upper()
+    return click.option(flag, envvar=variable, show_envvar=True, help=text, **settings)
+
+
+def connected(timeout: float) -> Callable[[Command], Command]:
+    """Gives a command the options of a connection, and the client made of them as its first argument."""
+    seconds = _option("--timeout", "Deadline of each call, in seconds.", type=float, default=timeout)
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(target: str, timeout: float, token: str | None, **options: Any) -> None:
+            with one_sentence_errors():
+                tls = _tls(**{name: options.pop(name) for name in ("tls", "tls_ca", "tls_cert", "tls_key")})
+                with Client(target, timeout=timeout, tls=tls, token=token or None) as client:
+                    command(client, **options)
+
+        return functools.reduce(lambda decorated, option: option(decorated), [seconds, *CONNECTION], run)
+
+    return decorate
+
+
+CONNECTION = (
+    _option("--tls-key", "PEM of that certificate's private key.", type=Path),
+    _option("--tls-cert", "PEM of this client's certificate.", type=Path),
+    _option("--tls-ca", "PEM of the authorities to trust; implies --tls.", type=Path),
+    _option("--tls", "Encrypt the connection.", is_flag=True),
+    _option("--token", "Bearer token; as a variable, no list of processes shows it."),
+    _option("--target", "HOST:PORT of the server.", default=DEFAULT_TARGET),
+)
+"""The options of a connection, last first: that is the order in which decorators are applied."""
+
+MODEL = click.option("--model", default="", show_default=False, help="A served model's name; without it, the default.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def _tls(tls: bool, tls_ca: Path | None, tls_cert: Path | None, tls_key: Path | None) -> TLS | None:
+    return TLS(tls_ca, tls_cert, tls_key) if tls or tls_ca or tls_cert or tls_key else None
+
+
+@contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """Ends the command with the text of an error and status 1, instead of a traceback."""
+    try:
+        yield
+    except VitrineError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True, type=Path)
+@click.option("--activations", is_flag=True, help="Show every layer's activations.")
+@AS_JSON
+@click.option("--plot", type=Path, help="Write a figure of every layer (.png, .pdf, .svg); one for each image.")
+@MODEL
+@click.option(
+    "--preparation",
+    type=click.Choice(["local", "server"]),
+    default="local",
+    help="Where images become pixels: here, or at the server, which then gets the files.",
+)
+@connected(DEFAULT_TIMEOUT)
+def classify(
+    client: Client,
+    images: tuple[Path, ...],
+    activations: bool,
+    as_json: bool,
+    plot: Path | None,
+    model: str,
+    preparation: Preparation,
+) -> None:
+    """Classify IMAGES: files such as PNG or JPEG, each with one digit."""
+    if plot is not None:
+        check_matplotlib()
+    wanted = "all" if activations or plot else None
+    predictions = client.classify_many(images, activations=wanted, model=model, preparation=preparation)
+    documents = []
+    for number, (image, prediction) in enumerate(zip(images, predictions, strict=True), start=1):
+        if plot is not None:
+            plot_prediction(prediction, _numbered(plot, number, len(images)))
+        if as_json:
+            documents.append(report.prediction_document(prediction, image, activations=activations))
+        else:
+            _show(prediction, image, activations)
+    if as_json:
+        click.echo(json.dumps({"predictions": documents}))
+
+
+def _numbered(path: Path, number: int, count: int) -> Path:
+    """The file of one of `count` figures: figure.png, or figure-1.png, figure-2.png, …"""
+    return path if count == 1 else path.with_stem(f"{path.stem}-{number}")
+
+
+def _show(prediction: Prediction, image: Path, activations: bool) -> None:
+    click.echo(report.prediction_line(prediction, image))
+    if activations:
+        click.echo(report.activations_text(prediction, colour=_has_colours()))
+
+
+def _has_colours() -> bool:
+    """Whether a person is looking who wants colours: see no-color.org."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+@main.command()
+@AS_JSON
+@MODEL
+@connected(DEFAULT_TIMEOUT)
+def inspect(client: Client, as_json: bool, model: str) -> None:
+    """Describe a model: its layers, classes, limits, and how it was trained."""
+    described = client.model(model)
+    click.echo(json.dumps(report.model_document(described)) if as_json else report.model_text(described))
+
+
+@main.command()
+@connected(HEALTH_TIMEOUT)
+def health(client: Client) -> None:
+    """Ask whether the server takes requests; the exit status is 0 when it does, 1 when it doesn't."""
+    state = client.health()
+    click.echo(f"{client.target} is {state.status}")
+    if not state:
+        sys.exit(1)
