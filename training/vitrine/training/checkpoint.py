@@ -87,11 +87,19 @@ class Checkpoint:
         done, patience = len(self.history), self.config.patience
         return done >= self.config.epochs or (patience is not None and done - self.best.number >= patience)
 
+    def mlp(self) -> MLP:
+        """The network with the weights after the last epoch, on the CPU."""
+        return self._mlp(self.weights)
+
     def best_mlp(self) -> MLP:
-        """The network with the best weights, on the CPU."""
-        mlp = MLP(self.config.hidden, self.config.output, len(self.identity.classes))
-        mlp.load_state_dict(dict(self.best_weights))
-        return mlp.eval()
+        """The network with the weights after the best epoch, on the CPU."""
+        return self._mlp(self.best_weights)
+
+    def _mlp(self, weights: Weights) -> MLP:
+        unused = torch.Generator()  # the random start is overwritten, and the global generator isn't drawn from
+        mlp = MLP(self.config.hidden, self.config.output, len(self.identity.classes), unused)
+        mlp.load_state_dict(dict(weights))
+        return mlp
 
     def save(self, path: Path) -> None:
         """Writes it; what was there stays until all of it is written."""

@@ -73,9 +73,11 @@ def fit(
     if resume:
         checkpoint = _resumed(Checkpoint.load(folder.checkpoint), identity, config, name)
     else:
-        folder.clear()
         checkpoint = _begun(identity, config or recipe(dataset.name), dataset.test)
-    return complete(folder, _train(checkpoint, dataset.train, folder, progress), dataset)
+    trainer = _Trainer(checkpoint, dataset.train)
+    if not resume:
+        folder.clear()  # not before it is sure that this run can begin
+    return complete(folder, _train(checkpoint, trainer, folder, progress), dataset)
 
 
 def _begun(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Checkpoint:
@@ -99,9 +101,8 @@ def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | 
     return replace(checkpoint, config=config, identity=identity)
 
 
-def _train(checkpoint: Checkpoint, examples: Examples, folder: RunFolder, progress: bool) -> Checkpoint:
+def _train(checkpoint: Checkpoint, trainer: "_Trainer", folder: RunFolder, progress: bool) -> Checkpoint:
     """Runs the epochs that are left, and writes the checkpoint after each."""
-    trainer = _Trainer(checkpoint, examples)
     steps = checkpoint.config.epochs * trainer.steps
     begun = len(checkpoint.history) * trainer.steps
     bar = tqdm(desc="fit", total=steps, initial=begun, unit="step", disable=not progress, dynamic_ncols=True)
@@ -126,8 +127,7 @@ class _Trainer:
         kept, held_out = stratified_split(examples.labels, config.validation, config.seed)
         self._pixels, self._labels = self._to_device(examples[kept])  # (N, 18, 18), (N,)
         self._validation = self._to_device(examples[held_out])
-        self._mlp = MLP(config.hidden, config.output, len(checkpoint.identity.classes)).to(self._device)
-        self._mlp.load_state_dict(dict(checkpoint.weights))
+        self._mlp = checkpoint.mlp().to(self._device)
         self._optimizer = torch.optim.AdamW(self._mlp.parameters(), weight_decay=config.weight_decay, fused=True)
         if checkpoint.optimizer:
             self._optimizer.load_state_dict(copy.deepcopy(dict(checkpoint.optimizer)))

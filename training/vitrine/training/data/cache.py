@@ -80,7 +80,7 @@ def _key(digest: str) -> str:
 def _read(cached: Path, count: int) -> npt.NDArray[np.uint8] | None:
     """The pixels of a cached file; None where there is none, or it is damaged."""
     try:
-        with np.load(cached, allow_pickle=False) as arrays:
+        with cached.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             pixels: npt.NDArray[np.uint8] = arrays["pixels"]
     except FileNotFoundError:
         return None

@@ -19,6 +19,9 @@ from vitrine.training.errors import DataError
 UINT8 = 0x08
 """The code of unsigned bytes."""
 
+CHUNK = 1 << 20
+"""Bytes that are read at a time: a header that declares more than the memory holds costs nothing."""
+
 GZIP_MAGIC = b"\x1f\x8b"
 """How a gzipped file begins; its name isn't asked, because browsers unpack without renaming."""
 
@@ -66,7 +69,9 @@ def _read_shape(file: BinaryIO, path: Path, dimensions: int) -> tuple[int, ...]:
 
 def _read_values(file: BinaryIO, path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     declared = math.prod(shape)
-    values = file.read(declared + 1)  # one more, so that gzip reaches its checksum and surplus bytes are seen
+    values = bytearray()
+    while len(values) <= declared and (chunk := file.read(CHUNK)):  # to the end, where gzip checks its checksum
+        values += chunk
     if len(values) < declared:
         raise DataError(f"{path} is truncated: it has {len(values):,} of the {declared:,} values that it declares")
     if len(values) > declared:

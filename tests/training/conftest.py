@@ -1,0 +1,59 @@
+"""What the training room's tests share: a cache of their own, and small data."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vitrine.training import Dataset, Examples
+
+torch.set_num_threads(1)  # tests run side by side; more threads each would only get in each other's way
+
+CLASSES = ("one", "two", "three")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing is read from, or left in, the cache or the data folder of whoever runs the tests."""
+    monkeypatch.setenv("VITRINE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("VITRINE_DATA_DIR", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def toy() -> Dataset:
+    """Three shapes under noise: learnt in a few epochs of a few milliseconds."""
+    generator = np.random.default_rng(0)
+    shapes = generator.integers(0, 256, (len(CLASSES), 18, 18))
+    return Dataset("toy", CLASSES, _noisy(shapes, 90, generator), _noisy(shapes, 30, generator))
+
+
+def _noisy(shapes: np.ndarray, count: int, generator: np.random.Generator) -> Examples:
+    labels = np.arange(count) % len(shapes)
+    pixels = (shapes[labels] + generator.normal(0, 60, (count, 18, 18))).clip(0, 255)
+    return Examples(pixels.astype(np.uint8), labels.astype(np.int64))
+
+
+@pytest.fixture
+def draw() -> Callable[[int, int], np.ndarray]:
+    """Draws image `number` of a class as a 12 × 12 grey image, dark on white: one bar, a little different each time."""
+
+    def bar(label: int, number: int) -> np.ndarray:
+        image = np.full((12, 12), 255, np.uint8)
+        image[2 : 9 + number % 2, 3 : 4 + 2 * label] = number % 50
+        return image
+
+    return bar
+
+
+@pytest.fixture
+def bars(tmp_path: Path, draw: Callable[[int, int], np.ndarray]) -> Path:
+    """A folder of images of three classes."""
+    for label in range(3):
+        (tmp_path / "bars" / f"width {label}").mkdir(parents=True)
+        for number in range(8):
+            Image.fromarray(draw(label, number)).save(tmp_path / "bars" / f"width {label}" / f"{number}.png")
+    return tmp_path / "bars"

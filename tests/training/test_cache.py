@@ -1,0 +1,105 @@
+"""Prepared pixels are kept, and never served stale or damaged."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitrine.model import prepare
+from vitrine.training.data import cache as cache_module
+from vitrine.training.data.cache import cache_dir, prepare_all
+
+Draw = Callable[[int, int], np.ndarray]
+
+
+@pytest.fixture
+def images(draw: Draw) -> np.ndarray:
+    return np.stack([draw(label, number) for label in range(3) for number in range(2)])
+
+
+def prepared(images: np.ndarray, digest: str = "abc") -> np.ndarray:
+    return prepare_all(images, digest, "toy", progress=False)
+
+
+def cached_files(cache: Path) -> list[Path]:
+    return sorted((cache / "pixels").iterdir())
+
+
+@pytest.fixture
+def no_preparing(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fills the cache; from here on, preparing anything fails."""
+    prepared(images)
+    monkeypatch.setattr(cache_module, "prepare", lambda _image: pytest.fail("it was prepared again"))
+
+
+def test_pixels_are_what_prepare_makes(images: np.ndarray) -> None:
+    np.testing.assert_array_equal(prepared(images), [prepare(image) for image in images])
+
+
+@pytest.mark.usefixtures("no_preparing")
+def test_what_was_prepared_once_is_not_prepared_again(images: np.ndarray) -> None:
+    assert prepared(images).shape == (6, 18, 18)
+
+
+def test_other_images_get_other_pixels(images: np.ndarray, cache: Path) -> None:
+    prepared(images)
+    np.testing.assert_array_equal(prepared(images[::-1], "def"), prepared(images)[::-1])
+    assert len(cached_files(cache)) == 2
+
+
+def test_a_changed_preparation_is_never_served_stale(
+    images: np.ndarray, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = prepared(images)
+    changed = tmp_path / "preparation.py"
+    changed.write_text(cache_module.PREPARATION_CODE[1].read_text().replace("INK_SIDE = 16.0", "INK_SIDE = 15.0"))
+    monkeypatch.setattr(cache_module, "PREPARATION_CODE", (cache_module.PREPARATION_CODE[0], changed))
+    monkeypatch.setattr(cache_module, "prepare", lambda image: 255 - prepare(image))
+    np.testing.assert_array_equal(prepared(images), 255 - before)
+    assert len(cached_files(cache)) == 2
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "text", "empty"])
+def test_a_damaged_file_is_made_anew(
+    images: np.ndarray, cache: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = prepared(images)
+    (file,) = cached_files(cache)
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes((whole[middle] ^ 0xFF,)) + whole[middle + 1 :]
+    file.write_bytes({"truncated": whole[:middle], "flipped": flipped, "text": b"no archive", "empty": b""}[damage])
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(prepared(images), before)
+    assert str(file) in caplog.text
+    caplog.clear()
+    prepared(images)
+    assert not caplog.text  # it was mended
+
+
+def test_a_file_that_would_execute_code_is_made_anew(images: np.ndarray, cache: Path) -> None:
+    before = prepared(images)
+    (file,) = cached_files(cache)
+    np.savez(file, pixels=np.array([print], dtype=object))
+    np.testing.assert_array_equal(prepared(images), before)
+
+
+def test_a_cache_that_can_not_be_written_costs_only_time(
+    images: np.ndarray, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.write_text("a file where the folder should be")
+    assert prepared(images).shape == (6, 18, 18)
+    assert "can't be kept" in caplog.text
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITRINE_CACHE_DIR", "/a")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    monkeypatch.setenv("HOME", "/c")
+    assert cache_dir() == Path("/a")
+    monkeypatch.delenv("VITRINE_CACHE_DIR")
+    assert cache_dir() == Path("/b/vitrine")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_dir() == Path("/c/.cache/vitrine")

@@ -1,0 +1,149 @@
+"""`vitrine-train` as its users meet it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from vitrine.training import Checkpoint, RunFolder
+from vitrine.training.cli import main
+
+QUICK = ("--hidden", "8", "--epochs", "2", "--batch-size", "8", "--device", "cpu", "--quiet")
+
+
+def vitrine_train(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def assert_one_sentence(result: Result, *parts: str) -> None:
+    """The command failed with one line on stderr that has all the parts."""
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    for part in parts:
+        assert part in result.stderr
+
+
+@pytest.fixture
+def run(bars: Path, tmp_path: Path) -> Path:
+    result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", *QUICK)
+    assert result.exit_code == 0, result.output
+    return tmp_path / "run"
+
+
+def test_a_fit_says_its_error_and_where_the_model_is(bars: Path, tmp_path: Path) -> None:
+    result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", *QUICK)
+    assert result.stdout.startswith("test error ")
+    assert result.stdout.rstrip().endswith(str(tmp_path / "run" / "model.onnx"))
+    assert result.stderr == ""
+
+
+def test_a_progress_bar_is_shown_on_stderr_unless_quiet(bars: Path, tmp_path: Path) -> None:
+    result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", *QUICK[:-1])
+    assert result.exit_code == 0
+    assert "epoch 2/2, validation error" in result.stderr
+
+
+def test_flags_become_settings_and_the_recipe_gives_the_rest(run: Path) -> None:
+    config = Checkpoint.load(RunFolder(run).checkpoint).config
+    assert (config.hidden, config.epochs, config.batch_size, config.augment) == ((8,), 2, 8, 1.0)
+
+
+def test_augmentation_can_be_switched_off(bars: Path, tmp_path: Path) -> None:
+    vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", "--no-augment", *QUICK)
+    assert Checkpoint.load(RunFolder(tmp_path / "run").checkpoint).config.augment == 0.0
+
+
+def test_without_a_run_folder_it_goes_to_runs(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    vitrine_train("fit", "--dataset", "bars", *QUICK)
+    assert Path("runs", "bars", "model.onnx").exists()
+
+
+def test_a_run_is_not_replaced_unless_that_is_said(bars: Path, run: Path) -> None:
+    again = ("fit", "--dataset", bars, "--run", run, *QUICK)
+    assert_one_sentence(vitrine_train(*again), str(run), "--resume", "--overwrite")
+    assert vitrine_train(*again, "--overwrite").exit_code == 0
+
+
+def test_resume_needs_no_other_flag_than_the_run(run: Path) -> None:
+    result = vitrine_train("fit", "--run", run, "--resume", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert_one_sentence(vitrine_train("fit", "--run", run, "--resume", "--epochs", "9"), "epochs 2, not 9")
+
+
+def test_evaluate_prints_a_table_and_json(run: Path) -> None:
+    table = vitrine_train("evaluate", run, "--quiet").stdout
+    document = json.loads(vitrine_train("evaluate", run, "--json", "--quiet").stdout)
+    assert document == json.loads((run / "metrics.json").read_text())["test"]
+    for label in ("width 0", "width 1", "width 2"):
+        assert label in table
+    assert f"{document['errors']} of {document['count']} misclassified" in table
+
+
+def test_evaluate_refuses_a_data_set_of_other_classes(run: Path) -> None:
+    result = vitrine_train("evaluate", run, "--dataset", "digits", "--quiet")
+    assert_one_sentence(result, "width 0, width 1, width 2", "digits has 0, 1, 2")
+
+
+def test_export_writes_where_it_is_told(run: Path, tmp_path: Path) -> None:
+    result = vitrine_train("export", run, "--out", tmp_path / "copy.onnx")
+    assert result.stdout == f"{tmp_path / 'copy.onnx'}\n"
+    assert (tmp_path / "copy.onnx").read_bytes() == (run / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("fit", "--dataset", "no-such-data"), ("no-such-data", "neither digits nor mnist")),
+        (("fit", "--dataset", "mnist", "--data-dir", "."), ("has no train-images-idx3-ubyte.gz",)),
+        (("fit", "--epochs", "0"), ("epochs is at least 1, not 0",)),
+        (("fit", "--hidden", "8,0"), ("hidden is one width or more",)),
+        (("fit", "--resume"), ("there is no checkpoint runs/digits/checkpoint.pt",)),
+        (("evaluate", "no-such-run"), ("there is no checkpoint no-such-run/checkpoint.pt",)),
+        (("export", "no-such-run"), ("there is no checkpoint no-such-run/checkpoint.pt",)),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_an_error_is_one_sentence_and_no_traceback(
+    words: tuple[str, ...], parts: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert_one_sentence(vitrine_train(*words), *parts)
+
+
+def test_cuda_without_cuda_is_an_error(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", *QUICK, "--device", "cuda")
+    assert_one_sentence(result, "finds no CUDA device")
+
+
+def test_a_place_that_can_not_be_written_is_an_error_that_names_it(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert_one_sentence(vitrine_train("export", run, "--out", tmp_path / "file" / "m.onnx"), str(tmp_path / "file"))
+
+
+def test_a_run_of_data_that_a_program_made_asks_for_a_data_set(run: Path) -> None:
+    folder = RunFolder(run)
+    checkpoint = Checkpoint.load(folder.checkpoint)
+    replace(checkpoint, identity=replace(checkpoint.identity, source="")).save(folder.checkpoint)
+    assert_one_sentence(vitrine_train("evaluate", run), "was made by a program", "--dataset")
+
+
+@pytest.mark.parametrize("widths", ["8,x", "", "8;4"])
+def test_widths_that_are_no_numbers_are_a_usage_error(widths: str) -> None:
+    result = vitrine_train("fit", "--hidden", widths)
+    assert result.exit_code == 2
+    assert "512,256" in result.stderr
+
+
+def test_every_flag_has_help() -> None:
+    assert isinstance(main, click.Group)
+    for name, command in main.commands.items():
+        assert command.help, name
+        for parameter in command.params:
+            assert isinstance(parameter, click.Argument) or parameter.help, (name, parameter.name)

@@ -1,0 +1,101 @@
+"""What a completed run folder says: pictures, model card, artifact."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from vitrine.model import ArtifactMetadata
+from vitrine.training import Dataset, Evaluation, FitConfig, Run, export_run, fit
+from vitrine.training.cli import main
+from vitrine.training.completion import FRAMEWORKS
+from vitrine.training.figures import draw_confusion_matrix
+from vitrine.training.model_card import fit_command
+
+
+@pytest.fixture
+def run(toy: Dataset, tmp_path: Path) -> Run:
+    config = FitConfig(hidden=(16, 8), epochs=3, batch_size=16, learning_rate=1e-2, seed=5, device="cpu", patience=9)
+    return fit(toy, config, tmp_path / "run", name="shapes", progress=False)
+
+
+def metadata_of(path: Path) -> ArtifactMetadata:
+    return ArtifactMetadata.from_properties({entry.key: entry.value for entry in onnx.load(path).metadata_props})
+
+
+def test_the_artifact_says_how_it_was_trained(run: Run) -> None:
+    metadata = metadata_of(run.folder.model)
+    facts, best = metadata.training, run.checkpoint.best
+    assert (metadata.name, metadata.classes) == ("shapes", ("one", "two", "three"))
+    assert (facts.dataset, facts.seed, facts.epochs) == ("toy", 5, best.number)
+    assert facts.metrics == {
+        "validation_accuracy": 1 - best.validation_error,
+        "test_accuracy": run.evaluation.accuracy,
+    }
+    assert facts.versions.keys() == {"python", *FRAMEWORKS}
+
+
+def test_an_export_of_the_run_is_the_same_artifact(run: Run, tmp_path: Path) -> None:
+    out = export_run(run.folder.path, tmp_path / "elsewhere" / "copy.onnx")
+    assert out.read_bytes() == run.folder.model.read_bytes()
+
+
+def test_a_run_that_was_killed_can_still_be_exported(run: Run) -> None:
+    for path in run.folder.path.iterdir():
+        if path != run.folder.checkpoint:
+            path.unlink()
+    assert metadata_of(export_run(run.folder.path)).training.metrics.keys() == {"validation_accuracy"}
+
+
+@pytest.mark.parametrize("picture", ["learning_curve", "confusion_matrix"])
+def test_the_pictures_are_pictures_with_something_on_them(run: Run, picture: str) -> None:
+    with Image.open(getattr(run.folder, picture)) as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 400
+        assert len(np.unique(np.asarray(image.convert("L")))) > 30
+
+
+def test_a_confusion_matrix_of_many_classes_and_empty_rows_is_drawn(tmp_path: Path) -> None:
+    classes = tuple(f"class {number}" for number in range(26))
+    draw_confusion_matrix(Evaluation(classes, np.diag([0, *range(1, 26)])), tmp_path / "matrix.png")
+    assert (tmp_path / "matrix.png").stat().st_size > 1000
+
+
+def test_the_card_has_every_layer_and_class_and_its_links_lead_somewhere(run: Run) -> None:
+    card = run.folder.model_card.read_text()
+    for layer in run.checkpoint.best_mlp().layers:
+        assert f"| `{layer.name}` | {layer.kind} | {layer.width:,} | {layer.parameter_count:,} |" in card
+    for label in run.checkpoint.identity.classes:
+        assert f"| {label} | 10 |" in card
+    for picture in (run.folder.learning_curve, run.folder.confusion_matrix):
+        assert f"]({picture.name})" in card
+    assert f"**{run.evaluation.error:.2%}**" in card
+
+
+def test_the_command_on_the_card_means_the_settings_of_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = fit_command(run.checkpoint.identity, run.checkpoint.config)
+    assert command in run.folder.model_card.read_text()
+    asked: dict[str, object] = {}
+
+    def stub(dataset: object, config: FitConfig, *_arguments: object, **options: object) -> Run:
+        asked.update(config=config, name=options["name"], dataset=dataset)
+        return run
+
+    monkeypatch.setattr("vitrine.training.cli.load_dataset", lambda source, *_arguments, **_options: source)
+    monkeypatch.setattr("vitrine.training.cli.fit", stub)
+    result = CliRunner().invoke(main, shlex.split(command)[1:])
+    assert result.exit_code == 0, result.output
+    assert asked == {"config": run.checkpoint.config, "name": "shapes", "dataset": "toy"}
+
+
+def test_matplotlib_and_scikit_learn_are_loaded_only_where_they_are_needed() -> None:
+    code = (
+        "import sys, vitrine.training; sys.exit(bool({'matplotlib', 'sklearn', 'vitrine.server'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,80 @@
+"""Settings: their ranges, their way through plain data, and the device."""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+import torch
+
+from vitrine.training import RECIPES, ConfigError, FitConfig, recipe
+from vitrine.training.config import find_device
+from vitrine.training.schedule import FLOOR, learning_rate_at
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"hidden": ()},
+        {"hidden": (8, 0)},
+        {"output": "relu"},
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"weight_decay": -0.1},
+        {"seed": -1},
+        {"device": "tpu"},
+        {"validation": 0.0},
+        {"validation": 0.6},
+        {"patience": 0},
+        {"augment": -1.0},
+        {"augment": float("inf")},
+    ],
+    ids=str,
+)
+def test_a_setting_out_of_range_is_refused_by_its_name(setting: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        FitConfig(**setting)
+
+
+@pytest.mark.parametrize("config", [*RECIPES.values(), FitConfig(patience=3, output="sigmoid")])
+def test_settings_come_back_from_plain_data(config: FitConfig) -> None:
+    assert FitConfig.from_dict(config.to_dict()) == config
+    assert asdict(config).keys() == config.to_dict().keys()
+
+
+def test_a_data_set_without_a_recipe_gets_the_defaults() -> None:
+    assert recipe("digits") == RECIPES["digits"]
+    assert recipe("pets") == FitConfig()
+
+
+def test_cuda_without_cuda_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="finds no CUDA device: install"):
+        find_device("cuda")
+    assert find_device("auto") == find_device("cpu") == torch.device("cpu")
+
+
+def test_auto_takes_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert find_device("auto") == find_device("cuda") == torch.device("cuda")
+    assert find_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("steps", [1, 7, 1000])
+def test_the_learning_rate_rises_to_its_peak_and_falls(steps: int) -> None:
+    rates = [learning_rate_at(step, steps, 0.1) for step in range(steps)]
+    top = rates.index(max(rates))
+    assert rates == sorted(rates[:top]) + sorted(rates[top:], reverse=True)
+    assert 0.1 * FLOOR <= min(rates) <= max(rates) <= 0.1
+
+
+def test_the_learning_rate_spans_from_peak_to_floor() -> None:
+    rates = [learning_rate_at(step, 1000, 0.1) for step in range(1000)]
+    assert max(rates) == pytest.approx(0.1, rel=0.01)
+    assert rates[-1] == pytest.approx(0.1 * FLOOR, rel=0.01)
+
+
+def test_a_changed_setting_is_checked_too() -> None:
+    with pytest.raises(ConfigError, match="epochs"):
+        replace(FitConfig(), epochs=0)

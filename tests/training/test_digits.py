@@ -1,0 +1,37 @@
+"""The embedded data set, from the images that a user would have to the fixed split."""
+
+import numpy as np
+import pytest
+
+from vitrine.model import prepare
+from vitrine.training import Dataset, digit_images, held_out_digit_images, load_dataset
+
+
+@pytest.fixture
+def digits() -> Dataset:
+    return load_dataset("digits", progress=False)
+
+
+def test_a_fifth_of_each_digit_is_held_out(digits: Dataset) -> None:
+    held_out, trained = np.bincount(digits.test.labels), np.bincount(digits.train.labels)
+    assert held_out.sum() + trained.sum() == 1797
+    np.testing.assert_allclose(held_out / (held_out + trained), 0.2, atol=0.005)
+
+
+def test_the_images_are_dark_ink_on_white_paper() -> None:
+    images, labels = digit_images()
+    assert images.shape == (1797, 12, 12)
+    assert (images.dtype.name, labels.dtype.name) == ("uint8", "int64")
+    assert images[:, :2].min() == images[:, :, -2:].min() == 255
+    assert images.min(axis=(1, 2)).max() < 64  # every one has ink
+
+
+def test_the_held_out_images_are_those_of_the_test_part(digits: Dataset) -> None:
+    images, labels = held_out_digit_images()
+    np.testing.assert_array_equal(labels, digits.test.labels)
+    np.testing.assert_array_equal([prepare(image) for image in images[:50]], digits.test.pixels[:50])
+
+
+def test_the_split_never_changes(digits: Dataset) -> None:
+    """A model that was fitted yesterday must not have seen what it is tested with today."""
+    np.testing.assert_array_equal(digits.test.labels[:12], [4, 1, 4, 5, 3, 6, 9, 5, 6, 3, 3, 5])

@@ -1,0 +1,35 @@
+"""Counting errors, by class and against each other."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from vitrine.training import MLP, Dataset, Evaluation, evaluate
+
+EVALUATION = Evaluation(("a", "b", "c"), np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))
+
+
+def test_error_and_accuracy_are_shares_of_all_examples() -> None:
+    assert (EVALUATION.count, EVALUATION.errors) == (8, 1)
+    assert (EVALUATION.error, EVALUATION.accuracy) == (0.125, 0.875)
+
+
+def test_recall_is_by_row_and_precision_by_column() -> None:
+    assert EVALUATION.recall == pytest.approx({"a": 0.75, "b": 1.0, "c": float("nan")}, nan_ok=True)
+    assert EVALUATION.precision == pytest.approx({"a": 1.0, "b": 0.8, "c": float("nan")}, nan_ok=True)
+
+
+def test_as_plain_data_it_is_valid_json_without_nan() -> None:
+    document = json.loads(json.dumps(EVALUATION.to_dict(), allow_nan=False))
+    assert document["classes"]["c"] == {"count": 0, "recall": None, "precision": None}
+    assert document["confusion"] == [[3, 1, 0], [0, 4, 0], [0, 0, 0]]
+
+
+def test_examples_are_counted_where_the_largest_output_is(toy: Dataset) -> None:
+    mlp = MLP([8], classes=3, generator=torch.Generator().manual_seed(0)).eval()
+    evaluation = evaluate(mlp, toy.test, toy.classes)
+    outputs = mlp.activations(torch.tensor(toy.test.pixels))["softmax"].argmax(dim=1).numpy()
+    assert evaluation.errors == int((outputs != toy.test.labels).sum())
+    np.testing.assert_array_equal(evaluation.confusion.sum(axis=1), np.bincount(toy.test.labels))

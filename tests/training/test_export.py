@@ -1,0 +1,124 @@
+"""The artifact computes what PyTorch computes, layer by layer, and says what it is."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from vitrine.model import ArtifactError, ArtifactMetadata, LayerKind, OutputKind, TrainingFacts, deviation
+from vitrine.training import MLP, compute_activations, export
+from vitrine.training.export import data_path
+
+FACTS = TrainingFacts("toy", seed=3, epochs=5, metrics={"test_accuracy": 0.9}, versions={"torch": torch.__version__})
+CLASSES = ("a", "b", "c")
+
+
+def random_mlp(hidden: tuple[int, ...] = (16, 8), output: OutputKind = "softmax", seed: int = 0) -> MLP:
+    return MLP(hidden, output, len(CLASSES), torch.Generator().manual_seed(seed))
+
+
+def random_pixels(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 18, 18), np.uint8)
+
+
+def export_to(path: Path, mlp: MLP, inline_limit: int = 1 << 30) -> ArtifactMetadata:
+    return export(
+        mlp, path, name="toy", classes=CLASSES, facts=FACTS, pixels=random_pixels(10), inline_limit=inline_limit
+    )
+
+
+def session_of(path: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("hidden", [(8,), (1,), (512, 256), (16, 16, 16), (32, 24, 16, 12, 8, 4)], ids=str)
+def test_every_layer_is_what_pytorch_computes_at_every_batch_size(
+    tmp_path: Path, hidden: tuple[int, ...], output: OutputKind
+) -> None:
+    mlp = random_mlp(hidden, output)
+    export_to(tmp_path / "model.onnx", mlp)
+    session = session_of(tmp_path / "model.onnx")
+    names = [layer.name for layer in mlp.layers]
+    for batch in (1, 2, 7, 64):
+        pixels = random_pixels(batch)
+        expected = compute_activations(mlp, pixels)
+        assert list(expected) == names
+        for name, computed in zip(names, session.run(names, {"pixels": pixels}), strict=True):
+            assert computed.dtype == np.float32
+            assert deviation(computed, expected[name]) <= 1e-5, (name, batch)
+
+
+def test_the_graph_has_the_layers_as_outputs_and_only_standard_operators(tmp_path: Path) -> None:
+    mlp = random_mlp()
+    export_to(tmp_path / "model.onnx", mlp)
+    model = onnx.load(tmp_path / "model.onnx")
+    assert [output.name for output in model.graph.output] == [layer.name for layer in mlp.layers]
+    assert [entry.name for entry in model.graph.input] == ["pixels"]
+    assert {node.domain for node in model.graph.node} == {""}
+    stored = {entry.name for entry in model.graph.initializer}
+    linears = [layer.name for layer in mlp.layers if layer.kind is LayerKind.LINEAR]
+    assert stored == {"full_scale"} | {f"{name}.{part}" for name in linears for part in ("weight", "bias")}
+
+
+def test_the_metadata_says_what_it_is_and_what_it_computes(tmp_path: Path) -> None:
+    mlp = random_mlp()
+    written = export_to(tmp_path / "model.onnx", mlp)
+    session = session_of(tmp_path / "model.onnx")
+    read = ArtifactMetadata.from_properties(session.get_modelmeta().custom_metadata_map)
+    assert (read.name, read.layers, read.classes, read.training) == ("toy", mlp.layers, CLASSES, FACTS)
+    assert read.data_sha256 is written.data_sha256 is None
+    for name, values in compute_activations(mlp, read.golden.pixels).items():
+        np.testing.assert_array_equal(read.golden.activations[name], values)
+
+
+def test_large_parameters_lie_beside_the_file_with_their_digest(tmp_path: Path) -> None:
+    mlp, path = random_mlp(), tmp_path / "model.onnx"
+    written = export_to(path, mlp, inline_limit=100)
+    assert path.stat().st_size < data_path(path).stat().st_size
+    properties = session_of(path).get_modelmeta().custom_metadata_map
+    digest = hashlib.sha256(data_path(path).read_bytes()).hexdigest()
+    assert ArtifactMetadata.from_properties(properties).data_sha256 == written.data_sha256 == digest
+    onnx.checker.check_model(path, full_check=True)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
+
+
+def test_both_files_can_be_read_by_whoever_can_read_the_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    export_to(tmp_path / "model.onnx", random_mlp(), inline_limit=100)
+    assert {oct(entry.stat().st_mode & 0o777) for entry in tmp_path.iterdir()} == {"0o644"}
+
+
+def test_a_new_export_leaves_no_data_of_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_to(path, random_mlp(seed=1), inline_limit=100)
+    export_to(path, random_mlp(seed=2), inline_limit=100)
+    session_of(path)
+    export_to(path, random_mlp(seed=3))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_an_artifact_that_deviates_is_not_written_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    export_to(path, random_mlp())
+    before = path.read_bytes()
+    monkeypatch.setattr(sys.modules[data_path.__module__], "EXPORT_TOLERANCE", -1.0)
+    with pytest.raises(ArtifactError, match="input deviates from PyTorch"):
+        export_to(path, random_mlp(seed=1))
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_weights_that_are_no_numbers_are_not_exported(tmp_path: Path) -> None:
+    mlp = random_mlp()
+    torch.nn.init.constant_(mlp.get_parameter("linears.linear_2.bias"), float("nan"))
+    with pytest.raises(ArtifactError, match="linear_2 deviates"):
+        export_to(tmp_path / "model.onnx", mlp)
+    assert list(tmp_path.iterdir()) == []

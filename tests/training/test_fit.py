@@ -1,0 +1,226 @@
+"""Fitting learns, repeats bit for bit, stops when asked, and goes on where it stopped."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vitrine.model import OutputKind
+from vitrine.training import (
+    Checkpoint,
+    CheckpointError,
+    ConfigError,
+    Dataset,
+    FitConfig,
+    Run,
+    RunFolder,
+    TrainingError,
+    fit,
+)
+from vitrine.training import fit as fit_function
+from vitrine.training.evaluate import loss_of
+from vitrine.training.fit import _Trainer  # the one place where an interruption can be put
+from vitrine.training.randomness import Stream, torch_generator
+
+CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, device="cpu")
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes ten times as long as fitting the toy data."""
+    monkeypatch.setattr("vitrine.training.completion._draw", lambda *_arguments: None)
+
+
+def run(dataset: Dataset, folder: Path, config: FitConfig | None = CONFIG, **options: Any) -> Run:
+    return fit_function(dataset, config, folder, progress=False, **options)
+
+
+def assert_same(one: Run, other: Run) -> None:
+    """Every weight, every bit, and so every byte of the artifact."""
+    for weights, others in (
+        (one.checkpoint.weights, other.checkpoint.weights),
+        (one.checkpoint.best_weights, other.checkpoint.best_weights),
+    ):
+        assert weights.keys() == others.keys()
+        assert all(torch.equal(weights[name], others[name]) for name in weights)
+    assert one.folder.model.read_bytes() == other.folder.model.read_bytes()
+
+
+@contextmanager
+def interrupted_in_epoch(number: int) -> Iterator[None]:
+    """Ctrl-C in the middle of an epoch, after its first step."""
+    steps = _Trainer._step
+
+    def step(self: _Trainer, chosen: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        loss = steps(self, chosen, generator)
+        if generator.initial_seed() == interrupting:
+            raise KeyboardInterrupt
+        return loss
+
+    interrupting = torch_generator(CONFIG.seed, Stream.EPOCH, number).initial_seed()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Trainer, "_step", step)
+        yield
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_a_fit_learns_and_completes_its_run_folder(toy: Dataset, tmp_path: Path, output: OutputKind) -> None:
+    done = run(toy, tmp_path / "run", replace(CONFIG, output=output, epochs=10, augment=0.0))
+    assert done.finished
+    assert done.evaluation.accuracy > 0.9
+    assert sorted(path.name for path in done.folder.path.iterdir()) == [
+        "MODEL_CARD.md",
+        "checkpoint.pt",
+        "confusion_matrix.png",
+        "learning_curve.png",
+        "metrics.json",
+        "model.onnx",
+    ]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_same_seed_gives_the_same_artifact_byte_for_byte(toy: Dataset, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    one = run(toy, tmp_path / "one")
+    torch.manual_seed(2)  # global state has no say
+    assert_same(one, run(toy, tmp_path / "other"))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_another_seed_gives_other_weights(toy: Dataset, tmp_path: Path) -> None:
+    one, other = (run(toy, tmp_path / str(seed), replace(CONFIG, seed=seed)).checkpoint.weights for seed in (0, 1))
+    assert not any(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_global_random_state_is_left_alone(toy: Dataset, tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    run(toy, tmp_path / "run")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_interrupted_and_resumed_equals_uninterrupted(toy: Dataset, tmp_path: Path, epoch: int) -> None:
+    with interrupted_in_epoch(epoch):
+        stopped = run(toy, tmp_path / "resumed")
+    assert not stopped.finished
+    assert_same(run(toy, tmp_path / "resumed", None, resume=True), run(toy, tmp_path / "uninterrupted"))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_an_interrupted_run_is_completed_with_what_it_reached(toy: Dataset, tmp_path: Path) -> None:
+    with interrupted_in_epoch(3):
+        stopped = run(toy, tmp_path / "run")
+    assert len(stopped.checkpoint.history) == 2
+    assert json.loads(stopped.folder.metrics.read_text())["finished"] is False
+    assert "interrupted" in stopped.folder.model_card.read_text()
+    assert stopped.folder.model.exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_an_interruption_before_the_first_epoch_has_nothing_to_keep(toy: Dataset, tmp_path: Path) -> None:
+    with interrupted_in_epoch(1), pytest.raises(KeyboardInterrupt):
+        run(toy, tmp_path / "run")
+    assert not RunFolder(tmp_path / "run").checkpoint.exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_finished_run_can_be_completed_anew(toy: Dataset, tmp_path: Path) -> None:
+    done = run(toy, tmp_path / "run")
+    done.folder.model_card.unlink()
+    assert_same(run(toy, tmp_path / "run", resume=True), done)
+    assert done.folder.model_card.exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_resumed_run_keeps_its_name_unless_it_gets_a_new_one(toy: Dataset, tmp_path: Path) -> None:
+    run(toy, tmp_path / "run", name="first")
+    assert run(toy, tmp_path / "run", resume=True).checkpoint.identity.name == "first"
+    assert run(toy, tmp_path / "run", resume=True, name="second").checkpoint.identity.name == "second"
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_can_not_be_resumed_with_other_settings_or_data(toy: Dataset, tmp_path: Path) -> None:
+    run(toy, tmp_path / "run")
+    with pytest.raises(CheckpointError, match="begun with seed 0, not 1: resume it so"):
+        run(toy, tmp_path / "run", replace(CONFIG, seed=1), resume=True)
+    with pytest.raises(CheckpointError, match="begun with other data"):
+        run(replace(toy, train=toy.test), tmp_path / "run", resume=True)
+    with pytest.raises(CheckpointError, match="fit first"):
+        run(toy, tmp_path / "nothing", resume=True)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_new_run_leaves_nothing_of_the_one_that_it_replaces(toy: Dataset, tmp_path: Path) -> None:
+    done = run(toy, tmp_path / "run")
+    with interrupted_in_epoch(1), pytest.raises(KeyboardInterrupt):
+        run(toy, tmp_path / "run")
+    assert list(done.folder.path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_that_can_not_begin_leaves_the_earlier_one_alone(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    done = run(toy, tmp_path / "run")
+    with pytest.raises(ConfigError, match="cuda"):
+        run(toy, tmp_path / "run", replace(CONFIG, device="cuda"))
+    assert Checkpoint.load(done.folder.checkpoint).finished
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_best_weights_are_kept_not_the_last(toy: Dataset, tmp_path: Path) -> None:
+    wild = replace(CONFIG, learning_rate=0.5, epochs=8, augment=0.0)
+    checkpoint = run(toy, tmp_path / "run", wild).checkpoint
+    assert checkpoint.best.validation_error == min(epoch.validation_error for epoch in checkpoint.history)
+    shorter = run(toy, tmp_path / "run", wild).checkpoint
+    assert all(torch.equal(shorter.best_weights[name], checkpoint.best_weights[name]) for name in checkpoint.weights)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_patience_stops_early(toy: Dataset, tmp_path: Path) -> None:
+    stopped = run(toy, tmp_path / "run", replace(CONFIG, epochs=50, patience=2))
+    assert stopped.finished
+    assert len(stopped.checkpoint.history) == stopped.checkpoint.best.number + 2 < 50
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_loss_that_is_no_number_is_an_error_that_says_what_to_do(toy: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="after epoch 1: lower the learning rate"):
+        run(toy, tmp_path / "run", replace(CONFIG, learning_rate=1e38))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_metrics_hold_every_epoch_and_the_test_result(toy: Dataset, tmp_path: Path) -> None:
+    done = run(toy, tmp_path / "run")
+    metrics = json.loads(done.folder.metrics.read_text())
+    assert [epoch["number"] for epoch in metrics["history"]] == [1, 2, 3, 4]
+    assert metrics["test"]["accuracy"] == done.evaluation.accuracy
+    assert metrics["config"] == done.checkpoint.config.to_dict()
+    assert metrics["dataset"] == {
+        "name": "toy",
+        "training_examples": 90,
+        "test_examples": 30,
+        "sha256": toy.digest(),
+    }
+
+
+def test_the_loss_is_that_of_the_output_layer() -> None:
+    logits, labels = torch.tensor([[2.0, -1.0], [0.5, 0.5]]), torch.tensor([0, 1])
+    softmax, sigmoid = (function(logits).numpy() for function in (lambda x: torch.softmax(x, 1), torch.sigmoid))
+    assert float(loss_of("softmax", logits, labels)) == pytest.approx(-np.log(softmax[[0, 1], [0, 1]]).mean())
+    right = np.array([[True, False], [False, True]])
+    expected = -np.log(np.where(right, sigmoid, 1 - sigmoid)).sum(axis=1).mean()
+    assert float(loss_of("sigmoid", logits, labels)) == pytest.approx(expected)
+
+
+def test_fit_is_what_the_package_offers() -> None:
+    assert fit is fit_function

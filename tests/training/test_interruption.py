@@ -1,0 +1,54 @@
+"""A real Ctrl-C, sent to a real `vitrine-train fit`, keeps what was reached."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vitrine.training import Checkpoint, RunFolder
+
+DEADLINE = 60.0
+"""Seconds after which something that should have happened counts as failed."""
+
+
+def wait_for(happened: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not happened():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "it didn't happen in time"
+        time.sleep(0.01)
+
+
+def start(*words: str | Path) -> "subprocess.Popen[str]":
+    code = "from vitrine.training.cli import main; main(prog_name='vitrine-train')"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def test_ctrl_c_completes_the_run_folder_and_says_how_to_go_on(folder: RunFolder, bars: Path) -> None:
+    endless = ("--epochs", "100000", "--hidden", "16", "--device", "cpu", "--quiet")
+    process = start("fit", "--dataset", bars, "--run", folder.path, *endless)
+    try:
+        wait_for(folder.checkpoint.exists, process)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, errors
+    assert output.startswith("test error ")
+    assert "of 100000; go on with" in errors
+    assert "Traceback" not in errors
+    assert 1 <= len(Checkpoint.load(folder.checkpoint).history) < 100_000
+    for file in (folder.model, folder.metrics, folder.learning_curve, folder.confusion_matrix, folder.model_card):
+        assert file.exists()

@@ -1,0 +1,182 @@
+"""The command `vitrine-train`: fit, evaluate, export. It turns flags into settings, and results into text.
+
+It knows no training: each command is a few lines around what `vitrine.training` offers.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from vitrine.model import OutputKind, VitrineError
+from vitrine.training.checkpoint import Checkpoint
+from vitrine.training.completion import Run, export_run
+from vitrine.training.config import DeviceChoice
+from vitrine.training.data import Dataset, load_dataset
+from vitrine.training.errors import CheckpointError, ConfigError, DataError
+from vitrine.training.evaluate import Evaluation, evaluate
+from vitrine.training.fit import fit
+from vitrine.training.recipes import recipe
+from vitrine.training.run_folder import RunFolder
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
+
+
+class _Group(click.Group):
+    """Commands whose errors are one sentence, and no traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VitrineError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            raise click.ClickException(f"{error.filename or 'the system says'}: {error.strerror}") from error
+
+
+def _read_widths(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    try:
+        return None if value is None else tuple(int(width) for width in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value} isn't a list of whole numbers such as 512,256") from error
+
+
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="VITRINE_DATA_DIR",
+    show_envvar=True,
+    help="Where MNIST's four files are, itself or in its folder mnist; without it they are downloaded.",
+)
+_run = click.argument("run", type=click.Path(file_okay=False, path_type=Path))
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="vitrine")
+def main() -> None:
+    """Train a digit classifier that can be seen into, and export it for vitrine-server."""
+
+
+@main.command("fit")
+@click.option(
+    "--dataset", "source", metavar="digits|mnist|FOLDER", help="What to fit to. A folder has LABEL/name.png.  [digits]"
+)
+@_data_dir
+@click.option(
+    "--run", "run_folder", type=click.Path(file_okay=False, path_type=Path), help="The run folder.  [runs/DATASET]"
+)
+@click.option("--name", help="What the model is called when it is served.  [the data set's name]")
+@click.option(
+    "--hidden", callback=_read_widths, metavar="512,256", help="The width of each hidden layer.  [the recipe's]"
+)
+@click.option("--output", type=click.Choice(get_args(OutputKind)), help="The output layer.  [the recipe's]")
+@click.option("--epochs", type=int, help="Passes over the training images.  [the recipe's]")
+@click.option("--batch-size", type=int, help="Images for each step.  [the recipe's]")
+@click.option("--learning-rate", type=float, help="AdamW's learning rate at its peak.  [the recipe's]")
+@click.option("--weight-decay", type=float, help="AdamW's weight decay.  [the recipe's]")
+@click.option("--seed", type=int, help="Where all random numbers come from.  [the recipe's]")
+@click.option("--device", type=click.Choice(get_args(DeviceChoice)), help="Where to train.  [auto]")
+@click.option("--validation", type=float, help="The share of training images that choose the best epoch.  [0.1]")
+@click.option("--patience", type=int, help="Stop after so many epochs without a better one.  [go to the end]")
+@click.option("--augment", type=float, help="How far training images are bent; 0 switches it off.  [the recipe's]")
+@click.option("--no-augment", "augment", flag_value=0.0, help="The same as --augment 0.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run in the run folder, with the settings it was begun with."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the run in the run folder.")
+@click.option("--quiet", is_flag=True, help="Show no progress bars.")
+def fit_command(
+    source: str | None,
+    data_dir: Path | None,
+    run_folder: Path | None,
+    name: str | None,
+    resume: bool,
+    overwrite: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Fit a model, evaluate it on held-out images, and export it.
+
+    Settings that aren't given come from the data set's recipe. Ctrl-C keeps what was reached; --resume goes on.
+    """
+    folder = RunFolder(run_folder or Path("runs", Path(source or "digits").resolve().name))
+    if resume:
+        checkpoint = Checkpoint.load(folder.checkpoint)
+        source, base = _source(checkpoint, source), checkpoint.config
+    else:
+        _refuse_to_replace(folder, overwrite)
+        source, base = source or "digits", recipe(source or "digits")
+    config = replace(base, **{field: value for field, value in settings.items() if value is not None})
+    dataset = load_dataset(source, data_dir, progress=not quiet)
+    _tell(fit(dataset, config, folder.path, name=name, resume=resume, progress=not quiet))
+
+
+def _refuse_to_replace(folder: RunFolder, overwrite: bool) -> None:
+    if folder.checkpoint.exists() and not overwrite:
+        raise ConfigError(
+            f"{folder.path} holds a run: go on with it by --resume, replace it by --overwrite, or name another --run"
+        )
+
+
+def _source(checkpoint: Checkpoint, source: str | None) -> str:
+    if found := source or checkpoint.identity.source:
+        return found
+    raise DataError(f"the run's data set {checkpoint.identity.dataset} was made by a program: name one with --dataset")
+
+
+def _tell(run: Run) -> None:
+    evaluation, checkpoint = run.evaluation, run.checkpoint
+    click.echo(
+        f"test error {evaluation.error:.2%} ({evaluation.errors:,} of {evaluation.count:,}), "
+        f"best epoch {checkpoint.best.number} of {len(checkpoint.history)}: {run.folder.model}"
+    )
+    if not run.finished:
+        done, all_epochs = len(checkpoint.history), checkpoint.config.epochs
+        click.echo(f"stopped after epoch {done} of {all_epochs}; go on with --run {run.folder.path} --resume", err=True)
+        raise click.exceptions.Exit(INTERRUPTED)
+
+
+@main.command("evaluate")
+@_run
+@click.option(
+    "--dataset", "source", metavar="digits|mnist|FOLDER", help="Other images than those of the run's data set."
+)
+@_data_dir
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--quiet", is_flag=True, help="Show no progress bars.")
+def evaluate_command(run: Path, source: str | None, data_dir: Path | None, as_json: bool, quiet: bool) -> None:
+    """Classify held-out images with the best weights of RUN, and count the errors."""
+    checkpoint = Checkpoint.load(RunFolder(run).checkpoint)
+    dataset = load_dataset(_source(checkpoint, source), data_dir, progress=not quiet)
+    _check_classes(checkpoint, dataset)
+    evaluation = evaluate(checkpoint.best_mlp(), dataset.test, dataset.classes)
+    click.echo(json.dumps(evaluation.to_dict(), allow_nan=False) if as_json else _table(evaluation))
+
+
+def _check_classes(checkpoint: Checkpoint, dataset: Dataset) -> None:
+    if dataset.classes != checkpoint.identity.classes:
+        known = ", ".join(checkpoint.identity.classes)
+        raise CheckpointError(f"the run tells {known} apart, and {dataset.name} has {', '.join(dataset.classes)}")
+
+
+def _table(evaluation: Evaluation) -> str:
+    width = max(len("class"), *map(len, evaluation.classes))
+    lines = [f"{'class':>{width}}  {'images':>7}  {'recall':>8}  {'precision':>9}"]
+    for label, count in zip(evaluation.classes, evaluation.confusion.sum(axis=1), strict=True):
+        recall, precision = evaluation.recall[label], evaluation.precision[label]
+        lines.append(f"{label:>{width}}  {count:>7,}  {recall:>8.2%}  {precision:>9.2%}")
+    lines.append(f"\nerror {evaluation.error:.2%}: {evaluation.errors:,} of {evaluation.count:,} misclassified")
+    return "\n".join(lines)
+
+
+@main.command("export")
+@_run
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The file to write.  [model.onnx in the run folder]"
+)
+def export_command(run: Path, out: Path | None) -> None:
+    """Export the best weights of RUN as an ONNX artifact, checked layer by layer."""
+    click.echo(export_run(run, out))
