@@ -11,8 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image, ImageDraw, ImageFilter
 
+from vitrine.client import Activations, ModelIdentity, Prediction
+from vitrine.client.plot import plot_prediction
+from vitrine.model import prepare
 from vitrine.model.image import read_grey
 from vitrine.model.preparation import crop, find_ink, place, stretch
+from vitrine.server.engine import Device
+from vitrine.server.models import bundled_model, load_model
 from vitrine.training import digit_images
 
 HERE = Path(__file__).parent
@@ -25,6 +30,7 @@ def main() -> None:
     draw_eight(HERE.parent / "examples" / "eight.png")
     draw_preparation(HERE / "preparation.png")
     draw_architecture(HERE / "architecture.png")
+    draw_layers(HERE.parent / "examples" / "eight.png", HERE / "layers.png")
 
 
 def draw_eight(path: Path) -> None:
@@ -36,6 +42,17 @@ def draw_eight(path: Path) -> None:
     for x, y in stroke:
         ImageDraw.Draw(page).ellipse((x - 16, y - 16, x + 16, y + 16), 30)
     page.resize((160, 160), Image.Resampling.LANCZOS).save(path, optimize=True)
+
+
+def draw_layers(image: Path, path: Path) -> None:
+    """What every layer of the bundled model calculates for an image, as the SDK draws it."""
+    model = load_model(bundled_model(), Device.CPU)
+    names = [layer.name for layer in model.metadata.layers]
+    activations = {name: values[0] for name, values in model.engine.run(prepare(image)[None], names).items()}
+    probabilities = activations[names[-1]]
+    identity = ModelIdentity(model.name, model.version, model.engine.provider)
+    prediction = Prediction(int(probabilities.argmax()), probabilities, Activations(activations), identity)
+    plot_prediction(prediction, path, title=f"{image.name}: what every layer calculated")
 
 
 def draw_preparation(path: Path) -> None:

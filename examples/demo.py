@@ -17,14 +17,11 @@ from PIL import Image
 
 from vitrine.client import Client, Prediction
 from vitrine.client.plot import plot_prediction
-from vitrine.client.terminal import render_strips
+from vitrine.client.terminal import render_pixels, render_strips
 from vitrine.training import fit, held_out_digit_images, load_dataset
 
 SHOWN = 5
 """How many held-out images are classified one by one."""
-
-ENLARGEMENT = 8
-"""How much larger than the source's 12 × 12 the PNG files are, so that people can look at them."""
 
 READY = "vitrine-server listening on "
 """What the server prints before its address, when it is ready."""
@@ -49,9 +46,9 @@ def main(out: Path, required_accuracy: float) -> None:
         heading(f"Classifying all {len(files)} held-out images through the SDK")
         accuracy = accuracy_of(client, files, labels)
 
-    figure = out / "layers.png"
-    plot_prediction(predictions[0], figure, title=f"{files[0].name}: what every layer calculated")
-    click.echo(f"served accuracy {accuracy:.2%}; every layer of {files[0].name} is drawn in {figure}")
+    layers = out / "layers.png"
+    plot_prediction(predictions[0], layers, title=f"{files[0].name}: what every layer calculated")
+    click.echo(f"served accuracy {accuracy:.2%}; every layer of {files[0].name} is drawn in {layers}")
     if accuracy < required_accuracy:
         sys.exit(f"the demo failed: the accuracy is {accuracy:.2%}, and {required_accuracy:.2%} are required")
 
@@ -66,8 +63,7 @@ def write_pngs(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], fol
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{index:03}_is_{label}.png" for index, label in enumerate(labels)]
     for file, image in zip(files, images, strict=True):
-        side = image.shape[0] * ENLARGEMENT
-        Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC).save(file)
+        Image.fromarray(image).save(file)
     return files
 
 
@@ -91,7 +87,8 @@ def show(client: Client, file: Path) -> Prediction:
     """Classifies one image and prints what every layer calculated."""
     prediction = client.classify(file)
     click.echo(f"\n{file.name}: digit {prediction.digit}, probability {prediction.probability:.1%}")
-    click.echo(render_strips(prediction))
+    click.echo(render_pixels(prediction.activations["input"], colour=sys.stdout.isatty()))
+    click.echo(render_strips(prediction, colour=sys.stdout.isatty()))
     return prediction
 
 
