@@ -53,7 +53,10 @@ def connected(timeout: float) -> Callable[[Command], Command]:
                 with Client(target, timeout=timeout, tls=tls, token=token or None) as client:
                     command(client, **options)
 
-        return functools.reduce(lambda decorated, option: option(decorated), [seconds, *CONNECTION], run)
+        decorated: Command = run
+        for option in (seconds, *CONNECTION):
+            decorated = option(decorated)
+        return decorated
 
     return decorate
 

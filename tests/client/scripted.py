@@ -1,0 +1,167 @@
+"""A server that does what a test tells it, over a real socket: fails, waits, or answers by a simple rule.
+
+The rule: an image's digit is its first pixel modulo 10, and its activations are all that first pixel.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from vitrine.client.wire import KINDS
+from vitrine.model import layer_catalogue
+from vitrine.v1 import classifier_pb2 as pb
+from vitrine.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server
+
+PATIENCE_SECONDS = 30
+"""How long the server waits for what should come at once; never waited for when all is well."""
+
+LAYERS = layer_catalogue([8])
+IDENTITY = pb.ModelIdentity(name="scripted", version="1", provider="CPUExecutionProvider")
+
+Step = Callable[[grpc.ServicerContext], None]
+
+
+def succeed(context: grpc.ServicerContext) -> None:
+    """Goes on to the answer."""
+
+
+def fail(code: grpc.StatusCode, text: str = "told to", details: tuple[Message, ...] = ()) -> Step:
+    """Ends the call with a status, and with `google.rpc` details if there are any."""
+
+    def step(context: grpc.ServicerContext) -> None:
+        if details:
+            status = status_pb2.Status(code=code.value[0], message=text)
+            for detail in details:
+                status.details.add().Pack(detail)
+            context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(code, text)
+
+    return step
+
+
+def error_info(reason: str) -> error_details_pb2.ErrorInfo:
+    return error_details_pb2.ErrorInfo(reason=reason, domain="vitrine")
+
+
+def bad_field(path: str) -> error_details_pb2.BadRequest:
+    violation = error_details_pb2.BadRequest.FieldViolation(field=path, description="told to")
+    return error_details_pb2.BadRequest(field_violations=[violation])
+
+
+def wait_for_the_client_to_leave(context: grpc.ServicerContext) -> None:
+    """Answers only when nobody listens any more."""
+    gone = threading.Event()
+    if context.add_callback(gone.set):
+        assert gone.wait(PATIENCE_SECONDS)
+
+
+class ScriptedServer(ClassifierServiceServicer):
+    """Each call takes the next step of `script`; when there is none, it succeeds."""
+
+    def __init__(self) -> None:
+        self.target = ""
+        self.script: list[Step] = []
+        self.requests: list[Any] = []
+        self.metadata: list[dict[str, str | bytes]] = []
+        self.limits = pb.Limits(max_images=4, max_message_bytes=1 << 20, max_image_pixels=1000)
+        self.answer: pb.ClassifyResponse | None = None
+        self._lock = threading.Lock()
+
+    def _arrive(self, request: Any, context: grpc.ServicerContext) -> None:
+        with self._lock:
+            self.requests.append(request)
+            self.metadata.append(dict(context.invocation_metadata()))
+            step = self.script.pop(0) if self.script else succeed
+        step(context)
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many images each classification had, in the order of arrival."""
+        return [count_of(r) for r in self.requests if isinstance(r, pb.ClassifyRequest)]
+
+    def Classify(self, request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:  # noqa: N802
+        self._arrive(request, context)
+        return self.answer or answer_to(request)
+
+    def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:  # noqa: N802
+        self._arrive(request, context)
+        kinds = {ours: theirs for theirs, ours in KINDS.items()}
+        layers = [pb.Layer(name=x.name, kind=kinds[x.kind], width=x.width, reads=x.reads) for x in LAYERS]
+        classes = [str(digit) for digit in range(10)]
+        return pb.GetModelResponse(
+            model=pb.Model(identity=IDENTITY, layers=layers, classes=classes, limits=self.limits)
+        )
+
+    def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: N802
+        self._arrive(request, context)
+        return pb.ListModelsResponse(models=[pb.ModelSummary(identity=IDENTITY, default=True)])
+
+    def GetParameters(self, request: pb.GetParametersRequest, context: Any) -> pb.GetParametersResponse:  # noqa: N802
+        self._arrive(request, context)
+        weight, bias = floats("weight", np.eye(3)), floats("bias", np.zeros(3))
+        return pb.GetParametersResponse(model=IDENTITY, weight=weight, bias=bias)
+
+    def ClassifyStream(self, request_iterator: Any, context: Any) -> Iterator[pb.ClassifyStreamResponse]:  # noqa: N802
+        raise NotImplementedError("the client doesn't use it")
+
+
+class ScriptedHealth(health.HealthServicer):
+    """The health service, by the same script."""
+
+    def __init__(self, scripted: ScriptedServer) -> None:
+        super().__init__()
+        self._scripted = scripted
+
+    def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:  # noqa: N802
+        self._scripted._arrive(request, context)
+        return super().Check(request, context)
+
+
+def count_of(request: pb.ClassifyRequest) -> int:
+    return request.pixels.shape[0] if request.HasField("pixels") else len(request.encoded.files)
+
+
+def answer_to(request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+    """The answer by the rule; of an image file, the first byte counts."""
+    count = count_of(request)
+    data = np.frombuffer(request.pixels.data, np.uint8).reshape(count, -1) if request.HasField("pixels") else None
+    firsts = data[:, 0] if data is not None else np.array([file[0] for file in request.encoded.files], np.uint8)
+    wanted = request.activations
+    names = [x for x in LAYERS if wanted.all or x.name in wanted.names]
+    return pb.ClassifyResponse(
+        model=IDENTITY,
+        digits=[int(first) % 10 for first in firsts],
+        probabilities=floats("softmax", np.eye(10)[firsts % 10]),
+        activations=[floats(x.name, np.repeat(firsts[:, None], x.width, axis=1)) for x in names],
+    )
+
+
+def floats(name: str, values: Any) -> pb.Tensor:
+    array = np.asarray(values, "<f4")
+    return pb.Tensor(name=name, shape=array.shape, dtype=pb.DATA_TYPE_FLOAT32, data=array.tobytes())
+
+
+@contextmanager
+def running(credentials: grpc.ServerCredentials | None = None) -> Iterator[ScriptedServer]:
+    """A scripted server on a free port of this machine."""
+    scripted = ScriptedServer()
+    unlimited = [("grpc.max_receive_message_length", -1)]
+    server = grpc.server(ThreadPoolExecutor(8), options=unlimited)
+    add_ClassifierServiceServicer_to_server(scripted, server)
+    health_pb2_grpc.add_HealthServicer_to_server(ScriptedHealth(scripted), server)
+    address = "127.0.0.1:0"
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    scripted.target = f"localhost:{port}"
+    server.start()
+    try:
+        yield scripted
+    finally:
+        server.stop(None).wait()

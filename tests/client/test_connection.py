@@ -1,0 +1,212 @@
+"""How the client reaches a server: retries, TLS, the token, and what it refuses to do."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import trustme
+from client.conftest import Ask
+from client.scripted import ScriptedServer, fail, running
+
+from vitrine.client import TLS, AsyncClient, Client, UnavailableError, UsageError
+from vitrine.client.connection import Connection, channel_options, is_loopback
+
+UNAVAILABLE = fail(grpc.StatusCode.UNAVAILABLE)
+HALF_A_MEGABYTE = 1600  # images
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def authority_pem(authority: trustme.CA) -> bytes:
+    return authority.cert_pem.bytes()
+
+
+def server_credentials(authority: trustme.CA, *, asks_for_certificates: bool = False) -> grpc.ServerCredentials:
+    leaf = authority.issue_cert("localhost")
+    chain = b"".join(pem.bytes() for pem in leaf.cert_chain_pems)
+    if asks_for_certificates:
+        return grpc.ssl_server_credentials([(leaf.private_key_pem.bytes(), chain)], authority.cert_pem.bytes(), True)
+    return grpc.ssl_server_credentials([(leaf.private_key_pem.bytes(), chain)])
+
+
+@pytest.mark.parametrize("method", ["model", "models", "health"])
+def test_a_call_that_finds_nobody_is_sent_again(method: str, ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.script = [UNAVAILABLE, UNAVAILABLE]
+    assert ask(scripted.target, method)
+    assert len(scripted.requests) == 3
+
+
+def test_a_large_request_is_sent_again_too(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.limits.max_images = HALF_A_MEGABYTE
+    scripted.script = [lambda _: None, UNAVAILABLE]  # the model's description, then the images
+    images = np.zeros((HALF_A_MEGABYTE, 18, 18), np.uint8)
+    assert len(ask(scripted.target, "classify_many", images, preparation="none")) == HALF_A_MEGABYTE
+    assert scripted.sizes == [HALF_A_MEGABYTE, HALF_A_MEGABYTE]
+
+
+def test_retries_end(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.script = [UNAVAILABLE] * 9
+    with pytest.raises(UnavailableError):
+        ask(scripted.target, "model", options={"retries": 1})
+    assert len(scripted.requests) == 2
+
+
+def test_no_retries_means_none(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.script = [UNAVAILABLE]
+    with pytest.raises(UnavailableError):
+        ask(scripted.target, "model", options={"retries": 0})
+    assert len(scripted.requests) == 1
+
+
+def test_only_unavailable_is_retried(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.script = [fail(grpc.StatusCode.INTERNAL)]
+    with pytest.raises(Exception, match="told to"):
+        ask(scripted.target, "model")
+    assert len(scripted.requests) == 1
+
+
+def test_a_proxy_of_the_environment_isnt_used_for_this_machine(
+    ask: Ask, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://localhost:1")
+    assert ask(scripted.target, "health", options={"retries": 0})
+
+
+def test_the_token_goes_to_this_machine_in_the_metadata(ask: Ask, scripted: ScriptedServer) -> None:
+    ask(scripted.target, "model", options={"token": "secret"})
+    assert scripted.metadata[0]["authorization"] == "Bearer secret"
+
+
+def test_without_a_token_nothing_is_sent_of_one(ask: Ask, scripted: ScriptedServer) -> None:
+    ask(scripted.target, "model")
+    assert "authorization" not in scripted.metadata[0]
+
+
+def test_every_call_carries_the_token(ask: Ask, scripted: ScriptedServer) -> None:
+    options = {"token": "secret"}
+    for method, *arguments in (["models"], ["parameters", "linear_1"], ["health"]):
+        ask(scripted.target, method, *arguments, options=options)
+    ask(scripted.target, "classify_many", [np.zeros((18, 18), np.uint8)], options=options)
+    assert [metadata["authorization"] for metadata in scripted.metadata] == ["Bearer secret"] * 5
+
+
+@pytest.mark.parametrize("as_file", [False, True], ids=["bytes", "file"])
+def test_tls_carries_the_token_once(
+    ask: Ask, authority: trustme.CA, authority_pem: bytes, tmp_path: Path, as_file: bool
+) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_bytes(authority_pem)
+    tls = TLS(ca=path if as_file else authority_pem)
+    with running(server_credentials(authority)) as server:
+        assert ask(server.target, "health", options={"tls": tls, "token": "secret"})
+        assert server.metadata[0]["authorization"] == "Bearer secret"
+
+
+def test_a_server_may_ask_for_the_clients_certificate(ask: Ask, authority: trustme.CA, authority_pem: bytes) -> None:
+    leaf = authority.issue_cert("client@example.org")
+    tls = TLS(authority_pem, leaf.cert_chain_pems[0].bytes(), leaf.private_key_pem.bytes())
+    with running(server_credentials(authority, asks_for_certificates=True)) as server:
+        assert ask(server.target, "health", options={"tls": tls})
+
+
+def test_a_server_that_nobody_vouches_for_isnt_talked_to(ask: Ask, authority: trustme.CA) -> None:
+    tls = TLS(ca=trustme.CA().cert_pem.bytes())
+    with running(server_credentials(authority)) as server:
+        with pytest.raises(UnavailableError):
+            ask(server.target, "health", options={"tls": tls, "token": "secret", "retries": 0})
+        assert server.requests == []
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"target": "example.org:1", "token": "secret"}, "would travel to example.org:1 unencrypted"),
+    ({"token": "two\nlines"}, "no HTTP header can carry"),
+    ({"token": ""}, "the token is empty"),
+    ({"timeout": 0}, "above 0, not 0"),
+    ({"timeout": math.nan}, "above 0, not nan"),
+    ({"retries": 5}, "retries is 0 to 4, not 5"),
+    ({"max_message_bytes": 0}, "max_message_bytes is 1 to"),
+    ({"tls": TLS(ca="/no/such/ca.pem")}, "can't read the TLS file /no/such/ca.pem: No such file"),
+]
+
+
+@pytest.mark.parametrize("make", [Client, AsyncClient])
+@pytest.mark.parametrize(("options", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_choices_that_cant_work_are_refused(
+    make: type[Client] | type[AsyncClient], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        make(**options)
+
+
+def test_half_a_client_certificate_is_refused() -> None:
+    with pytest.raises(UsageError, match="both cert and key"):
+        TLS(cert=b"certificate")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "localhost",
+        "localhost:50051",
+        "127.0.0.1:50051",
+        "127.1.2.3",
+        "[::1]:50051",
+        "::1",
+        "dns:///localhost:50051",
+        "ipv4:127.0.0.1:1,127.0.0.2:1",
+        "ipv6:[::1]:1",
+        "unix:/run/vitrine.sock",
+    ],
+)
+def test_a_target_on_this_machine_is_known(target: str) -> None:
+    assert is_loopback(target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "example.org:50051",
+        "localhost.example.org:1",
+        "10.0.0.1:1",
+        "[2001:db8::1]:1",
+        "dns://10.0.0.1/localhost:1",
+        "ipv4:127.0.0.1:1,10.0.0.1:1",
+        "127.0.0.1.example.org",
+        "0.0.0.0:1",
+        "",
+    ],
+)
+def test_a_target_that_may_lead_elsewhere_is_known(target: str) -> None:
+    assert not is_loopback(target)
+
+
+def test_no_secret_is_in_a_repr() -> None:
+    tls = TLS(b"ca", b"cert", b"very-secret")
+    shown = repr(Connection(tls=tls, token="very-secret")) + repr(Client(tls=None, token="very-secret"))
+    assert "very-secret" not in shown
+
+
+def test_an_infinite_timeout_is_no_deadline(ask: Ask, scripted: ScriptedServer) -> None:
+    remaining: list[float | None] = []
+    scripted.script = [lambda context: remaining.append(context.time_remaining())]
+    ask(scripted.target, "model", timeout=math.inf)
+    # gRPC says "none" as None or as centuries
+    assert remaining[0] is None or remaining[0] > 1e9
+
+
+def test_every_call_has_a_deadline_by_default(ask: Ask, scripted: ScriptedServer) -> None:
+    remaining: list[float] = []
+    scripted.script = [lambda context: remaining.append(context.time_remaining())]
+    ask(scripted.target, "model")
+    assert 0 < remaining[0] <= 31
+
+
+def test_the_message_limit_reaches_the_channel() -> None:
+    assert ("grpc.max_receive_message_length", 5) in channel_options(Connection(max_message_bytes=5))
