@@ -5,12 +5,14 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from PIL import Image
+from serving import running_server
 
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -266,6 +268,26 @@ def test_a_request_over_the_size_limit_is_refused(stub: ClassifierServiceStub) -
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "larger than max" in (caught.value.details() or "")
     assert len(stub.Classify(pb.ClassifyRequest(pixels=blank(1))).digits) == 1
+
+
+def test_an_answer_over_the_size_limit_is_refused_before_it_is_calculated(tiny_artifact: Path) -> None:
+    everything = pb.LayerSelection(all=True)
+    bytes_each = (324 + 2 * 32 + 2 * 16 + 3 * 10) * 4  # the output layer is among the probabilities too
+    with (
+        running_server(tiny_artifact, "--max-message-mb", "1") as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        stub = ClassifierServiceStub(channel)
+        found = refused(stub, pb.ClassifyRequest(pixels=blank(1000), activations=everything))
+        assert len(stub.Classify(pb.ClassifyRequest(pixels=blank(546), activations=everything)).digits) == 546
+    limit = (1 << 20) - (64 << 10)
+    assert found == Refusal(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"the answer for 1000 images would be {1000 * bytes_each:,} bytes, and {limit:,} are sent at most: "
+        "ask for 546 images at a time, or for fewer layers",
+        "ANSWER_TOO_LARGE",
+        "activations",
+    )
 
 
 def test_a_bad_request_ends_a_stream_after_the_answers_before_it(stub: ClassifierServiceStub) -> None:

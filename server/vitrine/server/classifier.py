@@ -14,8 +14,11 @@ import numpy.typing as npt
 
 from vitrine.model import ImageError, prepare
 from vitrine.server.artifact import Parameters
-from vitrine.server.errors import InvalidRequest
+from vitrine.server.errors import AnswerTooLarge, InvalidRequest
 from vitrine.server.models import Models, ServedModel
+
+MESSAGE_OVERHEAD = 64 << 10
+"""Bytes of an answer that aren't activations, generously: names, shapes, digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +90,12 @@ class Classifier:
 
         Raises:
             InvalidRequest: it holds no images, too many, or one that can't be read; or names an unknown layer.
+            AnswerTooLarge: the wanted activations would pass the message limit; nothing was calculated.
             NotFound: it names an unknown model.
         """
         model = self.models.get(request.model)
         wanted = _wanted_layers(model, request.activations)
-        self._check_count(request)
+        self._check_answer(self._count_images(request), model, wanted)
         return await asyncio.get_running_loop().run_in_executor(self._workers, self._classify, request, model, wanted)
 
     def parameters(self, model: str, layer: str) -> tuple[ServedModel, Parameters]:
@@ -112,7 +116,7 @@ class Classifier:
             "LAYER_UNKNOWN", f"no layer is called {layer!r}; those with parameters: {storing}", "layer"
         )
 
-    def _check_count(self, request: ClassifyRequest) -> None:
+    def _count_images(self, request: ClassifyRequest) -> int:
         images, field = (
             (request.pixels, "pixels.shape") if request.pixels is not None else (request.files, "encoded.files")
         )
@@ -123,6 +127,21 @@ class Classifier:
         if len(images) > self.limits.max_images:
             message = f"the request has {len(images)} images, and at most {self.limits.max_images} are taken: split it"
             raise InvalidRequest("TOO_MANY_IMAGES", message, field)
+        return len(images)
+
+    def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str]) -> None:
+        """Activations can be a hundred times the request: what can't be sent isn't calculated."""
+        *_, output = model.metadata.layers
+        widths = sum(layer.width for layer in model.metadata.layers if layer.name in wanted) + output.width
+        bytes_each = widths * np.dtype(np.float32).itemsize
+        limit = self.limits.max_message_bytes - MESSAGE_OVERHEAD
+        if count * bytes_each > limit:
+            raise AnswerTooLarge(
+                "ANSWER_TOO_LARGE",
+                f"the answer for {count} images would be {count * bytes_each:,} bytes, and {limit:,} are sent at most: "
+                f"ask for {limit // bytes_each} images at a time, or for fewer layers",
+                "activations",
+            )
 
     def _classify(self, request: ClassifyRequest, model: ServedModel, wanted: Sequence[str]) -> Classification:
         pixels = self._prepare(request.files) if request.pixels is None else request.pixels  # (N, 18, 18)

@@ -4,7 +4,8 @@ VitrineError
 ├── StartupError            the server refuses to start; the text is one sentence that says which check failed
 └── RequestError            a caller's request can't be answered
     ├── InvalidRequest      something in the request is wrong
-    └── NotFound            it asks for something that isn't there
+    ├── NotFound            it asks for something that isn't there
+    └── AnswerTooLarge      its answer would pass the message limit
 """
 
 from vitrine.model import VitrineError
@@ -35,3 +36,7 @@ class InvalidRequest(RequestError):  # noqa: N818 - a sentence of its own: "inva
 
 class NotFound(RequestError):  # noqa: N818 - likewise
     """The request asks for something that isn't there."""
+
+
+class AnswerTooLarge(RequestError):  # noqa: N818 - likewise
+    """The request's answer would pass the message limit."""

@@ -8,7 +8,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from vitrine.server.errors import InvalidRequest, NotFound, RequestError
+from vitrine.server.errors import AnswerTooLarge, InvalidRequest, NotFound, RequestError
 
 DOMAIN = "vitrine"
 """Whose reasons these are."""
@@ -16,6 +16,7 @@ DOMAIN = "vitrine"
 CODES: dict[type[RequestError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
+    AnswerTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 """The status code of every error that a caller can do something about."""
 
