@@ -26,17 +26,18 @@ PATIENCE_SECONDS = 30
 LAYERS = layer_catalogue([8])
 IDENTITY = pb.ModelIdentity(name="scripted", version="1", provider="CPUExecutionProvider")
 
-Step = Callable[[grpc.ServicerContext], None]
+Step = Callable[[Any, grpc.ServicerContext], None]
+"""What a call does before it is answered; it gets the request and gRPC's context."""
 
 
-def succeed(context: grpc.ServicerContext) -> None:
+def succeed(request: Any, context: grpc.ServicerContext) -> None:
     """Goes on to the answer."""
 
 
 def fail(code: grpc.StatusCode, text: str = "told to", details: tuple[Message, ...] = ()) -> Step:
     """Ends the call with a status, and with `google.rpc` details if there are any."""
 
-    def step(context: grpc.ServicerContext) -> None:
+    def step(request: Any, context: grpc.ServicerContext) -> None:
         if details:
             status = status_pb2.Status(code=code.value[0], message=text)
             for detail in details:
@@ -56,7 +57,7 @@ def bad_field(path: str) -> error_details_pb2.BadRequest:
     return error_details_pb2.BadRequest(field_violations=[violation])
 
 
-def wait_for_the_client_to_leave(context: grpc.ServicerContext) -> None:
+def wait_for_the_client_to_leave(request: Any, context: grpc.ServicerContext) -> None:
     """Answers only when nobody listens any more."""
     gone = threading.Event()
     if context.add_callback(gone.set):
@@ -80,7 +81,7 @@ class ScriptedServer(ClassifierServiceServicer):
             self.requests.append(request)
             self.metadata.append(dict(context.invocation_metadata()))
             step = self.script.pop(0) if self.script else succeed
-        step(context)
+        step(request, context)
 
     @property
     def sizes(self) -> list[int]:

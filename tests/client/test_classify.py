@@ -182,8 +182,14 @@ WRONG_ANSWERS = [
     (pb.ClassifyResponse(probabilities=TENSOR, digits=[1, 2]), "2 digits for 1 images"),
     (pb.ClassifyResponse(probabilities=floats("softmax", np.eye(10)), digits=[1]), "of shape .* for 1 images"),
     (pb.ClassifyResponse(probabilities=floats("softmax", np.zeros(10)), digits=[1]), "of shape .* for 1 images"),
-    (pb.ClassifyResponse(probabilities=pb.Tensor(shape=[1, 2], dtype=pb.DATA_TYPE_UINT8), digits=[1]), "something else than float32"),
-    (pb.ClassifyResponse(probabilities=pb.Tensor(shape=[1, 2], dtype=pb.DATA_TYPE_FLOAT32), digits=[1]), "don't fill its shape"),
+    (
+        pb.ClassifyResponse(probabilities=pb.Tensor(shape=[1, 2], dtype=pb.DATA_TYPE_UINT8), digits=[1]),
+        "something else than float32",
+    ),
+    (
+        pb.ClassifyResponse(probabilities=pb.Tensor(shape=[1, 2], dtype=pb.DATA_TYPE_FLOAT32), digits=[1]),
+        "don't fill its shape",
+    ),
 ]
 
 

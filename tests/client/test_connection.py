@@ -45,7 +45,7 @@ def test_a_call_that_finds_nobody_is_sent_again(method: str, ask: Ask, scripted:
 
 def test_a_large_request_is_sent_again_too(ask: Ask, scripted: ScriptedServer) -> None:
     scripted.limits.max_images = HALF_A_MEGABYTE
-    scripted.script = [lambda _: None, UNAVAILABLE]  # the model's description, then the images
+    scripted.script = [lambda *_: None, UNAVAILABLE]  # the model's description, then the images
     images = np.zeros((HALF_A_MEGABYTE, 18, 18), np.uint8)
     assert len(ask(scripted.target, "classify_many", images, preparation="none")) == HALF_A_MEGABYTE
     assert scripted.sizes == [HALF_A_MEGABYTE, HALF_A_MEGABYTE]
@@ -195,7 +195,7 @@ def test_no_secret_is_in_a_repr() -> None:
 
 def test_an_infinite_timeout_is_no_deadline(ask: Ask, scripted: ScriptedServer) -> None:
     remaining: list[float | None] = []
-    scripted.script = [lambda context: remaining.append(context.time_remaining())]
+    scripted.script = [lambda _, context: remaining.append(context.time_remaining())]
     ask(scripted.target, "model", timeout=math.inf)
     # gRPC says "none" as None or as centuries
     assert remaining[0] is None or remaining[0] > 1e9
@@ -203,7 +203,7 @@ def test_an_infinite_timeout_is_no_deadline(ask: Ask, scripted: ScriptedServer) 
 
 def test_every_call_has_a_deadline_by_default(ask: Ask, scripted: ScriptedServer) -> None:
     remaining: list[float] = []
-    scripted.script = [lambda context: remaining.append(context.time_remaining())]
+    scripted.script = [lambda _, context: remaining.append(context.time_remaining())]
     ask(scripted.target, "model")
     assert 0 < remaining[0] <= 31
 

@@ -106,7 +106,7 @@ def test_an_error_survives_pickling() -> None:
 
 def test_closing_the_client_ends_a_call_under_way(scripted: ScriptedServer) -> None:
     client = Client(scripted.target)
-    scripted.script = [lambda _: client.close(), wait_for_the_client_to_leave]
+    scripted.script = [lambda *_: client.close(), wait_for_the_client_to_leave]
     with pytest.raises(ServiceError) as raised:
         client.model()
     assert raised.value.code is grpc.StatusCode.CANCELLED

@@ -1,0 +1,90 @@
+"""What `vitrine.client` promises: its names, and two clients that are the same but for `await`."""
+
+import inspect
+
+import pytest
+
+import vitrine.client
+from vitrine.client import AsyncClient, Client, ServiceError, VitrineError
+from vitrine.client.errors import ERROR_OF_STATUS
+
+METHODS = ["classify", "classify_many", "close", "health", "model", "models", "parameters"]
+
+
+def test_the_public_names_are_these() -> None:
+    assert vitrine.client.__all__ == [
+        "TLS",
+        "Activations",
+        "AnswerError",
+        "AsyncClient",
+        "AuthenticationError",
+        "CallCancelledError",
+        "Client",
+        "ConflictError",
+        "DeadlineError",
+        "Health",
+        "ImageError",
+        "InvalidRequestError",
+        "Layer",
+        "LayerKind",
+        "LimitError",
+        "Limits",
+        "Model",
+        "ModelIdentity",
+        "ModelSummary",
+        "NotFoundError",
+        "Parameters",
+        "PermissionDeniedError",
+        "Prediction",
+        "ServerError",
+        "ServiceError",
+        "TrainingFacts",
+        "UnavailableError",
+        "UnsupportedError",
+        "UsageError",
+        "VitrineError",
+        "plot_prediction",
+        "render_pixels",
+        "render_strips",
+    ]
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(hasattr(vitrine.client, name) for name in vitrine.client.__all__)
+
+
+def public_methods(client: type) -> list[str]:
+    return sorted(name for name, _ in inspect.getmembers(client, inspect.isfunction) if not name.startswith("_"))
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_both_clients_have_these_methods(client: type) -> None:
+    assert public_methods(client) == METHODS
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_clients_take_the_same_arguments(method: str) -> None:
+    ours, theirs = (inspect.signature(getattr(client, method)).parameters for client in (Client, AsyncClient))
+    assert list(ours) == list(theirs)
+    for name in ours:
+        assert ours[name].kind == theirs[name].kind
+        assert ours[name].default == theirs[name].default
+        if name != "images":  # the async client takes async iterables as well
+            assert ours[name].annotation == theirs[name].annotation
+
+
+def test_both_clients_are_built_alike() -> None:
+    assert inspect.signature(Client) == inspect.signature(AsyncClient)
+
+
+def test_everything_public_says_what_it_is() -> None:
+    for name in vitrine.client.__all__:
+        assert inspect.getdoc(getattr(vitrine.client, name)), name
+
+
+def test_every_error_is_drawn_in_the_tree() -> None:
+    tree = vitrine.client.errors.__doc__ or ""
+    classes = {getattr(vitrine.client, name) for name in vitrine.client.__all__ if name.endswith("Error")}
+    assert all(issubclass(error, VitrineError) for error in classes)
+    assert all(error.__name__ in tree for error in classes)
+    assert {error for error in classes if issubclass(error, ServiceError)} == {ServiceError, *ERROR_OF_STATUS.values()}
