@@ -24,6 +24,7 @@ from vitrine.training.schedule import FLOOR, learning_rate_at
         {"weight_decay": -0.1},
         {"seed": -1},
         {"device": "tpu"},
+        {"threads": 0},
         {"validation": 0.0},
         {"validation": 0.6},
         {"patience": 0},

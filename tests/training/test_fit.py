@@ -106,6 +106,20 @@ def test_global_random_state_is_left_alone(toy: Dataset, tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("no_pictures")
+def test_the_number_of_threads_is_a_setting_and_put_back_afterwards(toy: Dataset, tmp_path: Path) -> None:
+    seen = set()
+
+    def validate(_trainer: _Trainer) -> tuple[float, float]:
+        seen.add(torch.get_num_threads())
+        return 1.0, 0.5
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Trainer, "_validate", validate)
+        run(toy, tmp_path / "run", replace(CONFIG, threads=2))
+    assert (seen, torch.get_num_threads()) == ({2}, 1)
+
+
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("epoch", [2, 4])
 def test_interrupted_and_resumed_equals_uninterrupted(toy: Dataset, tmp_path: Path, epoch: int) -> None:
     with interrupted_in_epoch(epoch):

@@ -79,6 +79,7 @@ def main() -> None:
 @click.option("--weight-decay", type=float, help="AdamW's weight decay.  [the recipe's]")
 @click.option("--seed", type=int, help="Where all random numbers come from.  [the recipe's]")
 @click.option("--device", type=click.Choice(get_args(DeviceChoice)), help="Where to train.  [auto]")
+@click.option("--threads", type=int, help="CPU threads to train with.  [1]")
 @click.option("--validation", type=float, help="The share of training images that choose the best epoch.  [0.1]")
 @click.option("--patience", type=int, help="Stop after so many epochs without a better one.  [go to the end]")
 @click.option("--augment", type=float, help="How far training images are bent; 0 switches it off.  [the recipe's]")

@@ -37,6 +37,10 @@ class FitConfig:
     """Where the random start, the validation part, the order and the augmentation come from; 0 or more."""
     device: DeviceChoice = "auto"
     """Where to train."""
+    threads: int = 1
+    """CPU threads, at least 1. At the sizes of these networks a second one gains little on an idle machine (1.0 s for
+    an epoch of MNIST instead of 1.3 s) and loses much on a busy one, where each step waits for the slower of the two.
+    """
     validation: float = 0.1
     """The share of the training examples by which the best epoch is found; above 0, at most 0.5."""
     patience: int | None = None
@@ -54,6 +58,7 @@ class FitConfig:
             (0 <= self.weight_decay < float("inf"), f"weight_decay is 0 or more, not {self.weight_decay}"),
             (self.seed >= 0, f"seed is 0 or more, not {self.seed}"),
             (self.device in get_args(DeviceChoice), f"device is auto, cpu or cuda, not {self.device}"),
+            (self.threads >= 1, f"threads is at least 1, not {self.threads}"),
             (0 < self.validation <= 0.5, f"validation is above 0 and at most 0.5, not {self.validation}"),
             (self.patience is None or self.patience >= 1, f"patience is at least 1, not {self.patience}"),
             (0 <= self.augment <= 3, f"augment is 0 to 3, not {self.augment}"),

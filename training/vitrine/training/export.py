@@ -154,7 +154,9 @@ def _publish(written: Path, path: Path) -> None:
 
 
 def _check_against_pytorch(mlp: MLP, path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # as it is served; more threads would only wait for each other
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for batch in CHECKED_BATCHES:
         examples = np.resize(pixels, (batch, *PIXELS_SHAPE))  # repeats them where there are fewer
         expected = compute_activations(mlp, examples)

@@ -8,7 +8,8 @@ import copy
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,8 @@ def fit(
 ) -> Run:
     """Fits an MLP and completes a run folder: checkpoint, artifact, metrics, pictures and model card.
 
-    On one CPU, with one version of PyTorch and one number of threads, the same data and settings give the same
-    weights, bit for bit, whether the run was interrupted and resumed or not.
+    On one CPU, with one version of PyTorch, the same data and settings give the same weights, bit for bit, whether
+    the run was interrupted and resumed or not.
 
     Ctrl-C (KeyboardInterrupt) ends the fit early and keeps what was reached: the folder is completed with the best
     weights so far, and the returned run isn't `finished`. Before the first epoch's end it is raised on.
@@ -77,7 +78,8 @@ def fit(
     trainer = _Trainer(checkpoint, dataset.train)
     if not resume:
         folder.clear()  # not before it is sure that this run can begin
-    return complete(folder, _train(checkpoint, trainer, folder, progress), dataset)
+    with _threads(checkpoint.config.threads):
+        return complete(folder, _train(checkpoint, trainer, folder, progress), dataset)
 
 
 def _begun(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Checkpoint:
@@ -116,6 +118,17 @@ def _train(checkpoint: Checkpoint, trainer: "_Trainer", folder: RunFolder, progr
             raise
     checkpoint.save(folder.checkpoint)  # the interruption may have come between an epoch's end and its writing
     return checkpoint
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """PyTorch with `count` CPU threads, and afterwards with as many as it had."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Trainer:

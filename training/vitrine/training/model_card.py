@@ -77,7 +77,7 @@ medicine, or whatever else a wrong digit harms.
 {fit_command(identity, checkpoint.config)}
 ```
 
-On one CPU, with the same versions and number of threads, this gives the same weights, bit for bit. Every number is in \
+On one CPU, with the same versions, this gives the same weights, bit for bit. Every number is in \
 `{folder.metrics.name}`.
 """
 
@@ -91,8 +91,8 @@ def fit_command(identity: RunIdentity, config: FitConfig) -> str:
         *("--hidden", ",".join(map(str, config.hidden)), "--output", config.output),
         *("--epochs", str(config.epochs), "--batch-size", str(config.batch_size)),
         *("--learning-rate", str(config.learning_rate), "--weight-decay", str(config.weight_decay)),
-        *("--seed", str(config.seed), "--device", config.device, "--validation", str(config.validation)),
-        *("--augment", str(config.augment), *patience),
+        *("--seed", str(config.seed), "--device", config.device, "--threads", str(config.threads)),
+        *("--validation", str(config.validation), "--augment", str(config.augment), *patience),
     ]
     return shlex.join(words)
 
