@@ -74,6 +74,7 @@ class ScriptedServer(ClassifierServiceServicer):
         self.metadata: list[dict[str, str | bytes]] = []
         self.limits = pb.Limits(max_images=4, max_message_bytes=1 << 20, max_image_pixels=1000)
         self.answer: pb.ClassifyResponse | None = None
+        self.serving = True
         self._lock = threading.Lock()
 
     def _arrive(self, request: Any, context: grpc.ServicerContext) -> None:
@@ -123,7 +124,8 @@ class ScriptedHealth(health.HealthServicer):
 
     def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:  # noqa: N802
         self._scripted._arrive(request, context)
-        return super().Check(request, context)
+        serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+        return health_pb2.HealthCheckResponse(status=serving if self._scripted.serving else not_serving)
 
 
 def count_of(request: pb.ClassifyRequest) -> int:
