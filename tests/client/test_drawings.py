@@ -189,6 +189,10 @@ def test_a_figure_of_some_layers_shows_those_and_the_probabilities(only: list[st
     assert names == {*only, "softmax" if only == ["softmax"] else "output"}
 
 
+def test_a_figure_without_linear_layers_has_no_empty_row() -> None:
+    assert arrange(prediction_of([16], only=["input", "relu_1"])).height < arrange(prediction_of([16])).height - 2
+
+
 def test_a_figures_title_says_the_digit_unless_another_is_given() -> None:
     prediction = prediction_of([8])
     shown = [text.get_text() for text in draw_prediction(prediction).texts]

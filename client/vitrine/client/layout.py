@@ -126,7 +126,7 @@ def arrange(prediction: Prediction) -> Layout:
     """Finds the place of everything that a prediction has: at the left the pixels, at the right the output."""
     scores, groups = _hidden_groups(prediction)
     sizes = _grid_sizes({name: len(prediction.activations[name]) for group in groups for name in group})
-    rows = _Rows(max([LEAST_ROW, *(height for _, height in sizes.values())]))
+    rows = _rows(prediction.activations, sizes)
     left, pixels = MARGIN, None
     if "input" in prediction.activations:
         pixels = Box(left, rows.middle - PIXELS_SIDE / 2, PIXELS_SIDE, PIXELS_SIDE)
@@ -151,9 +151,10 @@ def arrange(prediction: Prediction) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The two rows of panels: linear layers above, ReLUs below."""
+    """The two rows of panels: linear layers above, ReLUs below; a single one without linear layers."""
 
     height: float
+    single: bool
 
     @property
     def lower(self) -> float:
@@ -161,7 +162,7 @@ class _Rows:
 
     @property
     def upper(self) -> float:
-        return self.lower + self.height + TITLE + BETWEEN
+        return self.lower if self.single else self.lower + self.height + TITLE + BETWEEN
 
     @property
     def top(self) -> float:
@@ -173,6 +174,12 @@ class _Rows:
 
     def bottom_of(self, name: str) -> float:
         return self.upper if kind_of(name) is LayerKind.LINEAR else self.lower
+
+
+def _rows(activations: Activations, sizes: Mapping[str, tuple[float, float]]) -> _Rows:
+    single = not any(kind_of(name) is LayerKind.LINEAR for name in activations)
+    least = PIXELS_SIDE if single and "input" in activations else LEAST_ROW
+    return _Rows(max([least, *(height for _, height in sizes.values())]), single)
 
 
 def _column(sizes: Mapping[str, tuple[float, float]], left: float, rows: _Rows) -> Column:
