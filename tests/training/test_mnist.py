@@ -79,6 +79,13 @@ def test_a_label_that_is_no_digit_is_an_error_that_names_the_file(tmp_path: Path
         load_dataset("mnist", tmp_path, progress=False)
 
 
+def test_a_file_without_images_is_an_error_that_names_it(tmp_path: Path) -> None:
+    write_mnist(tmp_path, test_labels=())
+    (tmp_path / NAMES[2]).write_bytes(idx(strokes(0)))
+    with pytest.raises(DataError, match=f"{NAMES[2]} has no images"):
+        load_dataset("mnist", tmp_path, progress=False)
+
+
 def test_without_a_folder_the_files_are_downloaded_into_the_cache(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

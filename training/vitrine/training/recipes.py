@@ -1,6 +1,6 @@
 """The settings that a data set is fitted with when nobody says otherwise.
 
-They were chosen by the validation part alone.
+They were chosen by the validation part alone; the test part was looked at once, at the end.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from vitrine.training.config import FitConfig
 
 RECIPES: Mapping[str, FitConfig] = {
     "digits": FitConfig(hidden=(128, 64), epochs=40, batch_size=64, learning_rate=4e-3),
-    "mnist": FitConfig(hidden=(512, 256), epochs=30, batch_size=256, learning_rate=3e-3),
+    "mnist": FitConfig(hidden=(512, 256), epochs=50, batch_size=128, learning_rate=2e-3, weight_decay=0.1),
 }
 """By the data set's name."""
 
