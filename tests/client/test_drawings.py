@@ -95,6 +95,22 @@ def test_a_linear_strip_goes_from_its_smallest_to_its_largest() -> None:
     assert line.endswith("-2.00 to 2.00")
 
 
+def test_a_layer_of_a_newer_kind_is_drawn_in_grey() -> None:
+    values = Activations({"gelu_1": np.array([-2, 0, 2], np.float32)})
+    prediction = Prediction(0, np.ones(1, np.float32), values, IDENTITY)
+    line = render_strips(prediction, width=3)
+    assert strip_of(line) == "▁▅█"
+    assert line.endswith("-2.00 to 2.00")
+    assert render_strips(prediction, width=3, colour=True).count("\x1b[38;5;245m") == 3
+
+
+def test_a_figure_leaves_out_a_layer_of_a_newer_kind() -> None:
+    values = Activations({"gelu_1": np.ones(7, np.float32), "relu_1": np.ones(8, np.float32)})
+    texts = draw_prediction(Prediction(0, np.ones(1, np.float32), values, IDENTITY)).texts
+    assert {text.get_text() for text in texts} >= {"relu_1 · 8"}
+    assert not any("gelu_1" in text.get_text() for text in texts)
+
+
 def test_many_units_are_averaged_in_runs_of_nearly_equal_length() -> None:
     values = np.arange(10, dtype=np.float32)
     np.testing.assert_allclose(bin_means(values, 4), [0.5, 3, 5.5, 8])
@@ -143,12 +159,15 @@ def test_coloured_pixels_are_black_on_white() -> None:
 
 
 @pytest.mark.parametrize(("hidden", "output"), SHAPES)
-def test_a_figure_has_every_layer_of_every_shape(hidden: list[int], output: OutputKind, tmp_path: Path) -> None:
-    prediction, path = prediction_of(hidden, output), tmp_path / "figure.png"
-    plot_prediction(prediction, path)
+def test_a_figure_has_every_layer_of_every_shape(hidden: list[int], output: OutputKind) -> None:
+    prediction = prediction_of(hidden, output)
     shown = {text.get_text() for text in draw_prediction(prediction).texts}
     assert {f"{name} · {len(values)}" for name, values in prediction.activations.items()} <= shown
-    with Image.open(path) as image:
+
+
+def test_a_figure_is_written_as_an_image(tmp_path: Path) -> None:
+    plot_prediction(prediction_of([8]), tmp_path / "figure.png")
+    with Image.open(tmp_path / "figure.png") as image:
         assert min(image.size) > 500
 
 

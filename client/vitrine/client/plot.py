@@ -42,7 +42,8 @@ def plot_prediction(prediction: Prediction, path: str | os.PathLike[str], *, tit
     """Draws a prediction and writes the figure to a file.
 
     Args:
-        prediction: what to draw; layers whose activations it lacks are left out.
+        prediction: what to draw; layers whose activations it lacks, or whose kind only a newer Vitrine knows, are left
+            out.
         path: the file; its suffix says the format: .png, .pdf or .svg.
         title: what stands above; None: the digit and its probability.
 

@@ -27,6 +27,9 @@ GREY_LEVELS = (255, 232)
 POSITIVE, NEGATIVE, NEUTRAL = 167, 68, 245
 """Red, blue and grey of the 256 colours, as in the figure that `plot` draws."""
 
+SIGNED = (LayerKind.LINEAR, None)
+"""The kinds whose activations may be negative; of a kind that isn't known, one can't tell."""
+
 RESET = "\x1b[0m"
 
 
@@ -59,7 +62,8 @@ def render_strips(prediction: Prediction, *, width: int = STRIP_WIDTH, colour: b
 
     A character is one unit, or the mean of neighbouring units where a layer has more than `width`. Its height goes from
     zero to the strip's largest value; in a linear layer, whose activations have signs, from the smallest to the
-    largest, and with colours positive ones are red and negative ones blue.
+    largest, and with colours positive ones are red and negative ones blue. A layer of a kind that only a newer Vitrine
+    knows is drawn like a linear one, in grey.
 
     Args:
         prediction: what to draw; layers whose activations it lacks are left out.
@@ -77,9 +81,9 @@ def render_strips(prediction: Prediction, *, width: int = STRIP_WIDTH, colour: b
     )
 
 
-def _strip(kind: LayerKind, values: Floats, width: int, colour: bool) -> str:
+def _strip(kind: LayerKind | None, values: Floats, width: int, colour: bool) -> str:
     bins = bin_means(values, width)
-    characters = [BARS[level] for level in _levels(bins, signed=kind is LayerKind.LINEAR)]
+    characters = [BARS[level] for level in _levels(bins, signed=kind in SIGNED)]
     if colour:
         characters = [_tinted(character, _tint(kind, value)) for character, value in zip(characters, bins, strict=True)]
     repeat = max(1, width // len(bins))
@@ -102,8 +106,8 @@ def _levels(bins: npt.NDArray[np.float64], *, signed: bool) -> list[int]:
     return [0 if value == 0 and not signed else int(level) for value, level in zip(bins, levels, strict=True)]
 
 
-def _tint(kind: LayerKind, value: float) -> int:
-    if kind is LayerKind.INPUT:
+def _tint(kind: LayerKind | None, value: float) -> int:
+    if kind in (LayerKind.INPUT, None):
         return NEUTRAL
     return NEGATIVE if value < 0 else POSITIVE
 
@@ -112,11 +116,11 @@ def _tinted(character: str, tint: int) -> str:
     return f"\x1b[38;5;{tint}m{character}{RESET}"
 
 
-def _remark(kind: LayerKind, values: Floats) -> str:
+def _remark(kind: LayerKind | None, values: Floats) -> str:
     match kind:
         case LayerKind.INPUT:
             return f"{np.mean(values):.0%} ink"
-        case LayerKind.LINEAR:
+        case LayerKind.LINEAR | None:
             return f"{values.min():.2f} to {values.max():.2f}"
         case LayerKind.RELU:
             return f"{np.mean(values == 0):.0%} zero, up to {values.max():.2f}"

@@ -16,9 +16,10 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 """float32, read-only: a view on the bytes of the answer. Copy it to change it, or to let go of the whole answer."""
 
 
-def kind_of(layer: str) -> LayerKind:
-    """What a layer does, which its name says: `relu_2` is a ReLU."""
-    return LayerKind(layer.partition("_")[0])
+def kind_of(layer: str) -> LayerKind | None:
+    """What a layer does, which its name says: `relu_2` is a ReLU. None: a newer server's kind."""
+    kind = layer.partition("_")[0]
+    return LayerKind(kind) if kind in list(LayerKind) else None
 
 
 class Activations(Mapping[str, Floats]):
