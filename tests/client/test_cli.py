@@ -78,10 +78,13 @@ def test_json_has_the_activations_as_lists_when_asked(run: Run, drawings: list[P
     assert {name: len(values) for name, values in entry["activations"].items()} == {x.name: x.width for x in LAYERS}
 
 
-def test_a_plot_is_written_for_each_image(run: Run, drawings: list[Path], tmp_path: Path) -> None:
-    assert run("classify", drawings[0], "--plot", tmp_path / "one.png").exit_code == 0
-    assert run("classify", *drawings, "--plot", tmp_path / "two.png").exit_code == 0
-    assert sorted(path.name for path in tmp_path.glob("[ot][nw]*.png")) == ["one.png", "two-1.png", "two-2.png"]
+@pytest.mark.parametrize(("count", "figures"), [(1, ["one.png"]), (2, ["one-1.png", "one-2.png"])])
+def test_a_plot_is_written_for_each_image(
+    count: int, figures: list[str], run: Run, drawings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitrine.client.plot.DPI", 10)  # what is drawn, the drawings' tests look at
+    assert run("classify", *drawings[:count], "--plot", tmp_path / "one.png").exit_code == 0
+    assert sorted(path.name for path in tmp_path.glob("one*.png")) == figures
 
 
 def test_the_server_prepares_when_told_to(run: Run, drawings: list[Path], scripted: ScriptedServer) -> None:
@@ -169,7 +172,11 @@ def test_an_authority_means_tls(run: Run, tmp_path: Path) -> None:
     leaf = authority.issue_cert("localhost")
     key, chain = leaf.private_key_pem.bytes(), leaf.cert_chain_pems[0].bytes()
     with running(grpc.ssl_server_credentials([(key, chain)])) as server:
-        assert run("health", "--target", server.target, VITRINE_TLS_CA=str(tmp_path / "ca.pem")).exit_code == 0
+        assert run("health", "--target", server.target, VITRINE_CLIENT_TLS_CA=str(tmp_path / "ca.pem")).exit_code == 0
+
+
+def test_the_servers_own_certificate_in_the_environment_isnt_the_clients(run: Run) -> None:
+    assert run("health", VITRINE_TLS_CERT="server.pem", VITRINE_TLS_KEY="server.key").exit_code == 0
 
 
 @pytest.mark.parametrize("command", ["classify", "inspect", "health"])

@@ -35,9 +35,9 @@ def main() -> None:
     """Classify handwritten digits, and see what every layer of the model calculates."""
 
 
-def _option(flag: str, text: str, **settings: Any) -> Callable[[Command], Command]:
-    """An option that an environment variable sets, too: --tls-ca and VITRINE_TLS_CA."""
-    variable = "VITRINE_" + flag.removeprefix("--").replace("-", "_").upper()
+def _option(flag: str, text: str, prefix: str = "VITRINE_", **settings: Any) -> Callable[[Command], Command]:
+    """An option that an environment variable sets, too: --timeout and VITRINE_TIMEOUT."""
+    variable = prefix + flag.removeprefix("--").replace("-", "_").upper()
     return click.option(flag, envvar=variable, show_envvar=True, help=text, **settings)
 
 
@@ -61,11 +61,14 @@ def connected(timeout: float) -> Callable[[Command], Command]:
     return decorate
 
 
+_tls_option = functools.partial(_option, prefix="VITRINE_CLIENT_")
+"""A container may hold the server, too, and its variables for its own certificates."""
+
 CONNECTION = (
-    _option("--tls-key", "PEM of that certificate's private key.", type=Path),
-    _option("--tls-cert", "PEM of this client's certificate.", type=Path),
-    _option("--tls-ca", "PEM of the authorities to trust; implies --tls.", type=Path),
-    _option("--tls", "Encrypt the connection.", is_flag=True),
+    _tls_option("--tls-key", "PEM of that certificate's private key.", type=Path),
+    _tls_option("--tls-cert", "PEM of this client's certificate.", type=Path),
+    _tls_option("--tls-ca", "PEM of the authorities to trust; implies --tls.", type=Path),
+    _tls_option("--tls", "Encrypt the connection.", is_flag=True),
     _option("--token", "Bearer token; as a variable, no list of processes shows it."),
     _option("--target", "HOST:PORT of the server.", default=DEFAULT_TARGET),
 )
