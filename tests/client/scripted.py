@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -55,6 +56,12 @@ def error_info(reason: str) -> error_details_pb2.ErrorInfo:
 def bad_field(path: str) -> error_details_pb2.BadRequest:
     violation = error_details_pb2.BadRequest.FieldViolation(field=path, description="told to")
     return error_details_pb2.BadRequest(field_violations=[violation])
+
+
+def retry_info(seconds: float) -> error_details_pb2.RetryInfo:
+    delay = Duration()
+    delay.FromMilliseconds(round(seconds * 1000))
+    return error_details_pb2.RetryInfo(retry_delay=delay)
 
 
 def wait_for_the_client_to_leave(request: Any, context: grpc.ServicerContext) -> None:

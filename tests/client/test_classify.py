@@ -261,6 +261,11 @@ async def test_a_closed_async_client_says_that_it_is(scripted: ScriptedServer) -
         await client.models()
 
 
+async def test_an_async_client_keeps_its_stub(scripted: ScriptedServer) -> None:
+    async with AsyncClient(scripted.target) as client:
+        assert client._stub() is client._stub()
+
+
 def test_an_async_client_can_be_made_without_an_event_loop(scripted: ScriptedServer) -> None:
     assert repr(AsyncClient(scripted.target)) == f"AsyncClient('{scripted.target}')"
 

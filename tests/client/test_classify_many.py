@@ -148,7 +148,7 @@ def test_leaving_early_cancels_what_is_under_way(scripted: ScriptedServer, image
     with Client(scripted.target) as client:
         predictions = client.classify_many(images, preparation="none")
         next(predictions)
-        predictions.close()  # type: ignore[attr-defined]
+        predictions.close()
         assert leaving.cancelled.wait(PATIENCE_SECONDS)
 
 
@@ -157,8 +157,27 @@ async def test_leaving_early_cancels_what_is_under_way_in_async_too(scripted: Sc
     async with AsyncClient(scripted.target) as client:
         predictions = client.classify_many(images, preparation="none")
         await anext(predictions)
-        await predictions.aclose()  # type: ignore[attr-defined]
+        await predictions.aclose()
         assert await asyncio.to_thread(leaving.cancelled.wait, PATIENCE_SECONDS)
+
+
+async def test_leaving_early_closes_the_images_that_come_asynchronously(scripted: ScriptedServer) -> None:
+    is_closed = False
+
+    async def arriving() -> AsyncIterator[Images]:
+        nonlocal is_closed
+        try:
+            for image in endless([]):
+                yield image
+        finally:
+            is_closed = True
+
+    source = arriving()  # held, so that no garbage collection closes it
+    async with AsyncClient(scripted.target) as client:
+        predictions = client.classify_many(source, preparation="none")
+        await anext(predictions)
+        await predictions.aclose()
+        assert is_closed
 
 
 async def test_images_may_come_asynchronously(scripted: ScriptedServer, images: Images) -> None:
@@ -212,6 +231,26 @@ def test_one_image_for_many_is_refused_at_once(image: Any) -> None:
         client.classify_many(image)
     with pytest.raises(UsageError, match="use classify"):
         AsyncClient().classify_many(image)
+
+
+ONE_IMAGE_SHAPES = [(18,), (18, 18), (40, 30, 3), (40, 30, 4)]
+
+
+@pytest.mark.parametrize("shape", ONE_IMAGE_SHAPES, ids=str)
+def test_one_image_as_an_array_is_refused_for_many(shape: tuple[int, ...]) -> None:
+    with Client() as client, pytest.raises(UsageError, match=r"array \(N, H, W\).*for one image, use classify"):
+        client.classify_many(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(3, 18, 18), (2, 18, 18, 3), (2, 18, 18, 4), (0, 18, 18)], ids=str)
+def test_an_array_of_images_is_many(shape: tuple[int, ...], scripted: ScriptedServer) -> None:
+    with Client(scripted.target) as client:
+        assert len(list(client.classify_many(np.zeros(shape, np.uint8)))) == shape[0]
+
+
+def test_an_array_of_paths_is_many(scripted: ScriptedServer) -> None:
+    with Client(scripted.target) as client, pytest.raises(ImageError, match=r"no/such\.png"):
+        list(client.classify_many(np.array(["no/such.png"])))
 
 
 def test_bad_arguments_are_refused_before_the_first_prediction() -> None:

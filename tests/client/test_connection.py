@@ -12,7 +12,7 @@ from client.conftest import Ask
 from client.scripted import ScriptedServer, fail, running
 
 from vitrine.client import TLS, AsyncClient, Client, UnavailableError, UsageError
-from vitrine.client.connection import Connection, channel_options, is_loopback
+from vitrine.client.connection import DEFAULT_TIMEOUT, Connection, channel_options, is_loopback
 
 UNAVAILABLE = fail(grpc.StatusCode.UNAVAILABLE)
 HALF_A_MEGABYTE = 1600  # images
@@ -133,6 +133,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"retries": 5}, "retries is 0 to 4, not 5"),
     ({"max_message_bytes": 0}, "max_message_bytes is 1 to"),
     ({"tls": TLS(ca="/no/such/ca.pem")}, "can't read the TLS file /no/such/ca.pem: No such file"),
+    ({"tls": TLS(ca=b"certificate")}, "the TLS ca isn't PEM"),
+    ({"tls": TLS(cert="/dev/null", key=b"-----BEGIN")}, "the TLS cert from /dev/null isn't PEM"),
 ]
 
 
@@ -176,6 +178,7 @@ def test_a_target_on_this_machine_is_known(target: str) -> None:
         "localhost.example.org:1",
         "10.0.0.1:1",
         "[2001:db8::1]:1",
+        "[::1]example.org:1",
         "dns://10.0.0.1/localhost:1",
         "ipv4:127.0.0.1:1,10.0.0.1:1",
         "127.0.0.1.example.org",
@@ -206,6 +209,16 @@ def test_every_call_has_a_deadline_by_default(ask: Ask, scripted: ScriptedServer
     scripted.script = [lambda _, context: remaining.append(context.time_remaining())]
     ask(scripted.target, "model")
     assert 0 < remaining[0] <= 31
+
+
+def test_a_dead_connection_fails_before_the_default_deadline() -> None:
+    options = dict(channel_options(Connection()))
+    noticed_ms = int(options["grpc.keepalive_time_ms"]) + int(options["grpc.keepalive_timeout_ms"])
+    assert noticed_ms < 1000 * DEFAULT_TIMEOUT
+
+
+def test_an_idle_connection_isnt_probed() -> None:
+    assert "grpc.keepalive_permit_without_calls" not in dict(channel_options(Connection()))
 
 
 def test_the_message_limit_reaches_the_channel() -> None:

@@ -1,21 +1,36 @@
 """How failed calls become errors: the class, the code, the reason, the field, and a sentence that helps."""
 
+import asyncio
 import pickle
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from client.conftest import Ask
-from client.scripted import ScriptedServer, bad_field, error_info, fail, wait_for_the_client_to_leave
+from client.scripted import (
+    ScriptedServer,
+    Step,
+    bad_field,
+    error_info,
+    fail,
+    retry_info,
+    succeed,
+    wait_for_the_client_to_leave,
+)
 
 from vitrine.client import (
+    AsyncClient,
     AuthenticationError,
+    CallCancelledError,
     Client,
     DeadlineError,
     InvalidRequestError,
     LimitError,
     ServiceError,
     UnavailableError,
+    UsageError,
     VitrineError,
 )
 from vitrine.client.errors import ADVICE, DETAILS_KEY, ERROR_OF_STATUS, read_error
@@ -51,6 +66,27 @@ def test_an_error_has_the_reason_and_the_field_and_the_servers_own_sentence(ask:
 def test_the_servers_sentence_stands_alone_where_there_is_also_advice(ask: Ask, scripted: ScriptedServer) -> None:
     scripted.script = [fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "wait a second", (error_info("OVERLOADED"),))]
     with pytest.raises(LimitError, match=r"^wait a second$"):
+        ask(scripted.target, "models")
+
+
+def test_a_limit_error_says_when_the_same_request_may_come_again(ask: Ask, scripted: ScriptedServer) -> None:
+    details = (error_info("OVERLOADED"), retry_info(1.5))
+    scripted.script = [fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "wait a second", details)]
+    with pytest.raises(LimitError, match=r"^wait a second$") as raised:
+        ask(scripted.target, "models")
+    assert raised.value.retry_after == 1.5
+
+
+def test_a_limit_error_of_something_too_large_says_that_waiting_wont_help(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.script = [fail(grpc.StatusCode.RESOURCE_EXHAUSTED)]
+    with pytest.raises(LimitError, match="is too large: ask for fewer") as raised:
+        ask(scripted.target, "models")
+    assert raised.value.retry_after is None
+
+
+def test_a_refusal_for_now_without_a_reason_advises_to_wait(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.script = [fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "slow down", (retry_info(2),))]
+    with pytest.raises(LimitError, match=r"has too much to do: send it again in 2 s \(slow down\)$"):
         ask(scripted.target, "models")
 
 
@@ -98,15 +134,96 @@ def test_an_answer_over_the_clients_limit_says_what_to_raise(ask: Ask, scripted:
 
 
 def test_an_error_survives_pickling() -> None:
-    error = AuthenticationError("no token", grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING", "f")
+    error = AuthenticationError("no token", grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING", "f", 0.5)
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is AuthenticationError
-    assert (str(copy), copy.code, copy.reason, copy.field) == ("no token", error.code, "TOKEN_MISSING", "f")
+    assert (str(copy), vars(copy)) == ("no token", vars(error))
 
 
 def test_closing_the_client_ends_a_call_under_way(scripted: ScriptedServer) -> None:
     client = Client(scripted.target)
     scripted.script = [lambda *_: client.close(), wait_for_the_client_to_leave]
-    with pytest.raises(ServiceError) as raised:
+    with pytest.raises(CallCancelledError, match="was cancelled"):
         client.model()
+
+
+def test_a_client_that_another_thread_closes_meanwhile_says_so(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(scripted.target)
+
+    def close_meanwhile(timeout: float | None) -> dict[str, Any]:
+        client.close()
+        return {"timeout": timeout}
+
+    monkeypatch.setattr(client, "_options", close_meanwhile)
+    with pytest.raises(UsageError, match="this client is closed"):
+        client.model()
+
+
+def test_a_value_error_of_another_cause_stays_one(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(timeout: float | None) -> None:
+        raise ValueError("something else")
+
+    with Client(scripted.target) as client:
+        monkeypatch.setattr(client, "_options", break_down)
+        with pytest.raises(ValueError, match="something else"):
+            client.model()
+
+
+def test_closing_the_client_ends_its_predictions(scripted: ScriptedServer) -> None:
+    client = Client(scripted.target)
+    predictions = client.classify_many(np.zeros((5, 18, 18), np.uint8), preparation="none")
+    scripted.script = [succeed, lambda *_: client.close(), wait_for_the_client_to_leave]
+    with pytest.raises((CallCancelledError, UsageError)):  # the second request may be sent before, or refused
+        list(predictions)
+
+
+async def describe(client: AsyncClient) -> Any:
+    return await client.model()
+
+
+async def classify_many(client: AsyncClient) -> Any:
+    return [digit async for digit in client.classify_many(np.zeros((4, 18, 18), np.uint8), preparation="none")]
+
+
+@pytest.mark.parametrize("use", [describe, classify_many])
+async def test_closing_an_async_client_ends_calls_under_way(
+    use: Callable[[AsyncClient], Coroutine[Any, Any, Any]], scripted: ScriptedServer
+) -> None:
+    under_way = asyncio.Event()
+    waiting = arriving_sets(under_way)
+    scripted.script = [waiting] if use is describe else [succeed, waiting]
+    client = AsyncClient(scripted.target)
+    task = asyncio.create_task(use(client))
+    await under_way.wait()
+    await client.close()
+    with pytest.raises(CallCancelledError, match="the client was closed") as raised:
+        await task
     assert raised.value.code is grpc.StatusCode.CANCELLED
+
+
+@pytest.mark.parametrize("is_closed", [False, True], ids=["open", "closed"])
+async def test_cancelling_a_task_cancels_it(is_closed: bool, scripted: ScriptedServer) -> None:
+    under_way = asyncio.Event()
+    scripted.script = [arriving_sets(under_way)]
+    client = AsyncClient(scripted.target)
+    task = asyncio.create_task(client.model())
+    await under_way.wait()
+    task.cancel()
+    if is_closed:
+        await client.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await client.close()
+
+
+def arriving_sets(under_way: asyncio.Event) -> Step:
+    """A call that says in this event loop that it has arrived, and is never answered."""
+    loop = asyncio.get_running_loop()
+
+    def step(request: Any, context: grpc.ServicerContext) -> None:
+        loop.call_soon_threadsafe(under_way.set)
+        wait_for_the_client_to_leave(request, context)
+
+    return step

@@ -5,11 +5,11 @@ It knows how calls are sent, awaited and kept in flight; what is in them, `wire`
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -17,8 +17,8 @@ from grpc_health.v1 import health_pb2
 from vitrine.client import wire
 from vitrine.client.base import IN_FLIGHT, BaseClient, Plan, Progress
 from vitrine.client.chunks import Chunker
-from vitrine.client.connection import grpc_timeout, open_async_channel
-from vitrine.client.errors import service_errors
+from vitrine.client.connection import open_async_channel
+from vitrine.client.errors import closed_error, service_errors
 from vitrine.client.types import Health, Model, ModelSummary, Parameters, Prediction
 from vitrine.client.wire import Preparation, Wanted
 from vitrine.model import ImageSource
@@ -51,6 +51,7 @@ class AsyncClient(BaseClient):
 
     def _open(self) -> None:
         self._channel: grpc.aio.Channel | None = None
+        self._classifier: ClassifierServiceAsyncStub
 
     async def classify(
         self,
@@ -75,8 +76,11 @@ class AsyncClient(BaseClient):
         preparation: Preparation = "local",
         timeout: float | None = None,
         progress: Progress | None = None,
-    ) -> AsyncIterator[Prediction]:
-        """Classifies any number of images, in order: see `Client.classify_many`. `images` may be async, too."""
+    ) -> AsyncGenerator[Prediction]:
+        """Classifies any number of images, in order: see `Client.classify_many`.
+
+        `images` may be async, too; an async generator is closed with the predictions (`aclose`) or at their end.
+        """
         wire.check_preparation(preparation)
         wire.check_images(images)
         plan = Plan(wire.build_selection(activations), model, preparation, self._seconds(timeout), progress)
@@ -123,21 +127,33 @@ class AsyncClient(BaseClient):
         self._check_open()
         if self._channel is None:
             self._channel = open_async_channel(self._connection, self._credentials)
+            self._classifier = ClassifierServiceStub(self._channel)
         return self._channel
 
     def _stub(self) -> "ClassifierServiceAsyncStub":
-        return ClassifierServiceStub(self._connected())
+        self._connected()
+        return self._classifier
 
     async def _call(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout: float | None
     ) -> Response:
-        seconds = self._seconds(timeout)
-        with service_errors(self.target, seconds):
-            return await method(request, timeout=grpc_timeout(seconds), metadata=self._metadata)
+        with self._errors(timeout):
+            return await method(request, **self._options(timeout))
+
+    @contextmanager
+    def _errors(self, timeout: float | None) -> Iterator[None]:
+        """Turns what calls raise into the client's errors."""
+        try:
+            with service_errors(self.target, self._seconds(timeout)):
+                yield
+        except asyncio.CancelledError as error:  # from gRPC when the client is closed, from asyncio for the task
+            if not self._closed or _is_cancelled(asyncio.current_task()):
+                raise
+            raise closed_error(self.target) from error
 
     async def _predict(
         self, images: Iterable[ImageSource] | AsyncIterable[ImageSource], plan: Plan
-    ) -> AsyncIterator[Prediction]:
+    ) -> AsyncGenerator[Prediction]:
         done = 0
         async with aclosing(self._answers(images, plan)) as answers:
             async for predictions in answers:
@@ -152,10 +168,11 @@ class AsyncClient(BaseClient):
         chunker = plan.chunker(await self.model(plan.model, timeout=plan.timeout), self._connection.max_message_bytes)
         in_flight: deque[Flight] = deque()
         try:
-            async for request in _requests(images, chunker, plan.preparation):
-                in_flight.append(self._send(request, plan.timeout))
-                while in_flight and (len(in_flight) >= IN_FLIGHT or in_flight[0].call.done()):
-                    yield await self._land(in_flight.popleft(), plan.timeout)
+            async with aclosing(_requests(images, chunker, plan.preparation)) as requests:
+                async for request in requests:
+                    in_flight.append(self._send(request, plan.timeout))
+                    while in_flight and (len(in_flight) >= IN_FLIGHT or in_flight[0].call.done()):
+                        yield await self._land(in_flight.popleft(), plan.timeout)
             while in_flight:
                 yield await self._land(in_flight.popleft(), plan.timeout)
             chunker.raise_failure()
@@ -164,34 +181,41 @@ class AsyncClient(BaseClient):
                 flight.call.cancel()
 
     def _send(self, request: pb.ClassifyRequest, timeout: float | None) -> Flight:
-        seconds = grpc_timeout(self._seconds(timeout))
-        call = self._stub().Classify(request, timeout=seconds, metadata=self._metadata)
-        return Flight(call, wire.image_count(request))
+        return Flight(self._stub().Classify(request, **self._options(timeout)), wire.image_count(request))
 
     async def _land(self, flight: Flight, timeout: float | None) -> list[Prediction]:
-        with service_errors(self.target, self._seconds(timeout)):
+        with self._errors(timeout):
             response = await flight.call
         return wire.read_predictions(response, flight.images)
 
 
+def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:
+    return task is not None and task.cancelling() > 0
+
+
 async def _requests(
     images: Iterable[ImageSource] | AsyncIterable[ImageSource], chunker: Chunker, preparation: Preparation
-) -> AsyncIterator[pb.ClassifyRequest]:
+) -> AsyncGenerator[pb.ClassifyRequest]:
     """The requests for all images; a failing image ends them, and what came before it is still asked for."""
     try:
-        async for image in _each(images):
-            for request in chunker.add(await asyncio.to_thread(wire.read_image, image, preparation)):
-                yield request
+        async with aclosing(_each(images)) as each:
+            async for image in each:
+                for request in chunker.add(await asyncio.to_thread(wire.read_image, image, preparation)):
+                    yield request
     except Exception as error:
         chunker.failure = error
     for request in chunker.rest():
         yield request
 
 
-async def _each(images: Iterable[ImageSource] | AsyncIterable[ImageSource]) -> AsyncIterator[ImageSource]:
-    if isinstance(images, AsyncIterable):
-        async for image in images:
-            yield image
-    else:
+async def _each(images: Iterable[ImageSource] | AsyncIterable[ImageSource]) -> AsyncGenerator[ImageSource]:
+    if not isinstance(images, AsyncIterable):
         for image in images:
             yield image
+        return
+    try:
+        async for image in images:
+            yield image
+    finally:
+        if isinstance(images, AsyncGenerator):  # left to itself, it would be closed some time later
+            await images.aclose()

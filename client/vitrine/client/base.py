@@ -13,10 +13,11 @@ from vitrine.client.connection import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT,
     TLS,
+    CallOptions,
     Connection,
+    call_options,
     channel_credentials,
     check_timeout,
-    plaintext_metadata,
 )
 from vitrine.client.errors import UsageError
 from vitrine.client.types import Model
@@ -82,8 +83,7 @@ class BaseClient:
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     ) -> None:
         self._connection = Connection(target, timeout, retries, tls, token, max_message_bytes)
-        self._credentials = channel_credentials(self._connection)
-        self._metadata = plaintext_metadata(self._connection)
+        self._credentials = channel_credentials(tls)
         self._closed = False
         self._open()
 
@@ -104,6 +104,10 @@ class BaseClient:
             return self._connection.timeout
         check_timeout(timeout)
         return timeout
+
+    def _options(self, timeout: float | None) -> CallOptions:
+        """What every call is sent with."""
+        return call_options(self._connection, self._seconds(timeout))
 
     def _check_open(self) -> None:
         if self._closed:

@@ -9,7 +9,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
 import grpc
 
@@ -33,8 +33,16 @@ RETRIED_SERVICES = ("vitrine.v1.ClassifierService", "grpc.health.v1.Health")
 RETRY_BUFFER_BYTES = 64 << 20
 """Up to this size a request is kept for sending it again. gRPC's own 256 KiB is less than a full batch of images."""
 
-KEEPALIVE_SECONDS = 20
-"""How long a call may hear nothing before the connection is probed, so that a dead one fails before the deadline."""
+KEEPALIVE_SECONDS = 10
+"""How long a call may hear nothing before the connection is probed; without a call, it isn't.
+
+gRPC probes at 10 and 20 s, then once a minute. A server with gRPC's default policy (a probe every 5 minutes) takes the
+fourth, at 140 s, for abuse and hangs up: only calls far beyond the default deadline see that, and a server that sets
+`grpc.http2.min_recv_ping_interval_without_data_ms` to 10 s or less doesn't do it.
+"""
+
+KEEPALIVE_TIMEOUT_SECONDS = 5
+"""How long the answer to a probe may take: a dead connection fails after 15 s, before the default deadline."""
 
 Pem: TypeAlias = bytes | str | os.PathLike[str]
 """Certificates or a key: the PEM text as bytes, or the path of a file that holds it."""
@@ -101,11 +109,6 @@ def check_timeout(timeout: float) -> None:
         raise UsageError(f"a timeout is a number of seconds above 0, not {timeout}")
 
 
-def grpc_timeout(timeout: float) -> float | None:
-    """A timeout as gRPC takes it: None for no deadline."""
-    return None if math.isinf(timeout) else timeout
-
-
 def is_loopback(target: str) -> bool:
     """Whether all that is sent to a target surely stays on this machine."""
     if target.startswith(("unix:", "unix-abstract:")):
@@ -117,7 +120,8 @@ def is_loopback(target: str) -> bool:
 
 def _host_of(address: str) -> str:
     if address.startswith("["):  # [::1]:50051
-        return address[1:].partition("]")[0]
+        host, _, rest = address[1:].partition("]")
+        return host if rest[:1] in ("", ":") else address  # to gRPC, [::1]example.org:1 is some other name
     return address.rpartition(":")[0] if address.count(":") == 1 else address
 
 
@@ -144,35 +148,47 @@ def open_async_channel(connection: Connection, credentials: grpc.ChannelCredenti
     return grpc.aio.secure_channel(connection.target, credentials, options)
 
 
-def plaintext_metadata(connection: Connection) -> tuple[tuple[str, str], ...]:
-    """What each call carries on an unencrypted connection; over TLS the token is in the channel's credentials."""
-    if connection.token is None or connection.tls is not None:
-        return ()
-    return (("authorization", f"Bearer {connection.token}"),)
+class CallOptions(TypedDict):
+    """What gRPC takes with every call, beside the request."""
+
+    timeout: float | None
+    """The deadline in seconds; None: none."""
+    metadata: tuple[tuple[str, str], ...]
+    """What travels beside the request."""
 
 
-def channel_credentials(connection: Connection) -> grpc.ChannelCredentials | None:
-    """The certificates and the token of an encrypted connection; None when it isn't encrypted.
+def call_options(connection: Connection, timeout: float) -> CallOptions:
+    """A call's deadline in gRPC's terms, and the token: a `Connection` lets it travel only where nobody reads it."""
+    token = () if connection.token is None else (("authorization", f"Bearer {connection.token}"),)
+    return CallOptions(timeout=None if math.isinf(timeout) else timeout, metadata=token)
+
+
+def channel_credentials(tls: TLS | None) -> grpc.ChannelCredentials | None:
+    """The certificates of an encrypted connection; None when it isn't encrypted.
 
     Raises:
-        UsageError: a file of certificates can't be read.
+        UsageError: a file can't be read, or holds no PEM.
     """
-    tls = connection.tls
     if tls is None:
         return None
-    channel = grpc.ssl_channel_credentials(_read_pem(tls.ca), _read_pem(tls.key), _read_pem(tls.cert))
-    if connection.token is None:
-        return channel
-    return grpc.composite_channel_credentials(channel, grpc.access_token_call_credentials(connection.token))
+    return grpc.ssl_channel_credentials(_read_pem(tls.ca, "ca"), _read_pem(tls.key, "key"), _read_pem(tls.cert, "cert"))
 
 
-def _read_pem(pem: Pem | None) -> bytes | None:
-    if pem is None or isinstance(pem, bytes):
-        return pem
+def _read_pem(pem: Pem | None, field: str) -> bytes | None:
+    if pem is None:
+        return None
+    content = pem if isinstance(pem, bytes) else _read_file(pem)
+    if b"-----BEGIN" not in content:  # gRPC would only say so at the first call, and not clearly
+        source = "" if isinstance(pem, bytes) else f" from {os.fspath(pem)}"
+        raise UsageError(f"the TLS {field}{source} isn't PEM: no line has -----BEGIN")
+    return content
+
+
+def _read_file(path: str | os.PathLike[str]) -> bytes:
     try:
-        return Path(pem).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
-        raise UsageError(f"can't read the TLS file {pem}: {error.strerror}") from error
+        raise UsageError(f"can't read the TLS file {path}: {error.strerror}") from error
 
 
 def channel_options(connection: Connection) -> list[tuple[str, str | int]]:
@@ -185,7 +201,7 @@ def channel_options(connection: Connection) -> list[tuple[str, str | int]]:
         ("grpc.max_reconnect_backoff_ms", 5_000),
         ("grpc.max_receive_message_length", connection.max_message_bytes),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
-        ("grpc.keepalive_timeout_ms", KEEPALIVE_SECONDS * 500),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
         ("grpc.enable_http_proxy", int(not is_loopback(connection.target))),  # http_proxy is for the way out
     ]
 

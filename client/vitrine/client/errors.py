@@ -4,11 +4,11 @@
     ├── ImageError                    an image can't be read, or is too large; raised before anything is sent
     ├── UsageError                    the client is built or called in a way that can't work
     ├── AnswerError                   the server answered something that this client can't read
-    └── ServiceError                  a call failed; has `code`, `reason` and `field`
+    └── ServiceError                  a call failed; has `code`, `reason`, `field` and `retry_after`
         ├── InvalidRequestError       the server refuses the request: INVALID_ARGUMENT, OUT_OF_RANGE
         ├── NotFoundError             there is no such model: NOT_FOUND
         ├── ConflictError             not in the server's present state: FAILED_PRECONDITION, ABORTED, ALREADY_EXISTS
-        ├── LimitError                too large, or too much at once: RESOURCE_EXHAUSTED
+        ├── LimitError                too large, or (with `retry_after`) too much at once: RESOURCE_EXHAUSTED
         ├── AuthenticationError       no token, or a wrong one: UNAUTHENTICATED
         ├── PermissionDeniedError     the token doesn't allow this: PERMISSION_DENIED
         ├── DeadlineError             no answer in time: DEADLINE_EXCEEDED
@@ -23,9 +23,10 @@ It knows gRPC's statuses and the `google.rpc` details; what the calls are for, i
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from vitrine.model import VitrineError
@@ -45,7 +46,14 @@ class AnswerError(VitrineError):
 class ServiceError(VitrineError):
     """A call failed. Its text says what is wrong and what to do; the gRPC error is its `__cause__`."""
 
-    def __init__(self, message: str, code: grpc.StatusCode, reason: str = "", field: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        code: grpc.StatusCode,
+        reason: str = "",
+        field: str = "",
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         """The status code of the call."""
@@ -53,9 +61,11 @@ class ServiceError(VitrineError):
         """Why, in UPPER_SNAKE, as the server has it; empty when it gave none."""
         self.field = field
         """The path of the request's field that is at fault; empty when none is."""
+        self.retry_after = retry_after
+        """After how many seconds the server wants the same request again; None when it didn't say."""
 
     def __reduce__(self) -> tuple[Any, ...]:  # without it, an error with more than a message can't be unpickled
-        return type(self), (str(self), self.code, self.reason, self.field)
+        return type(self), (str(self), self.code, self.reason, self.field, self.retry_after)
 
 
 class InvalidRequestError(ServiceError):
@@ -71,7 +81,10 @@ class ConflictError(ServiceError):
 
 
 class LimitError(ServiceError):
-    """The request or the answer is too large, or the server has too much to do."""
+    """The server has too much to do, or the request or its answer is too large; `retry_after` says which.
+
+    A number: wait so many seconds and send it again. None: sending the same again won't help.
+    """
 
 
 class AuthenticationError(ServiceError):
@@ -133,8 +146,8 @@ ADVICE: Mapping[grpc.StatusCode, str] = MappingProxyType(
         grpc.StatusCode.PERMISSION_DENIED: "the token doesn't allow this call to {target}",
         grpc.StatusCode.UNAUTHENTICATED: "{target} wants a valid token: pass it as token=",
         grpc.StatusCode.RESOURCE_EXHAUSTED: (
-            "the message is too large, or {target} has too much to do: "
-            "ask for fewer images or layers at once, or raise max_message_bytes"
+            "a message to or from {target} is too large: ask for fewer images or layers at once, "
+            "or raise max_message_bytes"
         ),
         grpc.StatusCode.UNIMPLEMENTED: (
             "{target} doesn't know this call: it runs an older Vitrine, or another service listens there"
@@ -145,6 +158,20 @@ ADVICE: Mapping[grpc.StatusCode, str] = MappingProxyType(
     }
 )
 """What to say where gRPC itself, not Vitrine's server, ended the call: its own texts are for gRPC's developers."""
+
+BUSY = "{target} has too much to do: send it again in {retry_after:g} s"
+"""What to say instead where something before the server, a proxy perhaps, refuses a call for now."""
+
+
+class Details(NamedTuple):
+    """What the `google.rpc` details of a failed call say."""
+
+    reason: str = ""
+    """Why, in UPPER_SNAKE; empty when it isn't said."""
+    field: str = ""
+    """The path of the field at fault; empty when it isn't said."""
+    retry_after: float | None = None
+    """The seconds to wait before sending it again; None when it isn't said."""
 
 
 @contextmanager
@@ -167,30 +194,44 @@ def service_errors(target: str, timeout: float) -> Iterator[None]:
 def read_error(error: grpc.RpcError, target: str, timeout: float) -> ServiceError:
     """The error that a failed call stands for."""
     code = error.code()
-    details = error.details() or code.name
-    reason, field = _read_details(error)
-    return ERROR_OF_STATUS[code](_sentence(code, details, reason, target, timeout), code, reason, field)
+    text = error.details() or code.name
+    details = _read_details(error)
+    if not details.reason and code in ADVICE:
+        advice = _advice(code, details).format(target=target, timeout=timeout, retry_after=details.retry_after)
+        text = f"{advice} ({text})"
+    return ERROR_OF_STATUS[code](text, code, *details)
 
 
-def _sentence(code: grpc.StatusCode, details: str, reason: str, target: str, timeout: float) -> str:
-    if reason or code not in ADVICE:
-        return details
-    return f"{ADVICE[code].format(target=target, timeout=timeout)} ({details})"
+def closed_error(target: str) -> CallCancelledError:
+    """The error of a call that was under way when its client was closed, where gRPC has none for it."""
+    code = grpc.StatusCode.CANCELLED
+    return CallCancelledError(f"{ADVICE[code].format(target=target)} (the client was closed)", code)
 
 
-def _read_details(error: grpc.RpcError) -> tuple[str, str]:
-    """The reason and the field's path; empty where the server, or a proxy before it, attached none."""
+def _advice(code: grpc.StatusCode, details: Details) -> str:
+    refused_for_now = code is grpc.StatusCode.RESOURCE_EXHAUSTED and details.retry_after is not None
+    return BUSY if refused_for_now else ADVICE[code]
+
+
+def _read_details(error: grpc.RpcError) -> Details:
+    """What the details say; nothing where the server, or a proxy before it, attached none."""
     # Imported here: only failures need them, and they take a tenth of the package's import time.
     from google.rpc import error_details_pb2, status_pb2
 
-    info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    info, bad_request, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), None
     try:
         for detail in status_pb2.Status.FromString(_details_bytes(error)).details:
+            if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+                detail.Unpack(retry := error_details_pb2.RetryInfo())
             _ = detail.Unpack(info) or detail.Unpack(bad_request)
     except DecodeError:
-        return "", ""
+        return Details()
     fields = [violation.field for violation in bad_request.field_violations]
-    return info.reason, fields[0] if fields else ""
+    return Details(info.reason, fields[0] if fields else "", retry and _seconds_of(retry.retry_delay))
+
+
+def _seconds_of(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
 
 
 def _details_bytes(error: grpc.RpcError) -> bytes:

@@ -5,7 +5,7 @@ It knows how calls are sent, waited for and kept in flight; what is in them, `wi
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2
 from vitrine.client import wire
 from vitrine.client.base import IN_FLIGHT, BaseClient, Plan, Progress
 from vitrine.client.chunks import Chunker
-from vitrine.client.connection import grpc_timeout, open_channel
+from vitrine.client.connection import open_channel
 from vitrine.client.errors import service_errors
 from vitrine.client.types import Health, Model, ModelSummary, Parameters, Prediction
 from vitrine.client.wire import Preparation, Wanted
@@ -87,15 +87,17 @@ class Client(BaseClient):
         preparation: Preparation = "local",
         timeout: float | None = None,
         progress: Progress | None = None,
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction]:
         """Classifies any number of images, in order, in requests as large as the server's limits allow.
 
         A few requests are under way at once, so images are prepared while the server works, and memory stays bounded
-        however many images there are. Nothing is read or sent before the first prediction is asked for. When an image
-        can't be read, the predictions of those before it come first, then its error.
+        however many images there are. Nothing is read or sent before the first prediction is asked for, and `close` on
+        the predictions cancels what is under way. When an image can't be read, the predictions of those before it come
+        first, then its error.
 
         Args:
-            images: the images, each as `classify` takes it; an array (N, H, W) is one iterable of N images.
+            images: the images, each as `classify` takes it; an array (N, H, W), (N, H, W, 3) or (N, H, W, 4) is one
+                iterable of N images.
             activations: the layers whose activations are wanted: "all", one name, several, or None.
             model: the name of a served model; empty: the default one.
             preparation: where the images become pixels, as in `classify`.
@@ -160,12 +162,21 @@ class Client(BaseClient):
     def _call(
         self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout: float | None
     ) -> Response:
-        seconds = self._seconds(timeout)
         self._check_open()
-        with service_errors(self.target, seconds):
-            return method(request, timeout=grpc_timeout(seconds), metadata=self._metadata)
+        with self._errors(timeout):
+            return method(request, **self._options(timeout))
 
-    def _predict(self, images: Iterable[ImageSource], plan: Plan) -> Iterator[Prediction]:
+    @contextmanager
+    def _errors(self, timeout: float | None) -> Iterator[None]:
+        """Turns what calls raise into the client's errors."""
+        try:
+            with service_errors(self.target, self._seconds(timeout)):
+                yield
+        except ValueError:  # how gRPC refuses a call on a channel that another thread has closed meanwhile
+            self._check_open()
+            raise
+
+    def _predict(self, images: Iterable[ImageSource], plan: Plan) -> Generator[Prediction]:
         done = 0
         with closing(self._answers(images, plan)) as answers:
             for predictions in answers:
@@ -190,12 +201,12 @@ class Client(BaseClient):
 
     def _send(self, request: pb.ClassifyRequest, timeout: float | None) -> Flight:
         self._check_open()
-        seconds = grpc_timeout(self._seconds(timeout))
-        future = self._stub.Classify.future(request, timeout=seconds, metadata=self._metadata)
+        with self._errors(timeout):
+            future = self._stub.Classify.future(request, **self._options(timeout))
         return Flight(future, wire.image_count(request))
 
     def _land(self, flight: Flight, timeout: float | None) -> list[Prediction]:
-        with service_errors(self.target, self._seconds(timeout)):
+        with self._errors(timeout):
             response = flight.future.result()
         return wire.read_predictions(response, flight.images)
 

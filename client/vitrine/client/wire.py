@@ -6,7 +6,7 @@ Both clients share it. It knows protobuf and no channel: nothing here sends, wai
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -103,8 +103,21 @@ def _read_pixels(image: ImageSource) -> bytes:
 
 def check_images(images: object) -> None:
     """Raises `UsageError` where one image was given for many: a path would be read letter by letter."""
+    if isinstance(images, np.ndarray):
+        _check_image_array(images)
     if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
         raise UsageError(f"classify_many takes an iterable of images, not one {type(images).__name__}: use classify")
+
+
+def _check_image_array(images: npt.NDArray[Any]) -> None:
+    """An array may hold images, or (any number of axes) their paths; the pixels of a single image aren't many."""
+    is_paths = images.dtype.kind in "OU"
+    is_colour = images.ndim == 3 and images.shape[-1] in (3, 4)  # (H, W, 3): its rows would pass for images
+    if not is_paths and (images.ndim < 3 or is_colour):
+        raise UsageError(
+            f"classify_many takes an array (N, H, W), (N, H, W, 3) or (N, H, W, 4), not {images.shape}: "
+            "for one image, use classify"
+        )
 
 
 def build_selection(activations: Wanted) -> pb.LayerSelection | None:
