@@ -26,7 +26,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from vitrine.model import VitrineError
@@ -218,20 +217,16 @@ def _read_details(error: grpc.RpcError) -> Details:
     # Imported here: only failures need them, and they take a tenth of the package's import time.
     from google.rpc import error_details_pb2, status_pb2
 
-    info, bad_request, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), None
+    info, bad_request, retry_after = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), None
     try:
         for detail in status_pb2.Status.FromString(_details_bytes(error)).details:
-            if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-                detail.Unpack(retry := error_details_pb2.RetryInfo())
+            if detail.Unpack(retry := error_details_pb2.RetryInfo()):
+                retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
             _ = detail.Unpack(info) or detail.Unpack(bad_request)
     except DecodeError:
         return Details()
     fields = [violation.field for violation in bad_request.field_violations]
-    return Details(info.reason, fields[0] if fields else "", retry and _seconds_of(retry.retry_delay))
-
-
-def _seconds_of(duration: Duration) -> float:
-    return duration.seconds + duration.nanos / 1e9
+    return Details(info.reason, fields[0] if fields else "", retry_after)
 
 
 def _details_bytes(error: grpc.RpcError) -> bytes:
