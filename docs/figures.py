@@ -17,7 +17,7 @@ from vitrine.model import prepare
 from vitrine.model.image import read_grey
 from vitrine.model.preparation import crop, find_ink, place, stretch
 from vitrine.server.engine import Device
-from vitrine.server.models import bundled_model, load_model
+from vitrine.server.loading import bundled_model, load_model
 from vitrine.training import digit_images
 
 HERE = Path(__file__).parent

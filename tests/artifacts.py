@@ -25,7 +25,6 @@ def export_random(
         random_mlp(hidden, output),
         path,
         name=path.stem,
-        classes=[str(digit) for digit in range(10)],
         facts=TrainingFacts("noise", seed=0, epochs=0, metrics={"test_accuracy": 0.1}),
         pixels=random_pixels(64),
         inline_limit=inline_limit,

@@ -1,6 +1,7 @@
 """Runs the real `vitrine-server` in a process of its own, as an operator would, and talks to it over a real socket."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -37,18 +38,30 @@ def running_server(*arguments: str | Path, **environment: str) -> Iterator[Runni
         [SERVER, *map(str, arguments)],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"VITRINE_PORT": "0"} | environment,
+        env=_environment(environment),
     ) as process:
         try:
-            assert process.stdout is not None
-            line = process.stdout.readline()  # waits until the server is ready, or has ended
-            assert line.startswith(READY), f"the server didn't start, it said: {line!r}"
-            server = RunningServer(line.removeprefix(READY).strip(), process)
+            server = RunningServer(_address(process), process)
             yield server
             if process.poll() is None:
                 server.stop()
         finally:
             process.kill()
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    """Where the server listens; waits until it says so, or has ended."""
+    assert process.stdout is not None
+    said, _, _ = select.select([process.stdout], [], [], PATIENCE_SECONDS)
+    line = process.stdout.readline() if said else "nothing"
+    assert line.startswith(READY), f"the server didn't start, it said: {line!r}"
+    return line.removeprefix(READY).strip()
+
+
+def _environment(settings: dict[str, str]) -> dict[str, str]:
+    """This process's own environment, without settings that a developer has, and with those of a test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("VITRINE_")}
+    return kept | {"VITRINE_PORT": "0"} | settings
 
 
 def refused_start(*arguments: str | Path, **environment: str) -> str:
@@ -59,7 +72,7 @@ def refused_start(*arguments: str | Path, **environment: str) -> str:
         text=True,
         timeout=PATIENCE_SECONDS,
         check=False,
-        env=os.environ | {"VITRINE_PORT": "0"} | environment,
+        env=_environment(environment),
     )
     assert finished.returncode == 1, finished.stderr
     assert "Traceback" not in finished.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from artifacts import export_random
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from PIL import Image
@@ -139,9 +140,9 @@ PIXELS = {
         blank(0),
         Refusal(
             grpc.StatusCode.INVALID_ARGUMENT,
-            "the request has no images: set pixels or encoded, with at least one",
+            "the request has no images: send at least one",
             "NO_IMAGES",
-            "pixels.shape",
+            "pixels",
         ),
     ),
     "too many images": (
@@ -150,7 +151,7 @@ PIXELS = {
             grpc.StatusCode.INVALID_ARGUMENT,
             "the request has 1025 images, and at most 1024 are taken: split it",
             "TOO_MANY_IMAGES",
-            "pixels.shape",
+            "pixels",
         ),
     ),
 }
@@ -176,12 +177,12 @@ FILES = {
     "an image bomb": (
         png_that_declares(10_000, 10_000),
         "IMAGE_TOO_LARGE",
-        "the image is 10000 × 10000; at most 50,000,000 pixels are decoded: scale it down",
+        "the file is 10000 × 10000; at most 50,000,000 pixels are decoded: scale it down",
     ),
     "an image bomb beyond Pillow's own limit": (
         png_that_declares(2**31 - 1, 2**31 - 1),
         "IMAGE_TOO_LARGE",
-        "the file declares more than 50,000,000 pixels: scale it down",
+        "the file declares more pixels than any image has: scale it down",
     ),
 }
 
@@ -219,7 +220,7 @@ def test_all_layers_and_some_by_name_contradict_each_other(stub: ClassifierServi
     selection = pb.LayerSelection(all=True, names=["relu_1"])
     found = refused(stub, pb.ClassifyRequest(pixels=blank(1), activations=selection))
     assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "CONTRADICTION")
-    assert (found.message, found.field) == ("set all or names, not both", "activations")
+    assert (found.message, found.field) == ("ask for all layers or for some by name, not both", "activations")
 
 
 def test_an_unknown_model_is_not_found(stub: ClassifierServiceStub) -> None:
@@ -258,7 +259,7 @@ def test_bytes_that_are_no_message_are_refused(channel: grpc.Channel) -> None:
         call(b"\xff\xff\xff")
     found = refusal(caught.value)
     assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "NOT_A_MESSAGE")
-    assert found.message == "the request's bytes are no vitrine.v1.ClassifyRequest: generate your stubs anew"
+    assert found.message == "the request's bytes are no vitrine.v1.ClassifyRequest"
 
 
 def test_a_request_over_the_size_limit_is_refused(stub: ClassifierServiceStub) -> None:
@@ -272,22 +273,46 @@ def test_a_request_over_the_size_limit_is_refused(stub: ClassifierServiceStub) -
 
 def test_an_answer_over_the_size_limit_is_refused_before_it_is_calculated(tiny_artifact: Path) -> None:
     everything = pb.LayerSelection(all=True)
-    bytes_each = (324 + 2 * 32 + 2 * 16 + 3 * 10) * 4  # the output layer is among the probabilities too
+    bytes_each = (324 + 2 * 32 + 2 * 16 + 3 * 10) * 4 + 1  # the output layer is among the probabilities too; a digit
     with (
         running_server(tiny_artifact, "--max-message-mb", "1") as server,
         grpc.insecure_channel(server.target) as channel,
     ):
         stub = ClassifierServiceStub(channel)
         found = refused(stub, pb.ClassifyRequest(pixels=blank(1000), activations=everything))
-        assert len(stub.Classify(pb.ClassifyRequest(pixels=blank(546), activations=everything)).digits) == 546
+        assert len(stub.Classify(pb.ClassifyRequest(pixels=blank(545), activations=everything)).digits) == 545
     limit = (1 << 20) - (64 << 10)
     assert found == Refusal(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        f"the answer for 1000 images would be {1000 * bytes_each:,} bytes, and {limit:,} are sent at most: "
-        "ask for 546 images at a time, or for fewer layers",
+        f"the answer would be {1000 * bytes_each:,} bytes, and {limit:,} are sent at most: "
+        "ask for 545 images at a time, or for fewer layers",
         "ANSWER_TOO_LARGE",
         "activations",
     )
+
+
+def test_parameters_over_the_size_limit_are_refused(tmp_path: Path) -> None:
+    wide = export_random(tmp_path / "wide.onnx", [1000])
+    with running_server(wide, "--max-message-mb", "1") as small, grpc.insecure_channel(small.target) as channel:
+        stub = ClassifierServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.GetParameters(pb.GetParametersRequest(layer="linear_1"))
+    found = refusal(caught.value)
+    assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "ANSWER_TOO_LARGE")
+
+
+def test_a_long_name_is_not_said_back_in_full(stub: ClassifierServiceStub) -> None:
+    """A status travels in headers: one that is too long reaches the caller as another error."""
+    found = refused(stub, pb.ClassifyRequest(pixels=blank(1), model="m" * 100_000))
+    assert (found.code, found.reason) == (grpc.StatusCode.NOT_FOUND, "MODEL_UNKNOWN")
+    found = refused(stub, pb.ClassifyRequest(pixels=blank(1), activations=pb.LayerSelection(names=["x" * 100_000])))
+    assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "LAYER_UNKNOWN")
+    assert len(found.message) < 300
+
+
+def test_names_without_end_are_refused(stub: ClassifierServiceStub) -> None:
+    found = refused(stub, pb.ClassifyRequest(pixels=blank(1), activations=pb.LayerSelection(names=["input"] * 1025)))
+    assert (found.reason, found.field) == ("TOO_MANY_NAMES", "activations.names")
 
 
 def test_a_bad_request_ends_a_stream_after_the_answers_before_it(stub: ClassifierServiceStub) -> None:

@@ -19,7 +19,9 @@ MAY_IMPORT = {
 def imported_rooms(file: Path) -> set[str]:
     tree = ast.parse(file.read_text())
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
     return {name.split(".")[1] for name in names if name.startswith("vitrine.")}
 
 
@@ -36,6 +38,8 @@ HEAVY = {
     "vitrine.client.cli": ["torch", "onnx", "onnxruntime", "matplotlib"],
     "vitrine.server.cli": ["torch", "matplotlib", "sklearn"],
     "vitrine.model": ["torch", "onnx", "onnxruntime", "grpc"],
+    "vitrine.server.classifier": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
+    "vitrine.server.engine": ["grpc"],
 }
 
 

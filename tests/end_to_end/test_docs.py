@@ -9,7 +9,7 @@ from serving import running_server
 
 from vitrine.model import image, preparation
 from vitrine.server.cli import main as server_main
-from vitrine.server.models import bundled_model
+from vitrine.server.loading import bundled_model
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vitrine.model import (
+    DIGITS,
     ArtifactError,
     ArtifactMetadata,
     GoldenSample,
@@ -20,14 +21,14 @@ from vitrine.model import (
 
 
 def metadata(output: OutputKind = "softmax") -> ArtifactMetadata:
-    layers = layer_catalogue([7, 5], output, classes=3)
+    layers = layer_catalogue([7, 5], output)
     random = np.random.default_rng(0)
     golden = GoldenSample(
         random.integers(0, 256, (2, 18, 18), dtype=np.uint8),
         {layer.name: random.normal(size=(2, layer.width)).astype(np.float32) for layer in layers},
     )
     facts = TrainingFacts("digits", seed=3, epochs=9, metrics={"test_accuracy": 0.97}, versions={"torch": "2"})
-    return ArtifactMetadata("small", layers, ("a", "b", "c"), facts, golden, data_sha256="00ff")
+    return ArtifactMetadata("small", layers, DIGITS, facts, golden, data_sha256="00ff")
 
 
 @pytest.mark.parametrize("output", ["softmax", "sigmoid"])
@@ -49,7 +50,20 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
         ("format_version", "", "damaged"),
         ("layers", "[]", "the layer catalogue can't be read"),
         ("layers", '[{"name": "input"}]', "the layer catalogue can't be read"),
-        ("classes", '["a", "b"]', "it names 2 classes for an output layer of 3"),
+        ("layers", '[{"name": "input", "kind": "input", "width": Infinity}]', "the layer catalogue can't be read"),
+        ("layers", "[" * 100_000, "damaged"),
+        ("name", '""', "its name is '', which no request can ask for"),
+        ("name", "7", "its name is 7, which no request can ask for"),
+        ("classes", '["a", "b"]', "a model's are the ten digits"),
+        ("classes", '["3", "5", "8"]', "a model's are the ten digits"),
+        ("training", '{"dataset": "d", "seed": "x", "epochs": 1, "metrics": {}, "versions": {}}', "damaged"),
+        (
+            "training",
+            '{"dataset": "d", "seed": 18446744073709551616, "epochs": 1, "metrics": {}, "versions": {}}',
+            "range",
+        ),
+        ("training", '{"dataset": "d", "seed": 1, "epochs": 1, "metrics": [1], "versions": {}}', "damaged"),
+        ("training", '{"dataset": "d", "seed": 1, "epochs": 1, "metrics": {"a": "b"}, "versions": {}}', "damaged"),
         ("training", '{"dataset": "digits"}', "damaged"),
         ("training", "[]", "damaged"),
         ("golden_sample", "{}", "damaged"),

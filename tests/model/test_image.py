@@ -80,10 +80,45 @@ def test_the_declared_size_is_checked_before_anything_is_decoded() -> None:
     assert caught.value.reason == "IMAGE_TOO_LARGE"
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("size", [(30_000, 1), (1, 30_000), (3000, 2000)])
+def test_whatever_its_mode_and_shape_an_image_gets_small(mode: str, size: tuple[int, int]) -> None:
+    """A strip of a few bytes on disk once made preparation allocate the square of its length."""
+    assert max(read_grey(Image.new(mode, size)).shape) < 1024
+
+
+def test_the_callers_image_stays_as_it_is() -> None:
+    with Image.open(io.BytesIO(encoded(Image.new("L", (2000, 1000), 200), "JPEG"))) as photo:
+        read_grey(photo)
+        assert photo.size == (2000, 1000)
+
+
+def test_a_deep_image_is_turned_upright_too() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    deep = Image.fromarray(np.rot90(RAMP.astype(np.uint16) << 8).copy())
+    np.testing.assert_array_equal(read_grey(encoded(deep, exif=exif)), RAMP)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_values_without_a_known_white_are_refused(mode: str) -> None:
+    with pytest.raises(ImageError, match=f"is of mode {mode}: convert it") as caught:
+        read_grey(Image.new(mode, (9, 9)))
+    assert caught.value.reason == "IMAGE_UNSUPPORTED"
+
+
+def test_an_opened_image_that_is_cut_off_is_refused() -> None:
+    file = io.BytesIO(encoded(Image.effect_noise((90, 90), 50))[:900])
+    with Image.open(file) as cut_off, pytest.raises(ImageError, match="it is no image, truncated or damaged"):
+        read_grey(cut_off)
+
+
 @pytest.mark.parametrize(
     ("source", "reason", "says"),
     [
         (Path("nowhere.png"), "IMAGE_NOT_FOUND", "can't read nowhere.png: No such file or directory"),
+        ("no\0where.png", "IMAGE_NOT_FOUND", "embedded null byte"),
+        (Image.new("L", (0, 0)), "IMAGE_UNSUPPORTED", "it has no pixels"),
         (b"no image", "IMAGE_UNREADABLE", "it is no image, truncated or damaged"),
         (encoded(Image.fromarray(RAMP))[:50], "IMAGE_UNREADABLE", "it is no image, truncated or damaged"),
         (encoded(Image.fromarray(RAMP), "PPM"), "IMAGE_UNREADABLE", "can't be read as PNG, JPEG"),

@@ -1,7 +1,9 @@
 """Stopping without losing answers, and faults that stay inside; over real sockets."""
 
+import asyncio
 import logging
 import queue
+import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,19 +11,29 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import numpy as np
+import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from serving import running_server
+from serving import RunningServer, running_server
 
-from vitrine.server.classifier import Classifier
+from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
 from vitrine.server.config import ServerConfig
 from vitrine.server.engine import Device
 from vitrine.server.grpc.server import GrpcServer, build_server
-from vitrine.server.models import Models, load_model
+from vitrine.server.loading import load_model
+from vitrine.server.models import Models
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 ONE_IMAGE = pb.ClassifyRequest(pixels=pb.Tensor(shape=[1, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=bytes(324)))
+
+
+@pytest.fixture
+def server_of_its_own(tiny_artifact: Path) -> Iterator[RunningServer]:
+    """A server that the test may stop."""
+    with running_server(tiny_artifact) as running:
+        yield running
 
 
 def test_sigterm_lets_what_is_under_way_finish(tiny_artifact: Path) -> None:
@@ -36,12 +48,43 @@ def test_sigterm_lets_what_is_under_way_finish(tiny_artifact: Path) -> None:
 
         server.process.terminate()
         assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        states.cancel()
         requests.put(pb.ClassifyStreamRequest(request=ONE_IMAGE))
         assert len(next(answers).response.digits) == 1
         requests.put(None)
         assert list(answers) == []
         assert server.process.wait(30) == 0
+
+
+def test_a_watch_of_the_health_does_not_hold_a_server_that_drains(tiny_artifact: Path) -> None:
+    hours = ("--drain-seconds", "7200")
+    with running_server(tiny_artifact, *hours) as server, grpc.insecure_channel(server.target) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        states = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(states).status == health_pb2.HealthCheckResponse.SERVING
+        server.process.terminate()
+        assert {state.status for state in states} == {health_pb2.HealthCheckResponse.NOT_SERVING}
+        assert server.process.wait(60) == 0
+
+
+def test_every_watcher_hears_of_the_end_though_another_has_gone(server_of_its_own: RunningServer) -> None:
+    with grpc.insecure_channel(server_of_its_own.target) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service="vitrine.v1.ClassifierService")
+        stays, goes = health.Watch(request), health.Watch(request)
+        assert next(stays).status == next(goes).status == health_pb2.HealthCheckResponse.SERVING
+        goes.cancel()
+        assert goes.code() is grpc.StatusCode.CANCELLED
+        server_of_its_own.process.terminate()
+        assert [state.status for state in stays] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+
+
+def test_an_unknown_service_can_be_watched(server_of_its_own: RunningServer) -> None:
+    with grpc.insecure_channel(server_of_its_own.target) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        states = health.Watch(health_pb2.HealthCheckRequest(service="elsewhere"))
+        assert next(states).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        assert server_of_its_own.stop() == 0
+        assert list(states) == []
 
 
 def test_sigterm_ends_what_takes_longer_than_the_drain(tiny_artifact: Path) -> None:
@@ -74,7 +117,7 @@ async def failing_server(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(model.engine, "run", run)
     with ThreadPoolExecutor(1) as workers:
         config = ServerConfig(tiny_artifact, port=0)
-        server = build_server(Classifier(Models([model]), config.limits, workers), config)
+        server = build_server(Classifier(Models(model), config.limits, workers), config)
         await server.start()
         yield server
         await server.drain(0)
@@ -92,3 +135,29 @@ async def test_a_fault_inside_is_logged_and_not_shown(
     incident = message.rsplit(" ", 1)[-1]
     assert f"incident {incident}" in caplog.text
     assert "RuntimeError: the secret cause" in caplog.text
+
+
+async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, prepared = asyncio.Event(), threading.Event(), []
+    loop = asyncio.get_running_loop()
+
+    def prepare(file: bytes, _: int) -> npt.NDArray[np.uint8]:
+        prepared.append(file)
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+        return np.zeros((18, 18), np.uint8)
+
+    monkeypatch.setattr("vitrine.server.classifier.prepare", prepare)
+    with ThreadPoolExecutor(1) as workers:
+        classifier = Classifier(Models(load_model(tiny_artifact, Device.CPU)), Limits(), workers)
+        call = asyncio.ensure_future(classifier.classify(ClassifyRequest(files=[b"first", b"second"])))
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        go_on.set()
+        answer = await classifier.classify(ClassifyRequest(files=[b"another caller's"]))
+    assert len(answer.digits) == 1
+    assert prepared == [b"first", b"another caller's"]

@@ -1,5 +1,6 @@
 """What a server refuses to serve, and the one sentence that it says then."""
 
+import re
 import shutil
 import socket
 from collections.abc import Callable
@@ -11,11 +12,19 @@ from artifacts import export_random
 from onnx import helper
 from serving import refused_start, running_server
 
+from vitrine.model import ArtifactError
 from vitrine.server.artifact import read_artifact
 from vitrine.server.cli import Port
 from vitrine.server.config import ServerConfig
 from vitrine.server.engine import CPU_PROVIDER, CUDA_PROVIDER, Device, open_engine
 from vitrine.server.errors import StartupError
+from vitrine.server.runtime import onnxruntime
+
+WARNS = pytest.mark.filterwarnings("ignore:Specified provider")
+"""ONNX Runtime warns of a provider that it lacks. As an error, which tests make of warnings, it would hide the rest."""
+
+WITHOUT_CUDA = pytest.mark.skipif(CUDA_PROVIDER in onnxruntime.get_available_providers(), reason="CUDA is here")
+"""For tests of CUDA's absence."""
 
 
 def changed(artifact: Path, out: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
@@ -110,7 +119,18 @@ def test_other_weights_beside_the_file_are_refused(tmp_path: Path) -> None:
     data.write_bytes(bytes(data.stat().st_size))
     assert "isn't the file that it was exported with" in refused_start(path)
     data.unlink()
-    assert "its weights can't be read from beside.onnx.data: No such file or directory" in refused_start(path)
+    assert "beside.onnx.data can't be read: No such file or directory" in refused_start(path)
+
+
+def test_weights_beside_the_file_that_are_cut_off_are_refused(tmp_path: Path) -> None:
+    path = export_random(tmp_path / "beside.onnx", [32], inline_limit=1000)
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "offset":
+                entry.value = str(10**9)
+    path.write_bytes(model.SerializeToString())
+    assert re.search(r"its linear_\d.weight is cut off", refused_start(path))
 
 
 def test_weights_elsewhere_are_not_read(tmp_path: Path) -> None:
@@ -129,13 +149,77 @@ def test_weights_elsewhere_are_not_read(tmp_path: Path) -> None:
     assert "its weights lie in ../secret; only beside.onnx.data beside it is read" in refused_start(path)
 
 
+def relu(model: onnx.ModelProto) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.op_type == "Relu")
+
+
+def put_a_branch(model: onnx.ModelProto) -> None:
+    """A custom operator inside a branch, where a look at the graph's own nodes doesn't find it."""
+    hidden = helper.make_node("Gelu", ["linear_1"], ["hidden"], domain="com.microsoft")
+    value = helper.make_tensor_value_info("hidden", onnx.TensorProto.FLOAT, None)
+    branch = helper.make_graph([hidden], "branch", [], [value])
+    model.graph.initializer.append(helper.make_tensor("yes", onnx.TensorProto.BOOL, [], [True]))
+    node = helper.make_node("If", ["yes"], ["relu_1"], then_branch=branch, else_branch=branch)
+    relu(model).CopyFrom(node)
+
+
+def read_a_constant_from_elsewhere(model: onnx.ModelProto) -> None:
+    constant = onnx.TensorProto(name="c", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    constant.data_location = onnx.TensorProto.EXTERNAL
+    constant.external_data.add(key="location", value="secret.bin")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["unused"], value=constant))
+
+
+def calculate_with_other_weights(model: onnx.ModelProto) -> None:
+    """The network is right, and what it gives out as its parameters is zeros."""
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == "linear_1.weight")
+    model.graph.initializer.append(weight)
+    model.graph.initializer[-1].name = "real"
+    weight.raw_data = bytes(len(weight.raw_data))
+    next(node for node in model.graph.node if node.op_type == "Gemm").input[1] = "real"
+
+
+def store_something_else(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(helper.make_tensor("more", onnx.TensorProto.FLOAT, [1], [1.0]))
+
+
+def cut_a_weight(model: onnx.ModelProto) -> None:
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "linear_1.weight")
+    tensor.raw_data = tensor.raw_data[:-1]
+
+
+def retype_a_weight(model: onnx.ModelProto) -> None:
+    next(tensor for tensor in model.graph.initializer if tensor.name == "linear_1.weight").data_type = 999
+
+
+OTHER_NETWORKS = {
+    put_a_branch: "its operators aren't those that calculate the layers of its catalogue",
+    read_a_constant_from_elsewhere: "its operators aren't those that calculate the layers of its catalogue",
+    calculate_with_other_weights: "its operators aren't those that calculate the layers of its catalogue",
+    store_something_else: "what it stores isn't the weight and bias of each linear layer of its catalogue",
+    cut_a_weight: "its linear_1.weight is cut off",
+    retype_a_weight: "its linear_1.weight isn't float32 (32, 324), as its catalogue says",
+}
+
+
+@pytest.mark.parametrize(("change", "says"), OTHER_NETWORKS.items(), ids=[change.__name__ for change in OTHER_NETWORKS])
+def test_a_network_other_than_the_catalogues_is_refused(
+    tiny_artifact: Path, tmp_path: Path, change: Callable[[onnx.ModelProto], None], says: str
+) -> None:
+    with pytest.raises(ArtifactError, match=re.escape(says)):
+        read_artifact(changed(tiny_artifact, tmp_path / "other.onnx", change))
+
+
+@WITHOUT_CUDA
 def test_cuda_without_its_provider_is_refused_and_says_what_to_install(tiny_artifact: Path) -> None:
     said = refused_start(tiny_artifact, VITRINE_DEVICE="cuda")
     assert "has no CUDA provider" in said
     assert "pip install 'vitrine[server-cuda]'" in said
 
 
-def test_auto_takes_the_cpu_where_cuda_is_announced_but_does_not_start(
+@WARNS
+@WITHOUT_CUDA
+def test_auto_takes_the_cpu_where_cuda_is_announced_but_does_not_work(
     tiny_artifact: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     artifact = read_artifact(tiny_artifact)
@@ -144,9 +228,14 @@ def test_auto_takes_the_cpu_where_cuda_is_announced_but_does_not_start(
     assert "the CPU takes over" in caplog.text
 
 
-def test_cuda_that_does_not_start_is_an_error_not_a_fallback(tiny_artifact: Path) -> None:
-    with pytest.raises(StartupError, match="CUDA provider doesn't start"):
+@WARNS
+@WITHOUT_CUDA
+def test_cuda_that_does_not_work_is_an_error_not_a_fallback(
+    tiny_artifact: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StartupError, match="CUDA provider doesn't work"):
         open_engine(read_artifact(tiny_artifact), Device.CUDA, available=[CUDA_PROVIDER, CPU_PROVIDER])
+    assert capfd.readouterr().out == ""  # standard output is for the server's address
 
 
 def test_a_taken_port_is_refused(tiny_artifact: Path) -> None:

@@ -3,19 +3,14 @@
 The room that training, server and client share. It knows numpy and Pillow, and neither torch, ONNX nor gRPC.
 """
 
-from vitrine.model.artifact import (
-    TOLERANCE,
-    ArtifactMetadata,
-    GoldenSample,
-    TrainingFacts,
-    deviation,
-)
+from vitrine.model.artifact import TOLERANCE, ArtifactMetadata, GoldenSample, Parameters, TrainingFacts, deviation
 from vitrine.model.errors import ArtifactError, ImageError, VitrineError
 from vitrine.model.image import MAX_IMAGE_PIXELS, ImageSource, read_grey
-from vitrine.model.layers import Layer, LayerKind, OutputKind, layer_catalogue, parse_layers
+from vitrine.model.layers import DIGITS, Layer, LayerKind, OutputKind, layer_catalogue, parse_layers
 from vitrine.model.preparation import PIXELS_SHAPE, Pixels, prepare
 
 __all__ = [
+    "DIGITS",
     "MAX_IMAGE_PIXELS",
     "PIXELS_SHAPE",
     "TOLERANCE",
@@ -27,6 +22,7 @@ __all__ = [
     "Layer",
     "LayerKind",
     "OutputKind",
+    "Parameters",
     "Pixels",
     "TrainingFacts",
     "VitrineError",

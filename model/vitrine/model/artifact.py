@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model.errors import ArtifactError
-from vitrine.model.layers import Layer, parse_layers
+from vitrine.model.layers import DIGITS, Layer, parse_layers
 from vitrine.model.preparation import PIXELS_SHAPE
 
 FORMAT_VERSION = 1
@@ -23,7 +23,7 @@ PREFIX = "vitrine."
 """What the keys of the metadata begin with."""
 
 TOLERANCE = 1e-4
-"""The largest deviation between the activations that training computed and those that are served."""
+"""The largest `deviation` between the activations that training computed and those that are served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,16 @@ class TrainingFacts:
     """Measured results by name, for example `test_accuracy` (0 to 1)."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of the frameworks by name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameters:
+    """What a linear layer stores."""
+
+    weight: npt.NDArray[np.float32]
+    """float32 (width, width of the layer it reads)."""
+    bias: npt.NDArray[np.float32]
+    """float32 (width,)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +71,7 @@ class ArtifactMetadata:
     layers: tuple[Layer, ...]
     """Every layer, from the input to the output layer."""
     classes: tuple[str, ...]
-    """The label of every class, in the order of the output layer's activations."""
+    """The label of every class, in the order of the output layer's activations: `DIGITS`."""
     training: TrainingFacts
     """How it was trained."""
     golden: GoldenSample
@@ -97,26 +107,20 @@ class ArtifactMetadata:
             raise ArtifactError("it isn't a Vitrine artifact: its metadata has no vitrine.format_version")
         try:
             document = {k.removeprefix(PREFIX): json.loads(v) for k, v in properties.items() if k.startswith(PREFIX)}
-            if document["format_version"] != FORMAT_VERSION:
-                raise ArtifactError(
-                    f"its format version is {document['format_version']}, and this Vitrine reads {FORMAT_VERSION}"
-                )
+            _check_format(document["format_version"])
             layers = parse_layers(document["layers"])
-            metadata = cls(
-                name=str(document["name"]),
+            return cls(
+                name=_name(document["name"]),
                 layers=layers,
-                classes=tuple(map(str, document["classes"])),
-                training=TrainingFacts(**document["training"]),
+                classes=_classes(document["classes"], layers[-1]),
+                training=_training_facts(document["training"]),
                 golden=_golden_sample(document["golden_sample"], layers),
                 data_sha256=document.get("data_sha256"),
             )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            if isinstance(error, ArtifactError):
-                raise
+        except ArtifactError:
+            raise
+        except (LookupError, ArithmeticError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(f"its metadata is damaged: {error!r}") from error
-        if len(metadata.classes) != layers[-1].width:
-            raise ArtifactError(f"it names {len(metadata.classes)} classes for an output layer of {layers[-1].width}")
-        return metadata
 
 
 def deviation(computed: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float:
@@ -130,6 +134,37 @@ def deviation(computed: npt.NDArray[np.float32], expected: npt.NDArray[np.float3
     if expected.size == 0:
         return 0.0
     return float(np.abs(computed - expected).max() / max(1.0, float(np.abs(expected).max())))
+
+
+def _check_format(version: object) -> None:
+    if version != FORMAT_VERSION:
+        raise ArtifactError(f"its format version is {version}, and this Vitrine reads {FORMAT_VERSION}")
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise ArtifactError(f"its name is {name!r}, which no request can ask for")
+    return name
+
+
+def _classes(labels: object, output: Layer) -> tuple[str, ...]:
+    if labels != list(DIGITS) or output.width != len(DIGITS):
+        raise ArtifactError(f"its classes are {labels}, and a model's are the ten digits")
+    return DIGITS
+
+
+def _training_facts(document: Mapping[str, Any]) -> TrainingFacts:
+    """The facts, each of the type and within the range that the wire has for it."""
+    facts = TrainingFacts(
+        dataset=str(document["dataset"]),
+        seed=int(document["seed"]),
+        epochs=int(document["epochs"]),
+        metrics={str(name): float(value) for name, value in document["metrics"].items()},
+        versions={str(name): str(value) for name, value in document["versions"].items()},
+    )
+    if not (-(2**63) <= facts.seed < 2**63 and 0 <= facts.epochs < 2**31):
+        raise ArtifactError(f"its training has seed {facts.seed} and {facts.epochs} epochs, which is out of range")
+    return facts
 
 
 def _golden_sample(document: Mapping[str, Any], layers: tuple[Layer, ...]) -> GoldenSample:

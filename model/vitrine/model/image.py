@@ -5,6 +5,8 @@ It knows file formats, colour, transparency and orientation. What ink is, and wh
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,12 +34,16 @@ WORKING_SIDE = 512
 CHANNELS = (3, 4)
 """RGB and RGBA."""
 
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I;16B")
+"""What Pillow calls images whose values have a known white; 32-bit integers and floats have none."""
+
 
 def read_grey(source: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Grey:
     """Reads an image as grey: upright (EXIF), transparency over white, colour as ITU-R 601 luma.
 
     Args:
         source: a path, the bytes of an image file, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
+            A PIL image is left as it is.
         max_pixels: the largest width × height; checked against what the file declares before anything is decoded.
 
     Returns:
@@ -47,9 +53,9 @@ def read_grey(source: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Grey:
         ImageError: it is missing, no image, truncated, larger than `max_pixels`, or of an unsupported kind.
     """
     if isinstance(source, np.ndarray):
-        return _flatten(_from_array(source), max_pixels)
+        return _flatten(_from_array(source), "the array", max_pixels)
     if isinstance(source, Image.Image):
-        return _flatten(source, max_pixels)
+        return _flatten(source, "the image", max_pixels)
     if isinstance(source, bytes):
         return _decode(source, "the file", max_pixels)
     if isinstance(source, (str, os.PathLike)):
@@ -63,24 +69,34 @@ def read_grey(source: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Grey:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise ImageError("IMAGE_NOT_FOUND", f"can't read {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ImageError("IMAGE_NOT_FOUND", f"can't read {path}: {why}") from error
 
 
 def _decode(data: bytes, name: str, max_pixels: int) -> Grey:
+    with _decoding(name):
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    with image:
+        _check_size(image, name, max_pixels)
+        if image.format == "JPEG":  # decodes at 1/2, 1/4 or 1/8 scale: a phone's photo costs a tenth
+            image.draft(None, (WORKING_SIDE, WORKING_SIDE))
+        return _flatten(image, name, max_pixels)
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turns what decoders raise into an `ImageError`: fed with damaged files, they raise nearly anything."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _flatten(image, max_pixels)
-    except ImageError:
+        yield
+    except MemoryError:
         raise
     except Image.DecompressionBombError as error:
+        raise ImageError("IMAGE_TOO_LARGE", f"{name} declares more pixels than any image has: scale it down") from error
+    except Exception as error:
+        kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         raise ImageError(
-            "IMAGE_TOO_LARGE", f"{name} declares more than {max_pixels:,} pixels: scale it down"
-        ) from error
-    except Exception as error:  # decoders fed with damaged files raise nearly anything
-        raise ImageError(
-            "IMAGE_UNREADABLE",
-            f"{name} can't be read as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}: it is no image, truncated or damaged",
+            "IMAGE_UNREADABLE", f"{name} can't be read as {kinds}: it is no image, truncated or damaged"
         ) from error
 
 
@@ -94,31 +110,37 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _flatten(image: Image.Image, max_pixels: int) -> Grey:
-    """An opened image as grey; nothing of a file is decoded before its declared size is known to be fine."""
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        raise ImageError(
-            "IMAGE_TOO_LARGE",
-            f"the image is {width} × {height}; at most {max_pixels:,} pixels are decoded: scale it down",
-        )
-    if image.format == "JPEG":  # decodes at 1/2, 1/4 or 1/8 scale: a phone's photo costs a tenth
-        image.draft(None, (WORKING_SIDE, WORKING_SIDE))
-    image = _eight_bits(image)
-    image = _shrink(ImageOps.exif_transpose(image))
+        message = f"{name} is {width} × {height}; at most {max_pixels:,} pixels are decoded: scale it down"
+        raise ImageError("IMAGE_TOO_LARGE", message)
+    if width * height == 0:
+        raise ImageError("IMAGE_UNSUPPORTED", f"{name} is {width} × {height}: it has no pixels")
+
+
+def _flatten(image: Image.Image, name: str, max_pixels: int) -> Grey:
+    """An opened image as grey; nothing of it is decoded before its declared size is known to be fine."""
+    _check_size(image, name, max_pixels)
+    if image.mode not in MODES:
+        raise ImageError("IMAGE_UNSUPPORTED", f"{name} is of mode {image.mode}: convert it to grey, RGB or RGBA")
+    with _decoding(name):
+        upright = ImageOps.exif_transpose(image)
+    small = _shrink(_plain(upright))
+    if small.mode == "RGBA":
+        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
+    return np.asarray(small.convert("L"))
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image with 8 bits a channel and no palette: what can be averaged."""
+    if image.mode.startswith("I;16"):  # Pillow's own conversion would cut greys off at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
-        colours = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
-    return np.asarray(image.convert("L"))
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit greys scaled to 8 bits; Pillow's own conversion would cut them off at 255."""
-    if not image.mode.startswith("I"):
-        return image
-    return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
+        return image.convert("RGBA")
+    return image if image.mode == "L" else image.convert("RGB")
 
 
 def _shrink(image: Image.Image) -> Image.Image:
     factor = max(image.size) // WORKING_SIDE
-    return image.reduce(factor) if factor > 1 and image.mode not in ("P", "1") else image
+    return image.reduce(factor) if factor > 1 else image

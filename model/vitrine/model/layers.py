@@ -15,6 +15,10 @@ OutputKind: TypeAlias = Literal["softmax", "sigmoid"]
 """The function of the output layer."""
 
 
+DIGITS = tuple("0123456789")
+"""The classes of every model, in the order of the output layer's activations: a class's position is its digit."""
+
+
 class LayerKind(StrEnum):
     """What a layer does."""
 
@@ -74,7 +78,7 @@ def parse_layers(entries: Iterable[Mapping[str, Any]]) -> tuple[Layer, ...]:
     """Reads a catalogue back from plain data, as the artifact's metadata has it.
 
     Raises:
-        ArtifactError: an entry lacks a field or has an unknown kind, or aren't as `layer_catalogue` makes them.
+        ArtifactError: an entry lacks a field or has an unknown kind, or the layers aren't those of such an MLP.
     """
     try:
         layers = tuple(
@@ -83,7 +87,7 @@ def parse_layers(entries: Iterable[Mapping[str, Any]]) -> tuple[Layer, ...]:
         )
         hidden = [layer.width for layer in layers if layer.kind is LayerKind.RELU]
         output: OutputKind = "sigmoid" if layers[-1].kind is LayerKind.SIGMOID else "softmax"
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except (LookupError, ArithmeticError, ValueError, TypeError) as error:
         raise ArtifactError(f"the layer catalogue can't be read: {error!r}") from error
     if not hidden or layers != layer_catalogue(hidden, output, layers[-1].width):
         raise ArtifactError("the layer catalogue doesn't describe a ReLU MLP on 18 × 18 pixels")

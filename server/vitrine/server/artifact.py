@@ -1,12 +1,15 @@
 """Reads an artifact from disk and checks that it is one, before anything runs it.
 
-It knows ONNX as a file format. What runs the file is `engine`'s business.
+It knows ONNX as a file format. What runs the file is `engine`'s business. The graph is compared with the one that the
+catalogue describes, node by node: what is run, what is shown as layers and what is given out as parameters are then
+the same network, and nothing else can hide in the file.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +17,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
-from vitrine.model import PIXELS_SHAPE, ArtifactError, ArtifactMetadata, LayerKind
+from vitrine.model import PIXELS_SHAPE, ArtifactError, ArtifactMetadata, Layer, LayerKind, Parameters
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 """The operators of ONNX itself. Others would need code from elsewhere, which is not loaded."""
@@ -22,15 +25,11 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 INPUT = "pixels"
 """The name of the graph's input."""
 
+FULL_SCALE = "full_scale"
+"""The name of the constant that the pixels are divided by."""
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Parameters:
-    """What a linear layer stores."""
-
-    weight: npt.NDArray[np.float32]
-    """float32 (width, width of the layer it reads)."""
-    bias: npt.NDArray[np.float32]
-    """float32 (width,)."""
+Node: TypeAlias = tuple[str, list[str], list[str], dict[str, Any]]
+"""An operator: its type, inputs, outputs and attributes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +37,7 @@ class Artifact:
     """A checked artifact: exactly the bytes that were checked, so that a file replaced meanwhile changes nothing."""
 
     path: Path
-    """Where it was read from; weights outside of `data` lie in the same folder."""
+    """Where it was read from."""
     data: bytes
     """The ONNX file."""
     sha256: str
@@ -47,48 +46,58 @@ class Artifact:
     """What it says of itself."""
     parameters: Mapping[str, Parameters]
     """The parameters of each linear layer, by the layer's name."""
+    beside: frozenset[str]
+    """The names of the tensors that aren't in `data`, but were read from the file beside it."""
 
 
 def read_artifact(path: Path) -> Artifact:
     """Reads and checks an artifact.
 
     Raises:
-        ArtifactError: it can't be read, isn't ONNX, isn't Vitrine's, asks for custom operators, or contradicts its
-            own metadata.
+        ArtifactError: it can't be read, isn't ONNX, isn't Vitrine's, asks for custom operators, or is another network
+            than its catalogue describes.
     """
-    data, model = _read_onnx(path)
+    data = _read(path)
+    model = _parse(data)
     metadata = ArtifactMetadata.from_properties({entry.key: entry.value for entry in model.metadata_props})
     _check_operators(model)
     _check_interface(model.graph, metadata)
-    _check_outside_weights(model, metadata, path)
-    parameters = _read_parameters(model.graph, metadata)
-    return Artifact(path, data, hashlib.sha256(data).hexdigest(), metadata, parameters)
+    _check_nodes(model.graph, metadata)
+    outside = _read_outside(model.graph, metadata, path)
+    parameters = _read_parameters(model.graph, metadata, outside)
+    beside = frozenset(tensor.name for tensor in model.graph.initializer if _outside(tensor))
+    return Artifact(path, data, hashlib.sha256(data).hexdigest(), metadata, parameters, beside)
 
 
-def _read_onnx(path: Path) -> tuple[bytes, onnx.ModelProto]:
+def _read(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
-        return data, onnx.load_model_from_string(data)
+        return path.read_bytes()
     except OSError as error:
-        raise ArtifactError(f"it can't be read: {error.strerror}") from error
+        raise ArtifactError(f"{path.name} can't be read: {error.strerror}") from error
+
+
+def _parse(data: bytes) -> onnx.ModelProto:
+    try:
+        return onnx.load_model_from_string(data)
     except DecodeError as error:
         raise ArtifactError("it isn't an ONNX file, or is cut off") from error
 
 
 def _check_operators(model: onnx.ModelProto) -> None:
     domains = {opset.domain for opset in model.opset_import} | {node.domain for node in model.graph.node}
-    domains |= {function.domain for function in model.functions}
     if custom := sorted(domains.difference(STANDARD_DOMAINS)):
         raise ArtifactError(f"it asks for custom operators ({', '.join(custom)}); only ONNX's own are run")
+    if model.functions:
+        raise ArtifactError("it defines functions of its own; only ONNX's own operators are run")
 
 
 def _check_interface(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
     """The graph takes `pixels` and gives every layer of the catalogue, and nothing else."""
-    inputs = {(value.name, value.type.tensor_type.elem_type, _extent(value)) for value in graph.input}
-    if inputs != {(INPUT, TensorProto.UINT8, (0, *PIXELS_SHAPE))}:
+    inputs = [(value.name, value.type.tensor_type.elem_type, _extent(value)) for value in graph.input]
+    if inputs != [(INPUT, TensorProto.UINT8, (0, *PIXELS_SHAPE))]:
         raise ArtifactError(f"its input isn't {INPUT}, uint8 [N, {PIXELS_SHAPE[0]}, {PIXELS_SHAPE[1]}]")
-    outputs = {(value.name, value.type.tensor_type.elem_type, _extent(value)) for value in graph.output}
-    if outputs != {(layer.name, TensorProto.FLOAT, (0, layer.width)) for layer in metadata.layers}:
+    outputs = [(value.name, value.type.tensor_type.elem_type, _extent(value)) for value in graph.output]
+    if outputs != [(layer.name, TensorProto.FLOAT, (0, layer.width)) for layer in metadata.layers]:
         raise ArtifactError("its outputs aren't the layers of its catalogue, float32 [N, width] each")
 
 
@@ -97,43 +106,93 @@ def _extent(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     return tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim)
 
 
-def _check_outside_weights(model: onnx.ModelProto, metadata: ArtifactMetadata, path: Path) -> None:
-    """Weights outside of the ONNX file lie in `NAME.data` beside it, and are the ones that were exported."""
-    outside = [t for t in model.graph.initializer if onnx.external_data_helper.uses_external_data(t)]
-    places = {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"}
-    beside = path.name + ".data"
-    if places.difference({beside}):
-        raise ArtifactError(f"its weights lie in {', '.join(sorted(places))}; only {beside} beside it is read")
-    if not outside:
-        return
-    if _sha256(path.with_name(beside)) != metadata.data_sha256:
-        raise ArtifactError(f"{beside} beside it isn't the file that it was exported with: their SHA-256 differ")
-    onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
-
-
-def _sha256(path: Path) -> str:
+def _check_nodes(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
+    """The graph calculates the layers of the catalogue from the parameters of their names, and does nothing else."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ArtifactError(f"its weights can't be read from {path.name}: {error.strerror}") from error
+        found = [_as_node(node) for node in graph.node]
+    except ValueError as error:  # an attribute of no known type
+        raise ArtifactError(f"an operator of it can't be read: {error}") from error
+    if found != [node for layer in metadata.layers for node in expected_nodes(layer)]:
+        raise ArtifactError("its operators aren't those that calculate the layers of its catalogue")
+    stored = sorted(tensor.name for tensor in graph.initializer)
+    if graph.sparse_initializer or stored != sorted([FULL_SCALE, *_parameter_names(metadata)]):
+        raise ArtifactError("what it stores isn't the weight and bias of each linear layer of its catalogue")
 
 
-def _read_parameters(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> dict[str, Parameters]:
+def _as_node(node: onnx.NodeProto) -> Node:
+    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return node.op_type, list(node.input), list(node.output), attributes
+
+
+def expected_nodes(layer: Layer) -> list[Node]:
+    """The operators that calculate one layer, in order."""
+    name, reads = layer.name, layer.reads
+    match layer.kind:
+        case LayerKind.INPUT:
+            return [
+                ("Cast", [INPUT], ["pixels_float32"], {"to": TensorProto.FLOAT}),
+                ("Div", ["pixels_float32", FULL_SCALE], ["pixels_scaled"], {}),
+                ("Flatten", ["pixels_scaled"], [name], {"axis": 1}),
+            ]
+        case LayerKind.LINEAR:
+            return [("Gemm", [reads, f"{name}.weight", f"{name}.bias"], [name], {"transB": 1})]
+        case LayerKind.RELU:
+            return [("Relu", [reads], [name], {})]
+        case LayerKind.SOFTMAX:
+            return [("Softmax", [reads], [name], {"axis": 1})]
+        case LayerKind.SIGMOID:
+            return [("Sigmoid", [reads], [name], {})]
+
+
+def _parameter_names(metadata: ArtifactMetadata) -> Iterator[str]:
+    for layer in metadata.layers:
+        if layer.kind is LayerKind.LINEAR:
+            yield from (f"{layer.name}.weight", f"{layer.name}.bias")
+
+
+def _read_outside(graph: onnx.GraphProto, metadata: ArtifactMetadata, path: Path) -> memoryview | None:
+    """The file of parameters beside the ONNX file, where there is one, and it is the one that was exported."""
+    places = {_outside(tensor)["location"] for tensor in graph.initializer if _outside(tensor)}
+    if not places:
+        return None
+    beside = path.with_name(path.name + ".data")
+    if places != {beside.name}:
+        raise ArtifactError(f"its weights lie in {', '.join(sorted(places))}; only {beside.name} beside it is read")
+    data = _read(beside)
+    if hashlib.sha256(data).hexdigest() != metadata.data_sha256:
+        raise ArtifactError(f"{beside.name} beside it isn't the file that it was exported with: their SHA-256 differ")
+    return memoryview(data)
+
+
+def _outside(tensor: TensorProto) -> dict[str, str]:
+    """Where a tensor's values lie outside of the ONNX file: `location`, `offset`, `length`; empty if they don't."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return {}
+    return {"location": "", "offset": "0", "length": "0"} | {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _read_parameters(
+    graph: onnx.GraphProto, metadata: ArtifactMetadata, outside: memoryview | None
+) -> dict[str, Parameters]:
     stored = {tensor.name: tensor for tensor in graph.initializer}
     widths = {layer.name: layer.width for layer in metadata.layers}
     parameters = {}
     for layer in metadata.layers:
         if layer.kind is LayerKind.LINEAR:
-            weight = _read_tensor(stored, f"{layer.name}.weight", (layer.width, widths[layer.reads]))
-            parameters[layer.name] = Parameters(weight, _read_tensor(stored, f"{layer.name}.bias", (layer.width,)))
+            weight = _read_tensor(stored[f"{layer.name}.weight"], (layer.width, widths[layer.reads]), outside)
+            bias = _read_tensor(stored[f"{layer.name}.bias"], (layer.width,), outside)
+            parameters[layer.name] = Parameters(weight, bias)
     return parameters
 
 
-def _read_tensor(stored: Mapping[str, TensorProto], name: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    if name not in stored:
-        raise ArtifactError(f"it stores no {name}")
-    values = numpy_helper.to_array(stored[name])
-    if values.dtype != np.float32 or values.shape != shape:
-        raise ArtifactError(f"its {name} is {values.dtype} {values.shape}, where its catalogue says float32 {shape}")
-    return values
+def _read_tensor(tensor: TensorProto, shape: tuple[int, ...], outside: memoryview | None) -> npt.NDArray[np.float32]:
+    if tensor.data_type != TensorProto.FLOAT or tuple(tensor.dims) != shape:
+        raise ArtifactError(f"its {tensor.name} isn't float32 {shape}, as its catalogue says")
+    try:
+        place = _outside(tensor)
+        if outside is None or not place:
+            return np.asarray(numpy_helper.to_array(tensor), np.float32)
+        start = int(place["offset"])
+        return np.frombuffer(outside[start : start + int(place["length"])], "<f4").reshape(shape)
+    except ValueError as error:
+        raise ArtifactError(f"its {tensor.name} is cut off: {error}") from error

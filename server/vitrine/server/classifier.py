@@ -1,24 +1,30 @@
 """The service: classifies images and shows what every layer calculated. Plain data in, plain data out.
 
 It knows no transport and no ONNX Runtime: whoever speaks a protocol translates into `ClassifyRequest`, calls here, and
-translates what comes back. Field paths in errors are those of the plain request, in the words of the design.
+translates what comes back, the paths of fields in errors among it: here they are those of `ClassifyRequest`.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar, TypeVarTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ImageError, prepare
-from vitrine.server.artifact import Parameters
-from vitrine.server.errors import AnswerTooLarge, InvalidRequest
+from vitrine.model import ImageError, Parameters, prepare
+from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.models import Models, ServedModel
 
+Arguments = TypeVarTuple("Arguments")
+Result = TypeVar("Result")
+
 MESSAGE_OVERHEAD = 64 << 10
-"""Bytes of an answer that aren't activations, generously: names, shapes, digits."""
+"""Bytes of an answer that don't grow with the images, generously: the names and shapes of all layers."""
+
+DIGIT_BYTES = 1
+"""Bytes of a digit in an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,9 @@ class Classifier:
     Args:
         models: what is served.
         limits: what one request may hold.
-        workers: where images are prepared and models run, so that the event loop stays free.
+        workers: where images are prepared and models run, so that the event loop stays free. One request has one
+            piece of work there at a time: its other images wait behind other callers', and are never prepared when
+            its caller goes away.
     """
 
     def __init__(self, models: Models, limits: Limits, workers: Executor) -> None:
@@ -96,7 +104,8 @@ class Classifier:
         model = self.models.get(request.model)
         wanted = _wanted_layers(model, request.activations)
         self._check_answer(self._count_images(request), model, wanted)
-        return await asyncio.get_running_loop().run_in_executor(self._workers, self._classify, request, model, wanted)
+        pixels = await self._prepare(request.files) if request.pixels is None else request.pixels  # (N, 18, 18)
+        return await self._in_worker(_run, model, pixels, wanted)
 
     def parameters(self, model: str, layer: str) -> tuple[ServedModel, Parameters]:
         """The parameters of a linear layer.
@@ -104,26 +113,24 @@ class Classifier:
         Raises:
             InvalidRequest: the model has no such layer, or it stores nothing.
             NotFound: there is no such model.
+            AnswerTooLarge: they would pass the message limit.
         """
         served = self.models.get(model)
         if layer in served.parameters:
-            return served, served.parameters[layer]
-        storing = ", ".join(served.parameters)
+            stored = served.parameters[layer]
+            self._check_size(stored.weight.nbytes + stored.bias.nbytes, "they can't be sent", "layer")
+            return served, stored
+        storing = listed(served.parameters)
         if layer in _layer_names(served):
             message = f"layer {layer!r} stores no parameters, it only calculates; those that do: {storing}"
             raise InvalidRequest("LAYER_STORES_NOTHING", message, "layer")
-        raise InvalidRequest(
-            "LAYER_UNKNOWN", f"no layer is called {layer!r}; those with parameters: {storing}", "layer"
-        )
+        message = f"no layer is called {quoted(layer)}; those with parameters: {storing}"
+        raise InvalidRequest("LAYER_UNKNOWN", message, "layer")
 
     def _count_images(self, request: ClassifyRequest) -> int:
-        images, field = (
-            (request.pixels, "pixels.shape") if request.pixels is not None else (request.files, "encoded.files")
-        )
+        images, field = (request.pixels, "pixels") if request.pixels is not None else (request.files, "files")
         if images is None or len(images) == 0:
-            raise InvalidRequest(
-                "NO_IMAGES", "the request has no images: set pixels or encoded, with at least one", field
-            )
+            raise InvalidRequest("NO_IMAGES", "the request has no images: send at least one", field)
         if len(images) > self.limits.max_images:
             message = f"the request has {len(images)} images, and at most {self.limits.max_images} are taken: split it"
             raise InvalidRequest("TOO_MANY_IMAGES", message, field)
@@ -133,43 +140,45 @@ class Classifier:
         """Activations can be a hundred times the request: what can't be sent isn't calculated."""
         *_, output = model.metadata.layers
         widths = sum(layer.width for layer in model.metadata.layers if layer.name in wanted) + output.width
-        bytes_each = widths * np.dtype(np.float32).itemsize
+        bytes_each = widths * np.dtype(np.float32).itemsize + DIGIT_BYTES
+        fitting = (self.limits.max_message_bytes - MESSAGE_OVERHEAD) // bytes_each
+        advice = f"ask for {fitting} images at a time, or for fewer layers" if fitting > 0 else "ask for fewer layers"
+        self._check_size(count * bytes_each, advice, "activations")
+
+    def _check_size(self, size: int, advice: str, field: str) -> None:
         limit = self.limits.max_message_bytes - MESSAGE_OVERHEAD
-        if count * bytes_each > limit:
-            raise AnswerTooLarge(
-                "ANSWER_TOO_LARGE",
-                f"the answer for {count} images would be {count * bytes_each:,} bytes, and {limit:,} are sent at most: "
-                f"ask for {limit // bytes_each} images at a time, or for fewer layers",
-                "activations",
-            )
+        if size > limit:
+            message = f"the answer would be {size:,} bytes, and {limit:,} are sent at most: {advice}"
+            raise AnswerTooLarge("ANSWER_TOO_LARGE", message, field)
 
-    def _classify(self, request: ClassifyRequest, model: ServedModel, wanted: Sequence[str]) -> Classification:
-        pixels = self._prepare(request.files) if request.pixels is None else request.pixels  # (N, 18, 18)
-        output = model.metadata.layers[-1].name
-        values = model.engine.run(pixels, list(dict.fromkeys((*wanted, output))))
-        probabilities = values[output]  # (N, classes)
-        return Classification(
-            model, probabilities.argmax(axis=1), probabilities, {name: values[name] for name in wanted}
-        )
-
-    def _prepare(self, files: Sequence[bytes] | None) -> npt.NDArray[np.uint8]:
-        return np.stack([self._prepare_one(file, index) for index, file in enumerate(files or ())])
+    async def _prepare(self, files: Sequence[bytes] | None) -> npt.NDArray[np.uint8]:
+        return np.stack([await self._in_worker(self._prepare_one, f, index) for index, f in enumerate(files or ())])
 
     def _prepare_one(self, file: bytes, index: int) -> npt.NDArray[np.uint8]:
         try:
             return prepare(file, self.limits.max_image_pixels)
         except ImageError as error:
-            raise InvalidRequest(error.reason, str(error), f"encoded.files[{index}]") from error
+            raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
+
+    async def _in_worker(self, work: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._workers, work, *arguments)
+
+
+def _run(model: ServedModel, pixels: npt.NDArray[np.uint8], wanted: Sequence[str]) -> Classification:
+    output = model.metadata.layers[-1].name
+    values = model.engine.run(pixels, list(dict.fromkeys((*wanted, output))))
+    probabilities = values[output]  # (N, classes)
+    return Classification(model, probabilities.argmax(axis=1), probabilities, {name: values[name] for name in wanted})
 
 
 def _wanted_layers(model: ServedModel, selection: LayerSelection) -> list[str]:
     """The wanted layers, each once, in the order of the model's layers."""
     known = _layer_names(model)
     if selection.every and selection.names:
-        raise InvalidRequest("CONTRADICTION", "set all or names, not both", "activations")
+        raise InvalidRequest("CONTRADICTION", "ask for all layers or for some by name, not both", "activations")
     for index, name in enumerate(selection.names):
         if name not in known:
-            message = f"no layer is called {name!r}; the layers of {model.name}: {', '.join(known)}"
+            message = f"no layer is called {quoted(name)}; the layers of {model.name}: {listed(known)}"
             raise InvalidRequest("LAYER_UNKNOWN", message, f"activations.names[{index}]")
     return known if selection.every else [name for name in known if name in selection.names]
 

@@ -14,13 +14,18 @@ from vitrine.server.config import ServerConfig
 from vitrine.server.engine import Device
 from vitrine.server.errors import StartupError
 from vitrine.server.lifecycle import serve
-from vitrine.server.models import bundled_model
+from vitrine.server.loading import bundled_model
 
 logger = logging.getLogger(__name__)
 
 DEFAULTS = ServerConfig(model=Path())
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Where Linux says how much CPU time this container may take of each period: `QUOTA PERIOD`, or `max PERIOD`."""
+
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
+MOST_MEGAPIXELS = 178
+"""What Pillow opens at most, whatever it is told."""
 
 
 class Port(click.IntRange):
@@ -73,7 +78,7 @@ class Port(click.IntRange):
 )
 @click.option(
     "--max-image-megapixels",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST_MEGAPIXELS),
     default=DEFAULTS.limits.max_image_pixels // MEGAPIXEL,
     show_envvar=True,
     help="The largest width × height that an image file may declare, in millions.",
@@ -134,9 +139,13 @@ def main(
 
 
 def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """The CPUs that this process may use, which a container's quota can make fewer than the machine has."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
+    try:
+        quota, period = CPU_QUOTA.read_text().split()
+    except OSError:
+        return usable
+    return usable if quota == "max" else max(1, min(usable, int(quota) // int(period)))
 
 
 def _log_to_stderr(level: str) -> None:

@@ -41,8 +41,12 @@ class Engine:
 
     def __init__(self, session: onnxruntime.InferenceSession, provider: str) -> None:
         self._session = session
-        self.provider = provider
+        self._provider = provider
+
+    @property
+    def provider(self) -> str:
         """The ONNX Runtime execution provider that runs the model."""
+        return self._provider
 
     def run(self, pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         """Calculates activations.
@@ -72,7 +76,7 @@ def open_engine(artifact: Artifact, device: Device, available: Sequence[str] | N
     available = onnxruntime.get_available_providers() if available is None else available
     match device:
         case Device.CPU:
-            return _open(artifact, CPU_PROVIDER)
+            return _open_on_cpu(artifact)
         case Device.CUDA:
             return _open_on_cuda(artifact, available)
         case Device.AUTO:
@@ -85,7 +89,7 @@ def _open_anywhere(artifact: Artifact, available: Sequence[str]) -> Engine:
             return _open_on_cuda(artifact, available)
         except StartupError as error:
             logger.warning("the CPU takes over, since CUDA doesn't work: %s", error)
-    return _open(artifact, CPU_PROVIDER)
+    return _open_on_cpu(artifact)
 
 
 def _open_on_cuda(artifact: Artifact, available: Sequence[str]) -> Engine:
@@ -96,28 +100,41 @@ def _open_on_cuda(artifact: Artifact, available: Sequence[str]) -> Engine:
         )
     try:
         return _open(artifact, CUDA_PROVIDER, CUDA_OPTIONS)
-    except _ProviderFailure as error:
+    except _RuntimeFailure as error:
         raise StartupError(
-            "the device is cuda, and ONNX Runtime's CUDA provider doesn't start: check the driver with `nvidia-smi`, "
-            f"and that CUDA and cuDNN are the versions that this onnxruntime-gpu needs ({_first_line(error)})"
+            "the device is cuda, and ONNX Runtime's CUDA provider doesn't work: check the driver with `nvidia-smi`, "
+            f"and that CUDA and cuDNN are the versions that this onnxruntime-gpu needs ({error})"
         ) from error
 
 
-class _ProviderFailure(Exception):  # noqa: N818 - never leaves this module
-    """ONNX Runtime made no session on a provider other than the CPU's."""
+def _open_on_cpu(artifact: Artifact) -> Engine:
+    try:
+        return _open(artifact, CPU_PROVIDER)
+    except _RuntimeFailure as error:
+        raise ArtifactError(f"ONNX Runtime can't run it: {error}") from error
+
+
+class _RuntimeFailure(Exception):  # noqa: N818 - never leaves this module
+    """ONNX Runtime can't make a session, or can't run it."""
 
 
 def _open(artifact: Artifact, provider: str, options: Mapping[str, str] | None = None) -> Engine:
+    """An engine on that provider and no other, which has recomputed the golden sample there."""
     try:
         session = onnxruntime.InferenceSession(
-            artifact.data, _session_options(artifact, provider), providers=[(provider, dict(options or {}))]
+            artifact.data,
+            _session_options(artifact, provider),
+            providers=[(provider, dict(options or {}))],
+            enable_fallback=0,  # or it prints a notice on standard output, and goes on with the CPU
         )
+        engine = Engine(session, session.get_providers()[0])
+        if engine.provider != provider:
+            raise _RuntimeFailure(f"it took {engine.provider} instead")
+        golden = artifact.metadata.golden
+        computed = engine.run(golden.pixels, list(golden.activations))
     except Exception as error:  # ONNX Runtime has one class for each of its status codes, and raises others too
-        if provider != CPU_PROVIDER:
-            raise _ProviderFailure(_first_line(error)) from error
-        raise ArtifactError(f"ONNX Runtime can't load it: {_first_line(error)}") from error
-    engine = Engine(session, session.get_providers()[0])
-    check_golden_sample(engine, artifact.metadata.golden)
+        raise _RuntimeFailure(_first_line(error)) from error
+    check_golden_sample(computed, golden)
     return engine
 
 
@@ -128,19 +145,28 @@ def _session_options(artifact: Artifact, provider: str) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what fails is raised; it needn't be printed as well
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(artifact.path.parent))
     if provider != CPU_PROVIDER:  # else ONNX Runtime would warn, and run on the CPU
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if artifact.beside:
+        _give_parameters(options, artifact)
     return options
 
 
-def check_golden_sample(engine: Engine, golden: GoldenSample) -> None:
-    """Recomputes the golden sample.
+def _give_parameters(options: Any, artifact: Artifact) -> None:
+    """Hands over what was read beside the file and checked, so that ONNX Runtime doesn't read it again."""
+    values = {f"{layer}.weight": stored.weight for layer, stored in artifact.parameters.items()}
+    values |= {f"{layer}.bias": stored.bias for layer, stored in artifact.parameters.items()}
+    names = sorted(artifact.beside)
+    tensors = [onnxruntime.OrtValue.ortvalue_from_numpy(values[name]) for name in names]
+    options.add_external_initializers(names, tensors)
+
+
+def check_golden_sample(computed: Mapping[str, npt.NDArray[np.float32]], golden: GoldenSample) -> None:
+    """Compares what was computed for the golden sample's pixels with what training computed.
 
     Raises:
         ArtifactError: a layer deviates by more than `TOLERANCE`.
     """
-    computed = engine.run(golden.pixels, list(golden.activations))
     for name, expected in golden.activations.items():
         difference = deviation(computed[name], expected)
         if not difference <= TOLERANCE:

@@ -8,7 +8,16 @@ VitrineError
     └── AnswerTooLarge      its answer would pass the message limit
 """
 
+from collections.abc import Collection
+from itertools import islice
+
 from vitrine.model import VitrineError
+
+SHOWN_CHARACTERS = 60
+"""How much of a name that a caller sent is said back: a status travels in headers, which are small."""
+
+SHOWN_NAMES = 25
+"""How many names are listed."""
 
 
 class StartupError(VitrineError):
@@ -21,7 +30,7 @@ class RequestError(VitrineError):
     Args:
         reason: why, in UPPER_SNAKE, for programs.
         message: what is wrong and what to do; sent to the caller.
-        field: the path of the request's field at fault, for example `encoded.files[3]`; empty when it is none.
+        field: the path of the request's field at fault, for example `files[3]`; empty when it is none.
     """
 
     def __init__(self, reason: str, message: str, field: str = "") -> None:
@@ -40,3 +49,14 @@ class NotFound(RequestError):  # noqa: N818 - likewise
 
 class AnswerTooLarge(RequestError):  # noqa: N818 - likewise
     """The request's answer would pass the message limit."""
+
+
+def quoted(name: str) -> str:
+    """A name that a caller sent, as an error may say it back."""
+    return repr(name if len(name) <= SHOWN_CHARACTERS else name[:SHOWN_CHARACTERS] + "…")
+
+
+def listed(names: Collection[str]) -> str:
+    """Names to choose from."""
+    rest = len(names) - SHOWN_NAMES
+    return ", ".join(islice(names, SHOWN_NAMES)) + (f" and {rest} more" if rest > 0 else "")

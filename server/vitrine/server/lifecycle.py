@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
 from vitrine.server.grpc.server import build_server
-from vitrine.server.models import Models, load_model
+from vitrine.server.loading import load_model
+from vitrine.server.models import Models
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +27,15 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     """
     model = load_model(config.model, config.device)
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
-    with ThreadPoolExecutor(config.threads, thread_name_prefix="classify") as workers:
-        server = build_server(Classifier(Models([model]), config.limits, workers), config)
-        asked_to_stop = _on_signals()
-        await server.start()
-        announce(server.address)
-        await asked_to_stop.wait()
-        logger.info("draining for up to %g s", config.drain_seconds)
-        await server.drain(config.drain_seconds)
+    workers = ThreadPoolExecutor(config.threads, thread_name_prefix="classify")
+    server = build_server(Classifier(Models(model), config.limits, workers), config)
+    asked_to_stop = _on_signals()
+    await server.start()
+    announce(server.address)
+    await asked_to_stop.wait()
+    logger.info("draining for up to %g s", config.drain_seconds)
+    await server.drain(config.drain_seconds)
+    workers.shutdown(cancel_futures=True)  # what a worker still does is one image or one run, and soon over
     logger.info("stopped")
 
 

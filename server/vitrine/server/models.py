@@ -1,17 +1,25 @@
 """What is served: models by name, one of them the default. It knows neither requests nor gRPC."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
+from typing import Protocol
 
-from vitrine.model import ArtifactError, ArtifactMetadata
-from vitrine.server.artifact import Parameters, read_artifact
-from vitrine.server.engine import Device, Engine, open_engine
-from vitrine.server.errors import NotFound, StartupError
+import numpy as np
+import numpy.typing as npt
 
-VERSION_DIGITS = 12
-"""How many hex digits of a file's SHA-256 make its version: enough to tell any two models apart."""
+from vitrine.model import ArtifactMetadata, Parameters
+from vitrine.server.errors import NotFound, listed, quoted
+
+
+class Runner(Protocol):
+    """What calculates a model's activations: `engine.Engine`, or what a test puts in its place."""
+
+    @property
+    def provider(self) -> str:
+        """The ONNX Runtime execution provider that runs the model."""
+
+    def run(self, pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+        """Calculates activations: uint8 (N, 18, 18) to float32 (N, width) for each of `layers`, in their order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +34,7 @@ class ServedModel:
     """What its artifact says of itself."""
     parameters: Mapping[str, Parameters]
     """The parameters of each linear layer, by the layer's name."""
-    engine: Engine
+    engine: Runner
     """What runs it."""
 
 
@@ -34,12 +42,15 @@ class Models:
     """The models that are served.
 
     Args:
-        models: at least one, with names that differ; the first is the default.
+        default: what answers requests that name no model.
+        others: further models; all names differ.
     """
 
-    def __init__(self, models: Iterable[ServedModel]) -> None:
-        self._models = {model.name: model for model in models}
-        self._default = next(iter(self._models.values()))
+    def __init__(self, default: ServedModel, *others: ServedModel) -> None:
+        self._default = default
+        self._models = {model.name: model for model in (default, *others)}
+        if len(self._models) != 1 + len(others):
+            raise ValueError("two models have the same name")
 
     def __iter__(self) -> Iterator[ServedModel]:  # the default comes first
         return iter(self._models.values())
@@ -53,27 +64,6 @@ class Models:
         if not name:
             return self._default
         if name not in self._models:
-            served = ", ".join(self._models)
-            raise NotFound("MODEL_UNKNOWN", f"no model is called {name!r}; served: {served}", "model")
+            message = f"no model is called {quoted(name)}; served: {listed(self._models)}"
+            raise NotFound("MODEL_UNKNOWN", message, "model")
         return self._models[name]
-
-
-def load_model(path: Path, device: Device) -> ServedModel:
-    """Loads and checks an artifact.
-
-    Raises:
-        StartupError: it fails a check, or the device isn't there.
-    """
-    try:
-        artifact = read_artifact(path)
-        engine = open_engine(artifact, device)
-    except ArtifactError as error:
-        raise StartupError(f"{path} is not served: {error}") from error
-    return ServedModel(
-        artifact.metadata.name, artifact.sha256[:VERSION_DIGITS], artifact.metadata, artifact.parameters, engine
-    )
-
-
-def bundled_model() -> Path:
-    """The model that ships with the server."""
-    return Path(str(files("vitrine.server") / "bundled" / "digits.onnx"))

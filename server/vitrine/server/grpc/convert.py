@@ -8,8 +8,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import PIXELS_SHAPE, Layer, LayerKind, TrainingFacts
-from vitrine.server.artifact import Parameters
+from vitrine.model import PIXELS_SHAPE, Layer, LayerKind, Parameters, TrainingFacts
 from vitrine.server.classifier import Classification, ClassifyRequest, LayerSelection, Limits
 from vitrine.server.errors import InvalidRequest
 from vitrine.server.models import ServedModel
@@ -18,13 +17,25 @@ from vitrine.v1 import classifier_pb2 as pb
 KINDS = {kind: pb.LayerKind.Value(f"LAYER_KIND_{kind.name}") for kind in LayerKind}
 """Every kind of layer, as the wire calls it."""
 
+MAX_NAMES = 1024
+"""The largest number of layers' names in a request: more than any model has layers, and few enough to look through."""
+
+
+def wire_path(field: str) -> str:
+    """The path on the wire of a field of the plain request, which the wire has one level deeper for files."""
+    return f"encoded.{field}" if field.startswith("files") else field
+
 
 def read_classify(message: pb.ClassifyRequest) -> ClassifyRequest:
     """Reads a request.
 
     Raises:
-        InvalidRequest: its pixels aren't UINT8 [N, 18, 18], or their bytes don't match their shape.
+        InvalidRequest: its pixels aren't UINT8 [N, 18, 18], their bytes don't match their shape, or it names more
+            layers than any model has.
     """
+    if len(message.activations.names) > MAX_NAMES:
+        count = len(message.activations.names)
+        raise InvalidRequest("TOO_MANY_NAMES", f"{count} layers are named: name each once", "activations.names")
     form = message.WhichOneof("images")
     return ClassifyRequest(
         pixels=_read_pixels(message.pixels) if form == "pixels" else None,

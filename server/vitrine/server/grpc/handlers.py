@@ -25,7 +25,7 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
 def guarded_handlers(servicer: object, service: ServiceDescriptor) -> grpc.GenericRpcHandler:
-    """Handlers for all methods of `service`, which `servicer` has under the same names: unary, or streams both ways."""
+    """Handlers for all methods of `service`, which `servicer` has under the same names; none takes a stream alone."""
     handlers = {method.name: _handler(getattr(servicer, method.name), method) for method in service.methods}
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
@@ -33,8 +33,10 @@ def guarded_handlers(servicer: object, service: ServiceDescriptor) -> grpc.Gener
 def _handler(method: Callable[..., Any], descriptor: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
     decode = _decoder(GetMessageClass(descriptor.input_type))
     encode = GetMessageClass(descriptor.output_type).SerializeToString
-    if descriptor.client_streaming and descriptor.server_streaming:
+    if descriptor.client_streaming:
         return grpc.stream_stream_rpc_method_handler(_guard_stream(method, decode), response_serializer=encode)
+    if descriptor.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(_guard_answers(method, decode), response_serializer=encode)
     return grpc.unary_unary_rpc_method_handler(_guard_unary(method, decode), response_serializer=encode)
 
 
@@ -44,9 +46,7 @@ def _decoder(message_class: type[Message]) -> Callable[[bytes], Message]:
             return message_class.FromString(data)
         except DecodeError as error:
             name = message_class.DESCRIPTOR.full_name
-            raise InvalidRequest(
-                "NOT_A_MESSAGE", f"the request's bytes are no {name}: generate your stubs anew"
-            ) from error
+            raise InvalidRequest("NOT_A_MESSAGE", f"the request's bytes are no {name}") from error
 
     return decode
 
@@ -58,6 +58,17 @@ def _guard_unary(
         async with _guard(context):
             return await method(decode(data), context)
         raise AssertionError("the guard has aborted")  # for the type checker: abort raises
+
+    return answer
+
+
+def _guard_answers(
+    method: Callable[[Message, Context], AsyncIterator[Message]], decode: Callable[[bytes], Message]
+) -> Callable[[bytes, Context], AsyncIterator[Message]]:
+    async def answer(data: bytes, context: Context) -> AsyncIterator[Message]:
+        async with _guard(context):
+            async for message in method(decode(data), context):
+                yield message
 
     return answer
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from vitrine.server.classifier import Classifier
@@ -11,6 +10,8 @@ from vitrine.server.config import ServerConfig
 from vitrine.server.errors import StartupError
 from vitrine.server.grpc.classifier_servicer import SERVICE, ClassifierServicer
 from vitrine.server.grpc.handlers import guarded_handlers
+from vitrine.server.grpc.health import SERVICE as HEALTH_SERVICE
+from vitrine.server.grpc.health import HealthServicer
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class GrpcServer:
 
     server: grpc.aio.Server
     """gRPC's own."""
-    health: health.aio.HealthServicer
+    health: HealthServicer
     """What answers `grpc.health.v1`."""
     address: str
     """HOST:PORT, with the port that was taken."""
@@ -27,12 +28,11 @@ class GrpcServer:
     async def start(self) -> None:
         """Starts to answer, and says so in the health service."""
         await self.server.start()
-        for name in ("", SERVICE.full_name):
-            await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self.health.serve(("", SERVICE.full_name))
 
     async def drain(self, seconds: float) -> None:
         """Takes no new requests, lets those under way finish for up to `seconds`, then ends the rest."""
-        await self.health.enter_graceful_shutdown()
+        self.health.leave()
         await self.server.stop(seconds)
 
 
@@ -43,12 +43,13 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
         StartupError: the address can't be listened on.
     """
     server = grpc.aio.server(options=_options(config.limits.max_message_bytes))
-    server.add_generic_rpc_handlers((guarded_handlers(ClassifierServicer(classifier), SERVICE),))
-    servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    health = HealthServicer()
+    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE)
+    server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE)))
     if config.reflection:
-        reflection.enable_server_reflection((SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    return GrpcServer(server, servicer, _bind(server, config.host, config.port))
+        names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+    return GrpcServer(server, health, _bind(server, config.host, config.port))
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, int]]:

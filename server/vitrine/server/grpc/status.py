@@ -9,6 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, NotFound, RequestError
+from vitrine.server.grpc.convert import wire_path
 
 DOMAIN = "vitrine"
 """Whose reasons these are."""
@@ -27,7 +28,7 @@ def status_of(error: RequestError, prefix: str = "") -> grpc.Status:
     details = [_pack(info)]
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=prefix + error.field, description=str(error), reason=error.reason
+            field=prefix + wire_path(error.field), description=str(error), reason=error.reason
         )
         details.append(_pack(error_details_pb2.BadRequest(field_violations=[violation])))
     return _to_status(CODES[type(error)], str(error), details)

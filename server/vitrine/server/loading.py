@@ -1,0 +1,34 @@
+"""Loads a model: reads and checks its artifact, and opens it on a device."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from vitrine.model import ArtifactError
+from vitrine.server.artifact import read_artifact
+from vitrine.server.engine import Device, open_engine
+from vitrine.server.errors import StartupError
+from vitrine.server.models import ServedModel
+
+VERSION_DIGITS = 12
+"""How many hex digits of a file's SHA-256 make its version: enough to tell any two models apart."""
+
+
+def load_model(path: Path, device: Device) -> ServedModel:
+    """Loads and checks an artifact.
+
+    Raises:
+        StartupError: it fails a check, or the device isn't there.
+    """
+    try:
+        artifact = read_artifact(path)
+        engine = open_engine(artifact, device)
+    except ArtifactError as error:
+        raise StartupError(f"{path} is not served: {error}") from error
+    return ServedModel(
+        artifact.metadata.name, artifact.sha256[:VERSION_DIGITS], artifact.metadata, artifact.parameters, engine
+    )
+
+
+def bundled_model() -> Path:
+    """The model that ships with the server."""
+    return Path(str(files("vitrine.server") / "bundled" / "digits.onnx"))
