@@ -61,7 +61,17 @@ def test_a_changed_preparation_is_never_served_stale(
     assert len(cached_files(cache)) == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "text", "empty"])
+FLAGS, METHOD = 8, 10
+"""Where an entry of a zip archive's directory says how it was written."""
+
+
+def in_directory(archive: bytes, offset: int, value: int) -> bytes:
+    """The archive with one byte of its first directory entry changed."""
+    position = archive.index(b"PK\x01\x02") + offset
+    return archive[:position] + bytes((value,)) + archive[position + 1 :]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "text", "empty", "encrypted", "unknown compression"])
 def test_a_damaged_file_is_made_anew(
     images: np.ndarray, cache: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -70,7 +80,16 @@ def test_a_damaged_file_is_made_anew(
     whole = file.read_bytes()
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes((whole[middle] ^ 0xFF,)) + whole[middle + 1 :]
-    file.write_bytes({"truncated": whole[:middle], "flipped": flipped, "text": b"no archive", "empty": b""}[damage])
+    file.write_bytes(
+        {
+            "truncated": whole[:middle],
+            "flipped": flipped,
+            "text": b"no archive",
+            "empty": b"",
+            "encrypted": in_directory(whole, FLAGS, 1),
+            "unknown compression": in_directory(whole, METHOD, 99),
+        }[damage]
+    )
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(prepared(images), before)
     assert str(file) in caplog.text

@@ -3,7 +3,8 @@
 import hashlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitrine.training import DownloadError
+from vitrine.training import DownloadError, TrainingError
 from vitrine.training.data.download import RemoteFile, download
+from vitrine.training.lock import locked
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 FILE = RemoteFile("digits.gz", hashlib.md5(CONTENT).hexdigest())
 HALF = len(CONTENT) // 2
+LOCK = f"{FILE.name}.lock"
 
 
 @dataclass
@@ -28,6 +31,8 @@ class Mirror:
     knows_ranges: bool = True
     status: int | None = None
     hangs: bool = False
+    says_length: bool = True
+    while_asked: Callable[[], None] = lambda: None
     ranges: list[str | None] = field(default_factory=list)
     url: str = ""
     closing: threading.Event = field(default_factory=threading.Event)
@@ -35,6 +40,7 @@ class Mirror:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         asked = request.headers["Range"]
         self.ranges.append(asked)
+        self.while_asked()
         if self.hangs:
             self.closing.wait(30)
         elif self.status is not None:
@@ -52,7 +58,8 @@ class Mirror:
 
     def _send(self, request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
         request.send_response(status)
-        request.send_header("Content-Length", str(len(body)))
+        if self.says_length:
+            request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         request.wfile.write(body[: self.breaks_off_after])
 
@@ -95,7 +102,7 @@ def mirrors() -> Iterator[Mirrors]:
 
 def fetch(folder: Path, *mirrors: Mirror, timeout: float = 10.0) -> bytes:
     path = download(FILE, folder, [mirror.url for mirror in mirrors], timeout=timeout, progress=False)
-    assert [entry.name for entry in folder.iterdir()] == [FILE.name]  # no .part is left
+    assert {entry.name for entry in folder.iterdir()} <= {FILE.name, LOCK}  # no .part is left
     return path.read_bytes()
 
 
@@ -165,4 +172,48 @@ def test_when_all_mirrors_fail_the_error_says_what_each_did_and_what_to_do(tmp_p
         fetch(tmp_path, corrupt, absent, nobody)
     for part in (corrupt.url, "checksum is wrong", absent.url, "404", nobody.url, "refused", "--data-dir"):
         assert part in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+    assert [entry.name for entry in tmp_path.iterdir()] == [LOCK]
+
+
+def test_a_mirror_that_says_no_length_is_believed_by_the_checksum(tmp_path: Path, mirrors: Mirrors) -> None:
+    broken = mirrors.start(Mirror(says_length=False, breaks_off_after=HALF, knows_ranges=False))
+    whole = mirrors.start(Mirror(says_length=False, knows_ranges=False))
+    assert fetch(tmp_path, broken, whole) == CONTENT
+
+
+def test_what_another_process_fetched_meanwhile_is_not_fetched_again(
+    tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def after_another(_path: Path) -> Iterator[None]:
+        (tmp_path / FILE.name).write_bytes(CONTENT)
+        yield
+
+    monkeypatch.setattr("vitrine.training.data.download.locked", after_another)
+    mirror = mirrors.start(Mirror())
+    assert fetch(tmp_path, mirror) == CONTENT
+    assert mirror.ranges == []
+
+
+def test_nobody_else_writes_while_a_file_is_fetched(tmp_path: Path, mirrors: Mirrors) -> None:
+    refusals = []
+
+    def try_too() -> None:
+        try:
+            with locked(tmp_path / LOCK, wait=False):
+                pass
+        except TrainingError as error:
+            refusals.append(error)
+
+    fetch(tmp_path, mirrors.start(Mirror(while_asked=try_too)))
+    assert len(refusals) == 1
+
+
+def test_a_file_that_can_not_take_its_name_is_an_error_that_says_so(tmp_path: Path, mirrors: Mirrors) -> None:
+    blocked = tmp_path / FILE.name
+
+    def block() -> None:
+        blocked.mkdir()
+
+    with pytest.raises(DownloadError, match="directory"):
+        fetch(tmp_path, mirrors.start(Mirror(while_asked=block)))

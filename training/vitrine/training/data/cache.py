@@ -23,6 +23,9 @@ from vitrine.training.atomic import atomic_file
 PREPARATION_CODE = (Path(image.__file__), Path(preparation.__file__))
 """The files that decide how an image becomes pixels, with their constants."""
 
+DAMAGES = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged archive raises; a flag or method that zipfile doesn't know is a RuntimeError."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -84,7 +87,7 @@ def _read(cached: Path, count: int) -> npt.NDArray[np.uint8] | None:
             pixels: npt.NDArray[np.uint8] = arrays["pixels"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGES as error:
         _log.warning("%s is damaged and is made anew: %s", cached, error)
         return None
     return pixels if pixels.dtype == np.uint8 and pixels.shape == (count, *PIXELS_SHAPE) else None

@@ -1,7 +1,8 @@
 """Fetches a file with a known checksum from the first mirror that gives it.
 
 Bytes go to a `.part` file, which a later attempt goes on with, at the same mirror or the next, and which takes its
-final name only when the checksum is right. It knows HTTP, and nothing of what is in the file.
+final name only when the checksum is right. One process at a time fetches a file, and others wait for it. It knows HTTP,
+and nothing of what is in the file.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vitrine.training.errors import DownloadError
+from vitrine.training.lock import locked
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a mirror counts as down."""
@@ -52,18 +54,29 @@ def download(
         DownloadError: no mirror gave the file; the text says what each one did.
     """
     target = folder / file.name
-    if target.exists() and _md5(target) == file.md5:
+    if _is_there(target, file):
         return target
-    folder.mkdir(parents=True, exist_ok=True)
+    with locked(target.with_name(target.name + ".lock")):  # two that write the same part would damage it
+        if not _is_there(target, file):  # another process may have fetched it meanwhile
+            _fetch_from_first(mirrors, file, target, timeout, progress)
+    return target
+
+
+def _is_there(target: Path, file: RemoteFile) -> bool:
+    return target.exists() and _md5(target) == file.md5
+
+
+def _fetch_from_first(mirrors: Sequence[str], file: RemoteFile, target: Path, timeout: float, progress: bool) -> None:
     part = target.with_name(target.name + ".part")
     failures = []
     for mirror in mirrors:
         try:
             _fetch_checked(mirror + file.name, part, file.md5, timeout, progress)
+            part.replace(target)
         except (OSError, http.client.HTTPException) as error:
             failures.append(f"{mirror}: {error}")
         else:
-            return part.replace(target)
+            return
     raise DownloadError(
         f"can't download {file.name} ({'; '.join(failures)}): try again, or fetch it elsewhere and name its folder "
         "with --data-dir"
@@ -96,7 +109,8 @@ def _fetch(url: str, part: Path, timeout: float, progress: bool) -> None:
 
 
 def _save(response: http.client.HTTPResponse, part: Path, begun: int, progress: bool) -> None:
-    total = begun + int(response.headers["Content-Length"])
+    length = response.headers["Content-Length"]  # absent where the body comes in chunks: the checksum decides then
+    total = None if length is None else begun + int(length)
     bar = tqdm(
         desc=part.stem, total=total, initial=begun, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress
     )
@@ -104,7 +118,7 @@ def _save(response: http.client.HTTPResponse, part: Path, begun: int, progress: 
         while chunk := response.read(CHUNK):
             file.write(chunk)
             bar.update(len(chunk))
-    if (size := part.stat().st_size) < total:
+    if total is not None and (size := part.stat().st_size) < total:
         raise OSError(f"it broke off after {size:,} of {total:,} bytes")
 
 
