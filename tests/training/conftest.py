@@ -12,7 +12,8 @@ from vitrine.training import Dataset, Examples
 
 torch.set_num_threads(1)  # tests run side by side; more threads each would only get in each other's way
 
-CLASSES = ("one", "two", "three")
+DIGITS = 3
+"""The toy data show 0, 1 and 2."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +28,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def toy() -> Dataset:
     """Three shapes under noise: learnt in a few epochs of a few milliseconds."""
     generator = np.random.default_rng(0)
-    shapes = generator.integers(0, 256, (len(CLASSES), 18, 18))
-    return Dataset("toy", CLASSES, _noisy(shapes, 90, generator), _noisy(shapes, 30, generator))
+    shapes = generator.integers(0, 256, (DIGITS, 18, 18))
+    return Dataset("toy", _noisy(shapes, 90, generator), _noisy(shapes, 30, generator))
 
 
 def _noisy(shapes: np.ndarray, count: int, generator: np.random.Generator) -> Examples:
@@ -51,9 +52,9 @@ def draw() -> Callable[[int, int], np.ndarray]:
 
 @pytest.fixture
 def bars(tmp_path: Path, draw: Callable[[int, int], np.ndarray]) -> Path:
-    """A folder of images of three classes."""
+    """A folder of images of the digits 0 to 2, or what stands for them."""
     for label in range(3):
-        (tmp_path / "bars" / f"width {label}").mkdir(parents=True)
+        (tmp_path / "bars" / str(label)).mkdir(parents=True)
         for number in range(8):
-            Image.fromarray(draw(label, number)).save(tmp_path / "bars" / f"width {label}" / f"{number}.png")
+            Image.fromarray(draw(label, number)).save(tmp_path / "bars" / str(label) / f"{number}.png")
     return tmp_path / "bars"

@@ -1,7 +1,11 @@
 """A checkpoint comes back as it was, and can't be a Trojan horse."""
 
+import hashlib
+import io
+import os
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +40,23 @@ class Trojan:
         return (Path.touch, (self.evidence,))
 
 
-@pytest.mark.parametrize("write", [torch.save, lambda payload, path: path.write_bytes(pickle.dumps(payload))])
-def test_one_that_would_execute_code_is_refused_and_executes_none(tmp_path: Path, write: Any) -> None:
+def by_torch(document: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(document, file)
+    return file.getvalue()
+
+
+def write_sealed(path: Path, payload: bytes) -> None:
+    """As `save` does: its digest is right, whatever it holds."""
+    path.write_bytes(payload + hashlib.sha256(payload).digest())
+
+
+@pytest.mark.parametrize("to_bytes", [by_torch, pickle.dumps])
+def test_one_that_would_execute_code_is_refused_and_executes_none(
+    tmp_path: Path, to_bytes: Callable[[Any], bytes]
+) -> None:
     path, evidence = tmp_path / "checkpoint.pt", tmp_path / "evidence"
-    write({"format_version": 1, "weights": Trojan(evidence)}, path)
+    write_sealed(path, to_bytes({"format_version": 2, "weights": Trojan(evidence)}))
     with pytest.raises(CheckpointError, match="more than tensors and plain data"):
         Checkpoint.load(path)
     assert not evidence.exists()
@@ -54,16 +71,25 @@ def test_a_damaged_one_is_an_error_that_names_it(saved: tuple[Checkpoint, Path])
             Checkpoint.load(path)
 
 
+def test_one_flipped_bit_is_an_error_that_names_it(saved: tuple[Checkpoint, Path]) -> None:
+    checkpoint, path = saved
+    content = path.read_bytes()
+    position = content.index(checkpoint.weights["linears.linear_1.weight"].numpy().tobytes())
+    path.write_bytes(content[:position] + bytes((content[position] ^ 1,)) + content[position + 1 :])
+    with pytest.raises(CheckpointError, match=f"{path} is damaged"):
+        Checkpoint.load(path)
+
+
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [
-        ({"format_version": 2}, "isn't a checkpoint of this Vitrine's"),
+        ({"format_version": 1}, "isn't a checkpoint of this Vitrine's"),
         ([1, 2], "isn't a checkpoint of this Vitrine's"),
-        ({"format_version": 1}, "is damaged: KeyError"),
+        ({"format_version": 2}, "is damaged: KeyError"),
     ],
 )
 def test_something_else_is_an_error(tmp_path: Path, document: Any, complaint: str) -> None:
-    torch.save(document, tmp_path / "checkpoint.pt")
+    write_sealed(tmp_path / "checkpoint.pt", by_torch(document))
     with pytest.raises(CheckpointError, match=complaint):
         Checkpoint.load(tmp_path / "checkpoint.pt")
 
@@ -72,15 +98,29 @@ def test_a_failed_save_keeps_what_was_there(saved: tuple[Checkpoint, Path], monk
     checkpoint, path = saved
     before = path.read_bytes()
 
-    def fails(document: Any, file: Any) -> None:
-        file.write(b"half")
+    def fails(_descriptor: int) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(torch, "save", fails)
+    monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(OSError, match="full"):
         checkpoint.save(path)
     assert path.read_bytes() == before
-    assert [entry.name for entry in path.parent.iterdir() if entry.name.startswith(".")] == []
+    assert [entry.name for entry in path.parent.iterdir() if entry.name.startswith(".")] == [".lock"]
+
+
+def test_pytorch_writes_into_memory_only(saved: tuple[Checkpoint, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while its C++ calls a Python file's `write` ends in another exception, or ends the process."""
+    checkpoint, path = saved
+    written: list[type] = []
+    save = torch.save
+
+    def recording(document: Any, file: Any) -> None:
+        written.append(type(file))
+        save(document, file)
+
+    monkeypatch.setattr(torch, "save", recording)
+    checkpoint.save(path)
+    assert written == [io.BytesIO]
 
 
 def test_it_is_a_plain_archive(saved: tuple[Checkpoint, Path]) -> None:

@@ -1,15 +1,20 @@
 """`vitrine-train` as its users meet it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
-from vitrine.training import Checkpoint, RunFolder
+from vitrine.training import Checkpoint, RunFolder, held_out_digit_images
 from vitrine.training.cli import main
+
+Draw = Callable[[int, int], np.ndarray]
 
 QUICK = ("--hidden", "8", "--epochs", "2", "--batch-size", "8", "--device", "cpu", "--quiet")
 
@@ -80,14 +85,64 @@ def test_evaluate_prints_a_table_and_json(run: Path) -> None:
     table = vitrine_train("evaluate", run, "--quiet").stdout
     document = json.loads(vitrine_train("evaluate", run, "--json", "--quiet").stdout)
     assert document == json.loads((run / "metrics.json").read_text())["test"]
-    for label in ("width 0", "width 1", "width 2"):
-        assert label in table
+    assert [line.split()[:2] for line in table.splitlines()[1:4]] == [["0", "2"], ["1", "2"], ["2", "2"]]
+    assert table.splitlines()[10].split() == ["9", "0", "–", "–"]  # the folder has no nines
     assert f"{document['errors']} of {document['count']} misclassified" in table
 
 
-def test_evaluate_refuses_a_data_set_of_other_classes(run: Path) -> None:
-    result = vitrine_train("evaluate", run, "--dataset", "digits", "--quiet")
-    assert_one_sentence(result, "width 0, width 1, width 2", "digits has 0, 1, 2")
+def count_evaluated(run: Path, *words: str | Path) -> int:
+    result = vitrine_train("evaluate", run, "--json", "--quiet", *words)
+    assert result.exit_code == 0, result.output
+    return int(json.loads(result.stdout)["count"])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_evaluate_refuses_the_runs_own_data_set_when_it_has_changed(
+    run: Path, bars: Path, draw: Draw, named: bool
+) -> None:
+    Image.fromarray(draw(4, 0)).save(bars / "0" / "!first.png")
+    result = vitrine_train("evaluate", run, "--quiet", *(("--dataset", bars) if named else ()))
+    assert_one_sentence(result, f"{bars} has changed since", "fit again", "--dataset")
+
+
+def test_evaluate_takes_all_of_another_folder(run: Path, bars: Path, draw: Draw, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    for label in (0, 1):
+        (other / str(label)).mkdir(parents=True)
+        for number in range(5):
+            Image.fromarray(draw(label + 3, number)).save(other / str(label) / f"{number}.png")
+    assert count_evaluated(run, "--dataset", other) == 10
+
+
+def test_evaluate_takes_the_held_out_part_of_digits_and_of_the_runs_folder_wherever_it_is(
+    run: Path, bars: Path, tmp_path: Path
+) -> None:
+    assert count_evaluated(run, "--dataset", "digits") == len(held_out_digit_images()[1])
+    assert count_evaluated(run, "--dataset", bars.rename(tmp_path / "moved")) == 6
+
+
+@pytest.mark.parametrize("where", ["load_dataset", "fit"])
+def test_ctrl_c_with_nothing_to_keep_exits_as_shells_expect(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def interrupt(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"vitrine.training.cli.{where}", interrupt)
+    result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", *QUICK)
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
+def test_the_environment_says_where_mnist_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITRINE_DATA_DIR", str(tmp_path / "nowhere"))
+    result = vitrine_train("fit", "--dataset", "mnist", "--run", tmp_path / "run", *QUICK)
+    assert_one_sentence(result, f"{tmp_path / 'nowhere'} has no train-images-idx3-ubyte.gz")
+
+
+def test_a_damaged_metrics_file_is_an_error_that_names_it(run: Path) -> None:
+    for damage in ("", "{", "[]", "{}", '{"test": {"accuracy": null}}'):
+        (run / "metrics.json").write_text(damage)
+        assert_one_sentence(vitrine_train("export", run), f"{run / 'metrics.json'} is damaged", "fit --resume")
 
 
 def test_export_writes_where_it_is_told(run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from vitrine.model import ArtifactMetadata
+from vitrine.model import DIGITS, ArtifactMetadata
 from vitrine.training import Dataset, Evaluation, FitConfig, Run, export_run, fit
 from vitrine.training.cli import main
 from vitrine.training.completion import FRAMEWORKS
 from vitrine.training.figures import draw_confusion_matrix
-from vitrine.training.model_card import fit_command
+from vitrine.training.model_card import fit_command, model_card
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def metadata_of(path: Path) -> ArtifactMetadata:
 def test_the_artifact_says_how_it_was_trained(run: Run) -> None:
     metadata = metadata_of(run.folder.model)
     facts, best = metadata.training, run.checkpoint.best
-    assert (metadata.name, metadata.classes) == ("shapes", ("one", "two", "three"))
+    assert (metadata.name, metadata.classes) == ("shapes", DIGITS)
     assert (facts.dataset, facts.seed, facts.epochs) == ("toy", 5, best.number)
     assert facts.metrics == {
         "validation_accuracy": 1 - best.validation_error,
@@ -61,9 +62,8 @@ def test_the_pictures_are_pictures_with_something_on_them(run: Run, picture: str
         assert len(np.unique(np.asarray(image.convert("L")))) > 30
 
 
-def test_a_confusion_matrix_of_many_classes_and_empty_rows_is_drawn(tmp_path: Path) -> None:
-    classes = tuple(f"class {number}" for number in range(26))
-    draw_confusion_matrix(Evaluation(classes, np.diag([0, *range(1, 26)])), tmp_path / "matrix.png")
+def test_a_confusion_matrix_with_empty_rows_is_drawn(tmp_path: Path) -> None:
+    draw_confusion_matrix(Evaluation(np.diag([0, *range(1, 10)])), tmp_path / "matrix.png")
     assert (tmp_path / "matrix.png").stat().st_size > 1000
 
 
@@ -71,8 +71,9 @@ def test_the_card_has_every_layer_and_class_and_its_links_lead_somewhere(run: Ru
     card = run.folder.model_card.read_text()
     for layer in run.checkpoint.best_mlp().layers:
         assert f"| `{layer.name}` | {layer.kind} | {layer.width:,} | {layer.parameter_count:,} |" in card
-    for label in run.checkpoint.identity.classes:
-        assert f"| {label} | 10 |" in card
+    for digit in "012":
+        assert f"| {digit} | 10 |" in card
+    assert "| 9 | 0 | – | – |" in card  # the toy data have no nines
     for picture in (run.folder.learning_curve, run.folder.confusion_matrix):
         assert f"]({picture.name})" in card
     assert f"**{run.evaluation.error:.2%}**" in card
@@ -91,7 +92,21 @@ def test_the_command_on_the_card_means_the_settings_of_the_run(run: Run, monkeyp
     monkeypatch.setattr("vitrine.training.cli.fit", stub)
     result = CliRunner().invoke(main, shlex.split(command)[1:])
     assert result.exit_code == 0, result.output
-    assert asked == {"config": run.checkpoint.config, "name": "shapes", "dataset": "toy"}
+    assert asked == {"config": run.checkpoint.config, "name": "shapes", "dataset": "./toy"}
+
+
+@pytest.mark.parametrize("devices", [("cpu", "cpu"), ("cuda", "cpu"), ("cuda", "cuda")])
+def test_the_card_promises_the_same_bits_only_for_a_run_on_the_cpu(run: Run, devices: tuple[str, ...]) -> None:
+    epochs = zip(run.checkpoint.history, devices, strict=False)
+    checkpoint = replace(run.checkpoint, history=tuple(replace(epoch, device=device) for epoch, device in epochs))
+    card = model_card(run.folder, checkpoint, run.evaluation)
+    assert ("this gives the same weights, bit for bit" in card) == ("cuda" not in devices)
+
+
+@pytest.mark.parametrize(("source", "meant"), [("digits", "digits"), ("/home/me/digits", "./digits")])
+def test_the_command_on_the_card_tells_a_folder_from_a_data_set_of_its_name(run: Run, source: str, meant: str) -> None:
+    identity = replace(run.checkpoint.identity, dataset="digits", source=source)
+    assert f"--dataset {meant} " in fit_command(identity, run.checkpoint.config)
 
 
 def test_matplotlib_and_scikit_learn_are_loaded_only_where_they_are_needed() -> None:

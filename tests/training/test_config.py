@@ -44,9 +44,9 @@ def test_settings_come_back_from_plain_data(config: FitConfig) -> None:
     assert asdict(config).keys() == config.to_dict().keys()
 
 
-def test_a_data_set_without_a_recipe_gets_the_defaults() -> None:
+def test_a_folder_gets_the_defaults_whatever_its_name() -> None:
     assert recipe("digits") == RECIPES["digits"]
-    assert recipe("pets") == FitConfig()
+    assert recipe("/home/me/mnist") == FitConfig()
 
 
 def test_cuda_without_cuda_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

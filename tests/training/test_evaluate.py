@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from vitrine.training import MLP, Dataset, Evaluation, evaluate
+from vitrine.training.evaluate import percent
 
-EVALUATION = Evaluation(("a", "b", "c"), np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]))
+CONFUSION = np.pad([[3, 1], [0, 4]], (0, 8))
+EVALUATION = Evaluation(CONFUSION)
+NONE = {digit: float("nan") for digit in "23456789"}
 
 
 def test_error_and_accuracy_are_shares_of_all_examples() -> None:
@@ -17,19 +20,23 @@ def test_error_and_accuracy_are_shares_of_all_examples() -> None:
 
 
 def test_recall_is_by_row_and_precision_by_column() -> None:
-    assert EVALUATION.recall == pytest.approx({"a": 0.75, "b": 1.0, "c": float("nan")}, nan_ok=True)
-    assert EVALUATION.precision == pytest.approx({"a": 1.0, "b": 0.8, "c": float("nan")}, nan_ok=True)
+    assert EVALUATION.recall == pytest.approx({"0": 0.75, "1": 1.0} | NONE, nan_ok=True)
+    assert EVALUATION.precision == pytest.approx({"0": 1.0, "1": 0.8} | NONE, nan_ok=True)
 
 
 def test_as_plain_data_it_is_valid_json_without_nan() -> None:
     document = json.loads(json.dumps(EVALUATION.to_dict(), allow_nan=False))
-    assert document["classes"]["c"] == {"count": 0, "recall": None, "precision": None}
-    assert document["confusion"] == [[3, 1, 0], [0, 4, 0], [0, 0, 0]]
+    assert document["classes"]["2"] == {"count": 0, "recall": None, "precision": None}
+    assert document["confusion"] == CONFUSION.tolist()
 
 
 def test_examples_are_counted_where_the_largest_output_is(toy: Dataset) -> None:
-    mlp = MLP([8], classes=3, generator=torch.Generator().manual_seed(0)).eval()
-    evaluation = evaluate(mlp, toy.test, toy.classes)
+    mlp = MLP([8], generator=torch.Generator().manual_seed(0)).eval()
+    evaluation = evaluate(mlp, toy.test)
     outputs = mlp.activations(torch.tensor(toy.test.pixels))["softmax"].argmax(dim=1).numpy()
     assert evaluation.errors == int((outputs != toy.test.labels).sum())
-    np.testing.assert_array_equal(evaluation.confusion.sum(axis=1), np.bincount(toy.test.labels))
+    np.testing.assert_array_equal(evaluation.confusion.sum(axis=1), np.bincount(toy.test.labels, minlength=10))
+
+
+def test_a_share_that_is_not_defined_is_a_dash() -> None:
+    assert [percent(share) for share in (0.98765, float("nan"))] == ["98.77%", "–"]

@@ -1,6 +1,7 @@
 """The artifact computes what PyTorch computes, layer by layer, and says what it is."""
 
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -10,16 +11,15 @@ import onnxruntime
 import pytest
 import torch
 
-from vitrine.model import ArtifactError, ArtifactMetadata, LayerKind, OutputKind, TrainingFacts, deviation
+from vitrine.model import DIGITS, ArtifactError, ArtifactMetadata, LayerKind, OutputKind, TrainingFacts, deviation
 from vitrine.training import MLP, compute_activations, export
 from vitrine.training.export import data_path
 
 FACTS = TrainingFacts("toy", seed=3, epochs=5, metrics={"test_accuracy": 0.9}, versions={"torch": torch.__version__})
-CLASSES = ("a", "b", "c")
 
 
 def random_mlp(hidden: tuple[int, ...] = (16, 8), output: OutputKind = "softmax", seed: int = 0) -> MLP:
-    return MLP(hidden, output, len(CLASSES), torch.Generator().manual_seed(seed))
+    return MLP(hidden, output, generator=torch.Generator().manual_seed(seed))
 
 
 def random_pixels(count: int) -> np.ndarray:
@@ -27,9 +27,7 @@ def random_pixels(count: int) -> np.ndarray:
 
 
 def export_to(path: Path, mlp: MLP, inline_limit: int = 1 << 30) -> ArtifactMetadata:
-    return export(
-        mlp, path, name="toy", classes=CLASSES, facts=FACTS, pixels=random_pixels(10), inline_limit=inline_limit
-    )
+    return export(mlp, path, name="toy", facts=FACTS, pixels=random_pixels(10), inline_limit=inline_limit)
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:
@@ -71,7 +69,7 @@ def test_the_metadata_says_what_it_is_and_what_it_computes(tmp_path: Path) -> No
     written = export_to(tmp_path / "model.onnx", mlp)
     session = session_of(tmp_path / "model.onnx")
     read = ArtifactMetadata.from_properties(session.get_modelmeta().custom_metadata_map)
-    assert (read.name, read.layers, read.classes, read.training) == ("toy", mlp.layers, CLASSES, FACTS)
+    assert (read.name, read.layers, read.classes, read.training) == ("toy", mlp.layers, DIGITS, FACTS)
     assert read.data_sha256 is written.data_sha256 is None
     for name, values in compute_activations(mlp, read.golden.pixels).items():
         np.testing.assert_array_equal(read.golden.activations[name], values)
@@ -92,6 +90,38 @@ def test_both_files_can_be_read_by_whoever_can_read_the_folder(tmp_path: Path) -
     tmp_path.chmod(0o755)
     export_to(tmp_path / "model.onnx", random_mlp(), inline_limit=100)
     assert {oct(entry.stat().st_mode & 0o777) for entry in tmp_path.iterdir()} == {"0o644"}
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o2775])
+def test_nobody_else_can_write_the_files_of_a_shared_folder(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    export_to(tmp_path / "model.onnx", random_mlp(), inline_limit=100)
+    assert {oct(entry.stat().st_mode & 0o777) for entry in tmp_path.iterdir()} == {"0o644"}
+
+
+def test_the_file_is_checked_and_not_the_model_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory, what is checked ends at 2 GiB."""
+    checked: list[object] = []
+    monkeypatch.setattr(onnx.checker, "check_model", lambda model, **_options: checked.append(model))
+    export_to(tmp_path / "model.onnx", random_mlp())
+    (file,) = checked
+    assert isinstance(file, str)
+    assert file.endswith("model.onnx")
+
+
+def test_an_export_that_can_not_be_finished_leaves_an_old_one_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    export_to(path, random_mlp(seed=1), inline_limit=100)
+
+    def fails(_descriptor: int) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="full"):
+        export_to(path, random_mlp(seed=2))
+    session_of(path)
 
 
 def test_a_new_export_leaves_no_data_of_the_old_one(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fitting learns, repeats bit for bit, stops when asked, and goes on where it stopped."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from vitrine.training import (
     Checkpoint,
     CheckpointError,
     ConfigError,
+    DataError,
     Dataset,
     FitConfig,
     Run,
@@ -26,7 +28,7 @@ from vitrine.training import (
 from vitrine.training import fit as fit_function
 from vitrine.training.evaluate import loss_of
 from vitrine.training.fit import _Trainer  # the one place where an interruption can be put
-from vitrine.training.randomness import Stream, torch_generator
+from vitrine.training.lock import locked
 
 CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, device="cpu")
 
@@ -55,17 +57,16 @@ def assert_same(one: Run, other: Run) -> None:
 @contextmanager
 def interrupted_in_epoch(number: int) -> Iterator[None]:
     """Ctrl-C in the middle of an epoch, after its first step."""
-    steps = _Trainer._step
+    batches = _Trainer._batches
 
-    def step(self: _Trainer, chosen: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        loss = steps(self, chosen, generator)
-        if generator.initial_seed() == interrupting:
-            raise KeyboardInterrupt
-        return loss
+    def interrupting(self: _Trainer, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for batch in batches(self, epoch):
+            yield batch
+            if epoch == number:
+                raise KeyboardInterrupt
 
-    interrupting = torch_generator(CONFIG.seed, Stream.EPOCH, number).initial_seed()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Trainer, "_step", step)
+        patch.setattr(_Trainer, "_batches", interrupting)
         yield
 
 
@@ -75,6 +76,7 @@ def test_a_fit_learns_and_completes_its_run_folder(toy: Dataset, tmp_path: Path,
     assert done.finished
     assert done.evaluation.accuracy > 0.9
     assert sorted(path.name for path in done.folder.path.iterdir()) == [
+        ".lock",
         "MODEL_CARD.md",
         "checkpoint.pt",
         "confusion_matrix.png",
@@ -172,11 +174,71 @@ def test_a_run_can_not_be_resumed_with_other_settings_or_data(toy: Dataset, tmp_
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_a_new_run_leaves_nothing_of_the_one_that_it_replaces(toy: Dataset, tmp_path: Path) -> None:
+def test_a_new_run_that_reaches_nothing_leaves_the_one_that_it_would_replace(toy: Dataset, tmp_path: Path) -> None:
     done = run(toy, tmp_path / "run")
+    before = contents(done.folder)
     with interrupted_in_epoch(1), pytest.raises(KeyboardInterrupt):
+        run(toy, tmp_path / "run", replace(CONFIG, seed=1))
+    assert contents(done.folder) == before
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_that_is_killed_leaves_nothing_of_an_earlier_checkpoint(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    with interrupted_in_epoch(2):
+        stopped = run(toy, tmp_path / "run")
+    monkeypatch.setattr(sys.modules[_Trainer.__module__], "complete", kill)
+    with pytest.raises(Killed):
+        run(toy, tmp_path / "run", resume=resume)
+    assert contents(stopped.folder).keys() == {".lock", "checkpoint.pt"}
+    assert len(Checkpoint.load(stopped.folder.checkpoint).history) == CONFIG.epochs
+
+
+class Killed(BaseException):
+    """The end of the process, as far as files are concerned."""
+
+
+def kill(*_arguments: object) -> None:
+    raise Killed
+
+
+def contents(folder: RunFolder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.path.iterdir()}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_second_fit_into_the_same_folder_is_refused(toy: Dataset, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with locked(folder.lock), pytest.raises(TrainingError, match=f"another process is writing into {folder.path}"):
+        run(toy, folder.path)
+    assert run(toy, folder.path).finished
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_folder_is_held_while_it_is_completed(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def completing(folder: RunFolder, *_arguments: object) -> None:
+        with pytest.raises(TrainingError, match="another process"), locked(folder.lock, wait=False):
+            pass
+        raise Killed
+
+    monkeypatch.setattr(sys.modules[_Trainer.__module__], "complete", completing)
+    with pytest.raises(Killed):
         run(toy, tmp_path / "run")
-    assert list(done.folder.path.iterdir()) == []
+
+
+def test_examples_that_leave_none_to_validate_with_are_refused_at_the_start(tmp_path: Path, toy: Dataset) -> None:
+    one_of_each = toy.train[slice(0, 3)]
+    with pytest.raises(DataError, match="nothing to validate with"):
+        run(replace(toy, train=one_of_each + one_of_each), tmp_path / "run")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_each_epoch_says_where_it_was_calculated(toy: Dataset, tmp_path: Path) -> None:
+    assert [epoch.device for epoch in run(toy, tmp_path / "run").checkpoint.history] == ["cpu"] * 4
 
 
 @pytest.mark.usefixtures("no_pictures")

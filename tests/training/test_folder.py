@@ -1,5 +1,6 @@
 """A folder of one's own images as a data set."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,31 +9,31 @@ import pytest
 from PIL import Image
 
 from vitrine.model import ImageError, prepare
-from vitrine.training import DataError, load_dataset
+from vitrine.training import DataError, Examples, load_dataset
 
 Draw = Callable[[int, int], np.ndarray]
 
 
 @pytest.fixture
 def folder(tmp_path: Path, draw: Draw) -> Path:
-    for label, name in enumerate(("cat", "dog")):
-        (tmp_path / "pets" / name).mkdir(parents=True)
+    for label, name in enumerate(("4", "7")):
+        (tmp_path / "mine" / name).mkdir(parents=True)
         for number in range(10):
-            Image.fromarray(draw(label, number)).save(tmp_path / "pets" / name / f"{number}.png")
-    return tmp_path / "pets"
+            Image.fromarray(draw(label, number)).save(tmp_path / "mine" / name / f"{number}.png")
+    return tmp_path / "mine"
 
 
-def test_each_subfolder_is_a_class_and_gives_a_fifth_of_its_images_to_the_test(folder: Path) -> None:
+def test_each_subfolder_is_a_digit_and_gives_a_fifth_of_its_images_to_the_test(folder: Path) -> None:
     dataset = load_dataset(folder, progress=False)
-    assert (dataset.name, dataset.classes, dataset.source) == ("pets", ("cat", "dog"), str(folder))
-    np.testing.assert_array_equal(np.bincount(dataset.train.labels), [8, 8])
-    np.testing.assert_array_equal(np.bincount(dataset.test.labels), [2, 2])
+    assert (dataset.name, dataset.source) == ("mine", str(folder))
+    np.testing.assert_array_equal(np.bincount(dataset.train.labels), [0, 0, 0, 0, 8, 0, 0, 8])
+    np.testing.assert_array_equal(np.bincount(dataset.test.labels), [0, 0, 0, 0, 2, 0, 0, 2])
 
 
 def test_the_pixels_are_those_that_a_server_would_see(folder: Path) -> None:
     dataset = load_dataset(folder, progress=False)
-    seen = {prepare(path).tobytes() for path in (folder / "cat").iterdir()}
-    assert {pixels.tobytes() for pixels in dataset.train.pixels[dataset.train.labels == 0]} <= seen
+    seen = {prepare(path).tobytes() for path in (folder / "4").iterdir()}
+    assert {pixels.tobytes() for pixels in dataset.train.pixels[dataset.train.labels == 4]} <= seen
 
 
 def test_the_split_is_the_same_every_time(folder: Path) -> None:
@@ -40,33 +41,80 @@ def test_the_split_is_the_same_every_time(folder: Path) -> None:
 
 
 def test_notes_and_hidden_files_are_passed_over(folder: Path) -> None:
-    (folder / "cat" / "notes.txt").write_text("nice cats")
-    (folder / "cat" / ".hidden.png").write_text("no image")
+    (folder / "4" / "notes.txt").write_text("nice fours")
+    (folder / "4" / ".hidden.png").write_text("no image")
     (folder / ".git").mkdir()
     assert len(load_dataset(folder, progress=False).train) == 16
 
 
 def test_a_changed_image_is_prepared_anew(folder: Path, draw: Draw) -> None:
     before = load_dataset(folder, progress=False).digest()
-    for path in (folder / "cat").iterdir():
-        Image.fromarray(draw(5, 0)).save(path)
+    Image.fromarray(draw(5, 0)).save(folder / "4" / "3.png")
     assert load_dataset(folder, progress=False).digest() != before
 
 
 def test_a_damaged_image_is_an_error_that_names_it(folder: Path) -> None:
-    (folder / "dog" / "3.png").write_bytes(b"no image")
-    with pytest.raises(ImageError, match=r"dog/3\.png can't be read"):
+    (folder / "7" / "3.png").write_bytes(b"no image")
+    with pytest.raises(ImageError, match=r"7/3\.png can't be read"):
         load_dataset(folder, progress=False)
 
 
-def test_a_class_with_too_few_images_is_an_error_that_names_it(folder: Path) -> None:
-    (folder / "emu").mkdir()
-    with pytest.raises(DataError, match="emu has 0 images: a class needs at least 3"):
+def test_a_digit_with_too_few_different_images_is_an_error_that_names_it(folder: Path) -> None:
+    (folder / "0").mkdir()
+    for copy in range(3):
+        shutil.copy(folder / "4" / "0.png", folder / "0" / f"{copy}.png")
+    with pytest.raises(DataError, match="0 has 1 different images: a digit needs at least 3"):
         load_dataset(folder, progress=False)
+
+
+@pytest.mark.parametrize("label", ["cat", "10", "04", "four", "٤"])
+def test_a_label_that_is_no_digit_is_an_error_that_names_it(folder: Path, label: str) -> None:
+    (folder / label).mkdir()
+    with pytest.raises(DataError, match=f"{label} is no digit: the folders of images are named 0 to 9"):
+        load_dataset(folder, progress=False)
+
+
+def contents(examples: Examples) -> list[bytes]:
+    return sorted(pixels.tobytes() for pixels in examples.pixels)
+
+
+def test_names_do_not_matter(folder: Path) -> None:
+    before = load_dataset(folder, progress=False)
+    for path in list((folder / "4").iterdir()):
+        path.rename(path.with_name(f"renamed {99 - int(path.stem)}.png"))
+    assert load_dataset(folder, progress=False).digest() == before.digest()
+
+
+@pytest.mark.parametrize("name", ["!first.png", "z last.png"])
+def test_another_image_moves_one_to_the_other_side_at_most(folder: Path, draw: Draw, name: str) -> None:
+    before = load_dataset(folder, progress=False)
+    Image.fromarray(draw(3, 0)).save(folder / "4" / name)
+    after = load_dataset(folder, progress=False)
+    assert len(set(contents(before.test)) - set(contents(after.test))) <= 1
+    assert len(set(contents(before.train)) - set(contents(after.train))) <= 1
+
+
+def test_exact_copies_count_once(folder: Path) -> None:
+    before = load_dataset(folder, progress=False)
+    for path in list((folder / "4").iterdir()):
+        shutil.copy(path, path.with_name(f"copy of {path.name}"))
+    assert load_dataset(folder, progress=False).digest() == before.digest()
+
+
+def test_a_folder_that_is_called_like_an_image_is_passed_over(folder: Path) -> None:
+    (folder / "4" / "z.png").mkdir()
+    assert len(load_dataset(folder, progress=False).train) == 16
+
+
+def test_a_path_is_a_folder_whatever_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    named_alike = folder.rename(folder.with_name("digits"))
+    for meant in (Path("digits"), "./digits"):
+        assert load_dataset(meant, progress=False).source == str(named_alike)
 
 
 def test_a_folder_without_classes_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="each class needs one"):
+    with pytest.raises(DataError, match="each digit needs one"):
         load_dataset(tmp_path, progress=False)
 
 

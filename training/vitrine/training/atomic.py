@@ -16,19 +16,29 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
-        Path(written).chmod(readable_mode(path.parent))
-        Path(written).replace(path)
+        publish(Path(written), path)
     except BaseException:
         Path(written).unlink(missing_ok=True)
         raise
 
 
-def readable_mode(folder: Path) -> int:
-    """The permissions of a file for whoever may use `folder`: temporary files are made for their owner alone."""
-    return folder.stat().st_mode & 0o666
+def publish(written: Path, path: Path) -> None:
+    """Moves a temporary file beside `path` to its place, once the disk has all of it: a crash leaves old or new.
+
+    Temporary files are made for their owner alone; whoever may read the folder may then read the file too.
+    """
+    with written.open("rb") as file:
+        os.fsync(file.fileno())
+    written.chmod(0o600 | path.parent.stat().st_mode & 0o044)
+    written.replace(path)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content`, atomically."""
+    with atomic_file(path) as file:
+        file.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8, atomically."""
-    with atomic_file(path) as file:
-        file.write(text.encode())
+    write_bytes(path, text.encode())

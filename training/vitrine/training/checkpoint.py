@@ -3,6 +3,8 @@
 It holds tensors and plain data only, and is read with PyTorch's `weights_only`, so that loading one executes nothing.
 """
 
+import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,13 +13,16 @@ from typing import Any, Self, TypeAlias
 import torch
 from torch import Tensor
 
-from vitrine.training.atomic import atomic_file
+from vitrine.training.atomic import write_bytes
 from vitrine.training.config import FitConfig
 from vitrine.training.errors import CheckpointError
 from vitrine.training.mlp import MLP
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The version of this layout. A reader refuses one that it doesn't know."""
+
+DIGEST_SIZE = hashlib.sha256().digest_size
+"""The bytes at the file's end: the SHA-256 of all before, as PyTorch loads a flipped bit without complaint."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
 """The parameters by name, on the CPU."""
@@ -37,6 +42,8 @@ class Epoch:
     """The share of the validation part that is misclassified, 0 to 1."""
     seconds: float
     """How long it took."""
+    device: str
+    """Where it was calculated: `cpu` or `cuda`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +58,6 @@ class RunIdentity:
     """What `load_dataset` finds the data set by."""
     digest: str
     """The data set's digest."""
-    classes: tuple[str, ...]
-    """The label of every class."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +102,7 @@ class Checkpoint:
 
     def _mlp(self, weights: Weights) -> MLP:
         unused = torch.Generator()  # the random start is overwritten, and the global generator isn't drawn from
-        mlp = MLP(self.config.hidden, self.config.output, len(self.identity.classes), unused)
+        mlp = MLP(self.config.hidden, self.config.output, generator=unused)
         mlp.load_state_dict(dict(weights))
         return mlp
 
@@ -109,8 +114,10 @@ class Checkpoint:
             "config": self.config.to_dict(),
             "history": [asdict(epoch) for epoch in self.history],
         }
-        with atomic_file(path) as file:
-            torch.save(document, file)
+        payload = io.BytesIO()  # Ctrl-C amid PyTorch's writing to a file can end the process; in memory it can't
+        torch.save(document, payload)
+        content = payload.getvalue()
+        write_bytes(path, content + hashlib.sha256(content).digest())
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -137,9 +144,14 @@ class Checkpoint:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}: fit first") from error
+    payload, digest = content[:-DIGEST_SIZE], content[-DIGEST_SIZE:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise CheckpointError(f"{path} is damaged, or isn't a checkpoint of this Vitrine's")
+    try:
+        document = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch raises nearly anything on damaged files
         raise CheckpointError(f"{path} is damaged, or holds more than tensors and plain data") from error
     return dict(document) if isinstance(document, dict) else {}

@@ -10,13 +10,13 @@ from typing import Any, get_args
 
 import click
 
-from vitrine.model import OutputKind, VitrineError
+from vitrine.model import DIGITS, OutputKind, VitrineError
 from vitrine.training.checkpoint import Checkpoint
 from vitrine.training.completion import Run, export_run
 from vitrine.training.config import DeviceChoice
-from vitrine.training.data import Dataset, load_dataset
+from vitrine.training.data import BUILT_IN, Dataset, Examples, load_dataset
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
-from vitrine.training.evaluate import Evaluation, evaluate
+from vitrine.training.evaluate import Evaluation, evaluate, percent
 from vitrine.training.fit import fit
 from vitrine.training.recipes import recipe
 from vitrine.training.run_folder import RunFolder
@@ -26,11 +26,14 @@ INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """Commands whose errors are one sentence, and no traceback."""
+    """Commands whose errors are one sentence, and no traceback; Ctrl-C has the exit status that shells know."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
         except VitrineError as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:
@@ -47,9 +50,8 @@ def _read_widths(_context: click.Context, _option: click.Parameter, value: str |
 _data_dir = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    envvar="VITRINE_DATA_DIR",
-    show_envvar=True,
-    help="Where MNIST's four files are, itself or in its folder mnist; without it they are downloaded.",
+    help="Where MNIST's four files are, itself or in its folder mnist; without it, and without VITRINE_DATA_DIR in the "
+    "environment, they are downloaded.",
 )
 _run = click.argument("run", type=click.Path(file_okay=False, path_type=Path))
 
@@ -62,7 +64,7 @@ def main() -> None:
 
 @main.command("fit")
 @click.option(
-    "--dataset", "source", metavar="digits|mnist|FOLDER", help="What to fit to. A folder has LABEL/name.png.  [digits]"
+    "--dataset", "source", metavar="digits|mnist|FOLDER", help="What to fit to. A folder has DIGIT/name.png.  [digits]"
 )
 @_data_dir
 @click.option(
@@ -149,26 +151,34 @@ def _tell(run: Run) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Show no progress bars.")
 def evaluate_command(run: Path, source: str | None, data_dir: Path | None, as_json: bool, quiet: bool) -> None:
-    """Classify held-out images with the best weights of RUN, and count the errors."""
+    """Classify images that RUN wasn't trained on with its best weights, and count the errors.
+
+    They are the held-out ones of the run's data set, or of digits or mnist, or all of another folder.
+    """
     checkpoint = Checkpoint.load(RunFolder(run).checkpoint)
     dataset = load_dataset(_source(checkpoint, source), data_dir, progress=not quiet)
-    _check_classes(checkpoint, dataset)
-    evaluation = evaluate(checkpoint.best_mlp(), dataset.test, dataset.classes)
+    evaluation = evaluate(checkpoint.best_mlp(), _unseen(checkpoint, dataset))
     click.echo(json.dumps(evaluation.to_dict(), allow_nan=False) if as_json else _table(evaluation))
 
 
-def _check_classes(checkpoint: Checkpoint, dataset: Dataset) -> None:
-    if dataset.classes != checkpoint.identity.classes:
-        known = ", ".join(checkpoint.identity.classes)
-        raise CheckpointError(f"the run tells {known} apart, and {dataset.name} has {', '.join(dataset.classes)}")
+def _unseen(checkpoint: Checkpoint, dataset: Dataset) -> Examples:
+    """The examples of a data set that the run wasn't trained on."""
+    identity = checkpoint.identity
+    if dataset.digest() == identity.digest or (dataset.source in BUILT_IN and dataset.source != identity.source):
+        return dataset.test
+    if dataset.source == identity.source:
+        raise CheckpointError(
+            f"{dataset.source} has changed since the run was trained on it, so nothing tells which images are new to "
+            "it: put it back as it was, fit again, or name a folder of other images with --dataset"
+        )
+    return dataset.train + dataset.test
 
 
 def _table(evaluation: Evaluation) -> str:
-    width = max(len("class"), *map(len, evaluation.classes))
-    lines = [f"{'class':>{width}}  {'images':>7}  {'recall':>8}  {'precision':>9}"]
-    for label, count in zip(evaluation.classes, evaluation.confusion.sum(axis=1), strict=True):
-        recall, precision = evaluation.recall[label], evaluation.precision[label]
-        lines.append(f"{label:>{width}}  {count:>7,}  {recall:>8.2%}  {precision:>9.2%}")
+    lines = ["digit   images    recall  precision"]
+    for digit, count in zip(DIGITS, evaluation.confusion.sum(axis=1), strict=True):
+        recall, precision = percent(evaluation.recall[digit]), percent(evaluation.precision[digit])
+        lines.append(f"{digit:>5}  {count:>7,}  {recall:>8}  {precision:>9}")
     lines.append(f"\nerror {evaluation.error:.2%}: {evaluation.errors:,} of {evaluation.count:,} misclassified")
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from vitrine.model import ArtifactMetadata, TrainingFacts
 from vitrine.training.atomic import write_text
 from vitrine.training.checkpoint import Checkpoint
 from vitrine.training.data import Dataset
+from vitrine.training.errors import CheckpointError
 from vitrine.training.evaluate import Evaluation, evaluate
 from vitrine.training.export import export
 from vitrine.training.model_card import model_card
@@ -47,7 +48,7 @@ def complete(folder: RunFolder, checkpoint: Checkpoint, dataset: Dataset) -> Run
     Raises:
         ArtifactError: the artifact deviates from PyTorch.
     """
-    evaluation = evaluate(checkpoint.best_mlp(), dataset.test, dataset.classes)
+    evaluation = evaluate(checkpoint.best_mlp(), dataset.test)
     export_checkpoint(checkpoint, folder.model, evaluation.accuracy)
     metrics = _metrics(checkpoint, dataset, evaluation)
     write_text(folder.metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
@@ -67,7 +68,7 @@ def export_run(run_folder: Path, out: Path | None = None) -> Path:
         The file that was written.
 
     Raises:
-        CheckpointError: the folder has no readable checkpoint.
+        CheckpointError: the folder has no readable checkpoint, or its metrics are damaged.
         ArtifactError: the artifact deviates from PyTorch.
     """
     folder = RunFolder(run_folder)
@@ -83,7 +84,6 @@ def export_checkpoint(checkpoint: Checkpoint, path: Path, test_accuracy: float |
         checkpoint.best_mlp(),
         path,
         name=checkpoint.identity.name,
-        classes=checkpoint.identity.classes,
         facts=TrainingFacts(
             dataset=checkpoint.identity.dataset,
             seed=checkpoint.config.seed,
@@ -100,7 +100,12 @@ def _versions() -> Mapping[str, str]:
 
 
 def _test_accuracy(metrics: Path) -> float | None:
-    return float(json.loads(metrics.read_text())["test"]["accuracy"]) if metrics.exists() else None
+    try:
+        return float(json.loads(metrics.read_bytes())["test"]["accuracy"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{metrics} is damaged: make it anew by fit --resume, or remove it") from error
 
 
 def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -> dict[str, Any]:

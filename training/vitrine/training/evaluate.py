@@ -1,4 +1,4 @@
-"""How good a network is on examples: its error, and which classes it takes for which. It knows no run and no file."""
+"""How good a network is on examples: its error, and which digits it takes for which. It knows no run and no file."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitrine.model import OutputKind
+from vitrine.model import DIGITS, OutputKind
 from vitrine.training.data import Examples
 from vitrine.training.mlp import MLP
 
@@ -21,10 +21,8 @@ CHUNK = 4096
 class Evaluation:
     """What a network makes of examples."""
 
-    classes: tuple[str, ...]
-    """The label of every class."""
     confusion: npt.NDArray[np.int64]
-    """int64 (C, C): how many examples of the row's class were taken for the column's."""
+    """int64 (10, 10): how many examples of the row's digit were taken for the column's."""
 
     @property
     def count(self) -> int:
@@ -48,19 +46,19 @@ class Evaluation:
 
     @property
     def recall(self) -> dict[str, float]:
-        """By class: the share of its examples that were recognised, 0 to 1; NaN without examples."""
+        """By digit: the share of its examples that were recognised, 0 to 1; NaN without examples."""
         return self._shares(self.confusion.sum(axis=1))
 
     @property
     def precision(self) -> dict[str, float]:
-        """By class: the share of what was taken for it that is it, 0 to 1; NaN where nothing was."""
+        """By digit: the share of what was taken for it that is it, 0 to 1; NaN where nothing was."""
         return self._shares(self.confusion.sum(axis=0))
 
     def _shares(self, totals: npt.NDArray[np.int64]) -> dict[str, float]:
         hits = self.confusion.diagonal()
         return {
             label: float(hit / total) if total else float("nan")
-            for label, hit, total in zip(self.classes, hits, totals, strict=True)
+            for label, hit, total in zip(DIGITS, hits, totals, strict=True)
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,25 +74,29 @@ class Evaluation:
                     "recall": _none_for_nan(self.recall[label]),
                     "precision": _none_for_nan(self.precision[label]),
                 }
-                for label, row in zip(self.classes, self.confusion, strict=True)
+                for label, row in zip(DIGITS, self.confusion, strict=True)
             },
             "confusion": self.confusion.tolist(),
         }
 
 
-def evaluate(mlp: MLP, examples: Examples, classes: tuple[str, ...]) -> Evaluation:
+def evaluate(mlp: MLP, examples: Examples) -> Evaluation:
     """Classifies examples with `mlp`, on the CPU, and counts.
 
     Args:
         mlp: the network, on the CPU.
         examples: at least one.
-        classes: the label of every class, in the order of the output layer.
     """
     logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
     predicted = logits.argmax(dim=1).numpy()
-    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    confusion = np.zeros((len(DIGITS), len(DIGITS)), np.int64)
     np.add.at(confusion, (examples.labels, predicted), 1)
-    return Evaluation(classes, confusion)
+    return Evaluation(confusion)
+
+
+def percent(share: float) -> str:
+    """A share, 0 to 1, for people: a dash where it isn't defined."""
+    return "–" if np.isnan(share) else f"{share:.2%}"
 
 
 def calculate_logits(mlp: MLP, pixels: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ its place has been checked: by ONNX's own checker, and against PyTorch, layer by
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +15,18 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from vitrine.model import PIXELS_SHAPE, ArtifactError, ArtifactMetadata, GoldenSample, Layer, LayerKind, TrainingFacts
+from vitrine.model import (
+    DIGITS,
+    PIXELS_SHAPE,
+    ArtifactError,
+    ArtifactMetadata,
+    GoldenSample,
+    Layer,
+    LayerKind,
+    TrainingFacts,
+)
 from vitrine.model import deviation as deviation_between
-from vitrine.training.atomic import readable_mode
+from vitrine.training.atomic import publish
 from vitrine.training.mlp import MLP
 from vitrine.training.runtime import onnxruntime
 
@@ -46,7 +54,6 @@ def export(
     path: Path,
     *,
     name: str,
-    classes: Sequence[str],
     facts: TrainingFacts,
     pixels: npt.NDArray[np.uint8],
     inline_limit: int = INLINE_LIMIT,
@@ -57,7 +64,6 @@ def export(
         mlp: the network; it is read on the CPU.
         path: the .onnx file. Parameters above `inline_limit` bytes go to `path` + ".data".
         name: what the model is called when it is served.
-        classes: the label of every class.
         facts: how it was trained.
         pixels: uint8 (N, 18, 18), some examples: the golden sample and the checks are made of them.
         inline_limit: the number of bytes of parameters that stay inside the file.
@@ -69,13 +75,13 @@ def export(
         ArtifactError: a layer deviates from PyTorch by more than `EXPORT_TOLERANCE`; what was at `path` stays.
     """
     mlp = mlp.to("cpu").eval()
-    metadata = ArtifactMetadata(name, mlp.layers, tuple(classes), facts, _golden_sample(mlp, pixels[:GOLDEN_COUNT]))
+    metadata = ArtifactMetadata(name, mlp.layers, DIGITS, facts, _golden_sample(mlp, pixels[:GOLDEN_COUNT]))
     model = _build_model(mlp)
-    onnx.checker.check_model(model, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder, path.name)
         metadata = _write(model, metadata, written, inline_limit)
+        onnx.checker.check_model(str(written), full_check=True)  # the file: in memory its limit is 2 GiB
         _check_against_pytorch(mlp, written, pixels)
         _publish(written, path)
     return metadata
@@ -145,12 +151,13 @@ def _write(model: onnx.ModelProto, metadata: ArtifactMetadata, path: Path, inlin
 
 
 def _publish(written: Path, path: Path) -> None:
-    """Moves what was checked to where it belongs; the data first, because the ONNX file is useless without."""
-    data_path(path).unlink(missing_ok=True)
-    for source, target in ((data_path(written), data_path(path)), (written, path)):
-        if source.exists():
-            source.chmod(readable_mode(path.parent))  # ONNX makes it for its owner alone; a container runs as another
-            source.replace(target)
+    """Moves what was checked to where it belongs; an ONNX file that reads data is never there without them."""
+    inline = not data_path(written).exists()
+    if not inline:
+        publish(data_path(written), data_path(path))
+    publish(written, path)
+    if inline:
+        data_path(path).unlink(missing_ok=True)
 
 
 def _check_against_pytorch(mlp: MLP, path: Path, pixels: npt.NDArray[np.uint8]) -> None:

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
+from vitrine.model import DIGITS
 from vitrine.training.atomic import atomic_file
 from vitrine.training.checkpoint import Epoch
 from vitrine.training.evaluate import Evaluation
@@ -64,23 +65,21 @@ def _spans_decades(axes: Axes) -> bool:
 
 
 def draw_confusion_matrix(evaluation: Evaluation, path: Path) -> None:
-    """Writes how many examples of each class were taken for which; colour is the share of the row."""
-    size = max(5.0, 0.55 * len(evaluation.classes) + 1)
-    figure = Figure(figsize=(size, size), layout="constrained")
+    """Writes how many examples of each digit were taken for which; colour is the share of the row."""
+    figure = Figure(figsize=(6.5, 6.5), layout="constrained")
     axes = figure.subplots()
-    shares = evaluation.confusion / np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)  # (C, C)
+    shares = evaluation.confusion / np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)  # (10, 10)
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # a root, so that rare mistakes are seen
     for (row, column), count in np.ndenumerate(evaluation.confusion):
         if count:
             axes.text(column, row, f"{count:,}", **_text_style(row == column, shares[row, column]))
-    ticks = range(len(evaluation.classes))
-    axes.set_xticks(ticks, evaluation.classes)
-    axes.set_yticks(ticks, evaluation.classes)
+    axes.set_xticks(range(len(DIGITS)), DIGITS)
+    axes.set_yticks(range(len(DIGITS)), DIGITS)
     axes.set_xlabel("taken for")
     axes.set_ylabel("is")
     axes.set_title(f"{evaluation.errors:,} of {evaluation.count:,} misclassified", loc="left", fontsize=11)
-    axes.set_xticks(np.arange(0.5, len(ticks) - 1), minor=True)
-    axes.set_yticks(np.arange(0.5, len(ticks) - 1), minor=True)
+    axes.set_xticks(np.arange(0.5, len(DIGITS) - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, len(DIGITS) - 1), minor=True)
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)

@@ -24,8 +24,9 @@ from vitrine.training.checkpoint import Checkpoint, Epoch, RunIdentity, Weights
 from vitrine.training.completion import Run, complete
 from vitrine.training.config import FitConfig, find_device
 from vitrine.training.data import Dataset, Examples, stratified_split
-from vitrine.training.errors import CheckpointError, TrainingError
+from vitrine.training.errors import CheckpointError, DataError, TrainingError
 from vitrine.training.evaluate import calculate_logits, loss_of
+from vitrine.training.lock import locked
 from vitrine.training.mlp import MLP
 from vitrine.training.randomness import Stream, torch_generator
 from vitrine.training.recipes import recipe
@@ -56,7 +57,8 @@ def fit(
     Args:
         dataset: what to fit to.
         config: the settings; None takes the data set's recipe, or those of the run that is resumed.
-        run_folder: where everything goes; a run that is there already is replaced, unless it is resumed.
+        run_folder: where everything goes; a run that is there already is replaced, unless it is resumed, as soon as
+            the first epoch is done.
         name: what the model is called when it is served; None takes the data set's name.
         resume: go on with the run in `run_folder`. A finished run is completed anew.
         progress: whether to show a bar.
@@ -66,25 +68,25 @@ def fit(
 
     Raises:
         ConfigError: the settings can't be had on this machine.
+        DataError: no digit has examples enough for a validation part.
         CheckpointError: there is no run to go on with, or it has other settings or data.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is no number any more, or another fit is writing into the run folder.
     """
     folder = RunFolder(Path(run_folder))
-    identity = RunIdentity(name or dataset.name, dataset.name, dataset.source, dataset.digest(), dataset.classes)
-    if resume:
-        checkpoint = _resumed(Checkpoint.load(folder.checkpoint), identity, config, name)
-    else:
-        checkpoint = _begun(identity, config or recipe(dataset.name), dataset.test)
-    trainer = _Trainer(checkpoint, dataset.train)
-    if not resume:
-        folder.clear()  # not before it is sure that this run can begin
-    with _threads(checkpoint.config.threads):
-        return complete(folder, _train(checkpoint, trainer, folder, progress), dataset)
+    identity = RunIdentity(name or dataset.name, dataset.name, dataset.source, dataset.digest())
+    with locked(folder.lock, wait=False):  # files of two runs beside each other would lie
+        if resume:
+            checkpoint = _resumed(Checkpoint.load(folder.checkpoint), identity, config, name)
+        else:
+            checkpoint = _begun(identity, config or recipe(dataset.source), dataset.test)
+        trainer = _Trainer(checkpoint, dataset.train)
+        with _threads(checkpoint.config.threads):
+            return complete(folder, _train(checkpoint, trainer, folder, progress), dataset)
 
 
 def _begun(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Checkpoint:
     start = torch_generator(config.seed, Stream.START)
-    weights = MLP(config.hidden, config.output, len(identity.classes), start).state_dict()
+    weights = MLP(config.hidden, config.output, generator=start).state_dict()
     spread = np.linspace(0, len(held_out) - 1, min(SAMPLES, len(held_out))).astype(np.int64)
     return Checkpoint(identity, config, (), weights, {}, weights, torch.tensor(held_out.pixels[spread]))
 
@@ -104,7 +106,7 @@ def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | 
 
 
 def _train(checkpoint: Checkpoint, trainer: "_Trainer", folder: RunFolder, progress: bool) -> Checkpoint:
-    """Runs the epochs that are left, and writes the checkpoint after each."""
+    """Runs the epochs that are left, and keeps what each reached."""
     steps = checkpoint.config.epochs * trainer.steps
     begun = len(checkpoint.history) * trainer.steps
     bar = tqdm(desc="fit", total=steps, initial=begun, unit="step", disable=not progress, dynamic_ncols=True)
@@ -112,12 +114,17 @@ def _train(checkpoint: Checkpoint, trainer: "_Trainer", folder: RunFolder, progr
         with bar:
             while not checkpoint.finished:
                 checkpoint = trainer.run_epoch(checkpoint, bar)
-                checkpoint.save(folder.checkpoint)
+                _keep(checkpoint, folder)
     except KeyboardInterrupt:
         if not checkpoint.history:
             raise
-    checkpoint.save(folder.checkpoint)  # the interruption may have come between an epoch's end and its writing
+    _keep(checkpoint, folder)  # the interruption may have come between an epoch's end and its writing
     return checkpoint
+
+
+def _keep(checkpoint: Checkpoint, folder: RunFolder) -> None:
+    folder.remove_results()  # a kill from here on must not leave them beside weights that they know nothing of
+    checkpoint.save(folder.checkpoint)
 
 
 @contextmanager
@@ -137,7 +144,9 @@ class _Trainer:
     def __init__(self, checkpoint: Checkpoint, examples: Examples) -> None:
         self._config = config = checkpoint.config
         self._device = find_device(config.device)
-        kept, held_out = stratified_split(examples.labels, config.validation, config.seed)
+        kept, held_out = stratified_split(examples.pixels, examples.labels, config.validation, config.seed)
+        if len(held_out) == 0:
+            raise DataError("no digit has two different training examples: there is nothing to validate with")
         self._pixels, self._labels = self._to_device(examples[kept])  # (N, 18, 18), (N,)
         self._validation = self._to_device(examples[held_out])
         self._mlp = checkpoint.mlp().to(self._device)
@@ -158,25 +167,29 @@ class _Trainer:
             raise TrainingError(f"the loss is {training_loss} after epoch {number}: lower the learning rate")
         loss, error = self._validate()
         bar.set_postfix_str(f"epoch {number}/{self._config.epochs}, validation error {error:.2%}")
-        epoch = Epoch(number, training_loss, loss, error, time.monotonic() - began)
+        epoch = Epoch(number, training_loss, loss, error, time.monotonic() - began, self._device.type)
         return self._after(checkpoint, epoch)
 
     def _pass(self, number: int, bar: "tqdm[Any]") -> float:
-        """Steps through all examples in a random order; the mean training loss."""
-        generator = torch_generator(self._config.seed, Stream.EPOCH, number)
-        order = torch.randperm(len(self._labels), generator=generator).to(self._device)
+        """Steps through all examples; the mean training loss."""
         losses = []
-        for position, chosen in enumerate(torch.split(order, self._config.batch_size)):
+        for position, (pixels, labels) in enumerate(self._batches(number)):
             self._set_learning_rate((number - 1) * self.steps + position)
-            losses.append(self._step(chosen, generator))
+            losses.append(self._step(pixels, labels))
             bar.update()
         return float(torch.stack(losses).mean())
 
-    def _step(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        pixels = self._pixels[chosen]  # (B, 18, 18)
-        if self._config.augment:
-            pixels = augment(pixels, self._config.augment, generator)
-        loss = loss_of(self._config.output, self._mlp(pixels), self._labels[chosen])
+    def _batches(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """What one epoch learns from: pixels (B, 18, 18), each image bent in its own way, and labels (B,)."""
+        generator = torch_generator(self._config.seed, Stream.EPOCH, number)
+        order = torch.randperm(len(self._labels), generator=generator).to(self._device)
+        for chosen in torch.split(order, self._config.batch_size):
+            pixels = self._pixels[chosen]
+            bent = augment(pixels, self._config.augment, generator) if self._config.augment else pixels
+            yield bent, self._labels[chosen]
+
+    def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        loss = loss_of(self._config.output, self._mlp(pixels), labels)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()

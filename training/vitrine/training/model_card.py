@@ -5,17 +5,17 @@ The form follows M. Mitchell et al. 2019 (arXiv:1810.03993).
 
 import shlex
 
-from vitrine.model import Layer
+from vitrine.model import DIGITS, Layer
 from vitrine.training.checkpoint import Checkpoint, RunIdentity
 from vitrine.training.config import FitConfig
-from vitrine.training.evaluate import Evaluation
+from vitrine.training.evaluate import Evaluation, percent
 from vitrine.training.run_folder import RunFolder
 
 ABOUT_DATA = {
     "digits": (
         "scikit-learn's `load_digits`: 1,797 handwritten digits of 13 people, 8 × 8 with 17 grey levels, the test part "
         "of E. Alpaydin and C. Kaynak's *Optical Recognition of Handwritten Digits* (UCI, 1998, "
-        "doi:10.24432/C50P49, CC BY 4.0). 20 % of each class are held out. Who wrote what isn't known, so the same "
+        "doi:10.24432/C50P49, CC BY 4.0). 20 % of each digit are held out. Who wrote what isn't known, so the same "
         "people wrote both parts: on other people's digits expect a larger error."
     ),
     "mnist": (
@@ -25,7 +25,7 @@ ABOUT_DATA = {
 }
 """What is known of the data sets that come with Vitrine."""
 
-ABOUT_OTHER_DATA = "One's own images, one folder for each class; 20 % of each class are held out."
+ABOUT_OTHER_DATA = "One's own images, one folder for each digit; 20 % of each digit are held out."
 """What is known of a folder."""
 
 
@@ -35,8 +35,8 @@ def model_card(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation
     mlp = checkpoint.best_mlp()
     return f"""# {identity.name}
 
-A ReLU MLP that tells {len(identity.classes)} classes ({", ".join(identity.classes)}) apart on 18 × 18 pixels, \
-0 = white (paper) and 255 = black (ink). It gives the activations of every layer.
+A ReLU MLP that tells the ten digits apart on 18 × 18 pixels, 0 = white (paper) and 255 = black \
+(ink). It gives the activations of every layer.
 
 | | |
 | --- | --- |
@@ -52,9 +52,9 @@ For learning and showing how a network reads single digits, drawn, photographed 
 on light or light on dark. `vitrine-server {folder.model.name}` serves it; `vitrine.model.prepare` turns any image \
 into its pixels.
 
-**Limits.** Every image gets one of the {len(identity.classes)} classes, also one that shows none of them, or two: \
-a high probability is no proof. Several digits in one image must be cut apart first. Not for cheques, ballots, \
-medicine, or whatever else a wrong digit harms.
+**Limits.** Every image gets one of the ten digits, also one that shows none of them, or two: a high probability is \
+no proof. Several digits in one image must be cut apart first. Not for cheques, ballots, medicine, or whatever else a \
+wrong digit harms.
 
 ## Data
 
@@ -77,14 +77,13 @@ medicine, or whatever else a wrong digit harms.
 {fit_command(identity, checkpoint.config)}
 ```
 
-On one CPU, with the same versions, this gives the same weights, bit for bit. Every number is in \
-`{folder.metrics.name}`.
+{_how_alike(checkpoint)} Every number is in `{folder.metrics.name}`.
 """
 
 
 def fit_command(identity: RunIdentity, config: FitConfig) -> str:
-    """The command that fits with these settings, each one spelled out; a folder stands under its own name."""
-    data_set = identity.source if identity.source in ABOUT_DATA else identity.dataset
+    """The command that fits with these settings, each one spelled out; a folder is looked for where one stands."""
+    data_set = identity.source if identity.source in ABOUT_DATA else f"./{identity.dataset}"
     patience = [] if config.patience is None else ["--patience", str(config.patience)]
     words = [
         *("vitrine-train", "fit", "--dataset", data_set, "--name", identity.name),
@@ -97,6 +96,13 @@ def fit_command(identity: RunIdentity, config: FitConfig) -> str:
     return shlex.join(words)
 
 
+def _how_alike(checkpoint: Checkpoint) -> str:
+    """How much of the run comes back when it is made again: CUDA adds up in whatever order is fastest."""
+    if all(epoch.device == "cpu" for epoch in checkpoint.history):
+        return "On one CPU, with the same versions, this gives the same weights, bit for bit."
+    return "It was trained on CUDA: this gives a model as good, and not the same weights bit for bit."
+
+
 def _how_long(checkpoint: Checkpoint) -> str:
     seconds = sum(epoch.seconds for epoch in checkpoint.history)
     interrupted = "" if checkpoint.finished else f" of {checkpoint.config.epochs}; it was interrupted"
@@ -105,10 +111,10 @@ def _how_long(checkpoint: Checkpoint) -> str:
 
 def _class_table(evaluation: Evaluation) -> str:
     rows = [
-        f"| {label} | {count:,} | {evaluation.recall[label]:.2%} | {evaluation.precision[label]:.2%} |"
-        for label, count in zip(evaluation.classes, evaluation.confusion.sum(axis=1), strict=True)
+        f"| {label} | {count:,} | {percent(evaluation.recall[label])} | {percent(evaluation.precision[label])} |"
+        for label, count in zip(DIGITS, evaluation.confusion.sum(axis=1), strict=True)
     ]
-    return "\n".join(("| class | test images | recall | precision |", "| --- | ---: | ---: | ---: |", *rows))
+    return "\n".join(("| digit | test images | recall | precision |", "| --- | ---: | ---: | ---: |", *rows))
 
 
 def _layer_table(layers: tuple[Layer, ...]) -> str:

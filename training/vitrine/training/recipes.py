@@ -11,9 +11,9 @@ RECIPES: Mapping[str, FitConfig] = {
     "digits": FitConfig(hidden=(128, 64), epochs=40, batch_size=64, learning_rate=4e-3),
     "mnist": FitConfig(hidden=(512, 256), epochs=50, batch_size=128, learning_rate=2e-3, weight_decay=0.1),
 }
-"""By the data set's name."""
+"""By the data set's source: what `load_dataset` finds it by."""
 
 
 def recipe(dataset: str) -> FitConfig:
-    """The settings for a data set by its name; a folder of one's own images gets the defaults."""
+    """The settings for a data set by its source; a folder of one's own images gets the defaults, whatever its name."""
     return RECIPES.get(dataset, FitConfig())

@@ -41,9 +41,14 @@ class RunFolder:
         """What the model is, for whom, and how to make it again, in Markdown."""
         return self.path / "MODEL_CARD.md"
 
-    def clear(self) -> None:
-        """Takes away what an earlier run left: files of two runs beside each other would lie."""
+    @property
+    def lock(self) -> Path:
+        """What a fit holds while it writes here."""
+        return self.path / ".lock"
+
+    def remove_results(self) -> None:
+        """Takes away all that was made from a checkpoint: beside another checkpoint it would lie."""
         data = self.model.with_name(self.model.name + ".data")
         pictures = (self.learning_curve, self.confusion_matrix)
-        for file in (self.checkpoint, self.model, data, self.metrics, *pictures, self.model_card):
+        for file in (self.model, data, self.metrics, *pictures, self.model_card):
             file.unlink(missing_ok=True)

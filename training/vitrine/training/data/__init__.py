@@ -8,7 +8,18 @@ from vitrine.training.data.examples import Dataset, Examples, stratified_split
 from vitrine.training.data.folder import load_folder
 from vitrine.training.data.mnist import load_mnist
 
-__all__ = ["Dataset", "Examples", "digit_images", "held_out_digit_images", "load_dataset", "stratified_split"]
+__all__ = [
+    "BUILT_IN",
+    "Dataset",
+    "Examples",
+    "digit_images",
+    "held_out_digit_images",
+    "load_dataset",
+    "stratified_split",
+]
+
+BUILT_IN = ("digits", "mnist")
+"""The data sets that are found by name."""
 
 
 def load_dataset(
@@ -20,8 +31,8 @@ def load_dataset(
     """Loads a data set, prepared; the first time it may be downloaded, and prepared pixels are kept in a cache.
 
     Args:
-        name_or_folder: `digits` (embedded, needs no network), `mnist`, or a folder of images, `LABEL/name.png`.
-            A folder that is called like one of the two is meant by `./digits`.
+        name_or_folder: `digits` (embedded, needs no network), `mnist`, or a folder of images, `DIGIT/name.png`.
+            A folder that is called like one of the two is meant by `./digits`, or by a `Path`.
         data_dir: where MNIST's files are, for machines without a network; None takes `VITRINE_DATA_DIR`, and
             downloads them where that isn't set.
         progress: whether to show progress bars.
@@ -33,7 +44,7 @@ def load_dataset(
         DataError: there is no such data set, or a file of it is missing, truncated or damaged.
         ImageError: an image of a folder can't be read.
     """
-    match os.fspath(name_or_folder):
+    match name_or_folder:
         case "digits":
             return load_digits_dataset(progress=progress)
         case "mnist":

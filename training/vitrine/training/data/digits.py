@@ -12,9 +12,6 @@ import numpy.typing as npt
 from vitrine.training.data.cache import prepare_all
 from vitrine.training.data.examples import Dataset, Examples, stratified_split
 
-CLASSES = tuple("0123456789")
-"""The digits."""
-
 TEST_SHARE = 0.2
 """How much is held out."""
 
@@ -33,8 +30,8 @@ def load_digits_dataset(*, progress: bool = True) -> Dataset:
     images, labels = digit_images()
     pixels = prepare_all(images, hashlib.sha256(images.tobytes()).hexdigest(), "digits", progress=progress)
     examples = Examples(pixels, labels)
-    kept, held_out = _split(labels)
-    return Dataset("digits", CLASSES, examples[kept], examples[held_out], "digits")
+    kept, held_out = stratified_split(images, labels, TEST_SHARE, SPLIT_SEED)
+    return Dataset("digits", examples[kept], examples[held_out], "digits")
 
 
 def digit_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -58,9 +55,5 @@ def held_out_digit_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64
         uint8 (M, 12, 12), 0 = black and 255 = white, and the labels, int64 (M,).
     """
     images, labels = digit_images()
-    _, held_out = _split(labels)
+    _, held_out = stratified_split(images, labels, TEST_SHARE, SPLIT_SEED)
     return images[held_out], labels[held_out]
-
-
-def _split(labels: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    return stratified_split(labels, TEST_SHARE, SPLIT_SEED)

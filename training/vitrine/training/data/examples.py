@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import PIXELS_SHAPE
+from vitrine.model import DIGITS, PIXELS_SHAPE
 from vitrine.training.errors import DataError
 from vitrine.training.randomness import Stream, numpy_generator
 
@@ -22,7 +22,7 @@ class Examples:
     pixels: npt.NDArray[np.uint8]
     """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink)."""
     labels: npt.NDArray[np.int64]
-    """int64 (N,): the number of each example's class."""
+    """int64 (N,): each example's digit."""
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.shape[1:] != PIXELS_SHAPE:
@@ -36,15 +36,17 @@ class Examples:
     def __getitem__(self, chosen: npt.NDArray[np.int64] | slice) -> Self:
         return type(self)(self.pixels[chosen], self.labels[chosen])
 
+    def __add__(self, others: Self) -> Self:
+        pixels, labels = (self.pixels, others.pixels), (self.labels, others.labels)
+        return type(self)(np.concatenate(pixels), np.concatenate(labels))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """A data set with a fixed held-out part."""
+    """A data set of digits with a fixed held-out part; it needn't have examples of every digit."""
 
     name: str
     """What it is called."""
-    classes: tuple[str, ...]
-    """The label of every class; an example's label is a position in it."""
     train: Examples
     """What may be trained on; a validation part is split off it by whoever fits."""
     test: Examples
@@ -53,17 +55,17 @@ class Dataset:
     """What `load_dataset` finds it by: `digits`, `mnist` or a folder; empty where a program made it."""
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2:
-            raise DataError(f"{self.name} has {len(self.classes)} class: there is nothing to tell apart")
         for part, examples in (("training", self.train), ("test", self.test)):
             if len(examples) == 0:
                 raise DataError(f"{self.name} has no {part} examples")
-            if not 0 <= examples.labels.min() <= examples.labels.max() < len(self.classes):
-                raise DataError(f"{self.name} has {part} labels outside 0 to {len(self.classes) - 1}")
+            if not 0 <= examples.labels.min() <= examples.labels.max() < len(DIGITS):
+                raise DataError(f"{self.name} has {part} labels that are no digits: they are 0 to 9")
+        if len(np.unique(self.train.labels)) < 2:
+            raise DataError(f"{self.name} has training examples of one digit only: there is nothing to tell apart")
 
     def digest(self) -> str:
         """The SHA-256 of all examples, in hex: tells whether a run goes on with the data it began with."""
-        digest = hashlib.sha256("\0".join(self.classes).encode())
+        digest = hashlib.sha256()
         for part in (self.train, self.test):
             digest.update(part.pixels.tobytes())
             digest.update(part.labels.tobytes())
@@ -71,13 +73,17 @@ class Dataset:
 
 
 def stratified_split(
-    labels: npt.NDArray[np.int64], share: float, seed: int
+    images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], share: float, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Splits examples so that each class gives the same share; the same seed splits alike.
+    """Splits examples so that each digit gives the same share; the same seed splits alike.
+
+    Equal images of a digit stay together: what is held out was never seen.
 
     Args:
+        images: uint8 (N, …).
         labels: int64 (N,).
-        share: how much is held out, 0 to 1. A class of two or more gives at least one and keeps at least one.
+        share: how much is held out, 0 to 1. A digit with two different images or more gives at least one of them and
+            keeps at least one.
         seed: 0 or more.
 
     Returns:
@@ -86,10 +92,14 @@ def stratified_split(
     generator = numpy_generator(seed, Stream.SPLIT)
     held_out = np.zeros(len(labels), np.bool_)
     for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        held_out[members[: _held_out_count(len(members), share)]] = True
+        copies: dict[bytes, list[int]] = {}  # the positions of each different image
+        for member in generator.permutation(np.flatnonzero(labels == label)):
+            copies.setdefault(images[member].tobytes(), []).append(member)
+        for members in list(copies.values())[: held_out_count(len(copies), share)]:
+            held_out[members] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
-def _held_out_count(members: int, share: float) -> int:
+def held_out_count(members: int, share: float) -> int:
+    """How many of a digit's different images are held out: about `share`, and of two or more neither none nor all."""
     return min(max(1, round(share * members)), members - 1)

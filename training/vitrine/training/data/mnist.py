@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from vitrine.model import DIGITS
 from vitrine.training.data.cache import cache_dir, prepare_all
 from vitrine.training.data.download import RemoteFile, download
 from vitrine.training.data.examples import Dataset, Examples
 from vitrine.training.data.idx import read_idx
 from vitrine.training.errors import DataError
-
-CLASSES = tuple("0123456789")
-"""The digits."""
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -48,7 +46,7 @@ def load_mnist(data_dir: Path | None = None, *, progress: bool = True) -> Datase
     train_images, train_labels, test_images, test_labels = files
     train = _read_part(train_images, train_labels, progress)
     test = _read_part(test_images, test_labels, progress)
-    return Dataset("mnist", CLASSES, train, test, "mnist")
+    return Dataset("mnist", train, test, "mnist")
 
 
 def _download_all(progress: bool) -> list[Path]:
@@ -70,7 +68,7 @@ def _read_part(images_path: Path, labels_path: Path, progress: bool) -> Examples
         raise DataError(f"{labels_path} has {len(labels):,} labels for the {len(images):,} images of {images_path}")
     if images.size == 0:
         raise DataError(f"{images_path} has no images")
-    if labels.max() >= len(CLASSES):
+    if labels.max() >= len(DIGITS):
         raise DataError(f"{labels_path} is damaged: it has the label {labels.max()}, and digits end at 9")
     name = images_path.name.split("-")[0]
     pixels = prepare_all(images, hashlib.sha256(images.tobytes()).hexdigest(), f"mnist-{name}", progress=progress)
