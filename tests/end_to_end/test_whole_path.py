@@ -20,7 +20,7 @@ HIDDEN = (64, 48, 40, 32, 24, 20)
 def dataset() -> Dataset:
     """A part of the embedded digits: enough to learn something in a second."""
     digits = load_dataset("digits", progress=False)
-    return Dataset("digits", digits.classes, digits.train[slice(0, 600)], digits.test[slice(0, 100)], "digits")
+    return Dataset("digits", digits.train[slice(0, 600)], digits.test[slice(0, 100)])
 
 
 @pytest.mark.parametrize("depth", range(1, 7))
