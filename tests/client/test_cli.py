@@ -1,5 +1,6 @@
 """The `vitrine` command: what it prints, its exit statuses, and that an error is one sentence."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 from client.scripted import LAYERS, ScriptedServer, fail, running
 from PIL import Image
 
-from vitrine.client import Limits, Model, TrainingFacts, report
+from vitrine.client import Client, Limits, Model, TrainingFacts, report
 from vitrine.client.cli import main
 from vitrine.model import prepare
 
@@ -125,7 +126,8 @@ def test_health_exits_with_1_when_it_doesnt(run: Run, scripted: ScriptedServer) 
     assert (result.exit_code, result.stdout) == (1, f"{scripted.target} is NOT_SERVING\n")
 
 
-def test_health_exits_with_1_when_nobody_answers(run: Run) -> None:
+def test_health_exits_with_1_when_nobody_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitrine.client.cli.Client", functools.partial(Client, retries=0))
     result = run("health", "--target", "localhost:1")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: no answer from localhost:1: check that the server runs there")

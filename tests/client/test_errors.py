@@ -1,6 +1,7 @@
 """How failed calls become errors: the class, the code, the reason, the field, and a sentence that helps."""
 
 import asyncio
+import itertools
 import pickle
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -147,18 +148,20 @@ def test_closing_the_client_ends_a_call_under_way(scripted: ScriptedServer) -> N
         client.model()
 
 
+@pytest.mark.parametrize("calls", [1, 2], ids=["the description", "the images"])
 def test_a_client_that_another_thread_closes_meanwhile_says_so(
-    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    calls: int, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = Client(scripted.target)
+    client, numbers = Client(scripted.target), itertools.count(1)
 
     def close_meanwhile(timeout: float | None) -> dict[str, Any]:
-        client.close()
+        if next(numbers) == calls:
+            client.close()
         return {"timeout": timeout}
 
     monkeypatch.setattr(client, "_options", close_meanwhile)
     with pytest.raises(UsageError, match="this client is closed"):
-        client.model()
+        list(client.classify_many(np.zeros((1, 18, 18), np.uint8)))
 
 
 def test_a_value_error_of_another_cause_stays_one(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
