@@ -56,6 +56,10 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
+        (
+            "grpc.http2.min_recv_ping_interval_without_data_ms",
+            10_000,
+        ),  # clients that probe a slow call aren't turned out
         ("grpc.so_reuseport", 0),  # two servers on one port would take turns without knowing of each other
     ]
 
