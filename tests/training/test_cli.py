@@ -171,9 +171,13 @@ def test_an_error_is_one_sentence_and_no_traceback(
     assert_one_sentence(vitrine_train(*words), *parts)
 
 
-def test_cuda_without_cuda_is_an_error(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_cuda_is_an_error_before_any_data_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", *QUICK, "--device", "cuda")
+    result = vitrine_train(
+        "fit", "--dataset", tmp_path / "nowhere", "--run", tmp_path / "run", *QUICK, "--device", "cuda"
+    )
     assert_one_sentence(result, "finds no CUDA device")
 
 

@@ -13,7 +13,7 @@ import click
 from vitrine.model import DIGITS, OutputKind, VitrineError
 from vitrine.training.checkpoint import Checkpoint
 from vitrine.training.completion import Run, export_run
-from vitrine.training.config import DeviceChoice
+from vitrine.training.config import DeviceChoice, find_device
 from vitrine.training.data import BUILT_IN, Dataset, Examples, load_dataset
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.evaluate import Evaluation, evaluate, percent
@@ -113,6 +113,7 @@ def fit_command(
         _refuse_to_replace(folder, overwrite)
         source, base = source or "digits", recipe(source or "digits")
     config = replace(base, **{field: value for field, value in settings.items() if value is not None})
+    find_device(config.device)  # before a data set is downloaded in vain
     dataset = load_dataset(source, data_dir, progress=not quiet)
     _tell(fit(dataset, config, folder.path, name=name, resume=resume, progress=not quiet))
 
