@@ -5,7 +5,7 @@ import logging
 import queue
 import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving import RunningServer, running_server
 
+from vitrine.server.admission import AdmissionConfig
+from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
 from vitrine.server.config import ServerConfig
 from vitrine.server.engine import Device
 from vitrine.server.grpc.server import GrpcServer, build_server
 from vitrine.server.loading import load_model
-from vitrine.server.models import Models
+from vitrine.server.models import Models, ServedModel
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -106,6 +108,10 @@ def _one_then_wait(until: "queue.SimpleQueue[Any]") -> Iterator[pb.ClassifyStrea
     until.get()
 
 
+def classifier_of(model: ServedModel, pool: Executor) -> Classifier:
+    return Classifier(Models(model), Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
+
+
 @pytest.fixture
 async def failing_server(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GrpcServer]:
     """A server whose model fails on every run."""
@@ -115,9 +121,9 @@ async def failing_server(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -
         raise RuntimeError("the secret cause")
 
     monkeypatch.setattr(model.engine, "run", run)
-    with ThreadPoolExecutor(1) as workers:
+    with ThreadPoolExecutor(2) as pool:
         config = ServerConfig(tiny_artifact, port=0)
-        server = build_server(Classifier(Models(model), config.limits, workers), config)
+        server = build_server(classifier_of(model, pool), config)
         await server.start()
         yield server
         await server.drain(0)
@@ -150,8 +156,8 @@ async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
         return np.zeros((18, 18), np.uint8)
 
     monkeypatch.setattr("vitrine.server.classifier.prepare", prepare)
-    with ThreadPoolExecutor(1) as workers:
-        classifier = Classifier(Models(load_model(tiny_artifact, Device.CPU)), Limits(), workers)
+    with ThreadPoolExecutor(1) as pool:
+        classifier = classifier_of(load_model(tiny_artifact, Device.CPU), pool)
         call = asyncio.ensure_future(classifier.classify(ClassifyRequest(files=[b"first", b"second"])))
         await begun.wait()
         call.cancel()

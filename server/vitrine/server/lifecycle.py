@@ -27,15 +27,18 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     """
     model = load_model(config.model, config.device)
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
-    workers = ThreadPoolExecutor(config.threads, thread_name_prefix="classify")
-    server = build_server(Classifier(Models(model), config.limits, workers), config)
+    workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
+    runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
+    classifier = Classifier(Models(model), config.limits, workers, runs, config.batching, config.admission)
+    server = build_server(classifier, config)
     asked_to_stop = _on_signals()
     await server.start()
     announce(server.address)
     await asked_to_stop.wait()
     logger.info("draining for up to %g s", config.drain_seconds)
     await server.drain(config.drain_seconds)
-    workers.shutdown(cancel_futures=True)  # what a worker still does is one image or one run, and soon over
+    for pool in (workers, runs):
+        pool.shutdown(cancel_futures=True)  # what a thread still does is one image or one run, and soon over
     logger.info("stopped")
 
 
