@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import queue
+import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -89,6 +90,38 @@ def test_an_unknown_service_can_be_watched(server_of_its_own: RunningServer) -> 
         assert list(states) == []
 
 
+def test_new_requests_are_answered_while_the_end_gets_about_and_a_second_signal_ends_that(tiny_artifact: Path) -> None:
+    hours = ("--propagation-seconds", "7200")
+    with running_server(tiny_artifact, *hours) as server, grpc.insecure_channel(server.target) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        states = health.Watch(health_pb2.HealthCheckRequest())
+        next(states)
+        server.process.terminate()
+        assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert len(ClassifierServiceStub(channel).Classify(ONE_IMAGE).digits) == 1
+        server.process.terminate()
+        assert server.process.wait(60) == 128 + signal.SIGTERM
+
+
+def test_a_draining_server_takes_no_new_requests(tiny_artifact: Path) -> None:
+    requests: queue.SimpleQueue[pb.ClassifyStreamRequest | None] = queue.SimpleQueue()
+    with running_server(tiny_artifact) as server, grpc.insecure_channel(server.target) as channel:
+        stub, health = ClassifierServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+        answers = stub.ClassifyStream(iter(requests.get, None))
+        requests.put(pb.ClassifyStreamRequest(request=ONE_IMAGE))
+        next(answers)
+        states = health.Watch(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
+        next(states)
+        server.process.terminate()
+        assert [state.status for state in states] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+        with grpc.insecure_channel(server.target) as another, pytest.raises(grpc.RpcError) as caught:
+            ClassifierServiceStub(another).Classify(ONE_IMAGE)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        requests.put(None)
+        assert list(answers) == []
+        assert server.process.wait(60) == 0
+
+
 def test_sigterm_ends_what_takes_longer_than_the_drain(tiny_artifact: Path) -> None:
     with (
         running_server(tiny_artifact, "--drain-seconds", "0") as server,
@@ -126,6 +159,7 @@ async def failing_server(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -
         server = build_server(classifier_of(model, pool), config)
         await server.start()
         yield server
+        server.health.leave()
         await server.drain(0)
 
 

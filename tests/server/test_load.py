@@ -91,6 +91,7 @@ async def held_up(tiny_artifact: Path) -> AsyncIterator[HeldUp]:
         await server.start()
         yield state
         state.may_run.set()
+        server.health.leave()
         await server.drain(10)
 
 

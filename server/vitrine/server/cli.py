@@ -115,11 +115,18 @@ class Port(click.IntRange):
     help="How many MiB the requests under way and their answers may take; more are refused likewise.",
 )
 @click.option(
+    "--propagation-seconds",
+    type=click.FloatRange(0),
+    default=DEFAULTS.propagation_seconds,
+    show_envvar=True,
+    help="How long it answers on after SIGTERM, its health saying NOT_SERVING, until balancers have heard of it.",
+)
+@click.option(
     "--drain-seconds",
     type=click.FloatRange(0),
     default=DEFAULTS.drain_seconds,
     show_envvar=True,
-    help="How long requests under way may take to finish after SIGTERM.",
+    help="How long requests under way may take to finish after that.",
 )
 @click.option(
     "--reflection/--no-reflection",
@@ -148,6 +155,7 @@ def main(
     max_queue_delay_us: int,
     max_pending_images: int,
     max_pending_mb: int,
+    propagation_seconds: float,
     drain_seconds: float,
     reflection: bool,
     log_level: str,
@@ -167,6 +175,7 @@ def main(
         batching=BatchingConfig(max_batch_rows, max_queue_delay_us / MICROSECONDS, parallel=max(1, threads // 2)),
         admission=AdmissionConfig(max_pending_images, max_pending_mb * MEBIBYTE),
         limits=Limits(max_images, max_message_mb * MEBIBYTE, max_image_megapixels * MEGAPIXEL),
+        propagation_seconds=propagation_seconds,
         drain_seconds=drain_seconds,
         reflection=reflection,
     )

@@ -29,7 +29,9 @@ class ServerConfig:
     """How much may be under way at once."""
     limits: Limits = field(default_factory=Limits)
     """What one request may hold."""
+    propagation_seconds: float = 0.0
+    """How long the server goes on answering after SIGTERM, while its health already says NOT_SERVING."""
     drain_seconds: float = 30.0
-    """How long requests under way may take to finish after SIGTERM."""
+    """How long requests under way may take to finish after that."""
     reflection: bool = True
     """Whether the server describes its services to tools such as grpcurl."""

@@ -2,15 +2,19 @@
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
+from vitrine.model import PIXELS_SHAPE
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
-from vitrine.server.grpc.server import build_server
+from vitrine.server.grpc.server import GrpcServer, build_server
 from vitrine.server.loading import load_model
-from vitrine.server.models import Models
+from vitrine.server.models import Models, ServedModel
 
 logger = logging.getLogger(__name__)
 
@@ -31,20 +35,42 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
     classifier = Classifier(Models(model), config.limits, workers, runs, config.batching, config.admission)
     server = build_server(classifier, config)
+    await asyncio.get_running_loop().run_in_executor(runs, _warm_up, model, config.batching.max_rows)
     asked_to_stop = _on_signals()
     await server.start()
     announce(server.address)
     await asked_to_stop.wait()
-    logger.info("draining for up to %g s", config.drain_seconds)
-    await server.drain(config.drain_seconds)
+    await _drain(server, config)
     for pool in (workers, runs):
         pool.shutdown(cancel_futures=True)  # what a thread still does is one image or one run, and soon over
     logger.info("stopped")
 
 
+def _warm_up(model: ServedModel, rows: int) -> None:
+    """Runs the largest batch once, for every layer: memory is laid out and kernels are chosen before anyone waits."""
+    layers = [layer.name for layer in model.metadata.layers]
+    model.engine.run(np.zeros((rows, *PIXELS_SHAPE), np.uint8), layers)
+
+
+async def _drain(server: GrpcServer, config: ServerConfig) -> None:
+    """Says that the server leaves, lets that get about, and then lets what is under way finish."""
+    server.health.leave()
+    logger.info("leaving: answering for %g s more while that gets about", config.propagation_seconds)
+    await asyncio.sleep(config.propagation_seconds)
+    logger.info("draining for up to %g s", config.drain_seconds)
+    await server.drain(config.drain_seconds)
+
+
 def _on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set."""
+    """An event that the first SIGTERM or SIGINT sets; the second ends the process at once."""
     event = asyncio.Event()
+
+    def hear(number: signal.Signals) -> None:
+        if event.is_set():
+            logger.warning("a second signal: leaving at once, whatever is under way")
+            os._exit(128 + number)
+        event.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, event.set)
+        asyncio.get_running_loop().add_signal_handler(number, hear, number)
     return event
