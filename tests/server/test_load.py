@@ -15,8 +15,9 @@ import numpy.typing as npt
 import pytest
 from artifacts import random_mlp, random_pixels
 from google.rpc import error_details_pb2, status_pb2
-from serving import RunningServer
+from serving import RunningServer, running_server
 
+from vitrine.client import Client
 from vitrine.model import TOLERANCE
 from vitrine.server.admission import Admission, AdmissionConfig
 from vitrine.server.batching import BatchingConfig
@@ -143,3 +144,36 @@ def test_admission_counts_bytes_too_and_gives_back_what_it_took() -> None:
         raise ZeroDivisionError
     with admission.admit(1, 5000):  # alone, anything is taken
         pass
+
+
+def test_a_rolling_restart_of_two_servers_behind_one_target_fails_no_call(tiny_artifact: Path) -> None:
+    """Four callers call all the time; each server is stopped and started again while they do.
+
+    It fails when the client takes CANCELLED for its caller's wish: gRPC says it of calls that a stopping server leaves.
+    """
+    pixels, stop = random_pixels(1)[0], threading.Event()
+
+    def call_on(client: Client) -> int:
+        count = 0
+        while not stop.is_set():
+            client.classify(pixels, preparation="none", activations=None)
+            count += 1
+        return count
+
+    with (
+        running_server(tiny_artifact) as one,
+        running_server(tiny_artifact) as other,
+        Client(f"ipv4:{one.target},{other.target}") as client,
+        ThreadPoolExecutor(4) as callers,
+    ):
+        calls = [callers.submit(call_on, client) for _ in range(4)]
+        try:
+            assert one.stop() == 0
+            with running_server(tiny_artifact, "--port", one.target.rpartition(":")[2]):
+                assert other.stop() == 0
+                for _ in range(100):
+                    client.classify(pixels, preparation="none", activations=None)
+                stop.set()
+                assert all(call.result() > 0 for call in calls)
+        finally:
+            stop.set()
