@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from vitrine.server.certificates import TlsFiles
 from vitrine.server.classifier import Limits
 from vitrine.server.config import ServerConfig
 from vitrine.server.engine import Device
@@ -97,6 +98,34 @@ class Port(click.IntRange):
     help="Whether tools such as grpcurl may ask for the services' descriptions.",
 )
 @click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path),
+    show_envvar=True,
+    help="PEM of the server's certificate and those between it and its authority; turns TLS on.",
+)
+@click.option(
+    "--tls-key", type=click.Path(path_type=Path), show_envvar=True, help="PEM of that certificate's private key."
+)
+@click.option(
+    "--tls-client-ca",
+    type=click.Path(path_type=Path),
+    show_envvar=True,
+    help="PEM of the authorities of which clients must present a certificate (mutual TLS).",
+)
+@click.option(
+    "--insecure",
+    is_flag=True,
+    default=DEFAULTS.insecure,
+    show_envvar=True,
+    help="Allow plaintext on an address that other machines can reach.",
+)
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path),
+    show_envvar=True,
+    help="File of those who may call: NAME SHA256 PERMISSIONS on each line; without it, anyone may.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -115,6 +144,11 @@ def main(
     max_image_megapixels: int,
     drain_seconds: float,
     reflection: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    insecure: bool,
+    tokens: Path | None,
     log_level: str,
 ) -> None:
     """Serve MODEL, an ONNX file that vitrine-train made; without it, the model that ships with the server.
@@ -131,11 +165,22 @@ def main(
         limits=Limits(max_images, max_message_mb * MEBIBYTE, max_image_megapixels * MEGAPIXEL),
         drain_seconds=drain_seconds,
         reflection=reflection,
+        tls=_tls_files(tls_cert, tls_key, tls_client_ca),
+        insecure=insecure,
+        tokens=tokens,
     )
     try:
         asyncio.run(serve(config, _announce))
     except StartupError as error:
         sys.exit(f"vitrine-server: {error}")
+
+
+def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
+    if cert is not None and key is not None:
+        return TlsFiles(cert, key, client_ca)
+    if cert or key or client_ca:  # half of it must not end in plaintext
+        raise click.UsageError("TLS takes --tls-cert and --tls-key (VITRINE_TLS_CERT, VITRINE_TLS_KEY), both")
+    return None
 
 
 def _usable_cpus() -> int:

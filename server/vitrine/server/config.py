@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vitrine.server.certificates import TlsFiles
 from vitrine.server.classifier import Limits
 from vitrine.server.engine import Device
 
@@ -27,3 +28,9 @@ class ServerConfig:
     """How long requests under way may take to finish after SIGTERM."""
     reflection: bool = True
     """Whether the server describes its services to tools such as grpcurl."""
+    tls: TlsFiles | None = None
+    """Where the certificates are; None: connections aren't encrypted."""
+    insecure: bool = False
+    """Whether plaintext may be spoken on an address that other machines can reach."""
+    tokens: Path | None = None
+    """The file of those who may call; None: anyone may."""

@@ -8,13 +8,22 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from vitrine.server.errors import AnswerTooLarge, InvalidRequest, NotFound, RequestError
+from vitrine.server.errors import (
+    AnswerTooLarge,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    RequestError,
+    Unauthenticated,
+)
 from vitrine.server.grpc.convert import wire_path
 
 DOMAIN = "vitrine"
 """Whose reasons these are."""
 
 CODES: dict[type[RequestError], grpc.StatusCode] = {
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
     AnswerTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
