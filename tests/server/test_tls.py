@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import trustme
+from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 from serving import SERVER, RunningServer, logged_server, refused_start, running_server
 
 from vitrine.client import TLS, AuthenticationError, Client, PermissionDeniedError, UnavailableError
 from vitrine.server.certificates import TlsFiles, read_certificates
+from vitrine.server.cli import main
 from vitrine.server.errors import FileError
 from vitrine.server.grpc.credentials import is_loopback
 
@@ -261,6 +263,14 @@ def test_half_of_tls_is_refused(tiny_artifact: Path, files: TlsFiles, flag: str)
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert "TLS takes --tls-cert and --tls-key" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA", "TOKENS"])
+def test_an_empty_variable_does_not_leave_the_server_open(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"VITRINE_{name}", "")
+    ended = CliRunner().invoke(main, [])
+    assert ended.exit_code == 2
+    assert f"VITRINE_{name} is set and empty" in ended.output
 
 
 def test_plaintext_to_other_machines_is_refused_and_says_what_to_do(tiny_artifact: Path) -> None:

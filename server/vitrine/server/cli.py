@@ -4,8 +4,9 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -29,6 +30,9 @@ MOST_MEGAPIXELS = 178
 """What Pillow opens at most, whatever it is told."""
 
 
+Command: TypeAlias = Callable[..., None]
+
+
 class Port(click.IntRange):
     """A port, which Kubernetes can't set by accident.
 
@@ -41,6 +45,18 @@ class Port(click.IntRange):
             logger.warning("VITRINE_PORT=%s is a Kubernetes Service's; listening on %d", value, DEFAULTS.port)
             return DEFAULTS.port
         return int(super().convert(value, param, ctx))
+
+
+def _security_file(flag: str, text: str) -> Callable[[Command], Command]:
+    """An option that names a file; an empty variable, which click takes for none, mustn't leave the server open."""
+    variable = "VITRINE_" + flag.removeprefix("--").replace("-", "_").upper()
+
+    def check(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+        if value is None and os.environ.get(variable) == "":
+            raise click.UsageError(f"{variable} is set and empty: name a file in it, or unset it")
+        return value
+
+    return click.option(flag, type=click.Path(path_type=Path), show_envvar=True, help=text, callback=check)
 
 
 @click.command(context_settings={"auto_envvar_prefix": "VITRINE", "show_default": True, "max_content_width": 110})
@@ -97,21 +113,9 @@ class Port(click.IntRange):
     show_envvar=True,
     help="Whether tools such as grpcurl may ask for the services' descriptions.",
 )
-@click.option(
-    "--tls-cert",
-    type=click.Path(path_type=Path),
-    show_envvar=True,
-    help="PEM of the server's certificate and those between it and its authority; turns TLS on.",
-)
-@click.option(
-    "--tls-key", type=click.Path(path_type=Path), show_envvar=True, help="PEM of that certificate's private key."
-)
-@click.option(
-    "--tls-client-ca",
-    type=click.Path(path_type=Path),
-    show_envvar=True,
-    help="PEM of the authorities of which clients must present a certificate (mutual TLS).",
-)
+@_security_file("--tls-cert", "PEM of the server's certificate and those between it and its authority; turns TLS on.")
+@_security_file("--tls-key", "PEM of that certificate's private key.")
+@_security_file("--tls-client-ca", "PEM of the authorities of which clients must present a certificate (mutual TLS).")
 @click.option(
     "--insecure",
     is_flag=True,
@@ -119,12 +123,7 @@ class Port(click.IntRange):
     show_envvar=True,
     help="Allow plaintext on an address that other machines can reach.",
 )
-@click.option(
-    "--tokens",
-    type=click.Path(path_type=Path),
-    show_envvar=True,
-    help="File of those who may call: NAME SHA256 PERMISSIONS on each line; without it, anyone may.",
-)
+@_security_file("--tokens", "File of those who may call: NAME SHA256 PERMISSIONS on each line; without it, anyone may.")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
