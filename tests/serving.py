@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 READY = "vitrine-server listening on "
 SERVER = Path(sys.executable).with_name("vitrine-server")
@@ -34,9 +35,17 @@ class RunningServer:
 @contextmanager
 def running_server(*arguments: str | Path, **environment: str) -> Iterator[RunningServer]:
     """A server on a free port, stopped at the end; `environment` is added to this process's own."""
+    with logged_server(None, *arguments, **environment) as server:
+        yield server
+
+
+@contextmanager
+def logged_server(log: IO[str] | None, *arguments: str | Path, **environment: str) -> Iterator[RunningServer]:
+    """The same, with its standard error in a file; None: where this process has its own."""
     with subprocess.Popen(
         [SERVER, *map(str, arguments)],
         stdout=subprocess.PIPE,
+        stderr=log,
         text=True,
         env=_environment(environment),
     ) as process:

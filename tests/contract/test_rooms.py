@@ -39,6 +39,8 @@ HEAVY = {
     "vitrine.server.cli": ["torch", "matplotlib", "sklearn"],
     "vitrine.model": ["torch", "onnx", "onnxruntime", "grpc"],
     "vitrine.server.classifier": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
+    "vitrine.server.access": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
+    "vitrine.server.certificates": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.engine": ["grpc"],
 }
 

@@ -1,12 +1,16 @@
 """What the docs say is so: the README's example runs, and the settings are those of the program."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from serving import running_server
 
+from vitrine.client import Client
 from vitrine.model import image, preparation
 from vitrine.server.cli import main as server_main
 from vitrine.server.loading import bundled_model
@@ -39,6 +43,21 @@ def test_the_readmes_files_are_there() -> None:
 def test_the_settings_in_the_docs_are_the_servers() -> None:
     shown = CliRunner().invoke(server_main, ["--help"], prog_name="vitrine-server", terminal_width=110).output
     assert shown.strip() in (ROOT / "docs" / "server.md").read_text()
+
+
+def test_the_recipe_in_the_docs_makes_a_token(tmp_path: Path) -> None:
+    (recipe,) = re.findall(r"```sh\n(python3 .*?)```", (ROOT / "docs" / "server.md").read_text(), re.DOTALL)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    made = [
+        subprocess.run(
+            ["sh", "-c", recipe], cwd=tmp_path, env={"PATH": path}, capture_output=True, check=True, text=True
+        )
+        for _ in range(2)
+    ]
+    with running_server("--tokens", tmp_path / "tokens") as server:
+        for token in (run.stdout.strip() for run in made):
+            with Client(server.target, token=token) as client:
+                assert client.classify(ROOT / "examples" / "eight.png").activations
 
 
 def test_the_constants_in_the_docs_are_the_preparations() -> None:

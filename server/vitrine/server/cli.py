@@ -4,13 +4,15 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
 from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import BatchingConfig
+from vitrine.server.certificates import TlsFiles
 from vitrine.server.classifier import Limits
 from vitrine.server.config import ServerConfig
 from vitrine.server.engine import Device
@@ -31,6 +33,9 @@ MOST_MEGAPIXELS = 178
 """What Pillow opens at most, whatever it is told."""
 
 
+Command: TypeAlias = Callable[..., None]
+
+
 class Port(click.IntRange):
     """A port, which Kubernetes can't set by accident.
 
@@ -43,6 +48,18 @@ class Port(click.IntRange):
             logger.warning("VITRINE_PORT=%s is a Kubernetes Service's; listening on %d", value, DEFAULTS.port)
             return DEFAULTS.port
         return int(super().convert(value, param, ctx))
+
+
+def _security_file(flag: str, text: str) -> Callable[[Command], Command]:
+    """An option that names a file; an empty variable, which click takes for none, mustn't leave the server open."""
+    variable = "VITRINE_" + flag.removeprefix("--").replace("-", "_").upper()
+
+    def check(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+        if value is None and os.environ.get(variable) == "":
+            raise click.UsageError(f"{variable} is set and empty: name a file in it, or unset it")
+        return value
+
+    return click.option(flag, type=click.Path(path_type=Path), show_envvar=True, help=text, callback=check)
 
 
 @click.command(context_settings={"auto_envvar_prefix": "VITRINE", "show_default": True, "max_content_width": 110})
@@ -134,6 +151,17 @@ class Port(click.IntRange):
     show_envvar=True,
     help="Whether tools such as grpcurl may ask for the services' descriptions.",
 )
+@_security_file("--tls-cert", "PEM of the server's certificate and those between it and its authority; turns TLS on.")
+@_security_file("--tls-key", "PEM of that certificate's private key.")
+@_security_file("--tls-client-ca", "PEM of the authorities of which clients must present a certificate (mutual TLS).")
+@click.option(
+    "--insecure",
+    is_flag=True,
+    default=DEFAULTS.insecure,
+    show_envvar=True,
+    help="Allow plaintext on an address that other machines can reach.",
+)
+@_security_file("--tokens", "File of those who may call: NAME SHA256 PERMISSIONS on each line; without it, anyone may.")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -158,6 +186,11 @@ def main(
     propagation_seconds: float,
     drain_seconds: float,
     reflection: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    insecure: bool,
+    tokens: Path | None,
     log_level: str,
 ) -> None:
     """Serve MODEL, an ONNX file that vitrine-train made; without it, the model that ships with the server.
@@ -178,11 +211,22 @@ def main(
         propagation_seconds=propagation_seconds,
         drain_seconds=drain_seconds,
         reflection=reflection,
+        tls=_tls_files(tls_cert, tls_key, tls_client_ca),
+        insecure=insecure,
+        tokens=tokens,
     )
     try:
         asyncio.run(serve(config, _announce))
     except StartupError as error:
         sys.exit(f"vitrine-server: {error}")
+
+
+def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
+    if cert is not None and key is not None:
+        return TlsFiles(cert, key, client_ca)
+    if cert or key or client_ca:  # half of it must not end in plaintext
+        raise click.UsageError("TLS takes --tls-cert and --tls-key (VITRINE_TLS_CERT, VITRINE_TLS_KEY), both")
+    return None
 
 
 def _usable_cpus() -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import BatchingConfig
+from vitrine.server.certificates import TlsFiles
 from vitrine.server.classifier import Limits
 from vitrine.server.engine import Device
 
@@ -35,3 +36,9 @@ class ServerConfig:
     """How long requests under way may take to finish after that."""
     reflection: bool = True
     """Whether the server describes its services to tools such as grpcurl."""
+    tls: TlsFiles | None = None
+    """Where the certificates are; None: connections aren't encrypted."""
+    insecure: bool = False
+    """Whether plaintext may be spoken on an address that other machines can reach."""
+    tokens: Path | None = None
+    """The file of those who may call; None: anyone may."""

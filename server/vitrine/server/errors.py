@@ -2,7 +2,10 @@
 
 VitrineError
 ├── StartupError            the server refuses to start; the text is one sentence that says which check failed
+│   └── FileError           certificates or tokens can't be used; while the server runs, those before stay in force
 └── RequestError            a caller's request can't be answered
+    ├── Unauthenticated     who asks can't be told: no token, or an unknown one
+    ├── PermissionDenied    who asks may not have it
     ├── InvalidRequest      something in the request is wrong
     ├── NotFound            it asks for something that isn't there
     ├── AnswerTooLarge      its answer would pass the message limit
@@ -25,6 +28,10 @@ class StartupError(VitrineError):
     """The server refuses to start. The text says which check failed and what to do."""
 
 
+class FileError(StartupError):
+    """Certificates or tokens can't be used. The text has nothing of what is in the file: it may be a secret."""
+
+
 class RequestError(VitrineError):
     """A request can't be answered, and its caller can do something about it.
 
@@ -38,6 +45,14 @@ class RequestError(VitrineError):
         super().__init__(message)
         self.reason = reason
         self.field = field
+
+
+class Unauthenticated(RequestError):  # noqa: N818 - a sentence of its own, like those below
+    """Who asks can't be told."""
+
+
+class PermissionDenied(RequestError):  # noqa: N818 - likewise
+    """Who asks may not have what is asked for."""
 
 
 class InvalidRequest(RequestError):  # noqa: N818 - a sentence of its own: "invalid request"

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from vitrine.server.access import Access, Permission, needed_to_classify
 from vitrine.server.classifier import Classifier
 from vitrine.server.grpc.convert import (
     read_classify,
@@ -10,22 +11,29 @@ from vitrine.server.grpc.convert import (
     write_model,
     write_parameters,
 )
+from vitrine.server.grpc.gate import caller_of
 from vitrine.server.grpc.handlers import Context
 from vitrine.v1 import classifier_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"]
 """What the .proto says of the service."""
 
+PERMISSIONS = {f"/{SERVICE.full_name}/GetParameters": Permission.PARAMETERS}
+"""The permission that a method takes, where it isn't `predict`."""
+
 
 class ClassifierServicer:
     """The service on the wire; register it with `guarded_handlers`, which turns its errors into statuses."""
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: Classifier, access: Access) -> None:
         self._classifier = classifier
+        self._access = access
 
-    async def Classify(self, request: pb.ClassifyRequest, _: Context) -> pb.ClassifyResponse:  # noqa: N802
+    async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:  # noqa: N802
         """Classifies 1 to N images."""
-        return write_classification(await self._classifier.classify(read_classify(request)))
+        plain = read_classify(request)
+        caller_of(context.invocation_metadata(), self._access).require(*needed_to_classify(plain))
+        return write_classification(await self._classifier.classify(plain))
 
     async def ClassifyStream(  # noqa: N802
         self, requests: AsyncIterator[pb.ClassifyStreamRequest], context: Context

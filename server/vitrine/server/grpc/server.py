@@ -2,16 +2,23 @@
 
 from dataclasses import dataclass
 
+import grpc
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
 from vitrine.server.errors import StartupError
-from vitrine.server.grpc.classifier_servicer import SERVICE, ClassifierServicer
+from vitrine.server.grpc.classifier_servicer import PERMISSIONS, SERVICE, ClassifierServicer
+from vitrine.server.grpc.credentials import server_credentials
+from vitrine.server.grpc.gate import Gate
 from vitrine.server.grpc.handlers import guarded_handlers
 from vitrine.server.grpc.health import SERVICE as HEALTH_SERVICE
 from vitrine.server.grpc.health import HealthServicer
+from vitrine.server.tokens import open_access
+
+OPEN_SERVICES = (HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
+"""What needs no token: orchestrators have none, and the services' descriptions are public."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +46,20 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     """Builds a server and binds it.
 
     Raises:
-        StartupError: the address can't be listened on.
+        StartupError: the address can't be listened on, or not without encryption; or certificates or tokens can't be
+            used.
     """
-    server = grpc.aio.server(options=_options(config.limits.max_message_bytes))
+    credentials = server_credentials(config)
+    access = open_access(config.tokens)
+    gate = Gate(access, OPEN_SERVICES, PERMISSIONS)
+    server = grpc.aio.server(options=_options(config.limits.max_message_bytes), interceptors=[gate])
     health = HealthServicer()
-    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE)
+    classifying = guarded_handlers(ClassifierServicer(classifier, access), SERVICE)
     server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE)))
     if config.reflection:
         names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
-    return GrpcServer(server, health, _bind(server, config.host, config.port))
+    return GrpcServer(server, health, _bind(server, config.host, config.port, credentials))
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, int]]:
@@ -63,10 +74,12 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> str:
+def _bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> str:
     host = f"[{host}]" if ":" in host else host
+    address = f"{host}:{port}"
     try:
-        return f"{host}:{server.add_insecure_port(f'{host}:{port}')}"
+        taken = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+        return f"{host}:{taken}"
     except RuntimeError as error:
         raise StartupError(
             f"can't listen on {host}:{port}: the port is taken, or the address isn't this machine's; "

@@ -9,13 +9,23 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from vitrine.server.errors import AnswerTooLarge, InvalidRequest, NotFound, Overloaded, RequestError
+from vitrine.server.errors import (
+    AnswerTooLarge,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    RequestError,
+    Unauthenticated,
+)
 from vitrine.server.grpc.convert import wire_path
 
 DOMAIN = "vitrine"
 """Whose reasons these are."""
 
 CODES: dict[type[RequestError], grpc.StatusCode] = {
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
     AnswerTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -1,0 +1,109 @@
+"""Who may do what: permissions, the callers that have them, and what each request needs. Plain data, no transport.
+
+Tokens are known by their SHA-256 alone. A digest is enough to recognise one, and no use to who steals it.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from vitrine.server.classifier import ClassifyRequest
+from vitrine.server.errors import PermissionDenied, Unauthenticated
+
+
+class Permission(Enum):
+    """What a caller may be allowed to do; none includes another."""
+
+    PREDICT = "predict"
+    """Classify images, and see which models there are."""
+    ACTIVATIONS = "activations"
+    """Get layers' activations with a classification."""
+    PARAMETERS = "parameters"
+    """Get the weights and biases that a model stores."""
+    ADMIN = "admin"
+    """Change what the server does. No request does that yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks."""
+
+    name: str
+    """The name of its token, as the operator gave it."""
+    permissions: frozenset[Permission]
+    """What it may do."""
+
+    def require(self, *needed: Permission) -> None:
+        """Does nothing when the caller has all of these permissions.
+
+        Raises:
+            PermissionDenied: it lacks one.
+        """
+        for permission in needed:
+            if permission not in self.permissions:
+                message = f"the token {self.name!r} lacks the permission {permission.value!r}, which this request needs"
+                raise PermissionDenied("PERMISSION_LACKING", message)
+
+
+ANYONE = Caller("anyone", frozenset(Permission) - {Permission.ADMIN})
+"""Whoever calls a server without tokens: changing a server takes a token, always."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that is let in."""
+
+    digest: bytes
+    """Its SHA-256."""
+    caller: Caller
+    """Who has it."""
+
+
+class Access:
+    """Tells who a caller is.
+
+    Args:
+        tokens: gives the tokens that are let in just now; None: anyone is let in.
+    """
+
+    def __init__(self, tokens: Callable[[], Sequence[Token]] | None) -> None:
+        self._tokens = tokens
+
+    def caller(self, authorization: Sequence[str]) -> Caller:
+        """Whoever sent these `authorization` headers.
+
+        Raises:
+            Unauthenticated: there is no token, or none that is known.
+        """
+        if self._tokens is None:
+            return ANYONE
+        known = _find(_bearer(authorization), self._tokens())
+        if known is None:
+            message = "the token is none of those that this server knows: it is mistyped, or was withdrawn"
+            raise Unauthenticated("TOKEN_UNKNOWN", message)
+        return known.caller
+
+
+def needed_to_classify(request: ClassifyRequest) -> tuple[Permission, ...]:
+    """The permissions that a request to classify takes."""
+    wants_activations = request.activations.every or request.activations.names
+    return (Permission.PREDICT, Permission.ACTIVATIONS) if wants_activations else (Permission.PREDICT,)
+
+
+def _bearer(authorization: Sequence[str]) -> str:
+    advice = "send the header `authorization: Bearer TOKEN`, once"
+    if not authorization:
+        raise Unauthenticated("TOKEN_MISSING", f"this server wants a token: {advice}")
+    scheme, _, token = authorization[0].partition(" ")
+    if len(authorization) > 1 or scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("TOKEN_MALFORMED", f"the authorization can't be read: {advice}")
+    return token
+
+
+def _find(token: str, known: Sequence[Token]) -> Token | None:
+    """The one with that token; it takes as long to find the first as to find none."""
+    digest = hashlib.sha256(token.encode(errors="backslashreplace")).digest()
+    found = [candidate for candidate in known if hmac.compare_digest(candidate.digest, digest)]
+    return found[0] if found else None

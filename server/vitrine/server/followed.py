@@ -1,0 +1,78 @@
+"""Files that an operator may replace while the server runs: what they say now, or said when they last were good.
+
+It knows nothing of what is in them. They are looked at whenever somebody asks, which costs a few microseconds, so that
+the very next request or connection meets what was changed, and no thread has to watch.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
+
+from vitrine.server.errors import FileError
+
+logger = logging.getLogger(__name__)
+
+Content = TypeVar("Content")
+Stamp: TypeAlias = tuple[int, ...] | None
+"""What tells a file from the one that was there before; None: there is none."""
+
+
+class FollowedFiles(Generic[Content]):
+    """The content of some files, read again when one of them has changed. Threads may share it.
+
+    Args:
+        paths: the files.
+        read: reads and checks them all, and raises `FileError` when they can't be used.
+
+    Raises:
+        FileError: they can't be used to begin with.
+    """
+
+    def __init__(self, paths: Sequence[Path], read: Callable[[], Content]) -> None:
+        self._paths = paths
+        self._read = read
+        self._lock = threading.Lock()
+        self._stamps = self._look()
+        self._content = read()
+
+    def current(self) -> Content:
+        """What the files say, or said before they were damaged; the same object until they change."""
+        with self._lock:
+            stamps = self._look()  # before reading: a change in between is seen the next time
+            if stamps != self._stamps:
+                self._stamps = stamps
+                self._read_again()
+            return self._content
+
+    def _look(self) -> list[Stamp]:
+        return [_stamp(path) for path in self._paths]
+
+    def _read_again(self) -> None:
+        try:
+            self._content = self._read()
+        except FileError as error:
+            logger.error("%s; what was read before stays in force", error)
+        else:
+            logger.info("read again, because of a change: %s", ", ".join(map(str, self._paths)))
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        FileError: it can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"{path} can't be read: {error.strerror}") from error
