@@ -123,7 +123,7 @@ class Client(BaseClient):
         return wire.read_model(self._call(self._stub.GetModel, pb.GetModelRequest(model=name), timeout))
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
-        """Lists the models that are served."""
+        """Lists the models that are served, and the versions that should be and have failed."""
         return wire.read_summaries(self._call(self._stub.ListModels, pb.ListModelsRequest(), timeout))
 
     def parameters(self, layer: str, model: str = "", *, timeout: float | None = None) -> Parameters:
