@@ -40,6 +40,7 @@ HEAVY = {
     "vitrine.model": ["torch", "onnx", "onnxruntime", "grpc"],
     "vitrine.server.classifier": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.engine": ["grpc"],
+    "vitrine.server.reloading": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
 }
 
 
