@@ -120,9 +120,9 @@ class ServedRepository:
             return Entry(name, version, self._load(artifact, name, version))
         except VitrineError as error:
             reason = str(error)
-        except Exception as error:  # whatever a file does to a library, the others are served on
+        except Exception:  # whatever a file does to a library, the others are served on; callers must not see it
             logger.exception("model %s@%s can't be loaded", name, version)
-            reason = f"it can't be loaded: {error!r}"
+            reason = "it can't be loaded; the server's log has the cause"
         before = next((entry for entry in self._remember(name, "") if entry.version == version), None)
         if before is None:
             return Entry(name, version, None, reason)
