@@ -93,7 +93,8 @@ class ModelSummary(ModelIdentity):
     default: bool
     """Whether it answers requests that name no model."""
     state: str
-    """`AVAILABLE`: it answers; `FAILED`: it couldn't be loaded, or failed a check, and doesn't; `UNKNOWN`: a newer server's."""
+    """`AVAILABLE`: it answers. `FAILED`: it couldn't be loaded or failed a check, and doesn't. `UNKNOWN`: a newer
+    server's state."""
     reason: str
     """Why it has failed, or why what answers isn't what lies on the server's disk now; empty when all is well."""
 
