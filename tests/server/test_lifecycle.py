@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import queue
+import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving import RunningServer, running_server
 
+from vitrine.server.admission import AdmissionConfig
+from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
 from vitrine.server.config import ServerConfig
 from vitrine.server.engine import Device
 from vitrine.server.grpc.server import GrpcServer, build_server
 from vitrine.server.loading import load_model
-from vitrine.server.models import Models
+from vitrine.server.models import Models, ServedModel
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -87,6 +90,38 @@ def test_an_unknown_service_can_be_watched(server_of_its_own: RunningServer) -> 
         assert list(states) == []
 
 
+def test_new_requests_are_answered_while_the_end_gets_about_and_a_second_signal_ends_that(tiny_artifact: Path) -> None:
+    hours = ("--propagation-seconds", "7200")
+    with running_server(tiny_artifact, *hours) as server, grpc.insecure_channel(server.target) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        states = health.Watch(health_pb2.HealthCheckRequest())
+        next(states)
+        server.process.terminate()
+        assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert len(ClassifierServiceStub(channel).Classify(ONE_IMAGE).digits) == 1
+        server.process.terminate()
+        assert server.process.wait(60) == 128 + signal.SIGTERM
+
+
+def test_a_draining_server_takes_no_new_requests(tiny_artifact: Path) -> None:
+    requests: queue.SimpleQueue[pb.ClassifyStreamRequest | None] = queue.SimpleQueue()
+    with running_server(tiny_artifact) as server, grpc.insecure_channel(server.target) as channel:
+        stub, health = ClassifierServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+        answers = stub.ClassifyStream(iter(requests.get, None))
+        requests.put(pb.ClassifyStreamRequest(request=ONE_IMAGE))
+        next(answers)
+        states = health.Watch(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
+        next(states)
+        server.process.terminate()
+        assert [state.status for state in states] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+        with grpc.insecure_channel(server.target) as another, pytest.raises(grpc.RpcError) as caught:
+            ClassifierServiceStub(another).Classify(ONE_IMAGE)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        requests.put(None)
+        assert list(answers) == []
+        assert server.process.wait(60) == 0
+
+
 def test_sigterm_ends_what_takes_longer_than_the_drain(tiny_artifact: Path) -> None:
     with (
         running_server(tiny_artifact, "--drain-seconds", "0") as server,
@@ -106,6 +141,10 @@ def _one_then_wait(until: "queue.SimpleQueue[Any]") -> Iterator[pb.ClassifyStrea
     until.get()
 
 
+def classifier_of(model: ServedModel, pool: Executor) -> Classifier:
+    return Classifier(Models(model), Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
+
+
 @pytest.fixture
 async def failing_server(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GrpcServer]:
     """A server whose model fails on every run."""
@@ -115,11 +154,12 @@ async def failing_server(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -
         raise RuntimeError("the secret cause")
 
     monkeypatch.setattr(model.engine, "run", run)
-    with ThreadPoolExecutor(1) as workers:
+    with ThreadPoolExecutor(2) as pool:
         config = ServerConfig(tiny_artifact, port=0)
-        server = build_server(Classifier(Models(model), config.limits, workers), config)
+        server = build_server(classifier_of(model, pool), config)
         await server.start()
         yield server
+        server.health.leave()
         await server.drain(0)
 
 
@@ -150,8 +190,8 @@ async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
         return np.zeros((18, 18), np.uint8)
 
     monkeypatch.setattr("vitrine.server.classifier.prepare", prepare)
-    with ThreadPoolExecutor(1) as workers:
-        classifier = Classifier(Models(load_model(tiny_artifact, Device.CPU)), Limits(), workers)
+    with ThreadPoolExecutor(1) as pool:
+        classifier = classifier_of(load_model(tiny_artifact, Device.CPU), pool)
         call = asyncio.ensure_future(classifier.classify(ClassifyRequest(files=[b"first", b"second"])))
         await begun.wait()
         call.cancel()

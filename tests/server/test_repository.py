@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pytest
 from publishing import bad_files, good_file, publish, withdraw
 
+from vitrine.server.admission import AdmissionConfig
+from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
 from vitrine.server.engine import Device
 from vitrine.server.errors import NotFound, StartupError
@@ -394,7 +396,7 @@ async def test_a_request_under_way_is_answered_by_the_version_it_began_with(
     publish(tmp_path, "tiny", 1)
     repository = serve(tmp_path)
     with ThreadPoolExecutor(1) as workers:
-        classifier = Classifier(repository.models, Limits(), workers)
+        classifier = Classifier(repository.models, Limits(), workers, workers, BatchingConfig(), AdmissionConfig())
         call = asyncio.ensure_future(classifier.classify(ClassifyRequest(files=[b"an image"])))
         await begun.wait()
         publish(tmp_path, "tiny", 2)

@@ -215,7 +215,9 @@ def _service_config(retries: int) -> dict[str, object]:
         "initialBackoff": "0.1s",
         "maxBackoff": "1s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        # A server that stops ends the calls that it hasn't taken up yet with CANCELLED (grpc/grpc#41785). A call that
+        # its own caller cancels is never sent again.
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     names = [{"service": service} for service in RETRIED_SERVICES]
     return {"methodConfig": [{"name": names, "retryPolicy": policy}]}

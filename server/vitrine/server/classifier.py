@@ -5,20 +5,19 @@ translates what comes back, the paths of fields in errors among it: here they ar
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TypeVar, TypeVarTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import ImageError, Parameters, prepare
+from vitrine.server.admission import Admission, AdmissionConfig
+from vitrine.server.batching import Batcher, BatchingConfig
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.models import Models, ServedModel
-
-Arguments = TypeVarTuple("Arguments")
-Result = TypeVar("Result")
 
 MESSAGE_OVERHEAD = 64 << 10
 """Bytes of an answer that don't grow with the images, generously: the names and shapes of all layers."""
@@ -83,15 +82,29 @@ class Classifier:
     Args:
         models: what is served.
         limits: what one request may hold.
-        workers: where images are prepared and models run, so that the event loop stays free. One request has one
-            piece of work there at a time: its other images wait behind other callers', and are never prepared when
-            its caller goes away.
+        workers: where images are prepared, so that the event loop stays free. One request has one image there at a
+            time: its others wait behind other callers', and are never prepared when its caller goes away.
+        runs: where models run.
+        batching: how requests are gathered into runs.
+        admission: how much may be under way at once.
     """
 
-    def __init__(self, models: Models, limits: Limits, workers: Executor) -> None:
+    def __init__(
+        self,
+        models: Models,
+        limits: Limits,
+        workers: Executor,
+        runs: Executor,
+        batching: BatchingConfig,
+        admission: AdmissionConfig,
+    ) -> None:
         self.models = models
         self.limits = limits
         self._workers = workers
+        self._admission = Admission(admission)
+        self._runs = runs
+        self._batching = batching
+        self._batchers: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
 
     async def classify(self, request: ClassifyRequest) -> Classification:
         """Classifies 1 to N images.
@@ -99,13 +112,18 @@ class Classifier:
         Raises:
             InvalidRequest: it holds no images, too many, or one that can't be read; or names an unknown layer.
             AnswerTooLarge: the wanted activations would pass the message limit; nothing was calculated.
+            Overloaded: there is too much to do just now; nothing was calculated.
             NotFound: it names an unknown model.
         """
         model = self.models.get(request.model)
         wanted = _wanted_layers(model, request.activations)
-        self._check_answer(self._count_images(request), model, wanted)
-        pixels = await self._prepare(request.files) if request.pixels is None else request.pixels  # (N, 18, 18)
-        return await self._in_worker(_run, model, pixels, wanted)
+        count = self._count_images(request)
+        answer_bytes = self._check_answer(count, model, wanted)
+        with self._admission.admit(count, _request_bytes(request) + answer_bytes):
+            pixels = await self._prepare(request.files) if request.pixels is None else request.pixels  # (N, 18, 18)
+            output = model.metadata.layers[-1].name
+            values = await self._batcher(model).run(pixels, list(dict.fromkeys((*wanted, output))))
+            return _classification(model, values, wanted)
 
     def parameters(self, model: str, layer: str) -> tuple[ServedModel, Parameters]:
         """The parameters of a linear layer.
@@ -136,14 +154,21 @@ class Classifier:
             raise InvalidRequest("TOO_MANY_IMAGES", message, field)
         return len(images)
 
-    def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str]) -> None:
-        """Activations can be a hundred times the request: what can't be sent isn't calculated."""
+    def _batcher(self, model: ServedModel) -> Batcher:
+        """The model's own: models don't share runs. It goes when the model does."""
+        if model not in self._batchers:
+            self._batchers[model] = Batcher(model.engine.run, self._runs, self._batching)
+        return self._batchers[model]
+
+    def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str]) -> int:
+        """Activations can be a hundred times the request: what can't be sent isn't calculated. Gives their bytes."""
         *_, output = model.metadata.layers
         widths = sum(layer.width for layer in model.metadata.layers if layer.name in wanted) + output.width
         bytes_each = widths * np.dtype(np.float32).itemsize + DIGIT_BYTES
         fitting = (self.limits.max_message_bytes - MESSAGE_OVERHEAD) // bytes_each
         advice = f"ask for {fitting} images at a time, or for fewer layers" if fitting > 0 else "ask for fewer layers"
         self._check_size(count * bytes_each, advice, "activations")
+        return count * bytes_each
 
     def _check_size(self, size: int, advice: str, field: str) -> None:
         limit = self.limits.max_message_bytes - MESSAGE_OVERHEAD
@@ -152,7 +177,9 @@ class Classifier:
             raise AnswerTooLarge("ANSWER_TOO_LARGE", message, field)
 
     async def _prepare(self, files: Sequence[bytes] | None) -> npt.NDArray[np.uint8]:
-        return np.stack([await self._in_worker(self._prepare_one, f, index) for index, f in enumerate(files or ())])
+        loop = asyncio.get_running_loop()
+        rows = [await loop.run_in_executor(self._workers, self._prepare_one, f, i) for i, f in enumerate(files or ())]
+        return np.stack(rows)
 
     def _prepare_one(self, file: bytes, index: int) -> npt.NDArray[np.uint8]:
         try:
@@ -160,14 +187,15 @@ class Classifier:
         except ImageError as error:
             raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
 
-    async def _in_worker(self, work: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._workers, work, *arguments)
+
+def _request_bytes(request: ClassifyRequest) -> int:
+    return sum(map(len, request.files or ())) if request.pixels is None else request.pixels.nbytes
 
 
-def _run(model: ServedModel, pixels: npt.NDArray[np.uint8], wanted: Sequence[str]) -> Classification:
-    output = model.metadata.layers[-1].name
-    values = model.engine.run(pixels, list(dict.fromkeys((*wanted, output))))
-    probabilities = values[output]  # (N, classes)
+def _classification(
+    model: ServedModel, values: Mapping[str, npt.NDArray[np.float32]], wanted: Sequence[str]
+) -> Classification:
+    probabilities = values[model.metadata.layers[-1].name]  # (N, classes)
     return Classification(model, probabilities.argmax(axis=1), probabilities, {name: values[name] for name in wanted})
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from vitrine.server.admission import AdmissionConfig
+from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Limits
 from vitrine.server.config import ServerConfig
 from vitrine.server.engine import Device
@@ -26,6 +28,7 @@ CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
+MICROSECONDS = 1_000_000
 MOST_MEGAPIXELS = 178
 """What Pillow opens at most, whatever it is told."""
 
@@ -97,7 +100,7 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     type=click.IntRange(1),
     show_envvar=True,
     show_default="the CPUs that this process may use",
-    help="How many requests are prepared and calculated at the same time.",
+    help="How many images are prepared at the same time; half as many runs of the model are.",
 )
 @click.option(
     "--max-message-mb",
@@ -121,11 +124,46 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     help="The largest width × height that an image file may declare, in millions.",
 )
 @click.option(
+    "--max-batch-rows",
+    type=click.IntRange(1),
+    default=DEFAULTS.batching.max_rows,
+    show_envvar=True,
+    help="The largest number of images in one run of the model; what waits is run together.",
+)
+@click.option(
+    "--max-queue-delay-us",
+    type=click.IntRange(0),
+    default=0,
+    show_envvar=True,
+    help="How many microseconds a batch that isn't full waits for company.",
+)
+@click.option(
+    "--max-pending-images",
+    type=click.IntRange(1),
+    default=DEFAULTS.admission.max_images,
+    show_envvar=True,
+    help="How many images may wait or be calculated at once; more are refused with RESOURCE_EXHAUSTED.",
+)
+@click.option(
+    "--max-pending-mb",
+    type=click.IntRange(1),
+    default=DEFAULTS.admission.max_bytes // MEBIBYTE,
+    show_envvar=True,
+    help="How many MiB the requests under way and their answers may take; more are refused likewise.",
+)
+@click.option(
+    "--propagation-seconds",
+    type=click.FloatRange(0),
+    default=DEFAULTS.propagation_seconds,
+    show_envvar=True,
+    help="How long it answers on after SIGTERM, its health saying NOT_SERVING, until balancers have heard of it.",
+)
+@click.option(
     "--drain-seconds",
     type=click.FloatRange(0),
     default=DEFAULTS.drain_seconds,
     show_envvar=True,
-    help="How long requests under way may take to finish after SIGTERM.",
+    help="How long requests under way may take to finish after that.",
 )
 @click.option(
     "--reflection/--no-reflection",
@@ -154,6 +192,11 @@ def main(
     max_message_mb: int,
     max_images: int,
     max_image_megapixels: int,
+    max_batch_rows: int,
+    max_queue_delay_us: int,
+    max_pending_images: int,
+    max_pending_mb: int,
+    propagation_seconds: float,
     drain_seconds: float,
     reflection: bool,
     log_level: str,
@@ -165,6 +208,7 @@ def main(
     """
     _log_to_stderr(log_level)
     _check_what_to_serve(model, model_repository, default_model)
+    threads = threads or _usable_cpus()
     config = ServerConfig(
         model=model or bundled_model(),
         repository=RepositoryConfig(model_repository, versions, default_model or "", reload_seconds)
@@ -173,8 +217,11 @@ def main(
         host=host,
         port=port,
         device=Device(device),
-        threads=threads or _usable_cpus(),
+        threads=threads,
+        batching=BatchingConfig(max_batch_rows, max_queue_delay_us / MICROSECONDS, parallel=max(1, threads // 2)),
+        admission=AdmissionConfig(max_pending_images, max_pending_mb * MEBIBYTE),
         limits=Limits(max_images, max_message_mb * MEBIBYTE, max_image_megapixels * MEGAPIXEL),
+        propagation_seconds=propagation_seconds,
         drain_seconds=drain_seconds,
         reflection=reflection,
     )

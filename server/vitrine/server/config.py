@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vitrine.server.admission import AdmissionConfig
+from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Limits
 from vitrine.server.engine import Device
 from vitrine.server.reloading import RepositoryConfig
@@ -23,10 +25,16 @@ class ServerConfig:
     device: Device = Device.AUTO
     """Where the model runs."""
     threads: int = 1
-    """How many requests are prepared and calculated at the same time."""
+    """How many images are prepared at the same time."""
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    """How requests are gathered into runs of the model."""
+    admission: AdmissionConfig = field(default_factory=AdmissionConfig)
+    """How much may be under way at once."""
     limits: Limits = field(default_factory=Limits)
     """What one request may hold."""
+    propagation_seconds: float = 0.0
+    """How long the server goes on answering after SIGTERM, while its health already says NOT_SERVING."""
     drain_seconds: float = 30.0
-    """How long requests under way may take to finish after SIGTERM."""
+    """How long requests under way may take to finish after that."""
     reflection: bool = True
     """Whether the server describes its services to tools such as grpcurl."""

@@ -5,7 +5,8 @@ VitrineError
 └── RequestError            a caller's request can't be answered
     ├── InvalidRequest      something in the request is wrong
     ├── NotFound            it asks for something that isn't there
-    └── AnswerTooLarge      its answer would pass the message limit
+    ├── AnswerTooLarge      its answer would pass the message limit
+    └── Overloaded          there is too much to do just now
 """
 
 from collections.abc import Collection
@@ -49,6 +50,20 @@ class NotFound(RequestError):  # noqa: N818 - likewise
 
 class AnswerTooLarge(RequestError):  # noqa: N818 - likewise
     """The request's answer would pass the message limit."""
+
+
+class Overloaded(RequestError):  # noqa: N818 - likewise
+    """There is too much to do just now.
+
+    Args:
+        reason: why, in UPPER_SNAKE, for programs.
+        message: what is wrong and what to do; sent to the caller.
+        retry_after: in how many seconds it may be worth trying again.
+    """
+
+    def __init__(self, reason: str, message: str, retry_after: float) -> None:
+        super().__init__(reason, message)
+        self.retry_after = retry_after
 
 
 def quoted(name: str) -> str:

@@ -2,17 +2,21 @@
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
-from functools import partial
+from pathlib import Path
 
+import numpy as np
+
+from vitrine.model import PIXELS_SHAPE
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
-from vitrine.server.grpc.server import build_server
+from vitrine.server.grpc.server import GrpcServer, build_server
 from vitrine.server.loading import load_model, load_version
-from vitrine.server.models import Models
+from vitrine.server.models import Models, ServedModel
 from vitrine.server.reloading import ServedRepository, following
 
 logger = logging.getLogger(__name__)
@@ -29,33 +33,62 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
         StartupError: the model fails a check, its device isn't there, or the address can't be listened on.
     """
     models, followed = _open_models(config)
-    workers = ThreadPoolExecutor(config.threads, thread_name_prefix="classify")
-    server = build_server(Classifier(models, config.limits, workers), config)
+    workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
+    runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
+    classifier = Classifier(models, config.limits, workers, runs, config.batching, config.admission)
+    server = build_server(classifier, config)
     asked_to_stop = _on_signals()
     async with followed:
         await server.start()
         announce(server.address)
         await asked_to_stop.wait()
-    logger.info("draining for up to %g s", config.drain_seconds)
-    await server.drain(config.drain_seconds)
-    workers.shutdown(cancel_futures=True)  # what a worker still does is one image or one run, and soon over
+    await _drain(server, config)
+    for pool in (workers, runs):
+        pool.shutdown(cancel_futures=True)  # what a thread still does is one image or one run, and soon over
     logger.info("stopped")
 
 
 def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextManager[None]]:
-    """What is served, and the context in which that follows the repository, where it comes from one."""
+    """What is served, warmed up, and the context in which that follows the repository, where it comes from one."""
+    rows = config.batching.max_rows
+
+    def load(path: Path, name: str, version: str) -> ServedModel:
+        return _warm_up(load_version(config.device, path, name, version), rows)
+
     if config.repository:
-        load = partial(load_version, config.device)
         repository = ServedRepository(config.repository, load)
         return repository.models, following(repository, config.repository.reload_seconds)
-    model = load_model(config.model, config.device)
+    model = _warm_up(load_model(config.model, config.device), rows)
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
     return Models(model), nullcontext()
 
 
+def _warm_up(model: ServedModel, rows: int) -> ServedModel:
+    """Runs the largest batch once, for every layer: memory is laid out and kernels are chosen before anyone waits."""
+    layers = [layer.name for layer in model.metadata.layers]
+    model.engine.run(np.zeros((rows, *PIXELS_SHAPE), np.uint8), layers)
+    return model
+
+
+async def _drain(server: GrpcServer, config: ServerConfig) -> None:
+    """Says that the server leaves, lets that get about, and then lets what is under way finish."""
+    server.health.leave()
+    logger.info("leaving: answering for %g s more while that gets about", config.propagation_seconds)
+    await asyncio.sleep(config.propagation_seconds)
+    logger.info("draining for up to %g s", config.drain_seconds)
+    await server.drain(config.drain_seconds)
+
+
 def _on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set."""
+    """An event that the first SIGTERM or SIGINT sets; the second ends the process at once."""
     event = asyncio.Event()
+
+    def hear(number: signal.Signals) -> None:
+        if event.is_set():
+            logger.warning("a second signal: leaving at once, whatever is under way")
+            os._exit(128 + number)
+        event.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, event.set)
+        asyncio.get_running_loop().add_signal_handler(number, hear, number)
     return event

@@ -27,7 +27,7 @@ class Runner(Protocol):
         """Calculates activations: uint8 (N, 18, 18) to float32 (N, width) for each of `layers`, in their order."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ServedModel:
     """A model that is ready to answer."""
 

@@ -21,7 +21,7 @@ class GrpcServer:
     server: grpc.aio.Server
     """gRPC's own."""
     health: HealthServicer
-    """What answers `grpc.health.v1`."""
+    """What answers `grpc.health.v1`; it is to `leave` before the server drains, or whoever watches holds the drain."""
     address: str
     """HOST:PORT, with the port that was taken."""
 
@@ -32,7 +32,6 @@ class GrpcServer:
 
     async def drain(self, seconds: float) -> None:
         """Takes no new requests, lets those under way finish for up to `seconds`, then ends the rest."""
-        self.health.leave()
         await self.server.stop(seconds)
 
 

@@ -4,11 +4,12 @@ The details are `google.rpc.ErrorInfo` (a reason for programs) and, where a fiel
 """
 
 import grpc
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from vitrine.server.errors import AnswerTooLarge, InvalidRequest, NotFound, RequestError
+from vitrine.server.errors import AnswerTooLarge, InvalidRequest, NotFound, Overloaded, RequestError
 from vitrine.server.grpc.convert import wire_path
 
 DOMAIN = "vitrine"
@@ -18,6 +19,7 @@ CODES: dict[type[RequestError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
     AnswerTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 """The status code of every error that a caller can do something about."""
 
@@ -31,6 +33,10 @@ def status_of(error: RequestError, prefix: str = "") -> grpc.Status:
             field=prefix + wire_path(error.field), description=str(error), reason=error.reason
         )
         details.append(_pack(error_details_pb2.BadRequest(field_violations=[violation])))
+    if isinstance(error, Overloaded):
+        pause = duration_pb2.Duration()
+        pause.FromNanoseconds(int(error.retry_after * 1e9))
+        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=pause)))
     return _to_status(CODES[type(error)], str(error), details)
 
 
@@ -41,7 +47,7 @@ def internal_status(incident: str) -> grpc.Status:
     return _to_status(grpc.StatusCode.INTERNAL, message, [_pack(info)])
 
 
-def _pack(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+def _pack(detail: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(detail)
     return packed

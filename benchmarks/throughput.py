@@ -1,0 +1,126 @@
+"""How many requests a second a server answers, and how long each takes; closed loop, many callers at once.
+
+It starts `vitrine-server` in a process of its own (or the ones that `--server` names, in turns, for a comparison in one
+sitting: machines differ from minute to minute, ratios hardly do), and calls it from this process over one channel for
+each few callers.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import grpc.aio
+import numpy as np
+import torch
+
+from vitrine.model import TrainingFacts
+from vitrine.training import MLP, export
+from vitrine.v1 import classifier_pb2 as pb
+from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
+
+READY = "vitrine-server listening on "
+CALLERS_PER_CHANNEL = 16
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one run measured."""
+
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+@click.command()
+@click.option("--server", "sources", multiple=True, help="A source tree whose server is measured; may be given twice.")
+@click.option("--callers", default=64, help="How many requests are under way at once.")
+@click.option("--rows", default=1, help="Images in each request.")
+@click.option("--seconds", default=4.0, help="How long each run takes.")
+@click.option("--rounds", default=3, help="How often each server is measured, in turns.")
+@click.option("--hidden", default="512,256", help="The model's hidden layers.")
+@click.option("--activations/--no-activations", default=False, help="Whether every layer is asked for.")
+def main(
+    sources: tuple[str, ...], callers: int, rows: int, seconds: float, rounds: int, hidden: str, activations: bool
+) -> None:
+    """Measure, and print one JSON line for each run, with the medians at the end."""
+    pixels = pb.Tensor(shape=[rows, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=os.urandom(rows * 324))
+    request = pb.ClassifyRequest(pixels=pixels, activations=pb.LayerSelection(all=activations))
+    found: dict[str, list[Figures]] = {source: [] for source in sources or (".",)}
+    with tempfile.TemporaryDirectory() as folder:
+        model = export_model(Path(folder, "model.onnx"), [int(width) for width in hidden.split(",")])
+        for _ in range(rounds):
+            for source, figures in found.items():
+                with served(model, source) as target:
+                    figures.append(asyncio.run(measure(target, request, callers, seconds)))
+                click.echo(json.dumps({"server": source} | asdict(figures[-1])))
+    for source, figures in found.items():
+        rates = [figure.requests_per_second for figure in figures]
+        click.echo(
+            f"{source}: median {np.median(rates):,.0f} requests/s, {min(rates):,.0f} to {max(rates):,.0f}, n={rounds}"
+        )
+
+
+def export_model(path: Path, hidden: list[int]) -> Path:
+    """An artifact of random weights: what they are makes no difference to how long they take."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 18, 18), dtype=np.uint8)
+    mlp = MLP(hidden, generator=torch.Generator().manual_seed(0))
+    export(mlp, path, name="benchmark", facts=TrainingFacts("noise", 0, 0), pixels=pixels)
+    return path
+
+
+@contextmanager
+def served(model: Path, source: str) -> Iterator[str]:
+    """A server from the source tree at `source`; gives its address."""
+    roots = [str(Path(source, root).resolve()) for root in ("protos", "model", "server")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(roots)}
+    program = "from vitrine.server.cli import main; main()"
+    command = [sys.executable, "-c", program, str(model), "--port", "0", "--log-level", "error"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        if server.stdout is None:
+            raise RuntimeError("the server has no standard output")
+        yield server.stdout.readline().removeprefix(READY).strip()
+        server.terminate()
+
+
+async def measure(target: str, request: pb.ClassifyRequest, callers: int, seconds: float) -> Figures:
+    """Calls for some seconds, after a warm-up of a quarter of them."""
+    channels = [grpc.aio.insecure_channel(target) for _ in range(max(1, callers // CALLERS_PER_CHANNEL))]
+    stubs = [ClassifierServiceStub(channel) for channel in channels]
+    begin = time.perf_counter() + seconds / 4
+    times = await asyncio.gather(
+        *(call_until(stubs[i % len(stubs)], request, begin, begin + seconds) for i in range(callers))
+    )
+    await asyncio.gather(*(channel.close() for channel in channels))
+    latencies = np.concatenate(times) * 1000
+    return Figures(len(latencies) / seconds, float(np.median(latencies)), float(np.percentile(latencies, 99)))
+
+
+async def call_until(stub: ClassifierServiceStub, request: pb.ClassifyRequest, begin: float, end: float) -> list[float]:
+    """Calls one after the other; the seconds that each took which began after `begin`."""
+    times = []
+    while (start := time.perf_counter()) < end:
+        await answer_of(stub, request)
+        if start >= begin:
+            times.append(time.perf_counter() - start)
+    return times
+
+
+async def answer_of(stub: ClassifierServiceStub, request: pb.ClassifyRequest) -> pb.ClassifyResponse:
+    """One call; the generated stub's types know only channels that wait."""
+    call: Any = stub.Classify(request)
+    response: pb.ClassifyResponse = await call
+    return response
+
+
+if __name__ == "__main__":
+    main()

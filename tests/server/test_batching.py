@@ -1,0 +1,188 @@
+"""Batching: what waits is run together, and each caller gets its own rows, whatever the others do."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from artifacts import random_pixels
+
+from vitrine.server.batching import Activations, Batcher, BatchingConfig
+
+BAD = 255
+"""Pixels that begin with it fail in the model that these tests run."""
+
+
+class Model:
+    """A model that gives back what it was given, and can be held up."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.wanted: list[list[str]] = []
+        self.begun = threading.Semaphore(0)
+        self.may_run = threading.Event()
+        self.may_run.set()
+
+    def run(self, pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> Activations:
+        self.batches.append(len(pixels))
+        self.wanted.append(list(layers))
+        self.begun.release()
+        self.may_run.wait()
+        if (pixels[:, 0, 0] == BAD).any():
+            raise ValueError("a bad image")
+        return {layer: pixels.reshape(len(pixels), -1).astype(np.float32) for layer in layers}
+
+
+@pytest.fixture
+def model() -> Iterator[Model]:
+    made = Model()
+    yield made
+    made.may_run.set()
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def held_up(model: Model, threads: ThreadPoolExecutor) -> AsyncIterator[Batcher]:
+    """A batcher whose only run is under way and held up, so that all that comes waits together."""
+    batcher = Batcher(model.run, threads, BatchingConfig(max_rows=8))
+    model.may_run.clear()
+    first = asyncio.ensure_future(batcher.run(numbered(0), ["input"]))
+    await asyncio.to_thread(model.begun.acquire)
+    yield batcher
+    model.may_run.set()
+    await first
+
+
+def numbered(number: int, rows: int = 1) -> npt.NDArray[np.uint8]:
+    """Pixels that tell whose they are."""
+    return np.full((rows, 18, 18), number, np.uint8)
+
+
+async def queued(batcher: Batcher, *requests: npt.NDArray[np.uint8]) -> "list[asyncio.Task[Activations]]":
+    """Callers that wait in the batcher's queue."""
+    tasks = [asyncio.create_task(batcher.run(pixels, ["input"])) for pixels in requests]
+    await asyncio.sleep(0)  # each runs until it waits
+    return tasks
+
+
+async def test_what_waits_is_run_together(held_up: Batcher, model: Model) -> None:
+    tasks = await queued(held_up, *(numbered(number) for number in range(1, 7)))
+    model.may_run.set()
+    answers = await asyncio.gather(*tasks)
+    assert model.batches == [1, 6]
+    assert [answer["input"][0, 0] for answer in answers] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_batch_holds_no_more_rows_than_it_may(held_up: Batcher, model: Model) -> None:
+    tasks = await queued(held_up, *(numbered(number, rows=3) for number in range(1, 6)))
+    model.may_run.set()
+    answers = await asyncio.gather(*tasks)
+    assert model.batches == [1, 8, 7]
+    for number, answer in enumerate(answers, start=1):
+        assert (answer["input"] == number).all()
+        assert len(answer["input"]) == 3
+
+
+async def test_a_request_larger_than_the_maximum_is_split_not_refused(
+    model: Model, threads: ThreadPoolExecutor
+) -> None:
+    batcher = Batcher(model.run, threads, BatchingConfig(max_rows=8, parallel=3))
+    pixels = random_pixels(30)
+    pixels[:, 0, 0] = 0
+    answer = await batcher.run(pixels, ["relu_1", "input"])
+    assert sorted(model.batches) == [6, 8, 8, 8]
+    assert list(answer) == ["relu_1", "input"]
+    np.testing.assert_array_equal(answer["input"], pixels.reshape(30, -1))
+
+
+async def test_a_cancelled_request_never_wedges_the_queue_and_is_never_run(held_up: Batcher, model: Model) -> None:
+    first, gone, last = await queued(held_up, numbered(1), numbered(2, rows=5), numbered(3))
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    model.may_run.set()
+    answers = await asyncio.gather(first, last)
+    assert [answer["input"][0, 0] for answer in answers] == [1, 3]
+    assert model.batches == [1, 2]
+
+
+async def test_a_queue_of_which_all_have_gone_takes_the_next(held_up: Batcher, model: Model) -> None:
+    for task in await queued(held_up, numbered(1), numbered(2)):
+        task.cancel()
+    model.may_run.set()
+    answer = await held_up.run(numbered(3), ["input"])
+    assert answer["input"][0, 0] == 3
+    assert model.batches == [1, 1]
+
+
+async def test_a_caller_that_goes_while_its_batch_runs_harms_nobody(held_up: Batcher, model: Model) -> None:
+    first, gone = await queued(held_up, numbered(1), numbered(2))
+    model.begun.release()  # the fixture took the first run's
+    gone.cancel()
+    model.may_run.set()
+    assert (await first)["input"][0, 0] == 1
+
+
+async def test_one_bad_item_never_fails_its_neighbours(held_up: Batcher, model: Model) -> None:
+    first, bad, last = await queued(held_up, numbered(1), numbered(BAD), numbered(3))
+    model.may_run.set()
+    with pytest.raises(ValueError, match="a bad image"):
+        await bad
+    assert [(await task)["input"][0, 0] for task in (first, last)] == [1, 3]
+    assert (await held_up.run(numbered(4), ["input"]))["input"][0, 0] == 4
+
+
+async def test_only_the_union_of_the_wanted_layers_is_run_and_each_gets_its_own(held_up: Batcher, model: Model) -> None:
+    one = asyncio.create_task(held_up.run(numbered(1), ["softmax"]))
+    other = asyncio.create_task(held_up.run(numbered(2), ["relu_1", "softmax"]))
+    await asyncio.sleep(0)
+    model.may_run.set()
+    assert list(await one) == ["softmax"]
+    assert list(await other) == ["relu_1", "softmax"]
+    assert sorted(model.wanted[-1]) == ["relu_1", "softmax"]
+
+
+async def test_an_answer_is_a_view_of_the_batch_not_a_copy(held_up: Batcher, model: Model) -> None:
+    tasks = await queued(held_up, numbered(1), numbered(2))
+    model.may_run.set()
+    one, other = await asyncio.gather(*tasks)
+    assert one["input"].base is not None
+    assert one["input"].base is other["input"].base
+
+
+async def test_a_full_batch_waits_for_nobody(model: Model, threads: ThreadPoolExecutor) -> None:
+    batcher = Batcher(model.run, threads, BatchingConfig(max_rows=4, max_delay=3600))
+    answers = await asyncio.gather(*(batcher.run(numbered(number), ["input"]) for number in range(4)))
+    assert model.batches == [4]
+    assert [answer["input"][0, 0] for answer in answers] == [0, 1, 2, 3]
+
+
+async def test_a_timer_never_fires_early(
+    model: Model, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock stands in the test's hand, and the timer is woken before its time."""
+    loop, now = asyncio.get_running_loop(), 100.0
+    timers: list[tuple[float, object]] = []
+    monkeypatch.setattr(loop, "time", lambda: now)
+    monkeypatch.setattr(loop, "call_later", lambda seconds, wake: timers.append((seconds, wake)))
+    batcher = Batcher(model.run, threads, BatchingConfig(max_rows=4, max_delay=0.5))
+    (waiting,) = await queued(batcher, numbered(1))
+    assert [seconds for seconds, _ in timers] == [0.5]
+
+    now = 100.499
+    batcher._start_runs()  # what the timer calls
+    assert model.batches == []
+    assert timers[-1][0] == pytest.approx(0.001)
+
+    now = 100.5
+    batcher._start_runs()
+    await waiting
+    assert model.batches == [1]

@@ -1,0 +1,179 @@
+"""Many callers of a real server at once: each gets its own answer, and what is too much is refused at once."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import numpy.typing as npt
+import pytest
+from artifacts import random_mlp, random_pixels
+from google.rpc import error_details_pb2, status_pb2
+from serving import RunningServer, running_server
+
+from vitrine.client import Client
+from vitrine.model import TOLERANCE
+from vitrine.server.admission import Admission, AdmissionConfig
+from vitrine.server.batching import BatchingConfig
+from vitrine.server.classifier import Classifier, Limits
+from vitrine.server.config import ServerConfig
+from vitrine.server.engine import Device
+from vitrine.server.errors import Overloaded
+from vitrine.server.grpc.server import build_server
+from vitrine.server.loading import load_model
+from vitrine.server.models import Models
+from vitrine.training import compute_activations
+from vitrine.v1 import classifier_pb2 as pb
+from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
+
+CLIENTS = 1000
+
+
+def request_of(pixels: npt.NDArray[np.uint8], *layers: str) -> pb.ClassifyRequest:
+    tensor = pb.Tensor(shape=pixels.shape, dtype=pb.DATA_TYPE_UINT8, data=pixels.tobytes())
+    return pb.ClassifyRequest(pixels=tensor, activations=pb.LayerSelection(names=layers))
+
+
+async def test_a_thousand_clients_each_get_their_own_answer(server: RunningServer) -> None:
+    """Clients with images, numbers of images and layers of their own, all at once."""
+    pixels = random_pixels(CLIENTS + 3, seed=7)
+    expected = compute_activations(random_mlp([32, 16]), pixels)
+    layers = list(expected)
+
+    async def client(stub: Any, number: int) -> None:
+        rows, layer = slice(number, number + 1 + number % 3), layers[number % len(layers)]
+        answer = await stub.Classify(request_of(pixels[rows], layer))
+        (tensor,) = answer.activations
+        assert tensor.name == layer
+        served = np.frombuffer(tensor.data, "<f4").reshape(tensor.shape)
+        np.testing.assert_allclose(served, expected[layer][rows], rtol=0, atol=TOLERANCE)
+
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        stub = ClassifierServiceStub(channel)
+        await asyncio.gather(*(client(stub, number) for number in range(CLIENTS)))
+
+
+class HeldUp:
+    """A server in this process whose model is held up until the test lets it go on."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.begun = threading.Semaphore(0)
+        self.may_run = threading.Event()
+        self.rows: list[int] = []
+
+
+@pytest.fixture
+async def held_up(tiny_artifact: Path) -> AsyncIterator[HeldUp]:
+    model = load_model(tiny_artifact, Device.CPU)
+    state = HeldUp("")
+
+    class Engine:
+        provider = "held up"
+
+        def run(self, pixels: npt.NDArray[np.uint8], layers: Any) -> Any:
+            state.rows.append(len(pixels))
+            state.begun.release()
+            state.may_run.wait()
+            return model.engine.run(pixels, layers)
+
+    with ThreadPoolExecutor(2) as pool:
+        few = AdmissionConfig(max_images=4)
+        config = ServerConfig(tiny_artifact, port=0)
+        slow = replace(model, engine=Engine())
+        server = build_server(Classifier(Models(slow), Limits(), pool, pool, BatchingConfig(), few), config)
+        state.target = server.address
+        await server.start()
+        yield state
+        state.may_run.set()
+        server.health.leave()
+        await server.drain(10)
+
+
+async def test_a_request_whose_deadline_has_passed_is_never_run(held_up: HeldUp) -> None:
+    one = request_of(random_pixels(1))
+    async with grpc.aio.insecure_channel(held_up.target) as channel:
+        stub: Any = ClassifierServiceStub(channel)
+        first = asyncio.ensure_future(stub.Classify(one))
+        await asyncio.to_thread(held_up.begun.acquire)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Classify(request_of(random_pixels(2)), timeout=0.2)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await stub.ListModels(pb.ListModelsRequest())  # comes behind the cancellation, on the same connection
+        held_up.may_run.set()
+        assert len((await first).digits) == 1
+        assert len((await stub.Classify(one)).digits) == 1
+    assert held_up.rows == [1, 1]
+
+
+async def test_what_is_too_much_is_refused_at_once_and_told_when_to_come_again(held_up: HeldUp) -> None:
+    async with grpc.aio.insecure_channel(held_up.target) as channel:
+        stub: Any = ClassifierServiceStub(channel)
+        taken = asyncio.ensure_future(stub.Classify(request_of(random_pixels(3))))
+        await asyncio.to_thread(held_up.begun.acquire)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Classify(request_of(random_pixels(2)))
+        also_taken = asyncio.ensure_future(stub.Classify(request_of(random_pixels(1))))
+        held_up.may_run.set()
+        assert [len((await call).digits) for call in (taken, also_taken)] == [3, 1]
+        assert len((await stub.Classify(request_of(random_pixels(2)))).digits) == 2
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "the server is busy with 3 images" in (caught.value.details() or "")
+    details = dict(caught.value.trailing_metadata() or ())["grpc-status-details-bin"]
+    info, pause = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in status_pb2.Status.FromString(details).details:
+        assert detail.Unpack(info) or detail.Unpack(pause)
+    assert info.reason == "OVERLOADED"
+    assert pause.retry_delay.ToTimedelta().total_seconds() > 0
+
+
+def test_admission_counts_bytes_too_and_gives_back_what_it_took() -> None:
+    admission = Admission(AdmissionConfig(max_images=100, max_bytes=1000))
+    with admission.admit(1, 900):
+        with pytest.raises(Overloaded), admission.admit(1, 101):
+            pass
+        with admission.admit(1, 100):
+            pass
+    with pytest.raises(ZeroDivisionError), admission.admit(1, 900):
+        raise ZeroDivisionError
+    with admission.admit(1, 5000):  # alone, anything is taken
+        pass
+
+
+def test_a_rolling_restart_of_two_servers_behind_one_target_fails_no_call(tiny_artifact: Path) -> None:
+    """Four callers call all the time; each server is stopped and started again while they do.
+
+    It fails when the client takes CANCELLED for its caller's wish: gRPC says it of calls that a stopping server leaves.
+    """
+    pixels, stop = random_pixels(1)[0], threading.Event()
+
+    def call_on(client: Client) -> int:
+        count = 0
+        while not stop.is_set():
+            client.classify(pixels, preparation="none", activations=None)
+            count += 1
+        return count
+
+    with (
+        running_server(tiny_artifact) as one,
+        running_server(tiny_artifact) as other,
+        Client(f"ipv4:{one.target},{other.target}") as client,
+        ThreadPoolExecutor(4) as callers,
+    ):
+        calls = [callers.submit(call_on, client) for _ in range(4)]
+        try:
+            assert one.stop() == 0
+            with running_server(tiny_artifact, "--port", one.target.rpartition(":")[2]):
+                assert other.stop() == 0
+                for _ in range(100):
+                    client.classify(pixels, preparation="none", activations=None)
+                stop.set()
+                assert all(call.result() > 0 for call in calls)
+        finally:
+            stop.set()
