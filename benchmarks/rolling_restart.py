@@ -31,7 +31,7 @@ class Server:
         port = self.target.rpartition(":")[2]
         program = Path(sys.executable).with_name("vitrine-server")
         command = [str(program), "--port", port, "--log-level", "error"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         if self.process.stdout is None:
             raise RuntimeError("the server has no standard output")
         self.target = self.process.stdout.readline().removeprefix(READY).strip()

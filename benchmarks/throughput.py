@@ -85,7 +85,7 @@ def served(model: Path, source: str) -> Iterator[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(roots)}
     program = "from vitrine.server.cli import main; main()"
     command = [sys.executable, "-c", program, str(model), "--port", "0", "--log-level", "error"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
         if server.stdout is None:
             raise RuntimeError("the server has no standard output")
         yield server.stdout.readline().removeprefix(READY).strip()

@@ -18,11 +18,11 @@ def random_mlp(hidden: Sequence[int], output: OutputKind = "softmax", seed: int 
 
 
 def export_random(
-    path: Path, hidden: Sequence[int], output: OutputKind = "softmax", inline_limit: int = INLINE_LIMIT
+    path: Path, hidden: Sequence[int], output: OutputKind = "softmax", inline_limit: int = INLINE_LIMIT, seed: int = 0
 ) -> Path:
     """Exports an MLP of random weights, named as the file; gives the file's path."""
     export(
-        random_mlp(hidden, output),
+        random_mlp(hidden, output, seed),
         path,
         name=path.stem,
         facts=TrainingFacts("noise", seed=0, epochs=0, metrics={"test_accuracy": 0.1}),

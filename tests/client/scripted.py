@@ -111,7 +111,13 @@ class ScriptedServer(ClassifierServiceServicer):
 
     def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: N802
         self._arrive(request, context)
-        return pb.ListModelsResponse(models=[pb.ModelSummary(identity=IDENTITY, default=True)])
+        failed = pb.ModelIdentity(name="scripted", version="2")
+        summaries = [
+            pb.ModelSummary(identity=failed, state=pb.MODEL_STATE_FAILED, reason="it is cut off"),
+            pb.ModelSummary(identity=IDENTITY, default=True, state=pb.MODEL_STATE_AVAILABLE),
+            pb.ModelSummary(identity=IDENTITY, state=99),  # type: ignore[arg-type]
+        ]
+        return pb.ListModelsResponse(models=summaries)
 
     def GetParameters(self, request: pb.GetParametersRequest, context: Any) -> pb.GetParametersResponse:  # noqa: N802
         self._arrive(request, context)

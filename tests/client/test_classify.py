@@ -223,9 +223,15 @@ def test_a_model_describes_itself(ask: Ask, scripted: ScriptedServer) -> None:
     assert "input 324 → linear_1 8 → relu_1 8 → linear_2 10 → softmax 10" in repr(model)
 
 
-def test_the_list_of_models_has_its_default(ask: Ask, scripted: ScriptedServer) -> None:
-    (summary,) = ask(scripted.target, "models")
-    assert (summary.name, summary.default) == ("scripted", True)
+def test_the_list_of_models_has_its_default_and_says_what_failed(ask: Ask, scripted: ScriptedServer) -> None:
+    failed, serving, _ = ask(scripted.target, "models")
+    assert (serving.name, serving.default, serving.state, serving.reason) == ("scripted", True, "AVAILABLE", "")
+    assert (failed.version, failed.default, failed.state, failed.reason) == ("2", False, "FAILED", "it is cut off")
+
+
+def test_a_state_that_this_client_does_not_know_is_no_error(ask: Ask, scripted: ScriptedServer) -> None:
+    *_, newer = ask(scripted.target, "models")
+    assert newer.state == "UNKNOWN"
 
 
 def test_parameters_come_as_arrays(ask: Ask, scripted: ScriptedServer) -> None:

@@ -92,6 +92,7 @@ def test_the_model_is_described(stub: ClassifierServiceStub) -> None:
 def test_the_models_are_listed(stub: ClassifierServiceStub) -> None:
     (summary,) = stub.ListModels(pb.ListModelsRequest()).models
     assert summary.default
+    assert (summary.state, summary.reason) == (pb.MODEL_STATE_AVAILABLE, "")
     assert summary.identity == stub.GetModel(pb.GetModelRequest(model="tiny")).model.identity
 
 

@@ -42,6 +42,7 @@ HEAVY = {
     "vitrine.server.access": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.certificates": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.engine": ["grpc"],
+    "vitrine.server.reloading": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
 }
 
 

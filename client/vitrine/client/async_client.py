@@ -91,7 +91,7 @@ class AsyncClient(BaseClient):
         return wire.read_model(await self._call(self._stub().GetModel, pb.GetModelRequest(model=name), timeout))
 
     async def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
-        """Lists the models that are served."""
+        """Lists the models that are served, and the versions that should be and have failed."""
         return wire.read_summaries(await self._call(self._stub().ListModels, pb.ListModelsRequest(), timeout))
 
     async def parameters(self, layer: str, model: str = "", *, timeout: float | None = None) -> Parameters:

@@ -74,7 +74,9 @@ CONNECTION = (
 )
 """The options of a connection, last first: that is the order in which decorators are applied."""
 
-MODEL = click.option("--model", default="", show_default=False, help="A served model's name; without it, the default.")
+MODEL = click.option(
+    "--model", default="", show_default=False, help="A served model: NAME or NAME@VERSION; without it, the default."
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 

@@ -64,7 +64,7 @@ class Client(BaseClient):
         Args:
             image: a path, the bytes of an image file, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
             activations: the layers whose activations are wanted: "all", one name, several, or None.
-            model: the name of a served model; empty: the default one.
+            model: the name of a served model, or `NAME@VERSION`; empty: the default one.
             preparation: where the image becomes pixels. "local": here, so that 324 bytes are sent. "server": there;
                 the image is then a path or bytes. "none": it already is pixels, uint8 (18, 18), 0 = white, 255 = black.
             timeout: the deadline in seconds; None: the client's.
@@ -99,7 +99,7 @@ class Client(BaseClient):
             images: the images, each as `classify` takes it; an array (N, H, W), (N, H, W, 3) or (N, H, W, 4) is one
                 iterable of N images.
             activations: the layers whose activations are wanted: "all", one name, several, or None.
-            model: the name of a served model; empty: the default one.
+            model: the name of a served model, or `NAME@VERSION`; empty: the default one.
             preparation: where the images become pixels, as in `classify`.
             timeout: the deadline of each request in seconds; None: the client's.
             progress: called with the number of images classified so far, after each request's answer.
@@ -123,7 +123,7 @@ class Client(BaseClient):
         return wire.read_model(self._call(self._stub.GetModel, pb.GetModelRequest(model=name), timeout))
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
-        """Lists the models that are served."""
+        """Lists the models that are served, and the versions that should be and have failed."""
         return wire.read_summaries(self._call(self._stub.ListModels, pb.ListModelsRequest(), timeout))
 
     def parameters(self, layer: str, model: str = "", *, timeout: float | None = None) -> Parameters:

@@ -88,10 +88,15 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary(ModelIdentity):
-    """A model in the list of those that are served."""
+    """A model in the list of those that are served, or should be."""
 
     default: bool
     """Whether it answers requests that name no model."""
+    state: str
+    """`AVAILABLE`: it answers. `FAILED`: it couldn't be loaded or failed a check, and doesn't. `UNKNOWN`: a newer
+    server's state."""
+    reason: str
+    """Why it has failed, or why what answers isn't what lies on the server's disk now; empty when all is well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,11 +189,15 @@ def read_identity(identity: pb.ModelIdentity) -> ModelIdentity:
 
 
 def read_summaries(response: pb.ListModelsResponse) -> tuple[ModelSummary, ...]:
-    """The models that are served."""
-    return tuple(
-        ModelSummary(entry.identity.name, entry.identity.version, entry.identity.provider, entry.default)
-        for entry in response.models
-    )
+    """The models that are served, or should be."""
+    return tuple(map(_read_summary, response.models))
+
+
+def _read_summary(entry: pb.ModelSummary) -> ModelSummary:
+    known = entry.state in pb.ModelState.values()
+    state = pb.ModelState.Name(entry.state).removeprefix("MODEL_STATE_") if known else "UNKNOWN"  # a newer server's
+    who = entry.identity
+    return ModelSummary(who.name, who.version, who.provider, entry.default, state, entry.reason)
 
 
 def read_model(response: pb.GetModelResponse) -> Model:

@@ -50,6 +50,30 @@ DATA_TYPE_FLOAT32: DataType.ValueType  # 2
 """IEEE 754 floating point numbers of four bytes, little-endian."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
+class _ModelState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_STATE_UNSPECIFIED: _ModelState.ValueType  # 0
+    """Not set: never sent."""
+    MODEL_STATE_AVAILABLE: _ModelState.ValueType  # 1
+    """It answers."""
+    MODEL_STATE_FAILED: _ModelState.ValueType  # 2
+    """It couldn't be loaded, or failed a check, and doesn't answer. It is tried again when its files change."""
+
+class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
+    """Whether a version of a model answers requests."""
+
+MODEL_STATE_UNSPECIFIED: ModelState.ValueType  # 0
+"""Not set: never sent."""
+MODEL_STATE_AVAILABLE: ModelState.ValueType  # 1
+"""It answers."""
+MODEL_STATE_FAILED: ModelState.ValueType  # 2
+"""It couldn't be loaded, or failed a check, and doesn't answer. It is tried again when its files change."""
+Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
+
 class _LayerKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -187,7 +211,7 @@ class ClassifyRequest(_message.Message):
     ENCODED_FIELD_NUMBER: _builtins.int
     ACTIVATIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The name of a served model. Empty: the default model."""
+    """The name of a served model, for its newest version, or `NAME@VERSION`. Empty: the default model."""
     @_builtins.property
     def pixels(self) -> Global___Tensor:
         """Prepared pixels: UINT8 of shape [N, 18, 18], 0 = white (paper), 255 = black (ink); 1 ≤ N ≤ `Limits.max_images`."""
@@ -230,7 +254,9 @@ class ModelIdentity(_message.Message):
     name: _builtins.str
     """The model's name, as `ListModels` has it."""
     version: _builtins.str
-    """The version that answered: for a model served from a single file, the first 12 hex digits of the file's SHA-256."""
+    """The version that answered: for a model of a repository, its folder's number; for one that is served from a single
+    file, the first 12 hex digits of the file's SHA-256.
+    """
     provider: _builtins.str
     """The ONNX Runtime execution provider that calculated it, for example "CPUExecutionProvider"."""
     def __init__(
@@ -366,7 +392,7 @@ class ListModelsResponse(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelSummary]:
-        """One entry for each served version of each model."""
+        """One entry for each version that is served or has failed; a model's newest version comes before its older ones."""
 
     def __init__(
         self,
@@ -389,21 +415,31 @@ class ModelSummary(_message.Message):
 
     IDENTITY_FIELD_NUMBER: _builtins.int
     DEFAULT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     default: _builtins.bool
     """Whether a request that names no model is answered by this one. True of exactly one entry."""
+    state: Global___ModelState.ValueType
+    """Whether it answers."""
+    reason: _builtins.str
+    """A sentence for people: why it has failed, or why what answers isn't what lies on disk now. Empty when all is well."""
     @_builtins.property
     def identity(self) -> Global___ModelIdentity:
-        """Its name, version and execution provider."""
+        """Its name, version and execution provider; a version that has failed has no provider, and one whose model's folder
+        can't be read no version either.
+        """
 
     def __init__(
         self,
         *,
         identity: Global___ModelIdentity | None = ...,
         default: _builtins.bool = ...,
+        state: Global___ModelState.ValueType = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "identity", b"identity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default", b"default", "identity", b"identity", "reason", b"reason", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -417,7 +453,7 @@ class GetModelRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The name of a served model. Empty: the default model."""
+    """The name of a served model, for its newest version, or `NAME@VERSION`. Empty: the default model."""
     def __init__(
         self,
         *,
@@ -668,7 +704,7 @@ class GetParametersRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     LAYER_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The name of a served model. Empty: the default model."""
+    """The name of a served model, for its newest version, or `NAME@VERSION`. Empty: the default model."""
     layer: _builtins.str
     """The name of a linear layer. The other kinds store nothing and are refused."""
     def __init__(

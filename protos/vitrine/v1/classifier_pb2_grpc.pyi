@@ -51,7 +51,7 @@ class ClassifierServiceStub:
     request ends the stream with its status; the answers before it have been sent.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
-    """Lists the models that are served."""
+    """Lists the models that are served, and the versions that should be and have failed."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]
     """Describes one model: its layers, its input, its limits, how it was trained."""
     GetParameters: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetParametersRequest, _classifier_pb2.GetParametersResponse]
@@ -73,7 +73,7 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     request ends the stream with its status; the answers before it have been sent.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models that are served."""
+    """Lists the models that are served, and the versions that should be and have failed."""
     GetModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]  # type: ignore[assignment]
     """Describes one model: its layers, its input, its limits, how it was trained."""
     GetParameters: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetParametersRequest, _classifier_pb2.GetParametersResponse]  # type: ignore[assignment]
@@ -110,7 +110,7 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ListModelsResponse, _abc.Awaitable[_classifier_pb2.ListModelsResponse]]:
-        """Lists the models that are served."""
+        """Lists the models that are served, and the versions that should be and have failed."""
 
     @_abc_1.abstractmethod
     def GetModel(

@@ -1,7 +1,8 @@
 """Serves the artifact: the engine that runs it, the service that answers requests, and gRPC around them.
 
 From the inside out: `artifact` reads a file and checks it, `engine` runs it, `models` holds what is served,
-`classifier` is the service (plain data in, plain data out), `access` says who may ask it for what, `grpc/` translates,
-`lifecycle` starts and stops, `cli` reads the settings. Each knows only those before it. `followed` reads files again
-that an operator replaces: `certificates` and `tokens`.
+`repository` says what lies in a folder of models and `reloading` serves it as it changes, `classifier` is the service
+(plain data in, plain data out), `access` says who may ask it for what, `grpc/` translates, `lifecycle` starts and
+stops, `cli` reads the settings. Each knows only those before it. `followed` reads files again that an operator
+replaces: `certificates` and `tokens`.
 """

@@ -19,6 +19,8 @@ from vitrine.server.engine import Device
 from vitrine.server.errors import StartupError
 from vitrine.server.lifecycle import serve
 from vitrine.server.loading import bundled_model
+from vitrine.server.reloading import RELOAD_SECONDS, RepositoryConfig
+from vitrine.server.versions import VersionPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +64,43 @@ def _security_file(flag: str, text: str) -> Callable[[Command], Command]:
     return click.option(flag, type=click.Path(path_type=Path), show_envvar=True, help=text, callback=check)
 
 
+def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPolicy:
+    try:
+        return VersionPolicy.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command(context_settings={"auto_envvar_prefix": "VITRINE", "show_default": True, "max_content_width": 110})
 @click.argument("model", type=click.Path(path_type=Path), required=False, envvar="VITRINE_MODEL")
+@click.option(
+    "--model-repository",
+    type=click.Path(path_type=Path, file_okay=False),
+    show_envvar=True,
+    help="A folder of NAME/VERSION/model.onnx to serve in place of MODEL; changes in it are picked up.",
+)
+@click.option(
+    "--versions",
+    metavar="POLICY",
+    callback=_read_policy,
+    default="latest:1",
+    show_envvar=True,
+    help="The versions of each model of the repository that are served: latest:N (the newest N that load), all, or "
+    "numbers such as 3,5.",
+)
+@click.option(
+    "--default-model",
+    show_envvar=True,
+    show_default="the first by name",
+    help="The model of the repository that answers requests that name none.",
+)
+@click.option(
+    "--reload-seconds",
+    type=click.FloatRange(0),
+    default=RELOAD_SECONDS,
+    show_envvar=True,
+    help="How often the repository is looked at; 0: only at the start.",
+)
 @click.option("--host", default=DEFAULTS.host, show_envvar=True, help="The address to listen on.")
 @click.option(
     "--port", type=Port(0, 65535), default=DEFAULTS.port, show_envvar=True, help="The port; 0 takes a free one."
@@ -172,6 +209,10 @@ def _security_file(flag: str, text: str) -> Callable[[Command], Command]:
 @click.version_option(package_name="vitrine")
 def main(
     model: Path | None,
+    model_repository: Path | None,
+    versions: VersionPolicy,
+    default_model: str | None,
+    reload_seconds: float,
     host: str,
     port: int,
     device: str,
@@ -193,14 +234,19 @@ def main(
     tokens: Path | None,
     log_level: str,
 ) -> None:
-    """Serve MODEL, an ONNX file that vitrine-train made; without it, the model that ships with the server.
+    """Serve MODEL, an ONNX file that vitrine-train made, or a repository of models.
 
-    MODEL can be named by VITRINE_MODEL too. When the server is ready, it prints its address on standard output.
+    Without either, the model that ships with the server is served. MODEL can be named by
+    VITRINE_MODEL too. When the server is ready, it prints its address on standard output.
     """
     _log_to_stderr(log_level)
+    _check_what_to_serve(model, model_repository, default_model)
     threads = threads or _usable_cpus()
     config = ServerConfig(
         model=model or bundled_model(),
+        repository=RepositoryConfig(model_repository, versions, default_model or "", reload_seconds)
+        if model_repository
+        else None,
         host=host,
         port=port,
         device=Device(device),
@@ -227,6 +273,13 @@ def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> T
     if cert or key or client_ca:  # half of it must not end in plaintext
         raise click.UsageError("TLS takes --tls-cert and --tls-key (VITRINE_TLS_CERT, VITRINE_TLS_KEY), both")
     return None
+
+
+def _check_what_to_serve(model: Path | None, repository: Path | None, default_model: str | None) -> None:
+    if repository and model:
+        raise click.UsageError("serve either MODEL (VITRINE_MODEL) or --model-repository, not both")
+    if default_model and not repository:
+        raise click.UsageError("--default-model names a model of --model-repository, and there is none")
 
 
 def _usable_cpus() -> int:

@@ -8,6 +8,7 @@ from vitrine.server.batching import BatchingConfig
 from vitrine.server.certificates import TlsFiles
 from vitrine.server.classifier import Limits
 from vitrine.server.engine import Device
+from vitrine.server.reloading import RepositoryConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,9 @@ class ServerConfig:
     """Everything that can be set about a server."""
 
     model: Path
-    """The artifact to serve."""
+    """The artifact to serve, where no repository is."""
+    repository: RepositoryConfig | None = None
+    """The repository to serve."""
     host: str = "127.0.0.1"
     """The address to listen on."""
     port: int = 50051

@@ -1,4 +1,4 @@
-"""The life of a server: load, check, listen, answer, drain."""
+"""The life of a server: load, check, listen, answer, follow the repository, drain."""
 
 import asyncio
 import logging
@@ -6,6 +6,8 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
+from pathlib import Path
 
 import numpy as np
 
@@ -13,8 +15,9 @@ from vitrine.model import PIXELS_SHAPE
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
 from vitrine.server.grpc.server import GrpcServer, build_server
-from vitrine.server.loading import load_model
+from vitrine.server.loading import load_model, load_version
 from vitrine.server.models import Models, ServedModel
+from vitrine.server.reloading import ServedRepository, following
 
 logger = logging.getLogger(__name__)
 
@@ -29,27 +32,42 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     Raises:
         StartupError: the model fails a check, its device isn't there, or the address can't be listened on.
     """
-    model = load_model(config.model, config.device)
-    logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
+    models, followed = _open_models(config)
     workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
     runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
-    classifier = Classifier(Models(model), config.limits, workers, runs, config.batching, config.admission)
+    classifier = Classifier(models, config.limits, workers, runs, config.batching, config.admission)
     server = build_server(classifier, config)
-    await asyncio.get_running_loop().run_in_executor(runs, _warm_up, model, config.batching.max_rows)
     asked_to_stop = _on_signals()
-    await server.start()
-    announce(server.address)
-    await asked_to_stop.wait()
+    async with followed:
+        await server.start()
+        announce(server.address)
+        await asked_to_stop.wait()
     await _drain(server, config)
     for pool in (workers, runs):
         pool.shutdown(cancel_futures=True)  # what a thread still does is one image or one run, and soon over
     logger.info("stopped")
 
 
-def _warm_up(model: ServedModel, rows: int) -> None:
+def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextManager[None]]:
+    """What is served, warmed up, and the context in which that follows the repository, where it comes from one."""
+    rows = config.batching.max_rows
+
+    def load(path: Path, name: str, version: str) -> ServedModel:
+        return _warm_up(load_version(config.device, path, name, version), rows)
+
+    if config.repository:
+        repository = ServedRepository(config.repository, load)
+        return repository.models, following(repository, config.repository.reload_seconds)
+    model = _warm_up(load_model(config.model, config.device), rows)
+    logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
+    return Models(model), nullcontext()
+
+
+def _warm_up(model: ServedModel, rows: int) -> ServedModel:
     """Runs the largest batch once, for every layer: memory is laid out and kernels are chosen before anyone waits."""
     layers = [layer.name for layer in model.metadata.layers]
     model.engine.run(np.zeros((rows, *PIXELS_SHAPE), np.uint8), layers)
+    return model
 
 
 async def _drain(server: GrpcServer, config: ServerConfig) -> None:

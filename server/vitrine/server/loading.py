@@ -14,18 +14,36 @@ VERSION_DIGITS = 12
 
 
 def load_model(path: Path, device: Device) -> ServedModel:
-    """Loads and checks an artifact.
+    """Loads and checks an artifact that is served by itself: its name is the one that it gives itself.
 
     Raises:
         StartupError: it fails a check, or the device isn't there.
     """
     try:
-        artifact = read_artifact(path)
-        engine = open_engine(artifact, device)
+        return _load(path, device)
     except ArtifactError as error:
         raise StartupError(f"{path} is not served: {error}") from error
+
+
+def load_version(device: Device, path: Path, name: str, version: str) -> ServedModel:
+    """Loads and checks an artifact of a repository, where the folders say its name and version.
+
+    Raises:
+        ArtifactError: it fails a check.
+        StartupError: the device isn't there.
+    """
+    return _load(path, device, name, version)
+
+
+def _load(path: Path, device: Device, name: str = "", version: str = "") -> ServedModel:
+    artifact = read_artifact(path)
+    engine = open_engine(artifact, device)
     return ServedModel(
-        artifact.metadata.name, artifact.sha256[:VERSION_DIGITS], artifact.metadata, artifact.parameters, engine
+        name or artifact.metadata.name,
+        version or artifact.sha256[:VERSION_DIGITS],
+        artifact.metadata,
+        artifact.parameters,
+        engine,
     )
 
 

@@ -1,6 +1,11 @@
-"""What is served: models by name, one of them the default. It knows neither requests nor gRPC."""
+"""What is served: models by name and version, one of them the default. It knows neither requests nor gRPC nor files.
 
-from collections.abc import Iterator, Mapping, Sequence
+What is served can change while requests are answered. `Snapshot` is what is served at one moment and never changes;
+`Models` holds the present one. Whoever answers a request takes its `ServedModel` once and holds it: that request is
+then answered by this version, whatever is published or taken away meanwhile.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,7 +34,7 @@ class ServedModel:
     name: str
     """What requests call it."""
     version: str
-    """Which weights it has: the first digits of its file's SHA-256."""
+    """Which weights it has: its folder's number, or the first digits of its file's SHA-256."""
     metadata: ArtifactMetadata
     """What its artifact says of itself."""
     parameters: Mapping[str, Parameters]
@@ -38,32 +43,88 @@ class ServedModel:
     """What runs it."""
 
 
-class Models:
-    """The models that are served.
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A version of a model in the list of what is served, or should be."""
+
+    name: str
+    """The model's name."""
+    version: str
+    """The version; empty where the model has none that could be looked at."""
+    model: ServedModel | None
+    """What answers; None: it has failed, and nothing does."""
+    reason: str = ""
+    """Why it has failed, or why what answers isn't what lies on disk; empty when all is well."""
+
+
+class Snapshot:
+    """What is served at one moment.
 
     Args:
-        default: what answers requests that name no model.
-        others: further models; all names differ.
+        entries: every version, each model's newest first; the default has one that answers.
+        default: the model that answers requests that name none.
     """
 
-    def __init__(self, default: ServedModel, *others: ServedModel) -> None:
-        self._default = default
-        self._models = {model.name: model for model in (default, *others)}
-        if len(self._models) != 1 + len(others):
-            raise ValueError("two models have the same name")
-
-    def __iter__(self) -> Iterator[ServedModel]:  # the default comes first
-        return iter(self._models.values())
+    def __init__(self, entries: Iterable[Entry], default: str) -> None:
+        self.entries = tuple(entries)
+        self._served: dict[str, dict[str, ServedModel]] = {}
+        for entry in self.entries:
+            versions = self._served.setdefault(entry.name, {}) if entry.model else {}
+            if entry.version in versions:
+                raise ValueError(f"{entry.name}@{entry.version} is served twice")
+            if entry.model:
+                versions[entry.version] = entry.model
+        self.default = self._newest(default)
+        """What answers requests that name no model."""
 
     def get(self, name: str) -> ServedModel:
-        """The model of that name; the empty name is the default's.
+        """The model that `NAME` (its newest version) or `NAME@VERSION` asks for; the empty name is the default's.
 
         Raises:
             NotFound: there is none.
         """
         if not name:
-            return self._default
-        if name not in self._models:
-            message = f"no model is called {quoted(name)}; served: {listed(self._models)}"
-            raise NotFound("MODEL_UNKNOWN", message, "model")
-        return self._models[name]
+            return self.default
+        if name in self._served:
+            return self._newest(name)
+        model, _, version = name.rpartition("@")
+        if model not in self._served:
+            unknown, names = quoted(model or name), listed(self._served)
+            raise NotFound("MODEL_UNKNOWN", f"no model is called {unknown}; served: {names}", "model")
+        if version not in self._served[model]:
+            versions = listed(self._served[model])
+            message = f"{quoted(model)} has no version {quoted(version)}; served: {versions}"
+            raise NotFound("VERSION_UNKNOWN", message, "model")
+        return self._served[model][version]
+
+    def _newest(self, name: str) -> ServedModel:
+        return next(iter(self._served[name].values()))
+
+
+class Models:
+    """The models that are served now.
+
+    Args:
+        default: what answers requests that name no model.
+        others: further models.
+    """
+
+    def __init__(self, default: ServedModel, *others: ServedModel) -> None:
+        entries = (Entry(model.name, model.version, model) for model in (default, *others))
+        self._snapshot = Snapshot(entries, default.name)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is served at this moment; whoever asks two questions asks them of one snapshot."""
+        return self._snapshot
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Serves something else from now on, all at once; any thread may say so."""
+        self._snapshot = snapshot
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        return iter([entry.model for entry in self._snapshot.entries if entry.model])
+
+    def get(self, name: str) -> ServedModel:
+        """The model of that name, as `Snapshot.get` has it."""
+        return self._snapshot.get(name)

@@ -7,9 +7,9 @@ from vitrine.server.classifier import Classifier
 from vitrine.server.grpc.convert import (
     read_classify,
     write_classification,
-    write_identity,
     write_model,
     write_parameters,
+    write_summary,
 )
 from vitrine.server.grpc.gate import caller_of
 from vitrine.server.grpc.handlers import Context
@@ -43,11 +43,9 @@ class ClassifierServicer:
             yield pb.ClassifyStreamResponse(response=await self.Classify(message.request, context))
 
     async def ListModels(self, _: pb.ListModelsRequest, __: Context) -> pb.ListModelsResponse:  # noqa: N802
-        """Lists the models that are served."""
-        models = self._classifier.models
-        default = models.get("")
-        summaries = [pb.ModelSummary(identity=write_identity(model), default=model is default) for model in models]
-        return pb.ListModelsResponse(models=summaries)
+        """Lists the models that are served, and those that should be and have failed."""
+        snapshot = self._classifier.models.snapshot
+        return pb.ListModelsResponse(models=[write_summary(entry, snapshot.default) for entry in snapshot.entries])
 
     async def GetModel(self, request: pb.GetModelRequest, _: Context) -> pb.GetModelResponse:  # noqa: N802
         """Describes one model."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from vitrine.model import PIXELS_SHAPE, Layer, LayerKind, Parameters, TrainingFacts
 from vitrine.server.classifier import Classification, ClassifyRequest, LayerSelection, Limits
 from vitrine.server.errors import InvalidRequest
-from vitrine.server.models import ServedModel
+from vitrine.server.models import Entry, ServedModel
 from vitrine.v1 import classifier_pb2 as pb
 
 KINDS = {kind: pb.LayerKind.Value(f"LAYER_KIND_{kind.name}") for kind in LayerKind}
@@ -85,6 +85,17 @@ def write_parameters(model: ServedModel, parameters: Parameters) -> pb.GetParame
 def write_identity(model: ServedModel) -> pb.ModelIdentity:
     """Writes who answers."""
     return pb.ModelIdentity(name=model.name, version=model.version, provider=model.engine.provider)
+
+
+def write_summary(entry: Entry, default: ServedModel) -> pb.ModelSummary:
+    """Writes a line of the list of models."""
+    failed = pb.ModelIdentity(name=entry.name, version=entry.version)
+    return pb.ModelSummary(
+        identity=write_identity(entry.model) if entry.model else failed,
+        default=entry.model is default,
+        state=pb.MODEL_STATE_AVAILABLE if entry.model else pb.MODEL_STATE_FAILED,
+        reason=entry.reason,
+    )
 
 
 def write_model(model: ServedModel, limits: Limits) -> pb.Model:

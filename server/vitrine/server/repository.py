@@ -1,0 +1,91 @@
+"""A model repository: a folder of NAME/VERSION/model.onnx. It says what is there; it opens no file, and serves nothing.
+
+A version is a positive whole number. Other folders are passed over, and so are names that are hidden or look temporary:
+whoever publishes a version writes it under such a name, and then renames it.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+ARTIFACT = "model.onnx"
+"""What the file of a version is called."""
+
+TEMPORARY = (".tmp", ".part", "~")
+"""How names end that somebody is still working on."""
+
+FILE_SYSTEMS_OWN = "lost+found"
+"""A folder that Linux puts at the top of a volume, and that only root may read."""
+
+VERSION = re.compile(r"[1-9][0-9]*", re.ASCII)
+"""The name of a version's folder: no leading zeros, or two folders would be the same version."""
+
+FileState: TypeAlias = tuple[int, int, int, int] | None
+"""What tells one state of a file from another without reading it; None: there is no such file."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFolder:
+    """A version that lies in the repository. Two are equal when nobody has touched its files in between."""
+
+    number: int
+    """The version."""
+    artifact: Path
+    """Its file."""
+    files: tuple[FileState, FileState]
+    """The states of its file, and of that with the weights beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A model that lies in the repository."""
+
+    versions: tuple[VersionFolder, ...]
+    """Its versions, at least one unless it can't be read."""
+    unreadable: str = ""
+    """Why its folder can't be read; empty when it can."""
+
+
+def scan(root: Path) -> dict[str, ModelFolder]:
+    """Looks what is there: the models that have a version, by name, in the order of their names.
+
+    Raises:
+        OSError: `root` can't be read.
+    """
+    found = {folder.name: _scan_model(folder) for folder in sorted(root.iterdir()) if _is_model(folder)}
+    return {name: model for name, model in found.items() if model.versions or model.unreadable}
+
+
+def _is_model(folder: Path) -> bool:
+    """The name can stand in a request, where `@` parts it from a version, and is neither hidden nor temporary."""
+    name = folder.name
+    if name == FILE_SYSTEMS_OWN or name.startswith(".") or name.endswith(TEMPORARY):
+        return False
+    return "@" not in name and name.isprintable() and folder.is_dir()
+
+
+def _scan_model(folder: Path) -> ModelFolder:
+    try:
+        return ModelFolder(tuple(_scan_version(path) for path in folder.iterdir() if _is_version(path)))
+    except FileNotFoundError:  # it was moved away just now
+        return ModelFolder(())
+    except OSError as error:
+        return ModelFolder((), f"its folder can't be read: {error.strerror}")
+
+
+def _is_version(folder: Path) -> bool:
+    return VERSION.fullmatch(folder.name) is not None and folder.is_dir()
+
+
+def _scan_version(folder: Path) -> VersionFolder:
+    artifact = folder / ARTIFACT
+    return VersionFolder(int(folder.name), artifact, (_state(artifact), _state(artifact.with_name(ARTIFACT + ".data"))))
+
+
+def _state(file: Path) -> FileState:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
