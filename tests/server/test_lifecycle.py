@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import queue
 import signal
 import threading
@@ -24,6 +25,7 @@ from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
 from vitrine.server.config import ServerConfig
 from vitrine.server.engine import Device
 from vitrine.server.grpc.server import GrpcServer, build_server
+from vitrine.server.lifecycle import serve
 from vitrine.server.loading import load_model
 from vitrine.server.models import Models, ServedModel
 from vitrine.v1 import classifier_pb2 as pb
@@ -201,3 +203,26 @@ async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
         answer = await classifier.classify(ClassifyRequest(files=[b"another caller's"]))
     assert len(answer.digits) == 1
     assert prepared == [b"first", b"another caller's"]
+
+
+async def test_a_signal_while_models_load_ends_the_server_before_it_is_ready(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's first process is deaf to signals that it doesn't handle."""
+    begun, go_on = asyncio.Event(), threading.Event()
+    announced: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    def load(*_: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+
+    monkeypatch.setattr("vitrine.server.lifecycle.load_model", load)
+    serving = asyncio.ensure_future(serve(ServerConfig(tiny_artifact, port=0), announced.append))
+    await begun.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await serving
+    assert announced == []
+    go_on.set()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)

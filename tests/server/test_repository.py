@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from publishing import bad_files, good_file, publish, withdraw
 
+from vitrine.model import ArtifactError
 from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
@@ -234,6 +235,34 @@ def test_a_fault_inside_while_loading_is_logged_and_leaves_the_old_one_serving(
     assert served(repository) == ["tiny@1"]
     assert failed(repository) == {"tiny@2": "it can't be loaded; the server's log has the cause"}
     assert "MemoryError: no room" in caplog.text
+
+
+def unreadable() -> ArtifactError:
+    """What reading an artifact raises when the process has no file descriptor left."""
+    error = ArtifactError("model.onnx can't be read: Too many open files")
+    error.__cause__ = OSError(24, "Too many open files")
+    return error
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), unreadable()])
+def test_a_version_that_failed_for_a_moment_is_tried_again_though_nobody_touches_it(
+    tmp_path: Path, fault: Exception
+) -> None:
+    publish(tmp_path, "tiny", 1)
+    trouble: list[Exception] = []
+
+    def load(path: Path, name: str, version: str) -> ServedModel:
+        if trouble:
+            raise trouble.pop()
+        return LOAD(path, name, version)
+
+    repository = ServedRepository(RepositoryConfig(tmp_path), load)
+    publish(tmp_path, "tiny", 2)
+    trouble.append(fault)
+    repository.refresh()
+    assert served(repository) == ["tiny@1"]
+    repository.refresh()
+    assert served(repository) == ["tiny@2"]
 
 
 def test_moving_a_version_away_serves_the_one_before_it(tmp_path: Path) -> None:

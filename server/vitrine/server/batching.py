@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -47,7 +46,8 @@ class _Waiting:
 
     pixels: Pixels
     layers: Sequence[str]
-    answer: "asyncio.Future[Activations]"
+    done: "asyncio.Future[None]"
+    """Done when all rows are calculated, one has failed, or the caller has gone."""
     since: float
     """When it came, by the event loop's clock."""
     taken: int = 0
@@ -56,17 +56,18 @@ class _Waiting:
     """The rows that have been calculated, by the first one's number: runs needn't end in their order."""
 
     def deliver(self, start: int, outcome: "Activations | Exception") -> None:
-        """Takes the rows from `start` on; answers when all are there. A caller that has gone is passed over."""
-        if self.answer.done():
+        """Takes the rows from `start` on; done when all are there. A caller that has gone is passed over."""
+        if self.done.done():
             return
         if isinstance(outcome, Exception):
-            self.answer.set_exception(outcome)
+            self.done.set_exception(outcome)
             return
         self.parts[start] = outcome
         if sum(len(next(iter(part.values()))) for part in self.parts.values()) == len(self.pixels):
-            self.answer.set_result(self._joined())
+            self.done.set_result(None)
 
-    def _joined(self) -> Activations:
+    def joined(self) -> Activations:
+        """All rows in their order."""
         if len(self.parts) == 1:
             return self.parts[0]
         ordered = [self.parts[start] for start in sorted(self.parts)]
@@ -121,7 +122,8 @@ class Batcher:
         waiting = _Waiting(pixels, layers, loop.create_future(), loop.time())
         self._queue.append(waiting)
         self._start_runs()
-        return await waiting.answer
+        await waiting.done
+        return waiting.joined()
 
     def _start_runs(self) -> None:
         """Starts as many runs as may be under way; where batches wait for company, sees to it that they end waiting."""
@@ -132,11 +134,11 @@ class Batcher:
             shares = self._take()
             self._running += 1
             run = asyncio.get_running_loop().run_in_executor(self._threads, self._calculate, shares)
-            run.add_done_callback(partial(self._finish, shares))
+            run.add_done_callback(self._finish)
 
     def _drop_gone(self) -> bool:
         """Drops callers that have gone from the queue's head; whether anyone is left."""
-        while self._queue and self._queue[0].answer.done():
+        while self._queue and self._queue[0].done.done():
             self._queue.popleft()
         return bool(self._queue)
 
@@ -144,7 +146,7 @@ class Batcher:
         """How long the batch may still wait for company: a timer that comes early finds time left here."""
         if self._config.max_delay == 0:
             return 0.0
-        rows = sum(len(waiting.pixels) - waiting.taken for waiting in self._queue if not waiting.answer.done())
+        rows = sum(len(waiting.pixels) - waiting.taken for waiting in self._queue if not waiting.done.done())
         if rows >= self._config.max_rows:
             return 0.0
         return self._queue[0].since + self._config.max_delay - asyncio.get_running_loop().time()
@@ -167,33 +169,40 @@ class Batcher:
                 self._queue.popleft()
         return shares
 
-    def _calculate(self, shares: Sequence[_Share]) -> "list[Activations | Exception]":
-        """In a worker's thread: each share's activations, or what went wrong with it."""
+    def _calculate(self, shares: Sequence[_Share]) -> "list[tuple[_Share, Activations | Exception]]":
+        """In a worker's thread: each share's activations, or what went wrong with it.
+
+        Callers may have gone while the batch waited for a thread: what they wanted isn't calculated.
+        """
+        wanted = [share for share in shares if not share.waiting.done.done()]
+        if not wanted:
+            return []
         try:
-            return [*self._calculate_together(shares)]
+            return list(zip(wanted, self._calculate_together(wanted), strict=True))
         except Exception as error:
-            if len(shares) == 1:
-                return [error]
-            logger.warning("a batch of %d callers failed, and is run again one by one: %r", len(shares), error)
-            return [outcome for share in shares for outcome in self._calculate([share])]
+            if len(wanted) == 1:
+                return [(wanted[0], error)]
+            logger.warning("a batch of %d callers failed, and is run again one by one: %r", len(wanted), error)
+            return [outcome for share in wanted for outcome in self._calculate([share])]
 
     def _calculate_together(self, shares: Sequence[_Share]) -> list[Activations]:
         """Runs the batch for all layers that anyone wants, and cuts it up: views, not copies."""
         wanted = list(dict.fromkeys(layer for share in shares for layer in share.waiting.layers))
         pixels = shares[0].pixels if len(shares) == 1 else np.concatenate([share.pixels for share in shares])
         values = self._run(pixels, wanted)
+        if any(len(values[layer]) != len(pixels) for layer in wanted):  # cut up, these would be other callers' rows
+            raise RuntimeError(f"the model gave other than {len(pixels)} rows for {len(pixels)} images")
         stops = np.cumsum([share.stop - share.start for share in shares]).tolist()
         return [
             {layer: values[layer][stop - (share.stop - share.start) : stop] for layer in share.waiting.layers}
             for share, stop in zip(shares, stops, strict=True)
         ]
 
-    def _finish(self, shares: Sequence[_Share], run: "asyncio.Future[list[Activations | Exception]]") -> None:
+    def _finish(self, run: "asyncio.Future[list[tuple[_Share, Activations | Exception]]]") -> None:
         self._running -= 1
-        if run.cancelled():  # the server stops, and has waited for its callers as long as it may
-            for share in shares:
-                share.waiting.answer.cancel()
-            return
-        for share, outcome in zip(shares, run.result(), strict=True):
-            share.waiting.deliver(share.start, outcome)
-        self._start_runs()
+        try:
+            if not run.cancelled():  # it is when the server stops, and has waited for its callers as long as it may
+                for share, outcome in run.result():
+                    share.waiting.deliver(share.start, outcome)
+        finally:
+            self._start_runs()

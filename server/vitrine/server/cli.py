@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import click
 
@@ -241,6 +241,7 @@ def main(
     """
     _log_to_stderr(log_level)
     _check_what_to_serve(model, model_repository, default_model)
+    _check_what_may_wait(max_images, max_message_mb, max_pending_images, max_pending_mb)
     threads = threads or _usable_cpus()
     config = ServerConfig(
         model=model or bundled_model(),
@@ -265,6 +266,7 @@ def main(
         asyncio.run(serve(config, _announce))
     except StartupError as error:
         sys.exit(f"vitrine-server: {error}")
+    _leave()
 
 
 def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
@@ -280,6 +282,22 @@ def _check_what_to_serve(model: Path | None, repository: Path | None, default_mo
         raise click.UsageError("serve either MODEL (VITRINE_MODEL) or --model-repository, not both")
     if default_model and not repository:
         raise click.UsageError("--default-model names a model of --model-repository, and there is none")
+
+
+def _check_what_may_wait(max_images: int, max_message_mb: int, max_pending_images: int, max_pending_mb: int) -> None:
+    """The largest request and its answer must fit beside others, or it would be refused as long as there are any."""
+    if max_pending_images < max_images or max_pending_mb < 2 * max_message_mb:
+        raise click.UsageError(
+            "--max-pending-images takes at least --max-images, and --max-pending-mb twice --max-message-mb: "
+            "the largest request would wait for ever otherwise"
+        )
+
+
+def _leave() -> NoReturn:
+    """Ends the process now. Python would wait for threads, and a model that is being loaded can take long."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _usable_cpus() -> int:

@@ -36,26 +36,30 @@ class FollowedFiles(Generic[Content]):
         self._lock = threading.Lock()
         self._stamps = self._look()
         self._content = read()
+        self._said = ""
 
     def current(self) -> Content:
         """What the files say, or said before they were damaged; the same object until they change."""
         with self._lock:
             stamps = self._look()  # before reading: a change in between is seen the next time
-            if stamps != self._stamps:
-                self._stamps = stamps
-                self._read_again()
+            if stamps != self._stamps and self._read_again():
+                self._stamps = stamps  # only now: what couldn't be read for a moment is tried again
             return self._content
 
     def _look(self) -> list[Stamp]:
         return [_stamp(path) for path in self._paths]
 
-    def _read_again(self) -> None:
+    def _read_again(self) -> bool:
         try:
             self._content = self._read()
         except FileError as error:
-            logger.error("%s; what was read before stays in force", error)
-        else:
-            logger.info("read again, because of a change: %s", ", ".join(map(str, self._paths)))
+            if str(error) != self._said:
+                logger.error("%s; what was read before stays in force", error)
+            self._said = str(error)
+            return False
+        self._said = ""
+        logger.info("read again, because of a change: %s", ", ".join(map(str, self._paths)))
+        return True
 
 
 def _stamp(path: Path) -> Stamp:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
-    """Serves until SIGTERM or SIGINT, then drains.
+    """Serves until SIGTERM or SIGINT, then drains. Threads may still be at work on what nobody waits for any more.
 
     Args:
         config: the settings.
@@ -32,20 +33,32 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     Raises:
         StartupError: the model fails a check, its device isn't there, or the address can't be listened on.
     """
-    models, followed = _open_models(config)
+    asked_to_stop = _on_signals()  # first of all: a container's first process is deaf to signals that it doesn't handle
     workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
     runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
+    loading = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(runs, _open_models, config))
+    await _either(loading, asked_to_stop)
+    if asked_to_stop.is_set():
+        logger.info("asked to stop before it was ready")
+        return
+    models, followed = await loading
     classifier = Classifier(models, config.limits, workers, runs, config.batching, config.admission)
     server = build_server(classifier, config)
-    asked_to_stop = _on_signals()
     async with followed:
         await server.start()
         announce(server.address)
         await asked_to_stop.wait()
     await _drain(server, config)
     for pool in (workers, runs):
-        pool.shutdown(cancel_futures=True)  # what a thread still does is one image or one run, and soon over
+        pool.shutdown(wait=False, cancel_futures=True)
     logger.info("stopped")
+
+
+async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
+    """Returns when the work is done or the event is set."""
+    waiting = asyncio.ensure_future(event.wait())
+    await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
 
 
 def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextManager[None]]:

@@ -66,6 +66,7 @@ class ServedRepository:
         self._config = config
         self._load = load
         self._tried: dict[VersionFolder, Entry] = {}
+        self._faults: dict[VersionFolder, str] = {}
         self._entries: tuple[Entry, ...] = ()
         snapshot = self._look()
         self.models = Models(snapshot.default)
@@ -111,18 +112,24 @@ class ServedRepository:
         """Loads a version, unless that was done before and nobody has touched it since."""
         if folder is None:
             return Entry(name, version, None, f"there is no {name}/{version}/{ARTIFACT}")
-        if folder not in self._tried:
-            self._tried[folder] = self._load_entry(name, version, folder.artifact)
-        return self._tried[folder]
-
-    def _load_entry(self, name: str, version: str, artifact: Path) -> Entry:
+        if folder in self._tried:
+            return self._tried[folder]
         try:
-            return Entry(name, version, self._load(artifact, name, version))
+            self._tried[folder] = Entry(name, version, self._load(folder.artifact, name, version))
+            return self._tried[folder]
         except VitrineError as error:
-            reason = str(error)
-        except Exception:  # whatever a file does to a library, the others are served on; callers must not see it
-            logger.exception("model %s@%s can't be loaded", name, version)
-            reason = "it can't be loaded; the server's log has the cause"
+            failed = self._failed(name, version, str(error))
+            if not isinstance(error.__cause__, OSError):  # what can't be read for a moment is tried again
+                self._tried[folder] = failed
+            return failed
+        except Exception as error:  # whatever a file does to a library, the others are served on
+            if self._faults.get(folder) != repr(error):
+                logger.exception("model %s@%s can't be loaded, and is tried again at every look", name, version)
+            self._faults[folder] = repr(error)
+            return self._failed(name, version, "it can't be loaded; the server's log has the cause")
+
+    def _failed(self, name: str, version: str, reason: str) -> Entry:
+        """A version that doesn't load; where its files took the place of ones that did, those answer on."""
         before = next((entry for entry in self._remember(name, "") if entry.version == version), None)
         if before is None:
             return Entry(name, version, None, reason)
@@ -161,6 +168,7 @@ class ServedRepository:
         there = {version for folder in found.values() for version in folder.versions}
         used = set(entries)
         self._tried = {folder: entry for folder, entry in self._tried.items() if folder in there and entry in used}
+        self._faults = {folder: fault for folder, fault in self._faults.items() if folder in there}
 
 
 def _serving(entries: Iterable[Entry], name: str | None = None) -> list[Entry]:
@@ -194,7 +202,7 @@ async def following(repository: ServedRepository, seconds: float) -> AsyncIterat
         yield
     finally:
         task.cancel()
-        thread.shutdown(wait=False, cancel_futures=True)  # a load under way isn't worth waiting for
+        thread.shutdown(wait=False, cancel_futures=True)
 
 
 async def _follow(repository: ServedRepository, seconds: float, thread: Executor) -> None:

@@ -1,0 +1,37 @@
+"""Files that an operator replaces: what they say counts, and what they last said well where they can't be used."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from vitrine.server.errors import FileError
+from vitrine.server.followed import FollowedFiles, read_file
+
+
+def test_what_could_not_be_read_for_a_moment_is_read_again_though_the_file_stays(tmp_path: Path) -> None:
+    """A withdrawn token must not stay valid because its withdrawal was read at a bad moment."""
+    file, out_of_order = tmp_path / "tokens", [False]
+    file.write_text("old")
+
+    def read() -> bytes:
+        if out_of_order[0]:
+            raise FileError("too many open files")
+        return read_file(file)
+
+    followed = FollowedFiles([file], read)
+    file.write_text("newer")
+    out_of_order[0] = True
+    assert followed.current() == b"old"
+    out_of_order[0] = False
+    assert followed.current() == b"newer"
+
+
+def test_a_file_that_can_not_be_used_is_complained_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("old")
+    followed = FollowedFiles([file], lambda: read_file(file))
+    file.unlink()
+    with caplog.at_level(logging.ERROR):
+        assert [followed.current() for _ in range(3)] == [b"old"] * 3
+    assert caplog.text.count("can't be read") == 1
