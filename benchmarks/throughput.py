@@ -58,11 +58,11 @@ def main(
     found: dict[str, list[Figures]] = {source: [] for source in sources or (".",)}
     with tempfile.TemporaryDirectory() as folder:
         model = export_model(Path(folder, "model.onnx"), [int(width) for width in hidden.split(",")])
-        for _ in range(rounds):
-            for source, figures in found.items():
+        for turn in range(rounds):
+            for source in list(found)[:: -1 if turn % 2 else 1]:  # whoever comes later in a round is slower: take turns
                 with served(model, source) as target:
-                    figures.append(asyncio.run(measure(target, request, callers, seconds)))
-                click.echo(json.dumps({"server": source} | asdict(figures[-1])))
+                    found[source].append(asyncio.run(measure(target, request, callers, seconds)))
+                click.echo(json.dumps({"server": source} | asdict(found[source][-1])))
     for source, figures in found.items():
         rates = [figure.requests_per_second for figure in figures]
         click.echo(
