@@ -34,8 +34,9 @@ from vitrine.client import (
     UsageError,
 )
 from vitrine.client.base import IN_FLIGHT
-from vitrine.client.chunks import ENVELOPE_BYTES, FRAME_BYTES, LAYER_BYTES, Capacity, Chunker, capacity_for
+from vitrine.client.chunks import FRAME_BYTES, Capacity, Chunker, capacity_for
 from vitrine.client.wire import build_request, build_selection
+from vitrine.model.answer import ENVELOPE_BYTES, LAYER_BYTES
 from vitrine.v1 import classifier_pb2 as pb
 
 Images = npt.NDArray[np.uint8]

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from artifacts import random_pixels
 from client.conftest import Ask
 from PIL import Image
-from serving import RunningServer
+from serving import RunningServer, running_server
 
 from vitrine.client import Client, InvalidRequestError, LayerKind, NotFoundError, Prediction
 from vitrine.model import prepare
@@ -87,3 +88,11 @@ def test_the_installed_command_asks_for_health(server: RunningServer) -> None:
     command = Path(sys.executable).with_name("vitrine")
     finished = subprocess.run([command, "health", "--target", server.target], capture_output=True, text=True)
     assert (finished.returncode, finished.stdout) == (0, f"{server.target} is SERVING\n")
+
+
+def test_requests_are_cut_so_that_the_server_sends_every_answer(tiny_artifact: Path) -> None:
+    """Client and server reckon an answer's size alike: what the one lets through, the other must not refuse."""
+    images = random_pixels(1500)
+    with running_server(tiny_artifact, "--max-message-mb", "1") as small, Client(small.target) as client:
+        predictions = list(client.classify_many(images, activations="all", preparation="none"))
+    assert len(predictions) == 1500

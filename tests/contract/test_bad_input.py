@@ -273,19 +273,18 @@ def test_a_request_over_the_size_limit_is_refused(stub: ClassifierServiceStub) -
 
 def test_an_answer_over_the_size_limit_is_refused_before_it_is_calculated(tiny_artifact: Path) -> None:
     everything = pb.LayerSelection(all=True)
-    bytes_each = (324 + 2 * 32 + 2 * 16 + 3 * 10) * 4 + 1  # the output layer is among the probabilities too; a digit
+    each = (324 + 2 * 32 + 2 * 16 + 3 * 10) * 4 + 10  # the output layer is among the probabilities too; a digit
     with (
-        running_server(tiny_artifact, "--max-message-mb", "1") as server,
-        grpc.insecure_channel(server.target) as channel,
+        running_server(tiny_artifact, "--max-message-mb", "1") as small,
+        grpc.insecure_channel(small.target) as channel,
     ):
         stub = ClassifierServiceStub(channel)
         found = refused(stub, pb.ClassifyRequest(pixels=blank(1000), activations=everything))
-        assert len(stub.Classify(pb.ClassifyRequest(pixels=blank(545), activations=everything)).digits) == 545
-    limit = (1 << 20) - (64 << 10)
+        assert len(stub.Classify(pb.ClassifyRequest(pixels=blank(576), activations=everything)).digits) == 576
     assert found == Refusal(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        f"the answer would be {1000 * bytes_each:,} bytes, and {limit:,} are sent at most: "
-        "ask for 545 images at a time, or for fewer layers",
+        f"the answer would be {4096 + 7 * 128 + 1000 * each:,} bytes, and {1 << 20:,} are sent at most: "
+        "ask for 576 images at a time, or for fewer layers",
         "ANSWER_TOO_LARGE",
         "activations",
     )

@@ -7,22 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from vitrine.client.types import Model
+from vitrine.model import ENVELOPE_BYTES, answer_size
 from vitrine.v1 import classifier_pb2 as pb
-
-ENVELOPE_BYTES = 4096
-"""What a message needs beside its images and activations: the model's identity, shapes, frames; generously."""
-
-LAYER_BYTES = 128
-"""What a layer's name, shape and frame need in an answer; generously."""
 
 FRAME_BYTES = 16
 """What protobuf adds to each image; generously."""
-
-NUMBER_BYTES = 4
-"""The size of a float32."""
-
-DIGIT_BYTES = 10
-"""The longest encoding of a digit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +26,10 @@ class Capacity:
 
 def capacity_for(model: Model, selection: pb.LayerSelection | None, max_answer_bytes: int) -> Capacity:
     """What one request to a model may hold, when an answer of `max_answer_bytes` is the largest the client takes."""
-    limits = model.limits
-    room = min(limits.max_message_bytes, max_answer_bytes) - ENVELOPE_BYTES - LAYER_BYTES * len(model.layers)
-    fitting = room // _answer_bytes_per_image(model, selection)
+    limits, selection = model.limits, selection or pb.LayerSelection()
+    names = [layer.name for layer in model.layers] if selection.all else selection.names
+    fitting = answer_size(model.layers, names).fitting(min(limits.max_message_bytes, max_answer_bytes))
     return Capacity(max(1, min(limits.max_images, fitting)), limits.max_message_bytes - ENVELOPE_BYTES)
-
-
-def _answer_bytes_per_image(model: Model, selection: pb.LayerSelection | None) -> int:
-    wanted = selection or pb.LayerSelection()
-    widths = sum(layer.width for layer in model.layers if wanted.all or layer.name in wanted.names)
-    return NUMBER_BYTES * (widths + len(model.classes)) + DIGIT_BYTES
 
 
 class Chunker:

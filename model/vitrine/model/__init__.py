@@ -3,6 +3,7 @@
 The room that training, server and client share. It knows numpy and Pillow, and neither torch, ONNX nor gRPC.
 """
 
+from vitrine.model.answer import ENVELOPE_BYTES, AnswerSize, answer_size
 from vitrine.model.artifact import TOLERANCE, ArtifactMetadata, GoldenSample, Parameters, TrainingFacts, deviation
 from vitrine.model.errors import ArtifactError, ImageError, VitrineError
 from vitrine.model.image import MAX_IMAGE_PIXELS, ImageSource, read_grey
@@ -11,9 +12,11 @@ from vitrine.model.preparation import PIXELS_SHAPE, Pixels, prepare
 
 __all__ = [
     "DIGITS",
+    "ENVELOPE_BYTES",
     "MAX_IMAGE_PIXELS",
     "PIXELS_SHAPE",
     "TOLERANCE",
+    "AnswerSize",
     "ArtifactError",
     "ArtifactMetadata",
     "GoldenSample",
@@ -26,6 +29,7 @@ __all__ = [
     "Pixels",
     "TrainingFacts",
     "VitrineError",
+    "answer_size",
     "deviation",
     "layer_catalogue",
     "parse_layers",

@@ -13,17 +13,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ImageError, Parameters, prepare
+from vitrine.model import ENVELOPE_BYTES, ImageError, Parameters, answer_size, prepare
 from vitrine.server.admission import Admission, AdmissionConfig
 from vitrine.server.batching import Batcher, BatchingConfig
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.models import Models, ServedModel
-
-MESSAGE_OVERHEAD = 64 << 10
-"""Bytes of an answer that don't grow with the images, generously: the names and shapes of all layers."""
-
-DIGIT_BYTES = 1
-"""Bytes of a digit in an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +130,7 @@ class Classifier:
         served = self.models.get(model)
         if layer in served.parameters:
             stored = served.parameters[layer]
-            self._check_size(stored.weight.nbytes + stored.bias.nbytes, "they can't be sent", "layer")
+            self._check_size(ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes, "they can't be sent", "layer")
             return served, stored
         storing = listed(served.parameters)
         if layer in _layer_names(served):
@@ -162,16 +156,14 @@ class Classifier:
 
     def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str]) -> int:
         """Activations can be a hundred times the request: what can't be sent isn't calculated. Gives their bytes."""
-        *_, output = model.metadata.layers
-        widths = sum(layer.width for layer in model.metadata.layers if layer.name in wanted) + output.width
-        bytes_each = widths * np.dtype(np.float32).itemsize + DIGIT_BYTES
-        fitting = (self.limits.max_message_bytes - MESSAGE_OVERHEAD) // bytes_each
-        advice = f"ask for {fitting} images at a time, or for fewer layers" if fitting > 0 else "ask for fewer layers"
-        self._check_size(count * bytes_each, advice, "activations")
-        return count * bytes_each
+        size = answer_size(model.metadata.layers, wanted)
+        fitting = size.fitting(self.limits.max_message_bytes)
+        advice = f"ask for {fitting} images at a time, or for fewer layers" if fitting else "ask for fewer layers"
+        self._check_size(size.of(count), advice, "activations")
+        return size.of(count)
 
     def _check_size(self, size: int, advice: str, field: str) -> None:
-        limit = self.limits.max_message_bytes - MESSAGE_OVERHEAD
+        limit = self.limits.max_message_bytes
         if size > limit:
             message = f"the answer would be {size:,} bytes, and {limit:,} are sent at most: {advice}"
             raise AnswerTooLarge("ANSWER_TOO_LARGE", message, field)
