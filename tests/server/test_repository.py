@@ -34,7 +34,8 @@ def serve(root: Path, policy: str = "latest:1", default: str = "") -> ServedRepo
 
 
 def served(repository: ServedRepository) -> list[str]:
-    return [f"{model.name}@{model.version}" for model in repository.models]
+    entries = repository.models.snapshot.entries
+    return [f"{entry.model.name}@{entry.model.version}" for entry in entries if entry.model]
 
 
 def failed(repository: ServedRepository) -> dict[str, str]:

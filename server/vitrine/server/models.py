@@ -5,7 +5,7 @@ What is served can change while requests are answered. `Snapshot` is what is ser
 then answered by this version, whatever is published or taken away meanwhile.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -121,9 +121,6 @@ class Models:
     def replace(self, snapshot: Snapshot) -> None:
         """Serves something else from now on, all at once; any thread may say so."""
         self._snapshot = snapshot
-
-    def __iter__(self) -> Iterator[ServedModel]:
-        return iter([entry.model for entry in self._snapshot.entries if entry.model])
 
     def get(self, name: str) -> ServedModel:
         """The model of that name, as `Snapshot.get` has it."""
