@@ -169,6 +169,14 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     help="How many MiB the requests under way and their answers may take; more are refused likewise.",
 )
 @click.option(
+    "--caller-rate",
+    type=click.FloatRange(0),
+    default=DEFAULTS.limits.caller_rate,
+    show_envvar=True,
+    help="How many images a second each caller may send; more are refused with RESOURCE_EXHAUSTED. A caller is a name "
+    "in --tokens, or an address without; 0: no limit.",
+)
+@click.option(
     "--propagation-seconds",
     type=click.FloatRange(0),
     default=DEFAULTS.propagation_seconds,
@@ -224,6 +232,7 @@ def main(
     max_queue_delay_us: int,
     max_pending_images: int,
     max_pending_mb: int,
+    caller_rate: float,
     propagation_seconds: float,
     drain_seconds: float,
     reflection: bool,
@@ -254,7 +263,7 @@ def main(
         threads=threads,
         batching=BatchingConfig(max_batch_rows, max_queue_delay_us / MICROSECONDS, parallel=max(1, threads // 2)),
         admission=AdmissionConfig(max_pending_images, max_pending_mb * MEBIBYTE),
-        limits=Limits(max_images, max_message_mb * MEBIBYTE, max_image_megapixels * MEGAPIXEL),
+        limits=Limits(max_images, max_message_mb * MEBIBYTE, max_image_megapixels * MEGAPIXEL, caller_rate),
         propagation_seconds=propagation_seconds,
         drain_seconds=drain_seconds,
         reflection=reflection,

@@ -10,6 +10,7 @@ VitrineError
     ├── NotFound            it asks for something that isn't there
     ├── AnswerTooLarge      its answer would pass the message limit
     └── Overloaded          there is too much to do just now
+        └── RateExceeded    this caller has sent too much
 """
 
 from collections.abc import Collection
@@ -79,6 +80,10 @@ class Overloaded(RequestError):  # noqa: N818 - likewise
     def __init__(self, reason: str, message: str, retry_after: float) -> None:
         super().__init__(reason, message)
         self.retry_after = retry_after
+
+
+class RateExceeded(Overloaded):
+    """The caller has sent more than it may."""
 
 
 def quoted(name: str) -> str:
