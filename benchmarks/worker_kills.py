@@ -123,9 +123,8 @@ def kill_one(alive: list[int], ready: "queue.SimpleQueue[int]") -> float:
 
 def report(tally: Tally, waits: list[float], seconds: float, workers: int, callers: int, status: int) -> None:
     """Prints the figures."""
-    print(
-        f"machine   {platform.machine()}, {platform.system()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
-    )
+    python = platform.python_version()
+    print(f"machine   {platform.machine()}, {platform.system()}, {os.cpu_count()} CPUs, Python {python}")
     print(f"versions  onnxruntime {version_of('onnxruntime')}, grpcio {version_of('grpcio')}")
     print(f"load      {callers} callers on {workers} workers for {seconds:.0f} s, with the SDK's own retries")
     print(f"calls     {tally.calls}: {tally.right} right, {tally.wrong} wrong, {tally.failed.total()} failed")

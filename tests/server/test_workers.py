@@ -84,13 +84,14 @@ def open_sockets(pid: int) -> int:
     return sum(str(file.readlink()).startswith("socket:") for file in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def test_connections_are_spread_over_all_workers(tiny_artifact: Path) -> None:
-    with running_workers(tiny_artifact, workers=3) as server:
+def test_clients_are_spread_over_all_workers(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact, workers=3) as server, ExitStack() as clients:
         before = {pid: open_sockets(pid) for pid in server.ready(3)}
-        watches = [watch_health(server.target) for _ in range(48)]
-        assert all(open_sockets(pid) > count for pid, count in before.items())
-        for watch in watches:
-            watch.cancel()
+        for _ in range(48):
+            assert clients.enter_context(Client(server.target)).health()
+        more = [open_sockets(pid) - count for pid, count in before.items()]
+        assert all(more)
+        assert sum(more) == 48
 
 
 def test_a_line_of_the_log_says_which_process_wrote_it(tiny_artifact: Path) -> None:
