@@ -169,17 +169,31 @@ def test_sigterm_lets_every_worker_finish_what_is_under_way(tiny_artifact: Path)
         assert len(server.log.wait_for(r"worker \d+ (ended with exit status 0)", 2)) == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_every_process_cuts_no_drain_short(tiny_artifact: Path, number: signal.Signals) -> None:
-    """A terminal's Ctrl-C reaches them all, and so does what service managers send."""
+def test_a_terminals_ctrl_c_lets_every_worker_finish(tiny_artifact: Path) -> None:
     with running_workers(tiny_artifact) as server:
         streams, health = [Stream(server.target) for _ in range(16)], watch_health(server.target)
-        os.killpg(server.supervisor.pid, number)
+        os.killpg(server.supervisor.pid, signal.SIGINT)
         assert [state.status for state in health] == [health_pb2.HealthCheckResponse.NOT_SERVING]
         for stream in streams:
             stream.ask()
             stream.finish()
         assert server.supervisor.wait(PATIENCE_SECONDS) == 0
+
+
+def test_a_worker_that_gets_the_supervisors_signal_too_goes_on_draining(tiny_artifact: Path) -> None:
+    """Service managers send theirs to every process of a service."""
+    with running_workers(tiny_artifact) as server:
+        streams = [Stream(server.target) for _ in range(16)]
+        server.supervisor.terminate()
+        server.log.wait_for(r"(draining)", 2)
+        for pid in server.ready(2):
+            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGINT)
+        for stream in streams:
+            stream.ask()
+            stream.finish()
+        assert server.supervisor.wait(PATIENCE_SECONDS) == 0
+        assert len(server.log.wait_for(r"worker \d+ (ended with exit status 0)", 2)) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -190,6 +204,7 @@ def test_a_signal_while_workers_start_ends_them_quietly(tiny_artifact: Path, num
         assert server.wait(PATIENCE_SECONDS) == 0
         assert server.stdout is not None
         assert server.stdout.read() == ""
+        assert log.all(r"worker \d+ ended with (.*)") == ["exit status 0"]
         assert "Traceback" not in log.text
 
 
