@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -64,6 +64,10 @@ def launched_server(log: IO[str] | None, *arguments: str | Path, **environment: 
     ) as process:
         try:
             yield process
+        except BaseException:  # a test has failed, which mustn't leave workers behind
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
         finally:
             process.kill()
 
@@ -111,10 +115,12 @@ def open_log() -> Iterator[tuple[IO[str], Log]]:
     """A pipe for processes to write their log to, and what is said there; at the end, they must have ended."""
     reading, writing = os.pipe()
     with os.fdopen(reading) as lines:
-        with os.fdopen(writing, "w") as pipe:
-            log = Log(lines)
-            yield pipe, log
-        log.wait_for_the_end()
+        log = Log(lines)
+        try:
+            with os.fdopen(writing, "w") as pipe:
+                yield pipe, log
+        finally:
+            log.wait_for_the_end()
 
 
 def _address(process: subprocess.Popen[str]) -> str:
