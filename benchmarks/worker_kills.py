@@ -33,6 +33,26 @@ from vitrine.client import Client, VitrineError
 PATIENCE_SECONDS = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How many seconds passed between a kill and two events."""
+
+    started: float
+    """The supervisor has started the replacement."""
+    ready: float
+    """The replacement is ready to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What the server's log says of its workers: their process ids, as it happens."""
+
+    started: "queue.SimpleQueue[int]" = field(default_factory=queue.SimpleQueue)
+    """Replacements that were started."""
+    ready: "queue.SimpleQueue[int]" = field(default_factory=queue.SimpleQueue)
+    """Workers that are ready to answer."""
+
+
 @dataclass
 class Tally:
     """What the callers noticed."""
@@ -69,17 +89,17 @@ class Tally:
 @click.option("--every", default=4.0, help="How many seconds after the last replacement was ready the next is killed.")
 def main(workers: int, callers: int, calls: int, kills: int, every: float) -> None:
     """Kill workers under load, and print how the calls ended."""
-    tally, enough, waits = Tally(), threading.Event(), list[float]()
-    ready: queue.SimpleQueue[int] = queue.SimpleQueue()
+    tally, enough, waits = Tally(), threading.Event(), list[Wait]()
+    log = Log()
     with running("--workers", str(workers), log=subprocess.PIPE) as server, ThreadPoolExecutor(callers + 1) as pool:
-        pool.submit(follow, server.process.stderr or (), ready)
-        alive = [ready.get(timeout=PATIENCE_SECONDS) for _ in range(workers)]
+        pool.submit(follow, server.process.stderr or (), log)
+        alive = [log.ready.get(timeout=PATIENCE_SECONDS) for _ in range(workers)]
         calling = [pool.submit(call_until, server, seed, enough, tally) for seed in range(callers)]
         begin = time.perf_counter()
         try:
             while tally.calls < calls or len(waits) < kills:
                 time.sleep(every)
-                waits.append(kill_one(alive, ready))
+                waits.append(kill_one(alive, log))
         finally:
             enough.set()
             seconds = time.perf_counter() - begin
@@ -90,11 +110,13 @@ def main(workers: int, callers: int, calls: int, kills: int, every: float) -> No
     sys.exit(bool(tally.failed or tally.wrong or status))
 
 
-def follow(log: Iterable[str], ready: "queue.SimpleQueue[int]") -> None:
-    """Reads the server's log, and hands on which worker is ready."""
-    for line in log:
-        if found := re.search(r"worker (\d+) is ready", line):
-            ready.put(int(found[1]))
+def follow(lines: Iterable[str], log: Log) -> None:
+    """Reads the server's log, and hands on which worker starts and which is ready."""
+    for line in lines:
+        if found := re.search(r"worker (\d+) starts in place of", line):
+            log.started.put(int(found[1]))
+        elif found := re.search(r"worker (\d+) is ready", line):
+            log.ready.put(int(found[1]))
 
 
 def call_until(server: Server, seed: int, enough: threading.Event, tally: Tally) -> None:
@@ -112,16 +134,18 @@ def call_until(server: Server, seed: int, enough: threading.Event, tally: Tally)
             tally.count(outcome, time.perf_counter() - begin)
 
 
-def kill_one(alive: list[int], ready: "queue.SimpleQueue[int]") -> float:
-    """Kills a worker, and waits for the one that replaces it; gives how many seconds that took."""
+def kill_one(alive: list[int], log: Log) -> Wait:
+    """Kills a worker, and waits for the one that replaces it."""
     victim = alive.pop(random.randrange(len(alive)))
     begin = time.perf_counter()
     os.kill(victim, signal.SIGKILL)
-    alive.append(ready.get(timeout=PATIENCE_SECONDS))
-    return time.perf_counter() - begin
+    log.started.get(timeout=PATIENCE_SECONDS)
+    started = time.perf_counter() - begin
+    alive.append(log.ready.get(timeout=PATIENCE_SECONDS))
+    return Wait(started, time.perf_counter() - begin)
 
 
-def report(tally: Tally, waits: list[float], seconds: float, workers: int, callers: int, status: int) -> None:
+def report(tally: Tally, waits: list[Wait], seconds: float, workers: int, callers: int, status: int) -> None:
     """Prints the figures."""
     python = platform.python_version()
     print(f"machine   {platform.machine()}, {platform.system()}, {os.cpu_count()} CPUs, Python {python}")
@@ -130,7 +154,9 @@ def report(tally: Tally, waits: list[float], seconds: float, workers: int, calle
     print(f"calls     {tally.calls}: {tally.right} right, {tally.wrong} wrong, {tally.failed.total()} failed")
     print(f"longest   {tally.longest * 1e3:.0f} ms")
     print(f"kills     {len(waits)}")
-    print(f"replaced  after {statistics.median(waits) * 1e3:.0f} ms (p50), {max(waits) * 1e3:.0f} ms (max)")
+    for name in ("started", "ready"):
+        after = [getattr(wait, name) * 1e3 for wait in waits]
+        print(f"{name:9} after {statistics.median(after):.0f} ms (p50), {max(after):.0f} ms (max)")
     print(f"at last   SIGTERM, exit status {status}")
     for failure, times in tally.failed.most_common(5):
         print(f"failed    {times} times {failure}")
