@@ -9,13 +9,13 @@ from grpc_reflection.v1alpha import reflection
 
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
-from vitrine.server.errors import StartupError
 from vitrine.server.grpc.classifier_servicer import PERMISSIONS, SERVICE, ClassifierServicer
 from vitrine.server.grpc.credentials import server_credentials
 from vitrine.server.grpc.gate import Gate, caller_of
 from vitrine.server.grpc.handlers import anyone, guarded_handlers
 from vitrine.server.grpc.health import SERVICE as HEALTH_SERVICE
 from vitrine.server.grpc.health import HealthServicer
+from vitrine.server.port import address_of, cannot_listen
 from vitrine.server.tokens import open_access
 
 OPEN_SERVICES = (HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
@@ -53,7 +53,7 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     credentials = server_credentials(config)
     access = open_access(config.tokens)
     gate = Gate(access, OPEN_SERVICES, PERMISSIONS)
-    server = grpc.aio.server(options=_options(config.limits.max_message_bytes), interceptors=[gate])
+    server = grpc.aio.server(options=_options(config), interceptors=[gate])
     health = HealthServicer()
     classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, partial(caller_of, access))
     server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE, anyone)))
@@ -63,7 +63,8 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     return GrpcServer(server, health, _bind(server, config.host, config.port, credentials))
 
 
-def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    max_message_bytes = config.limits.max_message_bytes
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
@@ -71,18 +72,14 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
             "grpc.http2.min_recv_ping_interval_without_data_ms",
             10_000,
         ),  # clients that probe a slow call aren't turned out
-        ("grpc.so_reuseport", 0),  # two servers on one port would take turns without knowing of each other
+        ("grpc.so_reuseport", int(config.shares_port)),  # else two servers would share a port and not know of it
     ]
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> str:
-    host = f"[{host}]" if ":" in host else host
-    address = f"{host}:{port}"
+    address = address_of(host, port)
     try:
         taken = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-        return f"{host}:{taken}"
     except RuntimeError as error:
-        raise StartupError(
-            f"can't listen on {host}:{port}: the port is taken, or the address isn't this machine's; "
-            "name others with --host and --port (VITRINE_HOST, VITRINE_PORT)"
-        ) from error
+        raise cannot_listen(host, port) from error
+    return address_of(host, taken)
