@@ -61,6 +61,8 @@ class Call:
     """How many images were taken in."""
     outcome: str = "CANCELLED"
     """How it ended: the name of its status code. Nobody says so of a call whose caller goes."""
+    reason: str = ""
+    """Why it was refused, in UPPER_SNAKE; empty when it wasn't, or the fault is ours."""
     begin: float = field(default_factory=time.monotonic)
     """When it came, in seconds of `time.monotonic`."""
     passages: list[Passage] = field(default_factory=list)

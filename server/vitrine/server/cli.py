@@ -21,6 +21,7 @@ from vitrine.server.cpus import usable_cpus
 from vitrine.server.device import Device
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.leaving import leave
+from vitrine.server.metrics import MetricsConfig
 from vitrine.server.port import can_be_shared
 from vitrine.server.reloading import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.supervisor import supervise
@@ -226,6 +227,22 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
 )
 @_security_file("--tokens", "File of those who may call: NAME SHA256 PERMISSIONS on each line; without it, anyone may.")
 @click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    show_envvar=True,
+    show_default="none: nothing is measured",
+    help="The port of Prometheus metrics, at /metrics in plain HTTP; 0 takes a free one, and the log says which.",
+)
+@click.option(
+    "--metrics-host", show_envvar=True, show_default="that of --host", help="The address that they are shown on."
+)
+@click.option(
+    "--activation-health/--no-activation-health",
+    default=True,
+    show_envvar=True,
+    help="Whether the metrics have what the layers calculate: means and dead units, over a sample of the images.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -260,6 +277,9 @@ def main(
     tls_client_ca: Path | None,
     insecure: bool,
     tokens: Path | None,
+    metrics_port: int | None,
+    metrics_host: str | None,
+    activation_health: bool,
     log_level: str,
 ) -> None:
     """Serve MODEL, an ONNX file that vitrine-train made, or a repository of models.
@@ -292,6 +312,9 @@ def main(
         tls=_tls_files(tls_cert, tls_key, tls_client_ca),
         insecure=insecure,
         tokens=tokens,
+        metrics=None
+        if metrics_port is None
+        else MetricsConfig(metrics_port, (metrics_host or host).strip("[]"), activation_health),
     )
     try:
         asyncio.run(_serve(config, log))

@@ -13,9 +13,10 @@ import numpy as np
 from vitrine.model import PIXELS_SHAPE
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
-from vitrine.server.grpc.server import GrpcServer, build_server
+from vitrine.server.grpc.server import METHODS, GrpcServer, build_server
 from vitrine.server.leaving import on_signals
 from vitrine.server.loading import load_model, load_version
+from vitrine.server.measuring import Unmeasured, measuring
 from vitrine.server.models import Models, ServedModel
 from vitrine.server.reloading import ServedRepository, following
 
@@ -33,28 +34,39 @@ async def serve(
         asked_to_stop: what else can end it, by being set.
 
     Raises:
-        StartupError: the model fails a check, its device isn't there, or the address can't be listened on.
+        StartupError: the model fails a check, its device isn't there, or an address can't be listened on.
     """
     asked_to_stop = asked_to_stop or asyncio.Event()
     on_signals(asked_to_stop)  # first of all: a container's first process is deaf to signals that it doesn't handle
+    with measuring(config.metrics, METHODS) as measurement:
+        await _serve(config, announce, asked_to_stop, measurement)
+    logger.info("stopped")
+
+
+async def _serve(
+    config: ServerConfig, announce: Callable[[str], None], asked_to_stop: asyncio.Event, measurement: Unmeasured
+) -> None:
     workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
     runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
-    loading = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(runs, _open_models, config))
+    opening = asyncio.get_running_loop().run_in_executor(runs, _open_models, config, measurement)
+    loading = asyncio.ensure_future(opening)
     await _either(loading, asked_to_stop)
     if asked_to_stop.is_set():
         logger.info("asked to stop before it was ready")
         return
     models, followed = await loading
     classifier = Classifier(models, config.limits, workers, runs, config.batching, config.admission)
-    server = build_server(classifier, config)
-    async with followed:
-        await server.start()
-        announce(server.address)
-        await asked_to_stop.wait()
-    await _drain(server, config)
+    server = build_server(classifier, config, measurement.observers)
+    async with measurement.of(classifier):
+        async with followed:
+            await server.start()
+            measurement.show_ready(True)
+            announce(server.address)
+            await asked_to_stop.wait()
+        measurement.show_ready(False)
+        await _drain(server, config)
     for pool in (workers, runs):
         pool.shutdown(wait=False, cancel_futures=True)
-    logger.info("stopped")
 
 
 async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
@@ -64,17 +76,17 @@ async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
     waiting.cancel()
 
 
-def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextManager[None]]:
+def _open_models(config: ServerConfig, measurement: Unmeasured) -> tuple[Models, AbstractAsyncContextManager[None]]:
     """What is served, warmed up, and the context in which that follows the repository, where it comes from one."""
     rows = config.batching.max_rows
 
     def load(path: Path, name: str, version: str) -> ServedModel:
-        return _warm_up(load_version(config.device, path, name, version), rows)
+        return measurement.watched(_warm_up(load_version(config.device, path, name, version), rows))
 
     if config.repository:
         repository = ServedRepository(config.repository, load)
         return repository.models, following(repository, config.repository.reload_seconds)
-    model = _warm_up(load_model(config.model, config.device), rows)
+    model = measurement.watched(_warm_up(load_model(config.model, config.device), rows))
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
     return Models(model), nullcontext()
 

@@ -18,6 +18,7 @@ from vitrine.server.config import ServerConfig
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.leaving import on_signals
 from vitrine.server.port import address_of, held
+from vitrine.server.scraping import WorkersMetrics, workers_metrics
 from vitrine.server.worker import Report, work
 
 logger = logging.getLogger(__name__)
@@ -43,14 +44,14 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
         initializer: what each worker calls first, to set up what a process has of its own; must be picklable.
 
     Raises:
-        StartupError: a place's first worker refuses to start, or the address can't be listened on.
+        StartupError: a place's first worker refuses to start, or an address can't be listened on.
         CrashLoop: workers ended again and again; those that were left have drained.
     """
     leaving = asyncio.Event()
     on_signals(leaving, _kill_all)
-    with held(config.host, config.port) as port:
+    with held(config.host, config.port) as port, workers_metrics(config.metrics) as metrics:
         shared = replace(config, port=port, shares_port=True)
-        places = [_Place(shared, initializer, leaving) for _ in range(config.workers)]
+        places = [_Place(number, shared, initializer, leaving, metrics) for number in range(config.workers)]
         keeping = [asyncio.ensure_future(places[0].keep())]
         await _first_of(places[0].ready, leaving)
         keeping += [asyncio.ensure_future(place.keep()) for place in places[1:]]
@@ -128,8 +129,17 @@ class _Worker:
 class _Place:
     """A place for one worker at a time."""
 
-    def __init__(self, config: ServerConfig, initializer: Callable[[], None], leaving: asyncio.Event) -> None:
-        self._config = config
+    def __init__(
+        self,
+        number: int,
+        config: ServerConfig,
+        initializer: Callable[[], None],
+        leaving: asyncio.Event,
+        metrics: WorkersMetrics | None,
+    ) -> None:
+        self._number = number
+        self._config = replace(config, metrics=metrics.of(number)) if metrics else config
+        self._metrics = metrics
         self._initializer = initializer
         self._leaving = leaving
         self._in_place_of = ""
@@ -182,6 +192,8 @@ class _Place:
         Raises:
             StartupError: it was the first, and refused to start.
         """
+        if self._metrics:
+            self._metrics.ended(self._number, unasked=not self._leaving.is_set())
         if isinstance(worker.report, StartupError) and not (self.ready.is_set() or self._leaving.is_set()):
             raise worker.report  # who catches it says it, once
         level = logging.INFO if self._leaving.is_set() else logging.WARNING

@@ -1,12 +1,13 @@
 """Lets a call in, or ends it before its request is even received. Who may do what is decided in `access`."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
 from vitrine.server.access import Access, Caller, Permission
+from vitrine.server.call import Call
 from vitrine.server.errors import RequestError
 from vitrine.server.grpc.status import status_of
 
@@ -21,12 +22,20 @@ class Gate(grpc.aio.ServerInterceptor):
         access: tells who calls.
         open_services: the full names of the services that anyone may call.
         needed: the permission that a method takes, by `/SERVICE/METHOD`; the others take `predict`.
+        observers: told of every call that ends here. The others' are told where those are answered.
     """
 
-    def __init__(self, access: Access, open_services: Collection[str], needed: Mapping[str, Permission]) -> None:
+    def __init__(
+        self,
+        access: Access,
+        open_services: Collection[str],
+        needed: Mapping[str, Permission],
+        observers: Sequence[Callable[[Call], None]] = (),
+    ) -> None:
         self._access = access
         self._open_services = open_services
         self._needed = needed
+        self._observers = observers
 
     async def intercept_service(
         self,
@@ -40,8 +49,17 @@ class Gate(grpc.aio.ServerInterceptor):
                 caller = caller_of(self._access, handler_call_details.invocation_metadata)
                 caller.require(self._needed.get(method, Permission.PREDICT))
         except RequestError as error:
-            return _refusal(status_of(error))
-        return await continuation(handler_call_details)
+            status = status_of(error)
+            self._close(Call(method, outcome=status.code.name, reason=error.reason))
+            return _refusal(status)
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            self._close(Call(method, outcome=grpc.StatusCode.UNIMPLEMENTED.name))
+        return handler
+
+    def _close(self, call: Call) -> None:
+        call.observers = self._observers
+        call.close()
 
 
 def caller_of(access: Access, metadata: Iterable[tuple[str, str | bytes]] | None) -> Caller:

@@ -139,6 +139,7 @@ async def _guard(context: Context, call: Call, prefix: str = "") -> AsyncIterato
         yield
         call.outcome = grpc.StatusCode.OK.name
     except RequestError as error:
+        call.reason = error.reason
         await _abort(context, call, status_of(error, prefix))
     except grpc.aio.AbortError:
         raise
