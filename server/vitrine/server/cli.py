@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 DEFAULTS = ServerConfig(model=Path())
 
+METRICS_PORT = 9464
+"""Where Prometheus is used to find such metrics."""
+
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
 MICROSECONDS = 1_000_000
@@ -45,13 +48,21 @@ class Port(click.IntRange):
     """A port, which Kubernetes can't set by accident.
 
     For a Service called `vitrine`, Kubernetes puts VITRINE_PORT=tcp://… into every pod of its namespace.
+
+    Args:
+        usual: the port that is taken instead.
     """
 
+    def __init__(self, usual: int) -> None:
+        super().__init__(0, 65535)
+        self._usual = usual
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Reads the port; the address of a Kubernetes Service stands for the default."""
+        """Reads the port; the address of a Kubernetes Service stands for the usual one."""
         if isinstance(value, str) and value.startswith("tcp://"):
-            logger.warning("VITRINE_PORT=%s is a Kubernetes Service's; listening on %d", value, DEFAULTS.port)
-            return DEFAULTS.port
+            name = f"VITRINE_{param.name.upper()}" if param and param.name else "a port"
+            logger.warning("%s=%s is a Kubernetes Service's; taking %d", name, value, self._usual)
+            return self._usual
         return int(super().convert(value, param, ctx))
 
 
@@ -114,7 +125,7 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
 )
 @click.option("--host", default=DEFAULTS.host, show_envvar=True, help="The address to listen on.")
 @click.option(
-    "--port", type=Port(0, 65535), default=DEFAULTS.port, show_envvar=True, help="The port; 0 takes a free one."
+    "--port", type=Port(DEFAULTS.port), default=DEFAULTS.port, show_envvar=True, help="The port; 0 takes a free one."
 )
 @click.option(
     "--workers",
@@ -228,7 +239,7 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
 @_security_file("--tokens", "File of those who may call: NAME SHA256 PERMISSIONS on each line; without it, anyone may.")
 @click.option(
     "--metrics-port",
-    type=click.IntRange(0, 65535),
+    type=Port(METRICS_PORT),
     show_envvar=True,
     show_default="none: nothing is measured",
     help="The port of Prometheus metrics, at /metrics in plain HTTP; 0 takes a free one, and the log says which.",

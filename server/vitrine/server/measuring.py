@@ -80,7 +80,7 @@ class Measurement(Unmeasured):
 
 @contextmanager
 def measuring(config: MetricsConfig | None, methods: Collection[str]) -> Iterator[Unmeasured]:
-    """Measures while the context lasts; nothing, where nobody wants that. A worker's metrics are its supervisor's to show.
+    """Measures while the context lasts; nothing, where nobody wants that. A supervisor shows its workers'.
 
     Raises:
         StartupError: the address can't be listened on.

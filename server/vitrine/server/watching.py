@@ -39,7 +39,7 @@ class Watch:
         return watched
 
     def reading(self, model: ServedModel) -> ActivationStatistics | None:
-        """What a watched model's activations were like over the last images that were looked at; None where none were."""
+        """What a watched model's activations were like over the last images looked at; None where none were."""
         health = self._health.get(model)
         return health.reading() if health else None
 
