@@ -1,9 +1,9 @@
-"""What metrics cost: the CPU time of counting one request, and what looking at the activations adds to running a model.
+"""What metrics cost: the CPU time of counting a request, and what looking at the activations adds to running a model.
 
     python benchmarks/metrics_cost.py
 
-CPU time is measured, not time that passes, so that other processes on the machine don't count. The runs of the model
-are taken in turns, watched and unwatched, each turn the other way round.
+CPU time is measured, not time that passes, so that other processes on the machine don't count. Sampled and other
+runs of the model are taken in turns.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
+from vitrine.server.activation_health import SHARE, ActivationHealth
 from vitrine.server.bundled import bundled_model
 from vitrine.server.call import Call, Passage, Stage
 from vitrine.server.device import Device
 from vitrine.server.loading import load_model
 from vitrine.server.metrics import Metrics, MetricsConfig
 from vitrine.server.models import ServedModel
-from vitrine.server.watching import Watch
 
 METHOD = "/vitrine.v1.ClassifierService/Classify"
 
@@ -62,21 +62,23 @@ def count_calls(folder: Path | None, rounds: int) -> None:
 
 
 def watch_runs(model: ServedModel, rows: int, rounds: int) -> None:
-    """Prints what a run costs with and without its activations looked at.
+    """Prints what a sampled run costs beside any other, and what that makes of the time when runs follow each other.
 
-    A turn of each takes a second or so: what is sampled is a share of the time, not of the runs.
+    After a sampled run as long is waited as makes it `SHARE` of the time, so that the rest is arithmetic.
     """
     pixels = np.random.default_rng(0).integers(0, 256, (rows, 18, 18), np.uint8)
-    output = [model.metadata.layers[-1].name]
-    watched = Watch(lambda _: None, activations=True).over(model)
-    plain = Watch(lambda _: None, activations=False).over(model)
+    health = ActivationHealth(model.metadata.layers)
+    every = [layer.name for layer in model.metadata.layers]
+
+    def sampled() -> None:
+        health.take(model.engine.run(pixels, every), time.monotonic())
+
+    plain = partial(model.engine.run, pixels, every[-1:])
     times = max(100, 40_000 // rows)
-    ratios = []
-    for turn in range(rounds):
-        order = [watched, plain] if turn % 2 else [plain, watched]
-        cost = {served: microseconds(partial(served.engine.run, pixels, output), times) for served in order}
-        ratios.append((cost[watched] / cost[plain] - 1) * 100)
-    print(f"looking at activations, {rows} images a run: {spread(ratios)} % more CPU time")
+    costs = [(microseconds(plain, times), microseconds(sampled, times)) for _ in range(rounds)]
+    added = [SHARE * (1 - least / most) * 100 for least, most in costs]
+    print(f"a run of {rows} images: {spread([cost for cost, _ in costs])} µs of CPU time,", end=" ")
+    print(f"sampled {spread([cost for _, cost in costs])} µs: {spread(added)} % of the time is added")
 
 
 def main() -> None:

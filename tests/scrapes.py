@@ -29,6 +29,11 @@ class Scrape:
             if sample.name == name and labels.items() <= dict(sample.labels).items()
         )
 
+    @property
+    def has_activations(self) -> bool:
+        """Whether what is shown of a model's layers is complete: the output layer comes last, and training after it."""
+        return self.value("vitrine_activation_training_mean", layer="softmax") > 0
+
     def by(self, name: str, *labels: str) -> Mapping[tuple[str, ...], float]:
         """All samples of that name, by the values of these labels."""
         return {

@@ -56,7 +56,8 @@ def scrape_of_a_server_that_has_done_everything(root: Path, workers: int) -> Scr
         return server.scrape_when(
             lambda scrape: (
                 scrape.value("vitrine_requests_total") > 1
-                and {"vitrine_activation_mean", "vitrine_refused_total"} <= scrape.names
+                and scrape.value("vitrine_refused_total") > 0
+                and scrape.has_activations
             )
         )
 

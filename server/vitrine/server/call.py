@@ -28,6 +28,8 @@ class Stage(StrEnum):
     ENCODE = "encode"
     """The answer becomes bytes."""
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and stages are looked up several times for each request
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
