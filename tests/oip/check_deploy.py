@@ -1,8 +1,8 @@
 """Reads manifests into the models of KServe's SDK, and reports what it took them for.
 
 It runs in an environment of its own, where nothing of Vitrine is installed: `check_deploy.py FILE…`. For each file it
-prints the name of the model's class, and whether the class's JSON is the manifest's own: a field that the schema lacks
-would be missing there.
+prints the name of the model's class, the manifest, and the manifest as the model writes it: a field that the schema
+lacks is missing there.
 """
 
 import json
@@ -12,6 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import kserve.models
+import kubernetes.client.models
 import yaml
 from kserve.api_client import ApiClient
 
@@ -29,8 +31,15 @@ def read(manifest: dict[str, Any]) -> dict[str, Any]:
     return {"class": type(model).__name__, "manifest": manifest, "read": client.sanitize_for_serialization(model)}
 
 
+def know_kubernetes() -> None:
+    """Puts Kubernetes' models among KServe's, whose fields name them and which looks for them there."""
+    for name, model in vars(kubernetes.client.models).items():
+        vars(kserve.models).setdefault(name, model)
+
+
 def main(files: Iterable[str]) -> None:
     """Reads, and reports."""
+    know_kubernetes()
     print(json.dumps({Path(file).name: read(yaml.safe_load(Path(file).read_text())) for file in files}))
 
 
