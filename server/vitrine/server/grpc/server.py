@@ -1,6 +1,7 @@
 """Builds the gRPC server: which services it has, and what a connection may do."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 import grpc.aio
@@ -11,8 +12,8 @@ from vitrine.server.config import ServerConfig
 from vitrine.server.errors import StartupError
 from vitrine.server.grpc.classifier_servicer import PERMISSIONS, SERVICE, ClassifierServicer
 from vitrine.server.grpc.credentials import server_credentials
-from vitrine.server.grpc.gate import Gate
-from vitrine.server.grpc.handlers import guarded_handlers
+from vitrine.server.grpc.gate import Gate, caller_of
+from vitrine.server.grpc.handlers import anyone, guarded_handlers
 from vitrine.server.grpc.health import SERVICE as HEALTH_SERVICE
 from vitrine.server.grpc.health import HealthServicer
 from vitrine.server.tokens import open_access
@@ -54,8 +55,8 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     gate = Gate(access, OPEN_SERVICES, PERMISSIONS)
     server = grpc.aio.server(options=_options(config.limits.max_message_bytes), interceptors=[gate])
     health = HealthServicer()
-    classifying = guarded_handlers(ClassifierServicer(classifier, access), SERVICE)
-    server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE)))
+    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, partial(caller_of, access))
+    server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE, anyone)))
     if config.reflection:
         names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
