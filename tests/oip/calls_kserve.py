@@ -82,7 +82,7 @@ def main(arguments: Iterable[str]) -> None:
     logging.disable()  # the client logs what it raises
     target, given, kept = arguments
     loaded = np.load(given)
-    print(json.dumps(asyncio.run(report(target, loaded["pixels"], loaded["file"].tobytes()))))
+    print(json.dumps(asyncio.run(report(target, loaded["pixels"], loaded["image"].tobytes()))))
     np.savez(kept, **arrays)
 
 

@@ -1,7 +1,7 @@
 """Calls a server with Triton's own client, in every way that its users do, and reports what came back.
 
 It runs in an environment of its own, where nothing of Vitrine is installed: `calls_triton.py TARGET GIVEN ARRAYS`.
-GIVEN is an .npz of `pixels`, uint8 (N, 18, 18), and `file`, an image file's bytes. JSON goes to standard output, and
+GIVEN is an .npz of `pixels`, uint8 (N, 18, 18), and `image`, an image file's bytes. JSON goes to standard output, and
 tensors as .npz to ARRAYS, under the names of the calls that they came from.
 """
 
@@ -10,6 +10,7 @@ import json
 import queue
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,7 @@ async def stream_in_asyncio(client: Any, pixels: Any) -> list[Any]:
         for number, model in enumerate([MODEL, "large", MODEL]):
             yield {"model_name": model, "inputs": [tensor(pixels, "UINT8")], "request_id": str(number)}
 
-    heard = []
+    heard: list[Any] = []
     async for result, error in client.stream_infer(requests()):
         heard.append(error.message() if error else keep(f"asyncio stream {len(heard)}", result))
     return heard
@@ -175,7 +176,7 @@ def failures(client: Any, pixels: Any) -> dict[str, list[str]]:
         "load": lambda: client.load_model(MODEL),
         "unload": lambda: client.unload_model(MODEL),
     }
-    calls |= {name: lambda given=given: client.infer(MODEL, [given]) for name, given in bad_inputs.items()}
+    calls |= {name: partial(client.infer, MODEL, [given]) for name, given in bad_inputs.items()}
     return {name: failure(call) for name, call in calls.items()}
 
 
@@ -203,7 +204,7 @@ def main(arguments: Iterable[str]) -> None:
     """Calls, and reports."""
     target, given, kept = arguments
     loaded = np.load(given)
-    print(json.dumps(report(target, loaded["pixels"], loaded["file"].tobytes())))
+    print(json.dumps(report(target, loaded["pixels"], loaded["image"].tobytes())))
     np.savez(kept, **{name: value for name, value in arrays.items() if value.dtype != np.object_})
 
 

@@ -12,6 +12,7 @@ import pytest
 from oip.environments import Environment
 from serving import RunningServer
 
+from vitrine.model import prepare
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
 
 HERE = Path(__file__).parent
@@ -36,7 +37,7 @@ class Report:
 def report(environment: Environment, script: str, target: str, pixels: npt.NDArray[np.uint8], folder: Path) -> Report:
     """Runs a script that calls the server with these pixels, and with `eight.png`."""
     given, kept = folder / "given.npz", folder / "arrays.npz"
-    np.savez(given, pixels=pixels, file=np.frombuffer(EIGHT.read_bytes(), np.uint8))
+    np.savez(given, pixels=pixels, image=np.frombuffer(EIGHT.read_bytes(), np.uint8))
     said = environment.run(HERE / script, target, given, kept)
     with np.load(kept) as arrays:
         return Report(said, dict(arrays))
@@ -56,6 +57,21 @@ def kserve_environment() -> Environment:
     environment = Environment("kserve")
     environment.make()
     return environment
+
+
+@pytest.fixture(scope="session")
+def drawings() -> list[npt.NDArray[np.uint8]]:
+    """Sixteen images, which Vitrine's client takes as they are."""
+    numbers = np.random.default_rng(4)
+    images = np.full((16, 60, 40), 250, np.uint8)
+    images[:, 10:50, 12:28] = numbers.integers(0, 250, (16, 40, 16), np.uint8)
+    return list(images)
+
+
+@pytest.fixture(scope="session")
+def pixels(drawings: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """The same images prepared, for clients that can't: uint8 (16, 18, 18)."""
+    return np.stack([prepare(drawing) for drawing in drawings])
 
 
 @pytest.fixture(scope="session")

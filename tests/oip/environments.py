@@ -54,7 +54,7 @@ class Environment:
 
     def run(self, script: Path, *arguments: str | Path) -> Any:
         """Runs a script there; gives the JSON that it prints."""
-        command = [self.python, "-E", "-s", script, *map(str, arguments)]
+        command = [str(self.python), "-E", "-s", str(script), *map(str, arguments)]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         assert ran.returncode == 0, ran.stderr
         return json.loads(ran.stdout)
@@ -65,9 +65,9 @@ class Environment:
 
     def _install(self) -> None:
         venv.create(self._folder, clear=True, with_pip=True)
-        # Everything is pinned, so there is nothing to resolve; and little of it is ever imported, so nothing to compile.
+        # Everything is pinned, so there is nothing to resolve; little of it is imported, so nothing is to be compiled.
         options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
-        command = [self.python, "-E", "-m", "pip", "install", *options, "--requirement", self._requirements]
+        command = [str(self.python), "-E", "-m", "pip", "install", *options, "-r", str(self._requirements)]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode != 0:
             _give_up(f"{self._requirements.name} can't be installed: {ran.stderr.strip()[-2000:]}")

@@ -1,4 +1,4 @@
-"""The same image through Vitrine's client, Triton's and KServe's: the same digit, and the same activations, bit by bit."""
+"""The same image through Vitrine's client, Triton's and KServe's: equal digits, and activations equal bit by bit."""
 
 from collections.abc import Mapping
 
@@ -14,10 +14,10 @@ LAYERS = ("softmax", "relu_2", "input")
 
 
 @pytest.fixture(scope="module")
-def pixels_seen(server: RunningServer, pixels: npt.NDArray[np.uint8]) -> list[Prediction]:
-    """What Vitrine's client gets for the pixels."""
+def pixels_seen(server: RunningServer, drawings: list[npt.NDArray[np.uint8]]) -> list[Prediction]:
+    """What Vitrine's client gets for the drawings."""
     with Client(server.target) as client:
-        return list(client.classify_many(list(pixels), activations=LAYERS))
+        return list(client.classify_many(drawings, activations=LAYERS))
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,8 @@ def test_activations_of_pixels_are_equal_bit_by_bit(
     assert_equal(kserve.of("pixels"), pixels_seen)
 
 
-def test_activations_of_a_file_are_equal_bit_by_bit(triton: Report, kserve: Report, file_seen: list[Prediction]) -> None:
+def test_activations_of_a_file_are_equal_bit_by_bit(
+    triton: Report, kserve: Report, file_seen: list[Prediction]
+) -> None:
     assert_equal(triton.of("form files"), file_seen)
     assert_equal(kserve.of("files"), file_seen)

@@ -476,7 +476,8 @@ def test_loading_a_version_that_fails_says_why_and_the_one_before_answers_on(rep
 def test_loading_what_does_not_lie_there_is_refused(repository: Repository) -> None:
     code, text, reason, field = refused(lambda: repository.load("large"))
     assert (code, reason, field) == (grpc.StatusCode.NOT_FOUND, "MODEL_UNKNOWN", "model_name")
-    assert text == "failed to load 'large': there is no large/VERSION/model.onnx in the model repository"
+    where = "where it would be NAME/VERSION/model.onnx"
+    assert text == f"Request for unknown model: 'large' isn't in the model repository, {where}"
 
 
 def test_loading_with_other_settings_or_from_elsewhere_is_refused(repository: Repository) -> None:

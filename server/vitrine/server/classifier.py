@@ -21,6 +21,7 @@ from vitrine.server.batching import Batcher, BatchingConfig
 from vitrine.server.call import Call, Stage
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.models import Models, ServedModel
+from vitrine.server.statistics import Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class ClassifyRequest:
     """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink)."""
     files: Sequence[bytes] | None = None
     """Whole image files, to be prepared here."""
-    model: str = ""
-    """The model's name; empty for the default."""
+    model: str | ServedModel = ""
+    """The model's name; empty for the default. Or the model itself, where it was looked up to read the request."""
     activations: LayerSelection = LayerSelection()
     """The layers whose activations are wanted."""
 
@@ -97,10 +98,11 @@ class Classifier:
     ) -> None:
         self.models = models
         self.limits = limits
+        self.batching = batching
+        self.statistics = Statistics()
         self._workers = workers
         self._admission = Admission(admission)
         self._runs = runs
-        self._batching = batching
         self._batchers: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
 
     async def classify(self, request: ClassifyRequest, call: Call) -> Classification:
@@ -114,7 +116,17 @@ class Classifier:
             NotFound: it names an unknown model.
         """
         call.caller.require(*_needed(request))
-        model = self.models.get(request.model)
+        model = request.model if isinstance(request.model, ServedModel) else self.models.get(request.model)
+        done = self.statistics.of(model)
+        try:
+            answer = await self._classify(model, request, call)
+        except BaseException:  # that its caller has gone, among others
+            done.failed(call)
+            raise
+        done.succeeded(len(answer.digits), call)
+        return answer
+
+    async def _classify(self, model: ServedModel, request: ClassifyRequest, call: Call) -> Classification:
         wanted = _wanted_layers(model, request.activations)
         count = self._count_images(request)
         answer_bytes = self._check_answer(count, model, wanted)
@@ -162,7 +174,7 @@ class Classifier:
     def _batcher(self, model: ServedModel) -> Batcher:
         """The model's own: models don't share runs. It goes when the model does."""
         if model not in self._batchers:
-            self._batchers[model] = Batcher(model.engine.run, self._runs, self._batching)
+            self._batchers[model] = Batcher(model.engine.run, self._runs, self.batching, self.statistics.of(model).ran)
         return self._batchers[model]
 
     def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str]) -> int:

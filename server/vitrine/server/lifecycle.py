@@ -18,7 +18,7 @@ from vitrine.server.config import ServerConfig
 from vitrine.server.grpc.server import GrpcServer, build_server
 from vitrine.server.loading import load_model, load_version
 from vitrine.server.models import Models, ServedModel
-from vitrine.server.reloading import ServedRepository, following
+from vitrine.server.reloading import LoadModel, ServedRepository, following
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     if asked_to_stop.is_set():
         logger.info("asked to stop before it was ready")
         return
-    models, followed = await loading
+    models, followed, load = await loading
     classifier = Classifier(models, config.limits, workers, runs, config.batching, config.admission)
-    server = build_server(classifier, config)
+    server = build_server(classifier, config, load)
     async with followed:
         await server.start()
         announce(server.address)
@@ -61,8 +61,8 @@ async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
     waiting.cancel()
 
 
-def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextManager[None]]:
-    """What is served, warmed up, and the context in which that follows the repository, where it comes from one."""
+def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
+    """What is served, warmed up; and where that is a repository: the context to follow it in, and a way to look now."""
     rows = config.batching.max_rows
 
     def load(path: Path, name: str, version: str) -> ServedModel:
@@ -70,10 +70,10 @@ def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextMana
 
     if config.repository:
         repository = ServedRepository(config.repository, load)
-        return repository.models, following(repository, config.repository.reload_seconds)
+        return repository.models, following(repository, config.repository.reload_seconds), repository.load
     model = _warm_up(load_model(config.model, config.device), rows)
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
-    return Models(model), nullcontext()
+    return Models(model), nullcontext(), None
 
 
 def _warm_up(model: ServedModel, rows: int) -> ServedModel:

@@ -5,10 +5,7 @@ are reckoned as Triton does: each request counts in each step, however many shar
 """
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from weakref import WeakKeyDictionary
 
 from vitrine.server.call import Call, Stage
@@ -56,14 +53,17 @@ class ModelStatistics:
     def succeeded(self, images: int, call: Call) -> None:
         """Counts a request that was answered just now."""
         now = time.monotonic()
-        passages = [passage for passage in call.passages if passage.stage is not Stage.ENCODE]
         self.success.add(now - call.begin)
         self.queue.add(_covered(call, Stage.QUEUE))
         self.input.add(_covered(call, Stage.PREPARE) + _covered(call, Stage.BATCH))
         self.compute.add(_covered(call, Stage.COMPUTE))
-        self.output.add(now - max((passage.end for passage in passages), default=now))
+        self.output.add(now - max((passage.end for passage in call.passages), default=now))
         self.images += images
         self.last = time.time()
+
+    def ran(self) -> None:
+        """Counts a run of the model."""
+        self.runs += 1
 
     def failed(self, call: Call) -> None:
         """Counts a request that won't be answered."""
@@ -79,3 +79,12 @@ class Statistics:
     def of(self, model: ServedModel) -> ModelStatistics:
         """Those of one model."""
         return self._of.setdefault(model, ModelStatistics())
+
+
+def _covered(call: Call, stage: Stage) -> float:
+    """How long a call was in a stage: rows that are in several runs wait, and are calculated, at the same time."""
+    seconds, until = 0.0, call.begin
+    for passage in sorted((p for p in call.passages if p.stage is stage), key=lambda p: p.begin):
+        seconds += max(0.0, passage.end - max(passage.begin, until))
+        until = max(until, passage.end)
+    return seconds

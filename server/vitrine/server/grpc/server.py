@@ -16,6 +16,10 @@ from vitrine.server.grpc.gate import Gate, caller_of
 from vitrine.server.grpc.handlers import anyone, guarded_handlers
 from vitrine.server.grpc.health import SERVICE as HEALTH_SERVICE
 from vitrine.server.grpc.health import HealthServicer
+from vitrine.server.grpc.oip.servicer import PERMISSIONS as OIP_PERMISSIONS
+from vitrine.server.grpc.oip.servicer import SERVICE as OIP_SERVICE
+from vitrine.server.grpc.oip.servicer import OipServicer
+from vitrine.server.reloading import LoadModel
 from vitrine.server.tokens import open_access
 
 OPEN_SERVICES = (HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
@@ -36,15 +40,20 @@ class GrpcServer:
     async def start(self) -> None:
         """Starts to answer, and says so in the health service."""
         await self.server.start()
-        self.health.serve(("", SERVICE.full_name))
+        self.health.serve(("", SERVICE.full_name, OIP_SERVICE.full_name))
 
     async def drain(self, seconds: float) -> None:
         """Takes no new requests, lets those under way finish for up to `seconds`, then ends the rest."""
         await self.server.stop(seconds)
 
 
-def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
+def build_server(classifier: Classifier, config: ServerConfig, load: LoadModel | None = None) -> GrpcServer:
     """Builds a server and binds it.
+
+    Args:
+        classifier: answers.
+        config: the settings.
+        load: looks into the model repository; None: there is none.
 
     Raises:
         StartupError: the address can't be listened on, or not without encryption; or certificates or tokens can't be
@@ -52,13 +61,14 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     """
     credentials = server_credentials(config)
     access = open_access(config.tokens)
-    gate = Gate(access, OPEN_SERVICES, PERMISSIONS)
+    gate = Gate(access, OPEN_SERVICES, PERMISSIONS | OIP_PERMISSIONS)
     server = grpc.aio.server(options=_options(config.limits.max_message_bytes), interceptors=[gate])
     health = HealthServicer()
     classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, partial(caller_of, access))
-    server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE, anyone)))
+    inferring = guarded_handlers(OipServicer(classifier, health, load), OIP_SERVICE, partial(caller_of, access))
+    server.add_generic_rpc_handlers((classifying, inferring, guarded_handlers(health, HEALTH_SERVICE, anyone)))
     if config.reflection:
-        names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
+        names = (SERVICE.full_name, OIP_SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
     return GrpcServer(server, health, _bind(server, config.host, config.port, credentials))
 

@@ -1,6 +1,7 @@
 """Describes the server and its models in the open protocol's messages."""
 
 from collections.abc import Iterable
+from importlib.metadata import version
 
 from vitrine.model import PIXELS_SHAPE
 from vitrine.oip import inference_pb2 as pb
@@ -20,6 +21,11 @@ EXTENSIONS = ("classification", "model_configuration", "model_repository", "stat
 
 READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 """The states of a version."""
+
+
+def write_server() -> pb.ServerMetadataResponse:
+    """Says which server this is."""
+    return pb.ServerMetadataResponse(name="vitrine", version=version("vitrine"), extensions=EXTENSIONS)
 
 
 def write_metadata(model: ServedModel, versions: Iterable[str]) -> pb.ModelMetadataResponse:

@@ -57,14 +57,16 @@ def check_parameters(message: pb.ModelInferRequest) -> None:
         if name.startswith(TRITON) and name not in TRITON_PARAMETERS:
             text = f"parameter keys starting with 'triton_' are reserved, and {quoted(name)} is none that is known"
             raise InvalidRequest("UNKNOWN_PARAMETER", text, "parameters")
-    for tensor in (*message.inputs, *message.outputs):
-        if any(name.startswith(SHARED_MEMORY) for name in tensor.parameters):
+    for parameters in [tensor.parameters for tensor in message.inputs] + [
+        output.parameters for output in message.outputs
+    ]:
+        if any(name.startswith(SHARED_MEMORY) for name in parameters):
             raise unsupported("NO_SHARED_MEMORY")
 
 
 @contextmanager
 def in_triton_words(field: str = "model_name") -> Iterator[None]:
-    """Translates the service's errors; `field` is where the request names the model."""
+    """Translates the service's errors; the request names the model in `field`."""
     try:
         yield
     except NotFound as error:

@@ -30,7 +30,7 @@ SHAPES: Mapping[str, tuple[tuple[int, ...], ...]] = {
 CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}
 """The field for typed elements of each datatype."""
 
-RAW = {"UINT8": np.dtype(np.uint8), "FP32": np.dtype("<f4")}
+RAW: Mapping[str, np.dtype[Any]] = {"UINT8": np.dtype(np.uint8), "FP32": np.dtype("<f4")}
 """How raw elements of each datatype are laid out; those of BYTES have no fixed size."""
 
 LENGTH = struct.Struct("<I")
@@ -136,11 +136,12 @@ def _pixels(raw: bytes | None, tensor: Tensor, model: ServedModel) -> npt.NDArra
 def _as_uint8(values: npt.NDArray[Any], model: ServedModel) -> npt.NDArray[np.uint8]:
     """Whole numbers from 0 to 255: fractions go to the nearest, halves to the even one, as in IEEE 754."""
     if values.dtype == np.uint8:
-        return values
+        return values.astype(np.uint8, copy=False)
     if len(values) and not (values.min() >= 0 and values.max() <= 255):  # with a NaN, neither holds
         text = f"input {PIXELS!r} for model {model.name!r} has an element that isn't between 0 (white) and 255 (black)"
         raise InvalidRequest("OUT_OF_RANGE", text, INPUT)
-    return np.rint(values).astype(np.uint8)
+    rounded: npt.NDArray[np.uint8] = np.rint(values).astype(np.uint8)
+    return rounded
 
 
 def _files(raw: bytes | None, tensor: Tensor, model: ServedModel, count: int) -> Sequence[bytes]:

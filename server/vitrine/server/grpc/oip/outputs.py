@@ -82,7 +82,7 @@ def _add(response: pb.ModelInferResponse, name: str, datatype: str, shape: Seque
 
 
 def _add_classes(response: pb.ModelInferResponse, name: str, answer: Classification, count: int) -> None:
-    """Adds each image's most probable classes, as ACTIVATION:INDEX:LABEL; of two that are equal, the lower comes first."""
+    """Adds each image's most probable classes, as ACTIVATION:INDEX:LABEL; of equal ones the lower comes first."""
     best = np.argsort(-answer.probabilities, axis=1, kind="stable")[:, :count]  # (N, count)
     labels = answer.model.metadata.classes
     texts = [
