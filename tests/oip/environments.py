@@ -54,10 +54,14 @@ class Environment:
 
     def run(self, script: Path, *arguments: str | Path) -> Any:
         """Runs a script there; gives the JSON that it prints."""
-        command = [str(self.python), "-E", "-s", str(script), *map(str, arguments)]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+        return json.loads(self.says(str(script), *map(str, arguments)))
+
+    def says(self, *arguments: str, folder: Path | None = None) -> str:
+        """What its interpreter prints with these arguments, when it is run in that folder."""
+        command = [str(self.python), "-E", "-s", *arguments]
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         assert ran.returncode == 0, ran.stderr
-        return json.loads(ran.stdout)
+        return ran.stdout
 
     def _is_made(self) -> bool:
         mark = self._folder / ".made"
