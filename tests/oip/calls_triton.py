@@ -9,6 +9,7 @@ import asyncio
 import json
 import queue
 import sys
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -180,6 +181,22 @@ def failures(client: Any, pixels: Any) -> dict[str, list[str]]:
     return {name: failure(call) for name, call in calls.items()}
 
 
+def counted(client: Any, before: dict[str, Any]) -> dict[str, Any]:
+    """The statistics once every call is counted, which is when its answer has left: asked again until then."""
+    answers = len({name.rpartition("/")[0] for name in arrays}) + 1  # the one is `classes`
+    until = time.monotonic() + 60
+    while True:
+        now = client.get_inference_statistics(MODEL, as_json=True)
+        all_there = count(now, "success") >= count(before, "success") + answers and count(now, "fail")
+        if all_there or time.monotonic() > until:
+            return dict(now)
+
+
+def count(statistics: dict[str, Any], outcome: str) -> int:
+    """How many requests of the model ended so."""
+    return int(statistics["model_stats"][0]["inference_stats"][outcome].get("count", 0))
+
+
 def report(target: str, pixels: Any, file: bytes) -> dict[str, Any]:
     """All of it."""
     forms = inputs(pixels, file)
@@ -195,7 +212,7 @@ def report(target: str, pixels: Any, file: bytes) -> dict[str, Any]:
             "asyncio": asyncio.run(in_asyncio(target, pixels)),
             "failures": failures(client, pixels),
             "before": before,
-            "after": client.get_inference_statistics(MODEL, as_json=True),
+            "after": counted(client, before),
             "all statistics": client.get_inference_statistics(as_json=True),
         }
 

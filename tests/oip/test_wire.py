@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from grpc_status import rpc_status
 from PIL import Image
 from publishing import bad_files, publish
 from server.test_access import bearer, line, secret
-from serving import RunningServer, running_server
+from serving import PATIENCE_SECONDS, running_server
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -53,6 +54,14 @@ def png() -> bytes:
 
 def classes(output: str = "softmax", **value: Any) -> pb.ModelInferRequest:
     return blank(outputs=[Output(name=output, parameters={"classification": pb.InferParameter(**value)})])
+
+
+def at_last(look: Callable[[], Any], expected: object) -> Any:
+    """What is seen once it is as expected, or patience is over: a call counts when its answer has left."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while (seen := look()) != expected and time.monotonic() < until:
+        pass
+    return seen
 
 
 def array(response: pb.ModelInferResponse, name: str) -> npt.NDArray[Any]:
@@ -499,15 +508,37 @@ def test_statistics_are_each_versions_own(repository: Repository) -> None:
         statistics = repository.call("ModelStatistics", pb.ModelStatisticsRequest(**fields)).model_stats
         return {f"{model.name}@{model.version}": model.inference_count for model in statistics}
 
-    assert counts() == {"digits@2": 0, "digits@1": 1}
+    assert at_last(counts, {"digits@2": 0, "digits@1": 1}) == {"digits@2": 0, "digits@1": 1}
     assert counts(name="digits") == {"digits@2": 0, "digits@1": 1}
     assert counts(name="digits", version="1") == {"digits@1": 1}
 
 
-def test_images_that_share_a_run_are_one_execution(server: RunningServer, stub: GRPCInferenceServiceStub) -> None:
+@pytest.fixture(scope="module")
+def quiet(tiny_artifact: Path) -> Iterator[GRPCInferenceServiceStub]:
+    """A server that nobody else calls, so that what it has counted is known."""
+    with running_server(tiny_artifact) as server, grpc.insecure_channel(server.target) as own:
+        yield GRPCInferenceServiceStub(own)
+
+
+def test_images_that_share_a_run_are_one_execution(quiet: GRPCInferenceServiceStub) -> None:
     asked = pb.ModelStatisticsRequest(name="tiny")
-    (before,) = stub.ModelStatistics(asked).model_stats
-    stub.ModelInfer(request(pixels_input(shape=(100, 18, 18)), bytes(100 * 324)))
-    (after,) = stub.ModelStatistics(asked).model_stats
-    assert after.inference_count - before.inference_count == 100
-    assert after.execution_count - before.execution_count == 1
+
+    def counts() -> tuple[int, int]:
+        (model,) = quiet.ModelStatistics(asked).model_stats
+        return model.inference_count, model.execution_count
+
+    images, runs = counts()
+    quiet.ModelInfer(request(pixels_input(shape=(100, 18, 18)), bytes(100 * 324)))
+    assert at_last(counts, (images + 100, runs + 1)) == (images + 100, runs + 1)
+
+
+def test_a_request_that_fails_in_a_stream_counts_as_failed(quiet: GRPCInferenceServiceStub) -> None:
+    asked = pb.ModelStatisticsRequest(name="tiny")
+
+    def failures() -> int:
+        return quiet.ModelStatistics(asked).model_stats[0].inference_stats.fail.count
+
+    before = failures()
+    (answer,) = quiet.ModelStreamInfer(iter([request(pixels_input("BYTES", (1,), bytes_contents=[b"P"]))]))
+    assert answer.error_message
+    assert at_last(failures, before + 1) == before + 1

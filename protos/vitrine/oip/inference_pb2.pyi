@@ -881,11 +881,11 @@ class InferStatistics(_message.Message):
     CACHE_MISS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def success(self) -> Global___StatisticDuration:
-        """Those that were answered, from their arrival until the answer was there."""
+        """Those that were answered, from their arrival until the answer had left."""
 
     @_builtins.property
     def fail(self) -> Global___StatisticDuration:
-        """Those that were not: refused, failed, or given up by their callers."""
+        """Those that were not: there was no room, a file was no image, something failed, or the caller went."""
 
     @_builtins.property
     def queue(self) -> Global___StatisticDuration:
@@ -901,7 +901,7 @@ class InferStatistics(_message.Message):
 
     @_builtins.property
     def compute_output(self) -> Global___StatisticDuration:
-        """Putting the answer together."""
+        """Writing the answer."""
 
     @_builtins.property
     def cache_hit(self) -> Global___StatisticDuration:
@@ -933,7 +933,7 @@ Global___InferStatistics: _TypeAlias = InferStatistics  # noqa: Y015
 
 @_typing.final
 class ModelStatistics(_message.Message):
-    """What a version of a model has done since it began to answer."""
+    """What a version of a model has done since the server was started. A request counts once its answer has left."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

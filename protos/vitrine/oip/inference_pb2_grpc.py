@@ -199,7 +199,7 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ModelStatistics(self, request, context):
-        """Tells what models have done since they began to answer.
+        """Tells what models have done since the server was started.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

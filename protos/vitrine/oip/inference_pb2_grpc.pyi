@@ -63,7 +63,7 @@ class GRPCInferenceServiceStub:
     ModelConfig: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]
     """Describes a model as the settings of a Triton server would."""
     ModelStatistics: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]
-    """Tells what models have done since they began to answer."""
+    """Tells what models have done since the server was started."""
     RepositoryIndex: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryIndexRequest, _inference_pb2.RepositoryIndexResponse]
     """Lists the versions of models that are served, and those that should be and have failed."""
     RepositoryModelLoad: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelLoadRequest, _inference_pb2.RepositoryModelLoadResponse]
@@ -111,7 +111,7 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     ModelConfig: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]  # type: ignore[assignment]
     """Describes a model as the settings of a Triton server would."""
     ModelStatistics: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]  # type: ignore[assignment]
-    """Tells what models have done since they began to answer."""
+    """Tells what models have done since the server was started."""
     RepositoryIndex: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryIndexRequest, _inference_pb2.RepositoryIndexResponse]  # type: ignore[assignment]
     """Lists the versions of models that are served, and those that should be and have failed."""
     RepositoryModelLoad: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelLoadRequest, _inference_pb2.RepositoryModelLoadResponse]  # type: ignore[assignment]
@@ -210,7 +210,7 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ModelStatisticsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ModelStatisticsResponse, _abc.Awaitable[_inference_pb2.ModelStatisticsResponse]]:
-        """Tells what models have done since they began to answer."""
+        """Tells what models have done since the server was started."""
 
     @_abc_1.abstractmethod
     def RepositoryIndex(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -100,6 +101,7 @@ class Classifier:
         self.limits = limits
         self.batching = batching
         self.statistics = Statistics()
+        """What models have done; it counts runs by itself, and requests when it observes their calls."""
         self._workers = workers
         self._admission = Admission(admission)
         self._runs = runs
@@ -117,19 +119,11 @@ class Classifier:
         """
         call.caller.require(*_needed(request))
         model = request.model if isinstance(request.model, ServedModel) else self.models.get(request.model)
-        done = self.statistics.of(model)
-        try:
-            answer = await self._classify(model, request, call)
-        except BaseException:  # that its caller has gone, among others
-            done.failed(call)
-            raise
-        done.succeeded(len(answer.digits), call)
-        return answer
-
-    async def _classify(self, model: ServedModel, request: ClassifyRequest, call: Call) -> Classification:
+        call.model = model.label
         wanted = _wanted_layers(model, request.activations)
         count = self._count_images(request)
         answer_bytes = self._check_answer(count, model, wanted)
+        call.images = count
         call.hold(self._admission.admit(count, _request_bytes(request) + answer_bytes))
         pixels = await self._prepare(request.files, call) if request.pixels is None else request.pixels  # (N, 18, 18)
         output = model.metadata.layers[-1].name
@@ -149,6 +143,7 @@ class Classifier:
         """
         call.caller.require(Permission.PARAMETERS)
         served = self.models.get(model)
+        call.model = served.label
         if layer in served.parameters:
             stored = served.parameters[layer]
             size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
@@ -174,7 +169,8 @@ class Classifier:
     def _batcher(self, model: ServedModel) -> Batcher:
         """The model's own: models don't share runs. It goes when the model does."""
         if model not in self._batchers:
-            self._batchers[model] = Batcher(model.engine.run, self._runs, self.batching, self.statistics.of(model).ran)
+            ran = partial(self.statistics.ran, model.label)
+            self._batchers[model] = Batcher(model.engine.run, self._runs, self.batching, ran)
         return self._batchers[model]
 
     def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str]) -> int:

@@ -1,15 +1,17 @@
-"""What each model has done since it began to answer: how many requests, images and runs, and how long each step took.
+"""What each model has done: how many requests, images and runs, and how long each step took.
 
-The one place where this is counted, for whoever shows it: it knows requests by their `Call`, and no protocol. Durations
-are reckoned as Triton does: each request counts in each step, however many share a run of the model.
+It observes calls, and knows no protocol. Durations are reckoned as Triton does: each request counts in each step,
+however many share a run of the model.
 """
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
 from vitrine.server.call import Call, Stage
-from vitrine.server.models import ServedModel
+
+ANSWERED = "OK"
+"""The outcome of a call that was answered."""
 
 
 @dataclass(slots=True)
@@ -32,9 +34,9 @@ class ModelStatistics:
     """What one version of a model has done."""
 
     success: Duration = field(default_factory=Duration)
-    """Requests that were answered, from their arrival until the answer was there."""
+    """Requests that were answered, from their arrival until the answer had left."""
     failure: Duration = field(default_factory=Duration)
-    """Requests that were not: refused for what they hold or for lack of room, failed, or given up by their callers."""
+    """Those that weren't: there was no room, a file was no image, something failed, or the caller went."""
     queue: Duration = field(default_factory=Duration)
     """Waiting for a run."""
     input: Duration = field(default_factory=Duration)
@@ -42,7 +44,7 @@ class ModelStatistics:
     compute: Duration = field(default_factory=Duration)
     """The model's runs."""
     output: Duration = field(default_factory=Duration)
-    """Putting the answer together, once the model has run."""
+    """Writing the answer."""
     images: int = 0
     """Images that were classified."""
     runs: int = 0
@@ -50,20 +52,15 @@ class ModelStatistics:
     last: float = 0.0
     """When it last answered, in seconds since 1970; 0: never."""
 
-    def succeeded(self, images: int, call: Call) -> None:
+    def succeeded(self, call: Call) -> None:
         """Counts a request that was answered just now."""
-        now = time.monotonic()
-        self.success.add(now - call.begin)
-        self.queue.add(_covered(call, Stage.QUEUE))
-        self.input.add(_covered(call, Stage.PREPARE) + _covered(call, Stage.BATCH))
-        self.compute.add(_covered(call, Stage.COMPUTE))
-        self.output.add(now - max((passage.end for passage in call.passages), default=now))
-        self.images += images
+        self.success.add(time.monotonic() - call.begin)
+        self.queue.add(_spent(call, Stage.QUEUE))
+        self.input.add(_spent(call, Stage.PREPARE) + _spent(call, Stage.BATCH))
+        self.compute.add(_spent(call, Stage.COMPUTE))
+        self.output.add(_spent(call, Stage.ENCODE))
+        self.images += call.images
         self.last = time.time()
-
-    def ran(self) -> None:
-        """Counts a run of the model."""
-        self.runs += 1
 
     def failed(self, call: Call) -> None:
         """Counts a request that won't be answered."""
@@ -71,17 +68,34 @@ class ModelStatistics:
 
 
 class Statistics:
-    """The statistics of all models that answer; a model's go when it does. Everything happens on the event loop."""
+    """The statistics of every version that was ever asked, by NAME@VERSION: one that is let go may come back.
+
+    Everything happens on the event loop's thread.
+    """
 
     def __init__(self) -> None:
-        self._of: WeakKeyDictionary[ServedModel, ModelStatistics] = WeakKeyDictionary()
+        self._of: defaultdict[str, ModelStatistics] = defaultdict(ModelStatistics)
 
-    def of(self, model: ServedModel) -> ModelStatistics:
-        """Those of one model."""
-        return self._of.setdefault(model, ModelStatistics())
+    def of(self, label: str) -> ModelStatistics:
+        """Those of one version."""
+        return self._of.get(label, ModelStatistics())
+
+    def observe(self, call: Call) -> None:
+        """Counts a call that is over, where it had images to classify."""
+        if not call.images:
+            return
+        done = self._of[call.model]
+        if call.outcome == ANSWERED:
+            done.succeeded(call)
+        else:
+            done.failed(call)
+
+    def ran(self, label: str) -> None:
+        """Counts a run."""
+        self._of[label].runs += 1
 
 
-def _covered(call: Call, stage: Stage) -> float:
+def _spent(call: Call, stage: Stage) -> float:
     """How long a call was in a stage: rows that are in several runs wait, and are calculated, at the same time."""
     seconds, until = 0.0, call.begin
     for passage in sorted((p for p in call.passages if p.stage is stage), key=lambda p: p.begin):

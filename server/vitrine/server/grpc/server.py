@@ -64,8 +64,9 @@ def build_server(classifier: Classifier, config: ServerConfig, load: LoadModel |
     gate = Gate(access, OPEN_SERVICES, PERMISSIONS | OIP_PERMISSIONS)
     server = grpc.aio.server(options=_options(config.limits.max_message_bytes), interceptors=[gate])
     health = HealthServicer()
-    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, partial(caller_of, access))
-    inferring = guarded_handlers(OipServicer(classifier, health, load), OIP_SERVICE, partial(caller_of, access))
+    identify, observers = partial(caller_of, access), (classifier.statistics.observe,)
+    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, identify, observers)
+    inferring = guarded_handlers(OipServicer(classifier, health, load), OIP_SERVICE, identify, observers)
     server.add_generic_rpc_handlers((classifying, inferring, guarded_handlers(health, HEALTH_SERVICE, anyone)))
     if config.reflection:
         names = (SERVICE.full_name, OIP_SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)

@@ -57,11 +57,9 @@ def check_parameters(message: pb.ModelInferRequest) -> None:
         if name.startswith(TRITON) and name not in TRITON_PARAMETERS:
             text = f"parameter keys starting with 'triton_' are reserved, and {quoted(name)} is none that is known"
             raise InvalidRequest("UNKNOWN_PARAMETER", text, "parameters")
-    for parameters in [tensor.parameters for tensor in message.inputs] + [
-        output.parameters for output in message.outputs
-    ]:
-        if any(name.startswith(SHARED_MEMORY) for name in parameters):
-            raise unsupported("NO_SHARED_MEMORY")
+    named = [tensor.parameters for tensor in message.inputs] + [output.parameters for output in message.outputs]
+    if any(name.startswith(SHARED_MEMORY) for parameters in named for name in parameters):
+        raise unsupported("NO_SHARED_MEMORY")
 
 
 @contextmanager

@@ -77,13 +77,16 @@ def _count_images(tensor: Tensor, model: ServedModel, max_images: int) -> int:
     count, *rest = tensor.shape or (-1,)
     if count < 0 or tuple(rest) not in SHAPES[tensor.datatype]:
         expected = " or ".join(_shape((-1, *one)) for one in SHAPES[tensor.datatype])
-        text = f"unexpected shape for input {PIXELS!r} for model {model.name!r}. "
-        text += f"Expected {expected}, got {_shape(tensor.shape)}"
+        text = f"unexpected shape for {_called(model)}. Expected {expected}, got {_shape(tensor.shape)}"
         raise InvalidRequest("WRONG_SHAPE", text, f"{INPUT}.shape")
     if count > max_images:
         text = f"inference request batch-size must be <= {max_images} for {model.name!r}; got {count}"
         raise InvalidRequest("TOO_MANY_IMAGES", text, f"{INPUT}.shape")
     return count
+
+
+def _called(model: ServedModel) -> str:
+    return f"input {PIXELS!r} for model {model.name!r}"
 
 
 def _shape(extents: Sequence[int]) -> str:
@@ -126,8 +129,7 @@ def _pixels(raw: bytes | None, tensor: Tensor, model: ServedModel) -> npt.NDArra
     found = len(typed) * kind.itemsize if raw is None else len(raw)
     expected = math.prod(tensor.shape) * kind.itemsize
     if found != expected:
-        text = f"input byte size mismatch for input {PIXELS!r} for model {model.name!r}. "
-        text += f"Expected {expected}, got {found}"
+        text = f"input byte size mismatch for {_called(model)}. Expected {expected}, got {found}"
         raise InvalidRequest("WRONG_BYTE_COUNT", text, INPUT if raw is None else "raw_input_contents[0]")
     values = np.array(typed) if raw is None else np.frombuffer(raw, kind)
     return _as_uint8(values, model).reshape(-1, *PIXELS_SHAPE)
@@ -138,7 +140,7 @@ def _as_uint8(values: npt.NDArray[Any], model: ServedModel) -> npt.NDArray[np.ui
     if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
     if len(values) and not (values.min() >= 0 and values.max() <= 255):  # with a NaN, neither holds
-        text = f"input {PIXELS!r} for model {model.name!r} has an element that isn't between 0 (white) and 255 (black)"
+        text = f"{_called(model)} has an element that isn't between 0 (white) and 255 (black)"
         raise InvalidRequest("OUT_OF_RANGE", text, INPUT)
     rounded: npt.NDArray[np.uint8] = np.rint(values).astype(np.uint8)
     return rounded
@@ -162,7 +164,7 @@ def _split(raw: bytes, count: int, model: ServedModel) -> Sequence[bytes]:
         begin = end + LENGTH.size
         end = begin + (LENGTH.unpack_from(raw, end)[0] if begin <= len(raw) else 0)
         if end > len(raw):
-            text = f"incomplete string data for inference input {PIXELS!r} for model {model.name!r}: "
+            text = f"incomplete string data for inference {_called(model)}: "
             text += f"element {len(elements)} ends at byte {end}, and {len(raw)} came"
             raise InvalidRequest("WRONG_BYTE_COUNT", text, "raw_input_contents[0]")
         elements.append(raw[begin:end])
@@ -170,5 +172,5 @@ def _split(raw: bytes, count: int, model: ServedModel) -> Sequence[bytes]:
 
 
 def _wrong_element_count(model: ServedModel, expected: int, found: int | str) -> InvalidRequest:
-    text = f"expected {expected} strings for inference input {PIXELS!r} for model {model.name!r}, got {found}"
+    text = f"expected {expected} strings for inference {_called(model)}, got {found}"
     return InvalidRequest("WRONG_ELEMENT_COUNT", text, INPUT)

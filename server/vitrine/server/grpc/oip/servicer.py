@@ -22,6 +22,7 @@ from vitrine.server.grpc.oip.describe import (
 from vitrine.server.grpc.oip.errors import check_parameters, in_triton_words, unsupported
 from vitrine.server.grpc.oip.inputs import read_input
 from vitrine.server.grpc.oip.outputs import read_outputs, write_response
+from vitrine.server.grpc.status import CODES
 from vitrine.server.models import ServedModel
 from vitrine.server.reloading import LoadModel
 
@@ -95,6 +96,7 @@ class OipServicer:
         try:
             response = await self.ModelInfer(request, call)
         except RequestError as error:
+            call.outcome = CODES[type(error)].name
             response = pb.ModelInferResponse(id=request.id)
             return pb.ModelStreamInferResponse(error_message=str(error), infer_response=response)
         response.parameters["triton_final_response"].bool_param = True
@@ -114,7 +116,9 @@ class OipServicer:
             self._model(request.name, request.version)
         done = self._classifier.statistics
         served = self._served(request.name, request.version)
-        return pb.ModelStatisticsResponse(model_stats=[write_statistics(model, done.of(model)) for model in served])
+        return pb.ModelStatisticsResponse(
+            model_stats=[write_statistics(model, done.of(model.label)) for model in served]
+        )
 
     async def RepositoryIndex(  # noqa: N802
         self, request: pb.RepositoryIndexRequest, _: Call
