@@ -1,6 +1,7 @@
 """Describes the server and its models in the open protocol's messages."""
 
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import version
 
 from vitrine.model import PIXELS_SHAPE
@@ -23,18 +24,19 @@ READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 """The states of a version."""
 
 
+@cache
 def write_server() -> pb.ServerMetadataResponse:
-    """Says which server this is."""
+    """Says which server this is: always the same, which is looked up on disk."""
     return pb.ServerMetadataResponse(name="vitrine", version=version("vitrine"), extensions=EXTENSIONS)
 
 
-def write_metadata(model: ServedModel, versions: Iterable[str]) -> pb.ModelMetadataResponse:
-    """Describes a model by its inputs and outputs."""
+def write_metadata(model: ServedModel, versions: Iterable[ServedModel]) -> pb.ModelMetadataResponse:
+    """Describes a model by its inputs and outputs, and lists these versions of it."""
     tensor = pb.ModelMetadataResponse.TensorMetadata
     output = model.metadata.layers[-1]
     return pb.ModelMetadataResponse(
         name=model.name,
-        versions=versions,
+        versions=[served.version for served in versions],
         platform=PLATFORM,
         inputs=[tensor(name=PIXELS, datatype="UINT8", shape=(-1, *PIXELS_SHAPE))],
         outputs=[

@@ -23,7 +23,7 @@ from vitrine.server.grpc.oip.errors import check_parameters, in_triton_words, un
 from vitrine.server.grpc.oip.inputs import read_input
 from vitrine.server.grpc.oip.outputs import read_outputs, write_response
 from vitrine.server.grpc.status import CODES
-from vitrine.server.models import ServedModel
+from vitrine.server.models import ServedModel, Snapshot
 from vitrine.server.reloading import LoadModel
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -70,7 +70,7 @@ class OipServicer:
     async def ModelReady(self, request: pb.ModelReadyRequest, _: Call) -> pb.ModelReadyResponse:  # noqa: N802
         """Says whether a model answers; that there is none is no error."""
         try:
-            self._model(request.name, request.version)
+            _model(self._snapshot, request.name, request.version)
         except RequestError:
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=self._health.ready)
@@ -81,9 +81,9 @@ class OipServicer:
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, _: Call) -> pb.ModelMetadataResponse:  # noqa: N802
         """Describes a model's inputs and outputs."""
-        model = self._model(request.name, request.version)
-        versions = [served.version for served in self._served(model.name, request.version)]
-        return write_metadata(model, versions)
+        models = self._snapshot
+        model = _model(models, request.name, request.version)
+        return write_metadata(model, _versions(models, model.name, request.version))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:  # noqa: N802
         """Classifies 1 to N images."""
@@ -104,7 +104,7 @@ class OipServicer:
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, _: Call) -> pb.ModelConfigResponse:  # noqa: N802
         """Describes a model as the settings of a Triton server would."""
-        model = self._model(request.name, request.version)
+        model = _model(self._snapshot, request.name, request.version)
         config = write_config(model, self._classifier.limits.max_images, self._classifier.batching)
         return pb.ModelConfigResponse(config=config)
 
@@ -112,12 +112,13 @@ class OipServicer:
         self, request: pb.ModelStatisticsRequest, _: Call
     ) -> pb.ModelStatisticsResponse:
         """Tells what models have done."""
+        models, done = self._snapshot, self._classifier.statistics
         if request.name:
-            self._model(request.name, request.version)
-        done = self._classifier.statistics
-        served = self._served(request.name, request.version)
+            asked = _versions(models, _model(models, request.name, request.version).name, request.version)
+        else:
+            asked = [entry.model for entry in models.entries if entry.model]
         return pb.ModelStatisticsResponse(
-            model_stats=[write_statistics(model, done.of(model.label)) for model in served]
+            model_stats=[write_statistics(model, done.of(model.label)) for model in asked]
         )
 
     async def RepositoryIndex(  # noqa: N802
@@ -125,8 +126,7 @@ class OipServicer:
     ) -> pb.RepositoryIndexResponse:
         """Lists the versions of models that are served, and those that should be and have failed."""
         _refuse_others_than_the_one(request.repository_name)
-        entries = self._classifier.models.snapshot.entries
-        wanted = [entry for entry in entries if entry.model or not request.ready]
+        wanted = [entry for entry in self._snapshot.entries if entry.model or not request.ready]
         return pb.RepositoryIndexResponse(models=[write_entry(entry) for entry in wanted])
 
     async def RepositoryModelLoad(  # noqa: N802
@@ -155,23 +155,28 @@ class OipServicer:
     async def _classify(self, request: pb.ModelInferRequest, call: Call) -> Classification:
         """The model is looked up once: what reads the request is what answers it, whatever is published meanwhile."""
         check_parameters(request)
-        model = self._model(request.model_name, request.model_version, "model_name")
+        model = _model(self._snapshot, request.model_name, request.model_version, "model_name")
         given = read_input(request, model, self._classifier.limits.max_images)
         pixels, files = (given, None) if isinstance(given, np.ndarray) else (None, given)
         wanted = ClassifyRequest(pixels, files, model, read_outputs(request, model))
         with in_triton_words():
             return await self._classifier.classify(wanted, call)
 
-    def _model(self, name: str, version: str, field: str = "name") -> ServedModel:
-        """The model of that name, or the default; its newest version, unless one is named."""
-        models = self._classifier.models.snapshot
-        with in_triton_words(field):
-            return models.get(f"{name or models.default.name}@{version}" if version else name)
+    @property
+    def _snapshot(self) -> Snapshot:
+        return self._classifier.models.snapshot
 
-    def _served(self, name: str, version: str) -> list[ServedModel]:
-        """What answers: all versions of all models, or of one, or one version."""
-        served = [entry.model for entry in self._classifier.models.snapshot.entries if entry.model]
-        return [model for model in served if name in ("", model.name) and version in ("", model.version)]
+
+def _model(models: Snapshot, name: str, version: str, field: str = "name") -> ServedModel:
+    """The model of that name, or the default; its newest version, unless one is named."""
+    with in_triton_words(field):
+        return models.get(f"{name or models.default.name}@{version}" if version else name)
+
+
+def _versions(models: Snapshot, name: str, version: str) -> list[ServedModel]:
+    """What answers under that name: all versions, unless one is named."""
+    served = [entry.model for entry in models.entries if entry.model and entry.name == name]
+    return [model for model in served if version in ("", model.version)]
 
 
 def _refuse_others_than_the_one(repository_name: str) -> None:
