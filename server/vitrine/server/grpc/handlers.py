@@ -5,6 +5,7 @@ text of a Python exception.
 """
 
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
@@ -128,8 +129,10 @@ def _host_of(context: Context) -> str:
 
 
 def _encoded(message: Message, call: Call) -> bytes:
-    with call.passing(Stage.ENCODE):
-        return message.SerializeToString()
+    begin = time.monotonic()
+    data = message.SerializeToString()
+    call.passed(Stage.ENCODE, begin, time.monotonic())
+    return data
 
 
 @asynccontextmanager
