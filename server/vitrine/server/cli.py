@@ -19,6 +19,7 @@ from vitrine.server.engine import Device
 from vitrine.server.errors import StartupError
 from vitrine.server.lifecycle import serve
 from vitrine.server.loading import bundled_model
+from vitrine.server.noise import quieten
 from vitrine.server.reloading import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.versions import VersionPolicy
 
@@ -312,6 +313,7 @@ def _usable_cpus() -> int:
 
 def _log_to_stderr(level: str) -> None:
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    quieten()
 
 
 def _announce(address: str) -> None:

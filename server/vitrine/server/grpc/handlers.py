@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from vitrine.server.errors import InvalidRequest, RequestError
+from vitrine.server.grpc.counting import has_more_fields
 from vitrine.server.grpc.status import internal_status, status_of
 
 logger = logging.getLogger(__name__)
@@ -24,14 +25,28 @@ logger = logging.getLogger(__name__)
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
-def guarded_handlers(servicer: object, service: ServiceDescriptor) -> grpc.GenericRpcHandler:
-    """Handlers for all methods of `service`, which `servicer` has under the same names; none takes a stream alone."""
-    handlers = {method.name: _handler(getattr(servicer, method.name), method) for method in service.methods}
+MOST_FIELDS = 4096
+"""How many fields a request may have, where nothing else is said."""
+
+
+def guarded_handlers(
+    servicer: object, service: ServiceDescriptor, most_fields: int = MOST_FIELDS
+) -> grpc.GenericRpcHandler:
+    """Handlers for all methods of `service`, which `servicer` has under the same names; none takes a stream alone.
+
+    Args:
+        servicer: what answers.
+        service: what the .proto says of it.
+        most_fields: how many fields a request may have, with those of the messages inside it.
+    """
+    handlers = {m.name: _handler(getattr(servicer, m.name), m, most_fields) for m in service.methods}
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def _handler(method: Callable[..., Any], descriptor: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
-    decode = _decoder(GetMessageClass(descriptor.input_type))
+def _handler(
+    method: Callable[..., Any], descriptor: MethodDescriptor, most_fields: int
+) -> "grpc.RpcMethodHandler[Any, Any]":
+    decode = _decoder(GetMessageClass(descriptor.input_type), most_fields)
     encode = GetMessageClass(descriptor.output_type).SerializeToString
     if descriptor.client_streaming:
         return grpc.stream_stream_rpc_method_handler(_guard_stream(method, decode), response_serializer=encode)
@@ -40,8 +55,10 @@ def _handler(method: Callable[..., Any], descriptor: MethodDescriptor) -> "grpc.
     return grpc.unary_unary_rpc_method_handler(_guard_unary(method, decode), response_serializer=encode)
 
 
-def _decoder(message_class: type[Message]) -> Callable[[bytes], Message]:
+def _decoder(message_class: type[Message], most_fields: int) -> Callable[[bytes], Message]:
     def decode(data: bytes) -> Message:
+        if has_more_fields(data, message_class.DESCRIPTOR, most_fields):
+            raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {most_fields:,} fields: split it")
         try:
             return message_class.FromString(data)
         except DecodeError as error:

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import grpc
 import grpc.aio
-from grpc_reflection.v1alpha import reflection
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
 from vitrine.server.errors import StartupError
 from vitrine.server.grpc.classifier_servicer import PERMISSIONS, SERVICE, ClassifierServicer
+from vitrine.server.grpc.convert import MAX_NAMES
 from vitrine.server.grpc.credentials import server_credentials
 from vitrine.server.grpc.gate import Gate
 from vitrine.server.grpc.handlers import guarded_handlers
@@ -19,6 +21,20 @@ from vitrine.server.tokens import open_access
 
 OPEN_SERVICES = (HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
 """What needs no token: orchestrators have none, and the services' descriptions are public."""
+
+
+REFLECTION: ServiceDescriptor = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+"""What the .proto says of the reflection service."""
+
+STREAMS_PER_CONNECTION = 100
+"""How many calls one connection may have under way; its further ones wait at the client.
+
+gRPC's core turns out connections that open and cancel many more than this ("rapid reset"). Without a number, they fill
+its queue, and it cancels other callers' calls.
+"""
+
+HANDSHAKE_MS = 20_000
+"""How long a connection may take to say what HTTP/2 begins with. Each that says nothing holds an open file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +70,17 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     gate = Gate(access, OPEN_SERVICES, PERMISSIONS)
     server = grpc.aio.server(options=_options(config.limits.max_message_bytes), interceptors=[gate])
     health = HealthServicer()
-    classifying = guarded_handlers(ClassifierServicer(classifier, access), SERVICE)
+    classifying = guarded_handlers(ClassifierServicer(classifier, access), SERVICE, _most_fields(config))
     server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE)))
     if config.reflection:
         names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        server.add_generic_rpc_handlers((guarded_handlers(reflection.aio.ReflectionServicer(names), REFLECTION),))
     return GrpcServer(server, health, _bind(server, config.host, config.port, credentials))
+
+
+def _most_fields(config: ServerConfig) -> int:
+    """How many fields a good request has at most: its images, the names of layers, and a few besides."""
+    return config.limits.max_images + MAX_NAMES + 64
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, int]]:
@@ -70,6 +91,8 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
             "grpc.http2.min_recv_ping_interval_without_data_ms",
             10_000,
         ),  # clients that probe a slow call aren't turned out
+        ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.so_reuseport", 0),  # two servers on one port would take turns without knowing of each other
     ]
 
