@@ -14,12 +14,14 @@ import time
 from dataclasses import asdict
 
 import click
-
-from fuzzing.campaign import EXTRA_THREADS, KINDS, Campaign, Report
+from fuzzing.campaign import KINDS, Campaign, Report
 from watched import Usage, WatchedServer, watched_server
 
 WARM_UP_SHARE = 0.1
 DRAIN_SECONDS = 60
+EXTRA_THREADS = 4
+"""How many threads more than before may be there: gRPC's core takes and gives back its own as it likes."""
+
 KEPT = 20
 """How many of the unexpected of each kind are shown."""
 
@@ -31,9 +33,7 @@ KEPT = 20
 @click.option("--most-growth", default=64, show_default=True, help="MiB by which the server's memory may grow.")
 @click.option("--replay", type=int, help="Send only this number of the one kind, and say what came of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def main(
-    messages: int, seed: int, kinds: tuple[str, ...], most_growth: int, replay: int | None, as_json: bool
-) -> None:
+def main(messages: int, seed: int, kinds: tuple[str, ...], most_growth: int, replay: int | None, as_json: bool) -> None:
     """Fuzz a server, and print what came of it."""
     with watched_server("--drain-seconds", str(DRAIN_SECONDS)) as server:
         if replay is not None:

@@ -10,20 +10,19 @@ from random import Random
 
 import grpc.aio
 import numpy as np
+import numpy.typing as npt
+from watched import Usage, WatchedServer
 
 from fuzzing import calls, lingering, rubbish, verdict
 from fuzzing.corpus import CLASSIFY, files
 from fuzzing.verdict import Outcome, Tally
+from vitrine.model import TOLERANCE
 from vitrine.v1 import classifier_pb2 as pb
-from watched import Usage, WatchedServer
 
 CHANNELS = 4
 CHECK_SECONDS = 0.2
 PATIENCE_SECONDS = 30
 """How long an answer to a good request may take, and how long the server may take to give back what it held."""
-
-EXTRA_THREADS = 16
-"""How many threads more than before may be there: gRPC's core takes and gives back its own as it likes."""
 
 OWN_CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
 """Otherwise channels to one target share a connection."""
@@ -90,6 +89,7 @@ class Campaign:
     def __init__(self, server: WatchedServer, seed: int) -> None:
         self._server = server
         self._seed = seed
+        self._first: npt.NDArray[np.float32] | None = None
         self.health = Health()
 
     async def run(self, kind: str, messages: int) -> Report:
@@ -111,6 +111,7 @@ class Campaign:
     async def checked(self) -> AsyncIterator[None]:
         """While the block lasts, sends good requests, and checks their answers; and once more at its end."""
         async with grpc.aio.insecure_channel(self._server.target, OWN_CHANNEL) as channel:
+            await self._check(channel)
             checking = asyncio.ensure_future(self._keep_checking(channel))
             try:
                 yield
@@ -172,8 +173,9 @@ class Campaign:
 
     def _compare(self, answer: pb.ClassifyResponse) -> None:
         values = np.frombuffer(answer.probabilities.data, "<f4")
-        self._first = getattr(self, "_first", values)
-        if values.shape != self._first.shape or not np.allclose(values, self._first, atol=1e-4):
+        if self._first is None:
+            self._first = values
+        if values.shape != self._first.shape or not np.allclose(values, self._first, atol=TOLERANCE):
             self.health.wrong.append(f"another answer than at first: {values}")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from PIL import Image
@@ -42,7 +43,7 @@ def messages() -> Mapping[str, Sequence[bytes]]:
     """Good requests of every method, as bytes; for streams, messages that one may carry."""
     ask = reflection_pb2.ServerReflectionRequest
     extension = reflection_pb2.ExtensionRequest(containing_type="vitrine.v1.Tensor", extension_number=7)
-    requests = {
+    requests: dict[str, Sequence[Message]] = {
         CLASSIFY: _classify_requests(),
         STREAM: [pb.ClassifyStreamRequest(request=request) for request in _classify_requests()],
         SERVICE + "ListModels": [pb.ListModelsRequest()],

@@ -41,7 +41,9 @@ def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"", leng
 
 def greeting(initial_window: int | None = None) -> bytes:
     """How a client begins; with the window that each answer gets, where it isn't the usual one."""
-    setting = b"" if initial_window is None else INITIAL_WINDOW_SIZE.to_bytes(2, "big") + initial_window.to_bytes(4, "big")
+    setting = (
+        b"" if initial_window is None else INITIAL_WINDOW_SIZE.to_bytes(2, "big") + initial_window.to_bytes(4, "big")
+    )
     return PREFACE + frame(SETTINGS, payload=setting)
 
 

@@ -44,14 +44,21 @@ async def connected(target: str) -> AsyncIterator[Connection]:
 
 def noise(rng: Random) -> bytes:
     """Random bytes, or another protocol."""
-    others = (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", h2.PREFACE[:13], b"")
+    others = (
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        h2.PREFACE[:13],
+        b"",
+    )
     return rng.choice(others) + rng.randbytes(rng.randint(0, 4096))
 
 
 def frames_of_noise(rng: Random) -> bytes:
     """A good beginning, and then frames of any kind with anything in them."""
     any_frames = (
-        h2.frame(rng.randrange(12), rng.randrange(256), rng.choice((0, 1, 1, 2, 3, 2**31)), rng.randbytes(rng.randrange(64)))
+        h2.frame(
+            rng.randrange(12), rng.randrange(256), rng.choice((0, 1, 1, 2, 3, 2**31)), rng.randbytes(rng.randrange(64))
+        )
         for _ in range(rng.randint(1, 20))
     )
     return h2.greeting() + b"".join(any_frames)
@@ -104,7 +111,8 @@ def rapid_reset(rng: Random) -> bytes:
     streams = range(1, 2 * FLOOD, 2)
     path = rng.choice((CLASSIFY, STREAM))
     return h2.greeting() + b"".join(
-        h2.headers_frame(h2.call_headers(path), stream) + h2.frame(h2.RST_STREAM, 0, stream, reset) for stream in streams
+        h2.headers_frame(h2.call_headers(path), stream) + h2.frame(h2.RST_STREAM, 0, stream, reset)
+        for stream in streams
     )
 
 
@@ -150,7 +158,12 @@ async def send_rubbish(target: str, rng: Random) -> Outcome:
 
 async def send_flood(target: str, rng: Random) -> Outcome:
     """A connection of far too many frames; it counts as one message."""
-    return await _turned_out(target, rng.choice(FLOODS)(rng), PATIENCE_SECONDS)
+    return await send_flood_of(rng.choice(FLOODS), target, rng)
+
+
+async def send_flood_of(frames: Bytes, target: str, rng: Random) -> Outcome:
+    """The same, of one kind."""
+    return await _turned_out(target, frames(rng), PATIENCE_SECONDS)
 
 
 async def _turned_out(target: str, data: bytes, patience: float) -> Outcome:
@@ -193,7 +206,9 @@ def _good_message(rng: Random) -> bytes:
 FAULTY: Mapping[str, Bytes] = {
     "good": _call,
     "content type": lambda rng: _call(rng, content_type=rng.choice(("text/html", "application/json", "", "\x7f"))),
-    "path": lambda rng: _call(rng, path=rng.choice(("", "/", "//", "*", "/" + "x" * 5000, CLASSIFY + "/", CLASSIFY[1:]))),
+    "path": lambda rng: _call(
+        rng, path=rng.choice(("", "/", "//", "*", "/" + "x" * 5000, CLASSIFY + "/", CLASSIFY[1:]))
+    ),
     "method": lambda rng: _call(rng, pseudo_method=rng.choice(("GET", "PUT", "CONNECT", "post", ""))),
     "te": lambda rng: _call(rng, te=rng.choice(("", "gzip"))),
     "timeout": lambda rng: _call(rng, grpc_timeout=rng.choice(("0n", "-1S", "1", "99999999H", "x", "1n"))),
@@ -215,7 +230,15 @@ ENDLESS = ("short prefix", "says more")
 
 async def send_faulty_call(target: str, rng: Random) -> Outcome:
     """One call over a connection of its own whose frames are good, and whose gRPC isn't."""
-    name = rng.choice(list(FAULTY))
+    return await _call_and_wait(target, rng, rng.choice(list(FAULTY)))
+
+
+async def send_good_call(target: str, rng: Random) -> Outcome:
+    """The same, and nothing is wrong with it."""
+    return await _call_and_wait(target, rng, "good")
+
+
+async def _call_and_wait(target: str, rng: Random, name: str) -> Outcome:
     try:
         async with connected(target) as (reader, writer):
             writer.write(h2.greeting() + FAULTY[name](rng))

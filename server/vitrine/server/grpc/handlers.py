@@ -46,7 +46,7 @@ def guarded_handlers(
 def _handler(
     method: Callable[..., Any], descriptor: MethodDescriptor, most_fields: int
 ) -> "grpc.RpcMethodHandler[Any, Any]":
-    decode = _decoder(GetMessageClass(descriptor.input_type), most_fields)
+    decode = message_decoder(GetMessageClass(descriptor.input_type), most_fields)
     encode = GetMessageClass(descriptor.output_type).SerializeToString
     if descriptor.client_streaming:
         return grpc.stream_stream_rpc_method_handler(_guard_stream(method, decode), response_serializer=encode)
@@ -55,9 +55,12 @@ def _handler(
     return grpc.unary_unary_rpc_method_handler(_guard_unary(method, decode), response_serializer=encode)
 
 
-def _decoder(message_class: type[Message], most_fields: int) -> Callable[[bytes], Message]:
+def message_decoder(message_class: type[Message], most_fields: int) -> Callable[[bytes], Message]:
+    """What turns bytes into a message; it raises `InvalidRequest` where they are none, or have too many fields."""
+    descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
+
     def decode(data: bytes) -> Message:
-        if has_more_fields(data, message_class.DESCRIPTOR, most_fields):
+        if has_more_fields(data, descriptor, most_fields):
             raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {most_fields:,} fields: split it")
         try:
             return message_class.FromString(data)

@@ -1,10 +1,10 @@
 """Builds the gRPC server: which services it has, and what a connection may do."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.descriptor import ServiceDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from vitrine.server.classifier import Classifier
@@ -23,14 +23,15 @@ OPEN_SERVICES = (HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
 """What needs no token: orchestrators have none, and the services' descriptions are public."""
 
 
-REFLECTION: ServiceDescriptor = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+REFLECTION: Any = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 """What the .proto says of the reflection service."""
 
-STREAMS_PER_CONNECTION = 100
-"""How many calls one connection may have under way; its further ones wait at the client.
+PENDING_CALLS, MOST_PENDING_CALLS = 10_000, 20_000
+"""How many calls may wait to be taken up before gRPC's core cancels some of them, and then each further one.
 
-gRPC's core turns out connections that open and cancel many more than this ("rapid reset"). Without a number, they fill
-its queue, and it cancels other callers' calls.
+By default 1,000 and 3,000: one connection that opens and cancels calls fast ("rapid reset") fills that in a moment, and
+other callers' calls end with CANCELLED. To limit the calls of a connection (`grpc.max_concurrent_streams`) is worse: core
+counts those that have ended until they are freed, and refuses a busy caller's calls within the limit with UNAVAILABLE.
 """
 
 HANDSHAKE_MS = 20_000
@@ -91,7 +92,8 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
             "grpc.http2.min_recv_ping_interval_without_data_ms",
             10_000,
         ),  # clients that probe a slow call aren't turned out
-        ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+        ("grpc.server.max_pending_requests", PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING_CALLS),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.so_reuseport", 0),  # two servers on one port would take turns without knowing of each other
     ]
