@@ -6,14 +6,14 @@ It measures, one after the other, on one `vitrine-server` of its own:
 2. the unloaded latency: an open loop at a moderate share of the capacity
 3. overload: an open loop at a multiple of the capacity
 
-An open loop sends at times that are drawn beforehand, whatever comes back, and latencies count from those times. So that
-the load takes nothing from what it measures, the server has CPUs of its own, requests are bytes that were made once, and
-each takes the server far longer than its caller; the table says how much was truly offered, and how late. Requests that
-are cheap for the server (`--images 1`) can't be offered so without disturbing it, and to refuse one takes it about as
-long as to answer it: it then is best limited by what stands before it, or by more workers.
+An open loop sends at times that are drawn beforehand, whatever comes back, and latencies count from those times. So
+that the load takes nothing from what it measures, the server has CPUs of its own, requests are bytes that were made
+once, and each takes the server far longer than its caller; the table says how much was truly offered, and how late.
+Requests that are cheap for the server (`--images 1`) can't be offered so without disturbing it, and to refuse one takes
+it about as long as to answer it: it then is best limited by what stands before it, or by more workers.
 
-The server's queue is limited by `--max-pending-images`, here `--queued` requests. An operator takes the number of images
-that the server does in the time that a caller may wait: capacity in images/s × the latency goal in seconds.
+The server's queue is limited by `--max-pending-images`, here to `--queued` requests. An operator takes the number of
+images that the server does in the time that a caller may wait: capacity in images/s × the latency goal in seconds.
 """
 
 import asyncio

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from vitrine.server.access import ANYONE
+from vitrine.server.call import Call
+
 READY = "vitrine-server listening on "
 SERVER = Path(sys.executable).with_name("vitrine-server")
 PATIENCE_SECONDS = 60
@@ -71,6 +74,11 @@ def _environment(settings: dict[str, str]) -> dict[str, str]:
     """This process's own environment, without settings that a developer has, and with those of a test."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VITRINE_")}
     return kept | {"VITRINE_PORT": "0"} | settings
+
+
+def a_call() -> Call:
+    """A call of a caller who may do everything but change the server, for tests that call a service themselves."""
+    return Call("/test/Test", ANYONE)
 
 
 def refused_start(*arguments: str | Path, **environment: str) -> str:

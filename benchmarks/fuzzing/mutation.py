@@ -1,4 +1,4 @@
-"""Makes bad bytes of good ones. Some mutations know protobuf's encoding, since random ones hardly get past its parser."""
+"""Makes bad bytes of good ones. Some mutations know protobuf's encoding: random ones hardly get past its parser."""
 
 from collections.abc import Callable, Sequence
 from random import Random

@@ -1,7 +1,7 @@
 """Bytes that nobody meant: whatever comes, a caller is refused or answered, and the server is as it was.
 
-The first half calls what decodes, with what hypothesis finds; the second sends a few thousand messages of the campaign of
-`benchmarks/fuzzing` to a real server. Both make the same bytes every time.
+The first half calls what decodes, with what hypothesis finds; the second sends a few thousand messages of the campaign
+of `benchmarks/fuzzing` to a real server. Both make the same bytes every time.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import grpc.aio
 import pytest
@@ -43,6 +43,8 @@ from vitrine.v1 import classifier_pb2 as pb
 
 EXAMPLES = settings(max_examples=300, derandomize=True, deadline=None, database=None)
 MESSAGES = 4000
+LONGEST_TEXT = 500
+"""Of a refusal: it travels in headers, which are small."""
 
 SIZES = st.integers(-(2**63), 2**63 - 1)
 TENSORS = st.builds(
@@ -63,38 +65,37 @@ DECODERS: dict[str, Callable[[bytes], Message]] = {
 }
 
 
+def refusal_of(read: Callable[[], object]) -> RequestError | None:
+    """What is refused; None: it was read. Anything else that is raised fails the test."""
+    try:
+        read()
+    except RequestError as error:
+        return error
+    return None
+
+
 @pytest.mark.parametrize("method", DECODERS)
 @EXAMPLES
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_are_refused(method: str, data: bytes) -> None:
-    try:
-        DECODERS[method](data)
-    except RequestError as error:
-        assert error.reason == "NOT_A_MESSAGE"
+    refusal = refusal_of(lambda: DECODERS[method](data))
+    assert refusal is None or refusal.reason == "NOT_A_MESSAGE"
 
 
 @EXAMPLES
 @given(seed=st.integers(0, 2**32))
 def test_mutated_requests_are_read_or_refused(seed: int) -> None:
     rng = Random(seed)
-    try:
-        message = DECODERS["Classify"](mutated(rng, rng.choice(messages()[CLASSIFY]), MESSAGE_BYTES))
-        assert isinstance(message, pb.ClassifyRequest)
-        read_classify(message)
-    except RequestError as error:
-        assert len(str(error)) < 500
+    data = mutated(rng, rng.choice(messages()[CLASSIFY]), MESSAGE_BYTES)
+    refusal = refusal_of(lambda: read_classify(cast(pb.ClassifyRequest, DECODERS["Classify"](data))))
+    assert refusal is None or len(str(refusal)) < LONGEST_TEXT
 
 
 @EXAMPLES
 @given(message=REQUESTS)
 def test_any_well_formed_request_is_read_or_refused(message: pb.ClassifyRequest) -> None:
-    try:
-        plain = read_classify(message)
-    except RequestError as error:
-        assert error.field
-        assert len(str(error)) < 500
-    else:
-        assert plain.pixels is None or plain.pixels.shape[1:] == (18, 18)
+    refusal = refusal_of(lambda: read_classify(message))
+    assert refusal is None or (refusal.field and len(str(refusal)) < LONGEST_TEXT)
 
 
 @EXAMPLES

@@ -1,4 +1,4 @@
-"""Who may do what: permissions, the callers that have them, and what each request needs. Plain data, no transport.
+"""Who may do what: permissions, and the callers that have them. Plain data, no transport.
 
 Tokens are known by their SHA-256 alone. A digest is enough to recognise one, and no use to who steals it.
 """
@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from vitrine.server.classifier import ClassifyRequest
 from vitrine.server.errors import PermissionDenied, Unauthenticated
 
 
@@ -84,12 +83,6 @@ class Access:
             message = "the token is none of those that this server knows: it is mistyped, or was withdrawn"
             raise Unauthenticated("TOKEN_UNKNOWN", message)
         return known.caller
-
-
-def needed_to_classify(request: ClassifyRequest) -> tuple[Permission, ...]:
-    """The permissions that a request to classify takes."""
-    wants_activations = request.activations.every or request.activations.names
-    return (Permission.PREDICT, Permission.ACTIVATIONS) if wants_activations else (Permission.PREDICT,)
 
 
 def _bearer(authorization: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ translates what comes back, the paths of fields in errors among it: here they ar
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import ENVELOPE_BYTES, ImageError, Parameters, answer_size, prepare
+from vitrine.server.access import Permission
 from vitrine.server.admission import Admission, AdmissionConfig
 from vitrine.server.batching import Batcher, BatchingConfig
+from vitrine.server.call import Call, Stage
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.models import Models, ServedModel
 
@@ -100,37 +103,45 @@ class Classifier:
         self._batching = batching
         self._batchers: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
 
-    async def classify(self, request: ClassifyRequest) -> Classification:
-        """Classifies 1 to N images.
+    async def classify(self, request: ClassifyRequest, call: Call) -> Classification:
+        """Classifies 1 to N images. The request counts as under way until the call is closed.
 
         Raises:
+            PermissionDenied: the caller may not classify, or may not have activations.
             InvalidRequest: it holds no images, too many, or one that can't be read; or names an unknown layer.
             AnswerTooLarge: the wanted activations would pass the message limit; nothing was calculated.
             Overloaded: there is too much to do just now; nothing was calculated.
             NotFound: it names an unknown model.
         """
+        call.caller.require(*_needed(request))
         model = self.models.get(request.model)
         wanted = _wanted_layers(model, request.activations)
         count = self._count_images(request)
         answer_bytes = self._check_answer(count, model, wanted)
-        with self._admission.admit(count, _request_bytes(request) + answer_bytes):
-            pixels = await self._prepare(request.files) if request.pixels is None else request.pixels  # (N, 18, 18)
-            output = model.metadata.layers[-1].name
-            values = await self._batcher(model).run(pixels, list(dict.fromkeys((*wanted, output))))
-            return _classification(model, values, wanted)
+        call.hold(self._admission.admit(count, _request_bytes(request) + answer_bytes))
+        pixels = await self._prepare(request.files, call) if request.pixels is None else request.pixels  # (N, 18, 18)
+        output = model.metadata.layers[-1].name
+        values = await self._batcher(model).run(pixels, list(dict.fromkeys((*wanted, output))), call.passed)
+        self._admission.took(time.monotonic() - call.begin)
+        return _classification(model, values, wanted)
 
-    def parameters(self, model: str, layer: str) -> tuple[ServedModel, Parameters]:
-        """The parameters of a linear layer.
+    def parameters(self, model: str, layer: str, call: Call) -> tuple[ServedModel, Parameters]:
+        """The parameters of a linear layer. They count as under way until the call is closed.
 
         Raises:
+            PermissionDenied: the caller may not have parameters.
             InvalidRequest: the model has no such layer, or it stores nothing.
             NotFound: there is no such model.
             AnswerTooLarge: they would pass the message limit.
+            Overloaded: there is too much to do just now.
         """
+        call.caller.require(Permission.PARAMETERS)
         served = self.models.get(model)
         if layer in served.parameters:
             stored = served.parameters[layer]
-            self._check_size(ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes, "they can't be sent", "layer")
+            size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
+            self._check_size(size, "they can't be sent", "layer")
+            call.hold(self._admission.admit(0, size))
             return served, stored
         storing = listed(served.parameters)
         if layer in _layer_names(served):
@@ -168,9 +179,11 @@ class Classifier:
             message = f"the answer would be {size:,} bytes, and {limit:,} are sent at most: {advice}"
             raise AnswerTooLarge("ANSWER_TOO_LARGE", message, field)
 
-    async def _prepare(self, files: Sequence[bytes] | None) -> npt.NDArray[np.uint8]:
+    async def _prepare(self, files: Sequence[bytes] | None, call: Call) -> npt.NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
+        begin = loop.time()
         rows = [await loop.run_in_executor(self._workers, self._prepare_one, f, i) for i, f in enumerate(files or ())]
+        call.passed(Stage.PREPARE, begin, loop.time())
         return np.stack(rows)
 
     def _prepare_one(self, file: bytes, index: int) -> npt.NDArray[np.uint8]:
@@ -178,6 +191,12 @@ class Classifier:
             return prepare(file, self.limits.max_image_pixels)
         except ImageError as error:
             raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
+
+
+def _needed(request: ClassifyRequest) -> tuple[Permission, ...]:
+    """The permissions that a request to classify takes."""
+    wants_activations = request.activations.every or request.activations.names
+    return (Permission.PREDICT, Permission.ACTIVATIONS) if wants_activations else (Permission.PREDICT,)
 
 
 def _request_bytes(request: ClassifyRequest) -> int:

@@ -1,4 +1,4 @@
-"""Registers a servicer's methods so that nothing escapes them: every failure leaves as a proper status.
+"""Registers a servicer's methods: each request becomes a `Call`, and every failure leaves as a proper status.
 
 Messages are decoded in here rather than by gRPC, which would answer bytes that are no message with UNKNOWN and the
 text of a Python exception.
@@ -6,8 +6,9 @@ text of a Python exception.
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
@@ -16,6 +17,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from vitrine.server.access import ANYONE, Caller
+from vitrine.server.call import Call, Stage
 from vitrine.server.errors import InvalidRequest, RequestError
 from vitrine.server.grpc.counting import has_more_fields
 from vitrine.server.grpc.status import internal_status, status_of
@@ -24,35 +27,41 @@ logger = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
-
 MOST_FIELDS = 4096
 """How many fields a request may have, where nothing else is said."""
 
+Identify: TypeAlias = Callable[[Iterable[tuple[str, str | bytes]] | None], Caller]
+"""Tells by its metadata who calls; raises `Unauthenticated` when that can't be told."""
+
+
+def anyone(_: Iterable[tuple[str, str | bytes]] | None) -> Caller:
+    """Whoever calls a service that is open to all."""
+    return ANYONE
+
 
 def guarded_handlers(
-    servicer: object, service: ServiceDescriptor, most_fields: int = MOST_FIELDS
+    servicer: object, service: ServiceDescriptor, identify: Identify, most_fields: int = MOST_FIELDS
 ) -> grpc.GenericRpcHandler:
-    """Handlers for all methods of `service`, which `servicer` has under the same names; none takes a stream alone.
+    """Handlers for all methods of `service`.
 
     Args:
-        servicer: what answers.
-        service: what the .proto says of it.
+        servicer: has a coroutine of each method's name that makes an answer of a request and its `Call`. Where the
+            method takes a stream, it is called for each request in turn; where only the answers are a stream, it is an
+            asynchronous generator.
+        service: what the .proto says of the service.
+        identify: tells who calls.
         most_fields: how many fields a request may have, with those of the messages inside it.
     """
-    handlers = {m.name: _handler(getattr(servicer, m.name), m, most_fields) for m in service.methods}
+    handlers = {
+        descriptor.name: _Method(
+            path=f"/{service.full_name}/{descriptor.name}",
+            answer=getattr(servicer, descriptor.name),
+            decode=message_decoder(GetMessageClass(descriptor.input_type), most_fields),
+            identify=identify,
+        ).handler(descriptor)
+        for descriptor in service.methods
+    }
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
-
-
-def _handler(
-    method: Callable[..., Any], descriptor: MethodDescriptor, most_fields: int
-) -> "grpc.RpcMethodHandler[Any, Any]":
-    decode = message_decoder(GetMessageClass(descriptor.input_type), most_fields)
-    encode = GetMessageClass(descriptor.output_type).SerializeToString
-    if descriptor.client_streaming:
-        return grpc.stream_stream_rpc_method_handler(_guard_stream(method, decode), response_serializer=encode)
-    if descriptor.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_guard_answers(method, decode), response_serializer=encode)
-    return grpc.unary_unary_rpc_method_handler(_guard_unary(method, decode), response_serializer=encode)
 
 
 def message_decoder(message_class: type[Message], most_fields: int) -> Callable[[bytes], Message]:
@@ -71,37 +80,50 @@ def message_decoder(message_class: type[Message], most_fields: int) -> Callable[
     return decode
 
 
-def _guard_unary(
-    method: Callable[[Message, Context], Awaitable[Message]], decode: Callable[[bytes], Message]
-) -> Callable[[bytes, Context], Awaitable[Message]]:
-    async def answer(data: bytes, context: Context) -> Message:
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """A method of a service. Its messages are encoded in here too: an answer counts until it has left."""
+
+    path: str
+    answer: Callable[..., Any]
+    decode: Callable[[bytes], Message]
+    identify: Identify
+
+    def handler(self, descriptor: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
+        """What gRPC calls."""
+        if descriptor.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._answer_stream)
+        if descriptor.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._answer_often)
+        return grpc.unary_unary_rpc_method_handler(self._answer_one)
+
+    async def _answer_one(self, data: bytes, context: Context) -> bytes:
         async with _guard(context):
-            return await method(decode(data), context)
+            call = self._call(context)
+            close: Any = lambda _: call.close()  # noqa: E731 - its type stub asks for a class that there isn't
+            context.add_done_callback(close)  # once the answer has been sent, or can't be any more
+            return _encoded(await self.answer(self.decode(data), call), call)
         raise AssertionError("the guard has aborted")  # for the type checker: abort raises
 
-    return answer
-
-
-def _guard_answers(
-    method: Callable[[Message, Context], AsyncIterator[Message]], decode: Callable[[bytes], Message]
-) -> Callable[[bytes, Context], AsyncIterator[Message]]:
-    async def answer(data: bytes, context: Context) -> AsyncIterator[Message]:
+    async def _answer_often(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
         async with _guard(context):
-            async for message in method(decode(data), context):
-                yield message
+            with closing(self._call(context)) as call:
+                async for message in self.answer(self.decode(data), call):
+                    yield _encoded(message, call)
 
-    return answer
-
-
-def _guard_stream(
-    method: Callable[[AsyncIterator[Message], Context], AsyncIterator[Message]], decode: Callable[[bytes], Message]
-) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[Message]]:
-    async def answer(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
+    async def _answer_stream(self, stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async with _guard(context, prefix="request."):
-            async for message in method((decode(data) async for data in stream), context):
-                yield message
+            async for data in stream:
+                with closing(self._call(context)) as call:  # each message is: its caller may have lost its token
+                    yield _encoded(await self.answer(self.decode(data), call), call)
 
-    return answer
+    def _call(self, context: Context) -> Call:
+        return Call(self.path, self.identify(context.invocation_metadata()))
+
+
+def _encoded(message: Message, call: Call) -> bytes:
+    with call.passing(Stage.ENCODE):
+        return message.SerializeToString()
 
 
 @asynccontextmanager

@@ -1,11 +1,10 @@
 """Builds the gRPC server: which services it has, and what a connection may do."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import grpc
 import grpc.aio
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
@@ -13,25 +12,24 @@ from vitrine.server.errors import StartupError
 from vitrine.server.grpc.classifier_servicer import PERMISSIONS, SERVICE, ClassifierServicer
 from vitrine.server.grpc.convert import MAX_NAMES
 from vitrine.server.grpc.credentials import server_credentials
-from vitrine.server.grpc.gate import Gate
-from vitrine.server.grpc.handlers import guarded_handlers
+from vitrine.server.grpc.gate import Gate, caller_of
+from vitrine.server.grpc.handlers import anyone, guarded_handlers
 from vitrine.server.grpc.health import SERVICE as HEALTH_SERVICE
 from vitrine.server.grpc.health import HealthServicer
+from vitrine.server.grpc.reflection import SERVICE as REFLECTION
+from vitrine.server.grpc.reflection import ReflectionServicer
 from vitrine.server.tokens import open_access
 
-OPEN_SERVICES = (HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
+OPEN_SERVICES = (HEALTH_SERVICE.full_name, REFLECTION.full_name)
 """What needs no token: orchestrators have none, and the services' descriptions are public."""
 
-
-REFLECTION: Any = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
-"""What the .proto says of the reflection service."""
 
 PENDING_CALLS, MOST_PENDING_CALLS = 10_000, 20_000
 """How many calls may wait to be taken up before gRPC's core cancels some of them, and then each further one.
 
 By default 1,000 and 3,000: one connection that opens and cancels calls fast ("rapid reset") fills that in a moment, and
-other callers' calls end with CANCELLED. To limit the calls of a connection (`grpc.max_concurrent_streams`) is worse: core
-counts those that have ended until they are freed, and refuses a busy caller's calls within the limit with UNAVAILABLE.
+other callers' calls end with CANCELLED. To limit the calls of a connection (`grpc.max_concurrent_streams`) is worse:
+core counts those that have ended until they are freed, and refuses a busy caller's within the limit with UNAVAILABLE.
 """
 
 HANDSHAKE_MS = 20_000
@@ -71,11 +69,12 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     gate = Gate(access, OPEN_SERVICES, PERMISSIONS)
     server = grpc.aio.server(options=_options(config.limits.max_message_bytes), interceptors=[gate])
     health = HealthServicer()
-    classifying = guarded_handlers(ClassifierServicer(classifier, access), SERVICE, _most_fields(config))
-    server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE)))
+    identify, most_fields = partial(caller_of, access), _most_fields(config)
+    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, identify, most_fields)
+    server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE, anyone)))
     if config.reflection:
-        names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
-        server.add_generic_rpc_handlers((guarded_handlers(reflection.aio.ReflectionServicer(names), REFLECTION),))
+        reflecting = ReflectionServicer((SERVICE.full_name, HEALTH_SERVICE.full_name, REFLECTION.full_name))
+        server.add_generic_rpc_handlers((guarded_handlers(reflecting, REFLECTION, anyone),))
     return GrpcServer(server, health, _bind(server, config.host, config.port, credentials))
 
 

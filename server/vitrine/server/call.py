@@ -1,0 +1,77 @@
+"""One request that is answered: who asks, which stages it goes through and when, what it holds until it is over.
+
+Whoever speaks a protocol makes a call for each request, hands it down with the request, and closes it once the answer
+has left or nobody wants it any more. It knows no transport, and neither metrics nor traces: these read it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+from vitrine.server.access import Caller
+
+
+class Stage(StrEnum):
+    """What is done with a request, in this order."""
+
+    PREPARE = "prepare"
+    """Its image files become pixels."""
+    QUEUE = "queue"
+    """Its rows wait for a run of the model."""
+    BATCH = "batch"
+    """They are put together with others'."""
+    COMPUTE = "compute"
+    """The model runs."""
+    ENCODE = "encode"
+    """The answer becomes bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A request's way through a stage; rows that are split over several runs pass a stage more than once."""
+
+    stage: Stage
+    begin: float
+    """In seconds of `time.monotonic`, as `end`."""
+    end: float
+
+
+Pass: TypeAlias = Callable[[Stage, float, float], None]
+"""Told of each stage that was passed, with its begin and end: `Call.passed`."""
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A request on its way through the server. Everything happens on the event loop's thread."""
+
+    method: str
+    """What is called, as `/PACKAGE.SERVICE/METHOD`."""
+    caller: Caller
+    """Who asks."""
+    begin: float = field(default_factory=time.monotonic)
+    """When it came, in seconds of `time.monotonic`."""
+    passages: list[Passage] = field(default_factory=list)
+    """The stages that it has passed."""
+    _held: ExitStack = field(default_factory=ExitStack)
+
+    def passed(self, stage: Stage, begin: float, end: float) -> None:
+        """Notes that a stage was passed."""
+        self.passages.append(Passage(stage, begin, end))
+
+    @contextmanager
+    def passing(self, stage: Stage) -> Iterator[None]:
+        """Notes that the block is that stage."""
+        begin = time.monotonic()
+        yield
+        self.passed(stage, begin, time.monotonic())
+
+    def hold(self, context: AbstractContextManager[object]) -> None:
+        """Enters a context, and leaves it when the call is over."""
+        self._held.enter_context(context)
+
+    def close(self) -> None:
+        """Ends the call: what it holds is let go. Closing twice does nothing."""
+        self._held.close()
