@@ -46,6 +46,9 @@ class Caller:
                 raise PermissionDenied("PERMISSION_LACKING", message)
 
 
+NOBODY = Caller("nobody", frozenset())
+"""Whoever has not been asked yet who it is."""
+
 ANYONE = Caller("anyone", frozenset(Permission) - {Permission.ADMIN})
 """Whoever calls a server without tokens: changing a server takes a token, always."""
 

@@ -5,13 +5,13 @@ has left or nobody wants it any more. It knows no transport, and neither metrics
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from vitrine.server.access import Caller
+from vitrine.server.access import NOBODY, Caller
 
 
 class Stage(StrEnum):
@@ -49,13 +49,22 @@ class Call:
 
     method: str
     """What is called, as `/PACKAGE.SERVICE/METHOD`."""
-    caller: Caller
+    caller: Caller = NOBODY
     """Who asks."""
+    observers: "Sequence[Callable[[Call], None]]" = ()
+    """Told when the call is over, each once."""
+    model: str = ""
+    """What answers, as NAME@VERSION; empty until that is known."""
+    images: int = 0
+    """How many images were taken in."""
+    outcome: str = "CANCELLED"
+    """How it ended: the name of its status code. Nobody says so of a call whose caller goes."""
     begin: float = field(default_factory=time.monotonic)
     """When it came, in seconds of `time.monotonic`."""
     passages: list[Passage] = field(default_factory=list)
     """The stages that it has passed."""
     _held: ExitStack = field(default_factory=ExitStack)
+    _closed: bool = False
 
     def passed(self, stage: Stage, begin: float, end: float) -> None:
         """Notes that a stage was passed."""
@@ -73,5 +82,9 @@ class Call:
         self._held.enter_context(context)
 
     def close(self) -> None:
-        """Ends the call: what it holds is let go. Closing twice does nothing."""
-        self._held.close()
+        """Ends the call: what it holds is let go, and its observers are told. Closing twice does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._held.close()
+            for observe in self.observers:
+                observe(self)

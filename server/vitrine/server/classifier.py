@@ -115,9 +115,11 @@ class Classifier:
         """
         call.caller.require(*_needed(request))
         model = self.models.get(request.model)
+        call.model = model.label
         wanted = _wanted_layers(model, request.activations)
         count = self._count_images(request)
         answer_bytes = self._check_answer(count, model, wanted)
+        call.images = count
         call.hold(self._admission.admit(count, _request_bytes(request) + answer_bytes))
         pixels = await self._prepare(request.files, call) if request.pixels is None else request.pixels  # (N, 18, 18)
         output = model.metadata.layers[-1].name
@@ -137,6 +139,7 @@ class Classifier:
         """
         call.caller.require(Permission.PARAMETERS)
         served = self.models.get(model)
+        call.model = served.label
         if layer in served.parameters:
             stored = served.parameters[layer]
             size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes

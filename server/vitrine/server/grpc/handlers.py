@@ -6,7 +6,7 @@ text of a Python exception.
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -40,7 +40,11 @@ def anyone(_: Iterable[tuple[str, str | bytes]] | None) -> Caller:
 
 
 def guarded_handlers(
-    servicer: object, service: ServiceDescriptor, identify: Identify, most_fields: int = MOST_FIELDS
+    servicer: object,
+    service: ServiceDescriptor,
+    identify: Identify,
+    observers: Sequence[Callable[[Call], None]] = (),
+    most_fields: int = MOST_FIELDS,
 ) -> grpc.GenericRpcHandler:
     """Handlers for all methods of `service`.
 
@@ -50,6 +54,7 @@ def guarded_handlers(
             asynchronous generator.
         service: what the .proto says of the service.
         identify: tells who calls.
+        observers: told of every call when it is over.
         most_fields: how many fields a request may have, with those of the messages inside it.
     """
     handlers = {
@@ -58,6 +63,7 @@ def guarded_handlers(
             answer=getattr(servicer, descriptor.name),
             decode=message_decoder(GetMessageClass(descriptor.input_type), most_fields),
             identify=identify,
+            observers=observers,
         ).handler(descriptor)
         for descriptor in service.methods
     }
@@ -88,6 +94,7 @@ class _Method:
     answer: Callable[..., Any]
     decode: Callable[[bytes], Message]
     identify: Identify
+    observers: Sequence[Callable[[Call], None]]
 
     def handler(self, descriptor: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
         """What gRPC calls."""
@@ -98,27 +105,31 @@ class _Method:
         return grpc.unary_unary_rpc_method_handler(self._answer_one)
 
     async def _answer_one(self, data: bytes, context: Context) -> bytes:
-        async with _guard(context):
-            call = self._call(context)
-            close: Any = lambda _: call.close()  # noqa: E731 - its type stub asks for a class that there isn't
-            context.add_done_callback(close)  # once the answer has been sent, or can't be any more
-            return _encoded(await self.answer(self.decode(data), call), call)
+        call = self._call()
+        close: Any = lambda _: call.close()  # noqa: E731 - its type stub asks for a class that there isn't
+        context.add_done_callback(close)  # once the answer has been sent, or can't be any more
+        async with _guard(context, call):
+            return await self._answer(data, call, context)
         raise AssertionError("the guard has aborted")  # for the type checker: abort raises
 
     async def _answer_often(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
-        async with _guard(context):
-            with closing(self._call(context)) as call:
+        with closing(self._call()) as call:
+            async with _guard(context, call):
                 async for message in self.answer(self.decode(data), call):
                     yield _encoded(message, call)
 
     async def _answer_stream(self, stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        async with _guard(context, prefix="request."):
-            async for data in stream:
-                with closing(self._call(context)) as call:  # each message is: its caller may have lost its token
-                    yield _encoded(await self.answer(self.decode(data), call), call)
+        async for data in stream:
+            with closing(self._call()) as call:
+                async with _guard(context, call, prefix="request."):
+                    yield await self._answer(data, call, context)
 
-    def _call(self, context: Context) -> Call:
-        return Call(self.path, self.identify(context.invocation_metadata()))
+    async def _answer(self, data: bytes, call: Call, context: Context) -> bytes:
+        call.caller = self.identify(context.invocation_metadata())
+        return _encoded(await self.answer(self.decode(data), call), call)
+
+    def _call(self) -> Call:
+        return Call(self.path, observers=self.observers)
 
 
 def _encoded(message: Message, call: Call) -> bytes:
@@ -127,19 +138,21 @@ def _encoded(message: Message, call: Call) -> bytes:
 
 
 @asynccontextmanager
-async def _guard(context: Context, prefix: str = "") -> AsyncIterator[None]:
+async def _guard(context: Context, call: Call, prefix: str = "") -> AsyncIterator[None]:
     """Ends the call with the status of what was raised; a fault of ours is logged, and not shown."""
     try:
         yield
+        call.outcome = grpc.StatusCode.OK.name
     except RequestError as error:
-        await _abort(context, status_of(error, prefix))
+        await _abort(context, call, status_of(error, prefix))
     except grpc.aio.AbortError:
         raise
     except Exception:  # whatever it is, a caller must not see it
         incident = uuid.uuid4().hex[:12]
         logger.exception("incident %s: a request failed inside the server", incident)
-        await _abort(context, internal_status(incident))
+        await _abort(context, call, internal_status(incident))
 
 
-async def _abort(context: Context, status: grpc.Status) -> None:
+async def _abort(context: Context, call: Call, status: grpc.Status) -> None:
+    call.outcome = status.code.name
     await context.abort(status.code, status.details, status.trailing_metadata)

@@ -70,7 +70,7 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     server = grpc.aio.server(options=_options(config.limits.max_message_bytes), interceptors=[gate])
     health = HealthServicer()
     identify, most_fields = partial(caller_of, access), _most_fields(config)
-    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, identify, most_fields)
+    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, identify, most_fields=most_fields)
     server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE, anyone)))
     if config.reflection:
         reflecting = ReflectionServicer((SERVICE.full_name, HEALTH_SERVICE.full_name, REFLECTION.full_name))
