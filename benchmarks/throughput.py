@@ -8,12 +8,8 @@ each few callers.
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +18,16 @@ import click
 import grpc.aio
 import numpy as np
 import torch
+from servers import running
 
 from vitrine.model import TrainingFacts
 from vitrine.training import MLP, export
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
-READY = "vitrine-server listening on "
 CALLERS_PER_CHANNEL = 16
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+"""Without it, all channels to one address share a connection, and with that one worker."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,8 @@ def main(
         model = export_model(Path(folder, "model.onnx"), [int(width) for width in hidden.split(",")])
         for turn in range(rounds):
             for source in list(found)[:: -1 if turn % 2 else 1]:  # whoever comes later in a round is slower: take turns
-                with served(model, source) as target:
-                    found[source].append(asyncio.run(measure(target, request, callers, seconds)))
+                with running(str(model), "--log-level", "error", source=source) as server:
+                    found[source].append(asyncio.run(measure(server.target, request, callers, seconds)))
                 click.echo(json.dumps({"server": source} | asdict(found[source][-1])))
     for source, figures in found.items():
         rates = [figure.requests_per_second for figure in figures]
@@ -78,23 +76,11 @@ def export_model(path: Path, hidden: list[int]) -> Path:
     return path
 
 
-@contextmanager
-def served(model: Path, source: str) -> Iterator[str]:
-    """A server from the source tree at `source`; gives its address."""
-    roots = [str(Path(source, root).resolve()) for root in ("protos", "model", "server")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(roots)}
-    program = "from vitrine.server.cli import main; main()"
-    command = [sys.executable, "-c", program, str(model), "--port", "0", "--log-level", "error"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        if server.stdout is None:
-            raise RuntimeError("the server has no standard output")
-        yield server.stdout.readline().removeprefix(READY).strip()
-        server.terminate()
-
-
 async def measure(target: str, request: pb.ClassifyRequest, callers: int, seconds: float) -> Figures:
     """Calls for some seconds, after a warm-up of a quarter of them."""
-    channels = [grpc.aio.insecure_channel(target) for _ in range(max(1, callers // CALLERS_PER_CHANNEL))]
+    channels = [
+        grpc.aio.insecure_channel(target, OWN_CONNECTION) for _ in range(max(1, callers // CALLERS_PER_CHANNEL))
+    ]
     stubs = [ClassifierServiceStub(channel) for channel in channels]
     begin = time.perf_counter() + seconds / 4
     times = await asyncio.gather(

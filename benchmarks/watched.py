@@ -5,14 +5,14 @@ Figures are summed over the process and its children, since a server may consist
 
 import os
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-READY = "vitrine-server listening on "
+import servers
+
 FAULTS = (" ERROR ", " CRITICAL ", "incident", "Traceback")
 """What a server's log must have nothing of, however bad its input."""
 
@@ -67,31 +67,32 @@ class WatchedServer:
 
 
 @contextmanager
-def watched_server(*arguments: str | Path, cpus: Sequence[int] = ()) -> Iterator[WatchedServer]:
+def watched_server(*arguments: str | Path, cpus: Collection[int] = ()) -> Iterator[WatchedServer]:
     """A server on a free port, with its log in a file; it is killed at the end if it hasn't stopped by then.
 
     Args:
         arguments: those of `vitrine-server`.
         cpus: the CPUs that it may use; empty: all.
     """
-    program = Path(sys.executable).with_name("vitrine-server")
-    pinned = ["taskset", "--cpu-list", ",".join(map(str, cpus))] if cpus else []
-    command = [*pinned, str(program), *map(str, arguments), "--port", "0"]
     with TemporaryDirectory() as folder, Path(folder, "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        with _on(cpus):
+            server = servers.start(*map(str, arguments), log=log)
         try:
-            yield WatchedServer(_address(process, Path(log.name)), process, Path(log.name))
+            yield WatchedServer(server.target, server.process, Path(log.name))
         finally:
-            process.kill()
-            process.communicate()
+            server.process.kill()
+            server.process.communicate()
 
 
-def _address(process: "subprocess.Popen[str]", log: Path) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line.startswith(READY):
-        raise RuntimeError(f"the server didn't start: {log.read_text()}")
-    return line.removeprefix(READY).strip()
+@contextmanager
+def _on(cpus: Collection[int]) -> Iterator[None]:
+    """This process on these CPUs, and whatever it starts meanwhile; none: as it is."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def process_tree(pid: int) -> list[int]:

@@ -30,7 +30,7 @@ from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, Limits
 from vitrine.server.config import ServerConfig
-from vitrine.server.engine import Device
+from vitrine.server.device import Device
 from vitrine.server.errors import RequestError
 from vitrine.server.grpc.classifier_servicer import SERVICE
 from vitrine.server.grpc.convert import read_classify

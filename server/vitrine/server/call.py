@@ -51,6 +51,8 @@ class Call:
     """What is called, as `/PACKAGE.SERVICE/METHOD`."""
     caller: Caller = NOBODY
     """Who asks."""
+    address: Callable[[], str] = str
+    """Gives where it comes from: a host without a port; empty where that isn't known."""
     observers: "Sequence[Callable[[Call], None]]" = ()
     """Told when the call is over, each once."""
     model: str = ""

@@ -9,7 +9,9 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -126,10 +128,16 @@ class _Method:
 
     async def _answer(self, data: bytes, call: Call, context: Context) -> bytes:
         call.caller = self.identify(context.invocation_metadata())
+        call.address = partial(_host_of, context)
         return _encoded(await self.answer(self.decode(data), call), call)
 
     def _call(self) -> Call:
         return Call(self.path, observers=self.observers)
+
+
+def _host_of(context: Context) -> str:
+    """The caller's host, out of `ipv4:192.0.2.1:4711` or `ipv6:%5B2001:db8::1%5D:4711`."""
+    return unquote(context.peer()).partition(":")[2].rpartition(":")[0]
 
 
 def _encoded(message: Message, call: Call) -> bytes:

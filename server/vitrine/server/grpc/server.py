@@ -8,7 +8,6 @@ import grpc.aio
 
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
-from vitrine.server.errors import StartupError
 from vitrine.server.grpc.classifier_servicer import PERMISSIONS, SERVICE, ClassifierServicer
 from vitrine.server.grpc.convert import MAX_NAMES
 from vitrine.server.grpc.credentials import server_credentials
@@ -18,6 +17,7 @@ from vitrine.server.grpc.health import SERVICE as HEALTH_SERVICE
 from vitrine.server.grpc.health import HealthServicer
 from vitrine.server.grpc.reflection import SERVICE as REFLECTION
 from vitrine.server.grpc.reflection import ReflectionServicer
+from vitrine.server.port import address_of, cannot_listen
 from vitrine.server.tokens import open_access
 
 OPEN_SERVICES = (HEALTH_SERVICE.full_name, REFLECTION.full_name)
@@ -67,7 +67,7 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     credentials = server_credentials(config)
     access = open_access(config.tokens)
     gate = Gate(access, OPEN_SERVICES, PERMISSIONS)
-    server = grpc.aio.server(options=_options(config.limits.max_message_bytes), interceptors=[gate])
+    server = grpc.aio.server(options=_options(config), interceptors=[gate])
     health = HealthServicer()
     identify, most_fields = partial(caller_of, access), _most_fields(config)
     classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, identify, most_fields=most_fields)
@@ -83,7 +83,8 @@ def _most_fields(config: ServerConfig) -> int:
     return config.limits.max_images + MAX_NAMES + 64
 
 
-def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    max_message_bytes = config.limits.max_message_bytes
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
@@ -94,18 +95,14 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.server.max_pending_requests", PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING_CALLS),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
-        ("grpc.so_reuseport", 0),  # two servers on one port would take turns without knowing of each other
+        ("grpc.so_reuseport", int(config.shares_port)),  # else two servers would share a port and not know of it
     ]
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> str:
-    host = f"[{host}]" if ":" in host else host
-    address = f"{host}:{port}"
+    address = address_of(host, port)
     try:
         taken = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-        return f"{host}:{taken}"
     except RuntimeError as error:
-        raise StartupError(
-            f"can't listen on {host}:{port}: the port is taken, or the address isn't this machine's; "
-            "name others with --host and --port (VITRINE_HOST, VITRINE_PORT)"
-        ) from error
+        raise cannot_listen(host, port) from error
+    return address_of(host, taken)

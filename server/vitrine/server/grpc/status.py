@@ -15,6 +15,7 @@ from vitrine.server.errors import (
     NotFound,
     Overloaded,
     PermissionDenied,
+    RateExceeded,
     RequestError,
     Unauthenticated,
 )
@@ -30,6 +31,7 @@ CODES: dict[type[RequestError], grpc.StatusCode] = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     AnswerTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RateExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 """The status code of every error that a caller can do something about."""
 
