@@ -23,12 +23,15 @@ from google.protobuf.message_factory import GetMessageClass
 from vitrine.server.access import ANYONE, Caller
 from vitrine.server.call import Call, Stage
 from vitrine.server.errors import InvalidRequest, RequestError
+from vitrine.server.grpc.counting import has_more_fields
 from vitrine.server.grpc.status import internal_status, status_of
 
 logger = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
+MOST_FIELDS = 4096
+"""How many fields a request may have, where nothing else is said."""
 
 Identify: TypeAlias = Callable[[Iterable[tuple[str, str | bytes]] | None], Caller]
 """Tells by its metadata who calls; raises `Unauthenticated` when that can't be told."""
@@ -40,7 +43,11 @@ def anyone(_: Iterable[tuple[str, str | bytes]] | None) -> Caller:
 
 
 def guarded_handlers(
-    servicer: object, service: ServiceDescriptor, identify: Identify, observers: Sequence[Callable[[Call], None]] = ()
+    servicer: object,
+    service: ServiceDescriptor,
+    identify: Identify,
+    observers: Sequence[Callable[[Call], None]] = (),
+    most_fields: int = MOST_FIELDS,
 ) -> grpc.GenericRpcHandler:
     """Handlers for all methods of `service`.
 
@@ -51,12 +58,13 @@ def guarded_handlers(
         service: what the .proto says of the service.
         identify: tells who calls.
         observers: told of every call when it is over.
+        most_fields: how many fields a request may have, with those of the messages inside it.
     """
     handlers = {
         descriptor.name: _Method(
             path=f"/{service.full_name}/{descriptor.name}",
             answer=getattr(servicer, descriptor.name),
-            decode=_decoder(GetMessageClass(descriptor.input_type)),
+            decode=message_decoder(GetMessageClass(descriptor.input_type), most_fields),
             identify=identify,
             observers=observers,
         ).handler(descriptor)
@@ -65,8 +73,13 @@ def guarded_handlers(
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def _decoder(message_class: type[Message]) -> Callable[[bytes], Message]:
+def message_decoder(message_class: type[Message], most_fields: int) -> Callable[[bytes], Message]:
+    """What turns bytes into a message; it raises `InvalidRequest` where they are none, or have too many fields."""
+    descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
+
     def decode(data: bytes) -> Message:
+        if has_more_fields(data, descriptor, most_fields):
+            raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {most_fields:,} fields: split it")
         try:
             return message_class.FromString(data)
         except DecodeError as error:

@@ -5,21 +5,35 @@ from functools import partial
 
 import grpc
 import grpc.aio
-from grpc_reflection.v1alpha import reflection
 
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
 from vitrine.server.grpc.classifier_servicer import PERMISSIONS, SERVICE, ClassifierServicer
+from vitrine.server.grpc.convert import MAX_NAMES
 from vitrine.server.grpc.credentials import server_credentials
 from vitrine.server.grpc.gate import Gate, caller_of
 from vitrine.server.grpc.handlers import anyone, guarded_handlers
 from vitrine.server.grpc.health import SERVICE as HEALTH_SERVICE
 from vitrine.server.grpc.health import HealthServicer
+from vitrine.server.grpc.reflection import SERVICE as REFLECTION
+from vitrine.server.grpc.reflection import ReflectionServicer
 from vitrine.server.port import address_of, cannot_listen
 from vitrine.server.tokens import open_access
 
-OPEN_SERVICES = (HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
+OPEN_SERVICES = (HEALTH_SERVICE.full_name, REFLECTION.full_name)
 """What needs no token: orchestrators have none, and the services' descriptions are public."""
+
+
+PENDING_CALLS, MOST_PENDING_CALLS = 10_000, 20_000
+"""How many calls may wait to be taken up before gRPC's core cancels some of them, and then each further one.
+
+By default 1,000 and 3,000: one connection that opens and cancels calls fast ("rapid reset") fills that in a moment, and
+other callers' calls end with CANCELLED. To limit the calls of a connection (`grpc.max_concurrent_streams`) is worse:
+core counts those that have ended until they are freed, and refuses a busy caller's within the limit with UNAVAILABLE.
+"""
+
+HANDSHAKE_MS = 20_000
+"""How long a connection may take to say what HTTP/2 begins with. Each that says nothing holds an open file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +69,18 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     gate = Gate(access, OPEN_SERVICES, PERMISSIONS)
     server = grpc.aio.server(options=_options(config), interceptors=[gate])
     health = HealthServicer()
-    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, partial(caller_of, access))
+    identify, most_fields = partial(caller_of, access), _most_fields(config)
+    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, identify, most_fields=most_fields)
     server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE, anyone)))
     if config.reflection:
-        names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        reflecting = ReflectionServicer((SERVICE.full_name, HEALTH_SERVICE.full_name, REFLECTION.full_name))
+        server.add_generic_rpc_handlers((guarded_handlers(reflecting, REFLECTION, anyone),))
     return GrpcServer(server, health, _bind(server, config.host, config.port, credentials))
+
+
+def _most_fields(config: ServerConfig) -> int:
+    """How many fields a good request has at most: its images, the names of layers, and a few besides."""
+    return config.limits.max_images + MAX_NAMES + 64
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:
@@ -72,6 +92,9 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
             "grpc.http2.min_recv_ping_interval_without_data_ms",
             10_000,
         ),  # clients that probe a slow call aren't turned out
+        ("grpc.server.max_pending_requests", PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING_CALLS),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.so_reuseport", int(config.shares_port)),  # else two servers would share a port and not know of it
     ]
 
