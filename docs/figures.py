@@ -16,8 +16,9 @@ from vitrine.client.plot import plot_prediction
 from vitrine.model import prepare
 from vitrine.model.image import read_grey
 from vitrine.model.preparation import crop, find_ink, place, stretch
-from vitrine.server.engine import Device
-from vitrine.server.loading import bundled_model, load_model
+from vitrine.server.bundled import bundled_model
+from vitrine.server.device import Device
+from vitrine.server.loading import load_model
 from vitrine.training import digit_images
 
 HERE = Path(__file__).parent

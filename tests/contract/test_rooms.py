@@ -36,7 +36,7 @@ def test_a_room_imports_only_its_neighbours(room: str) -> None:
 HEAVY = {
     "vitrine.client": ["torch", "onnx", "onnxruntime", "matplotlib", "click", "sklearn", "vitrine.oip"],
     "vitrine.client.cli": ["torch", "onnx", "onnxruntime", "matplotlib", "vitrine.oip"],
-    "vitrine.server.cli": ["torch", "matplotlib", "sklearn"],
+    "vitrine.server.cli": ["torch", "matplotlib", "sklearn", "onnx", "onnxruntime", "grpc"],
     "vitrine.model": ["torch", "onnx", "onnxruntime", "grpc"],
     "vitrine.server.classifier": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.access": ["onnx", "onnxruntime", "grpc", "google.protobuf"],

@@ -257,6 +257,35 @@ def test_bad_requests_are_refused(
     assert stub.ModelInfer(blank()).model_name == "tiny"
 
 
+@pytest.mark.parametrize(
+    "of_many",
+    [
+        pb.ModelInferRequest(inputs=[Input()] * 40_000),
+        pb.ModelInferRequest(outputs=[Output()] * 40_000),
+        pb.ModelInferRequest(raw_input_contents=[b""] * 40_000),
+        pb.ModelInferRequest(inputs=[pixels_input("BYTES", (1,), bytes_contents=[b""] * 40_000)]),
+        pb.ModelInferRequest(inputs=[pixels_input(uint_contents=[0] * 4_000_000)]),
+    ],
+    ids=["inputs", "outputs", "raw contents", "files", "numbers"],
+)
+def test_fields_without_end_are_refused_before_they_are_parsed(
+    stub: GRPCInferenceServiceStub, of_many: pb.ModelInferRequest
+) -> None:
+    code, text, reason, _ = refused(lambda: stub.ModelInfer(of_many))
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "TOO_MANY_FIELDS")
+    assert text == "the request has more than 22,592 fields: split it"
+
+
+def test_the_largest_good_requests_have_not_too_many_fields(stub: GRPCInferenceServiceStub) -> None:
+    shape, wanted = (1024, 18, 18), [Output(name="digit")] * 100
+    for typed in (
+        pixels_input(shape=shape, uint_contents=[255] * 1024 * 324),
+        pixels_input("FP32", shape, fp32_contents=[255.0] * 1024 * 324),
+        pixels_input("BYTES", (1024,), bytes_contents=[png()] * 1024),
+    ):
+        assert array(stub.ModelInfer(request(typed, outputs=wanted)), "digit").shape == (1024,)
+
+
 def test_shared_memory_is_refused(stub: GRPCInferenceServiceStub) -> None:
     tensor = pixels_input()
     tensor.parameters["shared_memory_region"].string_param = "mine"

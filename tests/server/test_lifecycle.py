@@ -23,7 +23,7 @@ from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
 from vitrine.server.config import ServerConfig
-from vitrine.server.engine import Device
+from vitrine.server.device import Device
 from vitrine.server.grpc.server import GrpcServer, build_server
 from vitrine.server.lifecycle import serve
 from vitrine.server.loading import load_model

@@ -23,7 +23,7 @@ from vitrine.server.admission import Admission, AdmissionConfig
 from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, Limits
 from vitrine.server.config import ServerConfig
-from vitrine.server.engine import Device
+from vitrine.server.device import Device
 from vitrine.server.errors import Overloaded
 from vitrine.server.grpc.server import build_server
 from vitrine.server.loading import load_model

@@ -18,7 +18,7 @@ from vitrine.model import ArtifactError
 from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
-from vitrine.server.engine import Device
+from vitrine.server.device import Device
 from vitrine.server.errors import NotFound, StartupError
 from vitrine.server.loading import load_version
 from vitrine.server.models import Entry, Models, ServedModel, Snapshot

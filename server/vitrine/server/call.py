@@ -5,11 +5,11 @@ has left or nobody wants it any more. It knows no transport, and neither metrics
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from vitrine.server.access import NOBODY, Caller
 
@@ -29,8 +29,7 @@ class Stage(StrEnum):
     """The answer becomes bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(NamedTuple):
     """A request's way through a stage; rows that are split over several runs pass a stage more than once."""
 
     stage: Stage
@@ -55,6 +54,8 @@ class Call:
     """What is called, as `/PACKAGE.SERVICE/METHOD`."""
     caller: Caller = NOBODY
     """Who asks."""
+    address: Callable[[], str] = str
+    """Gives where it comes from: a host without a port; empty where that isn't known."""
     observers: "Sequence[Callable[[Call], None]]" = ()
     """Told when the call is over, each once."""
     model: str = ""
@@ -67,28 +68,23 @@ class Call:
     """When it came, in seconds of `time.monotonic`."""
     passages: list[Passage] = field(default_factory=list)
     """The stages that it has passed."""
-    _held: ExitStack = field(default_factory=ExitStack)
+    _held: list[AbstractContextManager[object]] = field(default_factory=list)
     _closed: bool = False
 
     def passed(self, stage: Stage, begin: float, end: float) -> None:
         """Notes that a stage was passed."""
         self.passages.append(Passage(stage, begin, end))
 
-    @contextmanager
-    def passing(self, stage: Stage) -> Iterator[None]:
-        """Notes that the block is that stage."""
-        begin = time.monotonic()
-        yield
-        self.passed(stage, begin, time.monotonic())
-
     def hold(self, context: AbstractContextManager[object]) -> None:
         """Enters a context, and leaves it when the call is over."""
-        self._held.enter_context(context)
+        context.__enter__()
+        self._held.append(context)
 
     def close(self) -> None:
         """Ends the call: what it holds is let go, and its observers are told. Closing twice does nothing."""
         if not self._closed:
             self._closed = True
-            self._held.close()
+            for context in self._held:
+                context.__exit__(None, None, None)
             for observe in self.observers:
                 observe(self)

@@ -5,6 +5,7 @@ translates what comes back, the paths of fields in errors among it: here they ar
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -16,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import ENVELOPE_BYTES, ImageError, Parameters, answer_size, prepare
-from vitrine.server.access import Permission
+from vitrine.server.access import ANYONE, Permission
 from vitrine.server.admission import Admission, AdmissionConfig
 from vitrine.server.batching import Batcher, BatchingConfig
 from vitrine.server.call import Call, Stage
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.models import Models, ServedModel
+from vitrine.server.rates import Rates
 from vitrine.server.statistics import Statistics
 
 
@@ -35,6 +37,8 @@ class Limits:
     """The largest request and answer, in bytes."""
     max_image_pixels: int = 50_000_000
     """The largest width × height that an encoded image may declare."""
+    caller_rate: float = 0.0
+    """How many images a second one caller may send; 0: as many as it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class Classifier:
         """What models have done; it counts runs by itself, and requests when it observes their calls."""
         self._workers = workers
         self._admission = Admission(admission)
+        self._rates = Rates(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
         self._runs = runs
         self._batchers: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
 
@@ -114,7 +119,7 @@ class Classifier:
             PermissionDenied: the caller may not classify, or may not have activations.
             InvalidRequest: it holds no images, too many, or one that can't be read; or names an unknown layer.
             AnswerTooLarge: the wanted activations would pass the message limit; nothing was calculated.
-            Overloaded: there is too much to do just now; nothing was calculated.
+            Overloaded: there is too much to do just now, or the caller has sent too much; nothing was calculated.
             NotFound: it names an unknown model.
         """
         call.caller.require(*_needed(request))
@@ -125,6 +130,8 @@ class Classifier:
         answer_bytes = self._check_answer(count, model, wanted)
         call.images = count
         call.hold(self._admission.admit(count, _request_bytes(request) + answer_bytes))
+        if self._rates.limited:
+            self._rates.take(_name_of(call), count)
         pixels = await self._prepare(request.files, call) if request.pixels is None else request.pixels  # (N, 18, 18)
         output = model.metadata.layers[-1].name
         values = await self._batcher(model).run(pixels, list(dict.fromkeys((*wanted, output))), call.passed)
@@ -199,6 +206,11 @@ class Classifier:
             return prepare(file, self.limits.max_image_pixels)
         except ImageError as error:
             raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
+
+
+def _name_of(call: Call) -> str:
+    """What tells a caller from others: the name of its token, or its address where there are no tokens."""
+    return call.address() if call.caller is ANYONE else call.caller.name
 
 
 def _needed(request: ClassifyRequest) -> tuple[Permission, ...]:

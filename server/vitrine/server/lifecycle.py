@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -16,6 +14,7 @@ from vitrine.model import PIXELS_SHAPE
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
 from vitrine.server.grpc.server import GrpcServer, build_server
+from vitrine.server.leaving import on_signals
 from vitrine.server.loading import load_model, load_version
 from vitrine.server.models import Models, ServedModel
 from vitrine.server.reloading import LoadModel, ServedRepository, following
@@ -23,17 +22,21 @@ from vitrine.server.reloading import LoadModel, ServedRepository, following
 logger = logging.getLogger(__name__)
 
 
-async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
+async def serve(
+    config: ServerConfig, announce: Callable[[str], None], asked_to_stop: asyncio.Event | None = None
+) -> None:
     """Serves until SIGTERM or SIGINT, then drains. Threads may still be at work on what nobody waits for any more.
 
     Args:
         config: the settings.
         announce: called once with HOST:PORT, when the server is ready to answer.
+        asked_to_stop: what else can end it, by being set.
 
     Raises:
         StartupError: the model fails a check, its device isn't there, or the address can't be listened on.
     """
-    asked_to_stop = _on_signals()  # first of all: a container's first process is deaf to signals that it doesn't handle
+    asked_to_stop = asked_to_stop or asyncio.Event()
+    on_signals(asked_to_stop)  # first of all: a container's first process is deaf to signals that it doesn't handle
     workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
     runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
     loading = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(runs, _open_models, config))
@@ -90,18 +93,3 @@ async def _drain(server: GrpcServer, config: ServerConfig) -> None:
     await asyncio.sleep(config.propagation_seconds)
     logger.info("draining for up to %g s", config.drain_seconds)
     await server.drain(config.drain_seconds)
-
-
-def _on_signals() -> asyncio.Event:
-    """An event that the first SIGTERM or SIGINT sets; the second ends the process at once."""
-    event = asyncio.Event()
-
-    def hear(number: signal.Signals) -> None:
-        if event.is_set():
-            logger.warning("a second signal: leaving at once, whatever is under way")
-            os._exit(128 + number)
-        event.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, hear, number)
-    return event

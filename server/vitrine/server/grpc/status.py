@@ -15,6 +15,7 @@ from vitrine.server.errors import (
     NotFound,
     Overloaded,
     PermissionDenied,
+    RateExceeded,
     RequestError,
     Unauthenticated,
     Unsupported,
@@ -32,6 +33,7 @@ CODES: dict[type[RequestError], grpc.StatusCode] = {
     Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     AnswerTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RateExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 """The status code of every error that a caller can do something about."""
 

@@ -36,6 +36,12 @@ RAW: Mapping[str, np.dtype[Any]] = {"UINT8": np.dtype(np.uint8), "FP32": np.dtyp
 LENGTH = struct.Struct("<I")
 """What precedes each element of a raw BYTES tensor."""
 
+PACKED_BYTES = 64
+"""How many bytes of typed elements weigh as much as one field of a request, which takes about as much to parse."""
+
+FIELDS_PER_IMAGE = math.ceil(math.prod(PIXELS_SHAPE) * RAW["FP32"].itemsize / PACKED_BYTES)
+"""What the typed elements of an image weigh at most."""
+
 Tensor: TypeAlias = pb.ModelInferRequest.InferInputTensor
 Elements: TypeAlias = "npt.NDArray[np.uint8] | Sequence[bytes]"
 """Pixels, uint8 (N, 18, 18), or image files."""

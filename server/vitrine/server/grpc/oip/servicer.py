@@ -1,6 +1,7 @@
 """`inference.GRPCInferenceService`: each method decodes, calls the service, encodes. No logic lives here."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import numpy as np
@@ -88,8 +89,10 @@ class OipServicer:
     async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:  # noqa: N802
         """Classifies 1 to N images."""
         answer = await self._classify(request, call)
-        with call.passing(Stage.ENCODE):
-            return write_response(request, answer)
+        begin = time.monotonic()
+        response = write_response(request, answer)
+        call.passed(Stage.ENCODE, begin, time.monotonic())
+        return response
 
     async def ModelStreamInfer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelStreamInferResponse:  # noqa: N802
         """Answers one request of a stream, which goes on whatever is wrong with the request."""
