@@ -5,11 +5,11 @@ has left or nobody wants it any more. It knows no transport, and neither metrics
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from vitrine.server.access import NOBODY, Caller
 
@@ -31,8 +31,7 @@ class Stage(StrEnum):
     __hash__ = str.__hash__  # Enum's own is written in Python, and stages are looked up several times for each request
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(NamedTuple):
     """A request's way through a stage; rows that are split over several runs pass a stage more than once."""
 
     stage: Stage
@@ -43,6 +42,10 @@ class Passage:
 
 Pass: TypeAlias = Callable[[Stage, float, float], None]
 """Told of each stage that was passed, with its begin and end: `Call.passed`."""
+
+
+CANCELLED = "CANCELLED"
+"""The outcome of a call whose caller goes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +64,7 @@ class Call:
     """What answers, as NAME@VERSION; empty until that is known."""
     images: int = 0
     """How many images were taken in."""
-    outcome: str = "CANCELLED"
+    outcome: str = CANCELLED
     """How it ended: the name of its status code. Nobody says so of a call whose caller goes."""
     reason: str = ""
     """Why it was refused, in UPPER_SNAKE; empty when it wasn't, or the fault is ours."""
@@ -69,28 +72,23 @@ class Call:
     """When it came, in seconds of `time.monotonic`."""
     passages: list[Passage] = field(default_factory=list)
     """The stages that it has passed."""
-    _held: ExitStack = field(default_factory=ExitStack)
+    _held: list[AbstractContextManager[object]] = field(default_factory=list)
     _closed: bool = False
 
     def passed(self, stage: Stage, begin: float, end: float) -> None:
         """Notes that a stage was passed."""
         self.passages.append(Passage(stage, begin, end))
 
-    @contextmanager
-    def passing(self, stage: Stage) -> Iterator[None]:
-        """Notes that the block is that stage."""
-        begin = time.monotonic()
-        yield
-        self.passed(stage, begin, time.monotonic())
-
     def hold(self, context: AbstractContextManager[object]) -> None:
         """Enters a context, and leaves it when the call is over."""
-        self._held.enter_context(context)
+        context.__enter__()
+        self._held.append(context)
 
     def close(self) -> None:
         """Ends the call: what it holds is let go, and its observers are told. Closing twice does nothing."""
         if not self._closed:
             self._closed = True
-            self._held.close()
+            for context in self._held:
+                context.__exit__(None, None, None)
             for observe in self.observers:
                 observe(self)

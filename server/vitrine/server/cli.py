@@ -22,6 +22,7 @@ from vitrine.server.device import Device
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.leaving import leave
 from vitrine.server.metrics import MetricsConfig
+from vitrine.server.noise import quieten
 from vitrine.server.port import can_be_shared
 from vitrine.server.reloading import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.supervisor import supervise
@@ -381,6 +382,7 @@ def _log_to_stderr(level: str, *, several: bool) -> None:
     """Sets up a process's log; where there are several processes, a line says whose it is."""
     process = " %(process)d" if several else ""
     logging.basicConfig(level=level.upper(), format=f"%(asctime)s{process} %(levelname)s %(name)s: %(message)s")
+    quieten()
 
 
 def _announce(address: str) -> None:
