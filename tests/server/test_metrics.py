@@ -4,7 +4,7 @@ import hashlib
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -240,6 +240,21 @@ def test_two_workers_counts_are_added_up_and_outlive_a_killed_worker(tiny_artifa
         assert os.listdir(tmp_path)  # noqa: PTH208 - or the next line would say nothing
         server.server.stop()
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+@pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
+def test_how_a_worker_was_is_forgotten_when_it_has_ended(tiny_artifact: Path) -> None:
+    def serving(workers: int) -> Callable[[Scrape], bool]:
+        return lambda scrape: scrape.value("vitrine_model_info", state="available") == workers
+
+    with measured_server(tiny_artifact, "--workers", "2", "--propagation-seconds", "7200") as server:
+        server.scrape_when(serving(2))
+        server.server.process.terminate()  # whoever dies from here on isn't followed by another
+        server.scrape_when(lambda scrape: scrape.value("vitrine_ready") == 0)
+        os.kill(int(server.log.wait_for(r"worker (\d+) is ready", 2)[0]), signal.SIGKILL)
+        server.scrape_when(serving(1))
+        server.server.process.terminate()
+        assert server.server.process.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
 
 
 def test_a_server_that_leaves_can_be_watched_until_it_has_left(tiny_artifact: Path) -> None:
