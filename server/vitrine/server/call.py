@@ -4,6 +4,7 @@ Whoever speaks a protocol makes a call for each request, hands it down with the 
 has left or nobody wants it any more. It knows no transport, and neither metrics nor traces: these read it.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -12,6 +13,8 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from vitrine.server.access import NOBODY, Caller
+
+logger = logging.getLogger(__name__)
 
 
 class Stage(StrEnum):
@@ -87,4 +90,10 @@ class Call:
             for context in self._held:
                 context.__exit__(None, None, None)
             for observe in self.observers:
-                observe(self)
+                self._tell(observe)
+
+    def _tell(self, observe: "Callable[[Call], None]") -> None:
+        try:
+            observe(self)
+        except Exception:  # the caller has its answer, and the other observers are to be told
+            logger.exception("an observer of calls failed")

@@ -23,7 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 from vitrine.server.access import ANYONE, Caller
 from vitrine.server.call import CANCELLED, Call, Stage
 from vitrine.server.errors import InvalidRequest, RequestError
-from vitrine.server.grpc.counting import has_more_fields
+from vitrine.server.grpc.counting import UncountableError, has_more_fields
 from vitrine.server.grpc.status import internal_status, status_of
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def guarded_handlers(
             asynchronous generator.
         service: what the .proto says of the service.
         identify: tells who calls.
-        observers: told of every call when it is over.
+        observers: told of every call when it is over; of those that were refused at the gate, nobody hears here.
         most_fields: how many fields a request may have, with those of the messages inside it.
         packed_bytes: how many bytes of a list of numbers count as one field.
     """
@@ -81,12 +81,15 @@ def message_decoder(
     """What turns bytes into a message; it raises `InvalidRequest` where they are none, or have too many fields."""
     descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
 
-    def decode(data: bytes) -> Message:
+    def parse(data: bytes) -> Message:
         if has_more_fields(data, descriptor, most_fields, packed_bytes):
             raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {most_fields:,} fields: split it")
+        return message_class.FromString(data)
+
+    def decode(data: bytes) -> Message:
         try:
-            return message_class.FromString(data)
-        except DecodeError as error:
+            return parse(data)
+        except (DecodeError, UncountableError) as error:
             name = message_class.DESCRIPTOR.full_name
             raise InvalidRequest("NOT_A_MESSAGE", f"the request's bytes are no {name}") from error
 
@@ -125,11 +128,13 @@ class _Method:
                 async for message in self.answer(self.decode(data), call):
                     yield _encoded(message, call)
 
-    async def _answer_stream(self, stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async def _answer_stream(self, stream: AsyncIterator[bytes], context: Context) -> None:
+        """Writes the answers rather than yielding them: gRPC would keep the last one while the stream idles."""
         async for data in stream:
             with closing(self._call()) as call:
                 async with _guard(context, call, prefix="request."):
-                    yield await self._answer(data, call, context)
+                    await context.write(await self._answer(data, call, context))
+            del data  # likewise
 
     async def _answer(self, data: bytes, call: Call, context: Context) -> bytes:
         call.caller = self.identify(context.invocation_metadata())
