@@ -1,5 +1,6 @@
 """Builds the gRPC server: which services it has, and what a connection may do."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -7,6 +8,7 @@ import grpc
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
+from vitrine.server.call import Call
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
 from vitrine.server.grpc.classifier_servicer import PERMISSIONS, SERVICE, ClassifierServicer
@@ -43,8 +45,15 @@ class GrpcServer:
         await self.server.stop(seconds)
 
 
-def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
+def build_server(
+    classifier: Classifier, config: ServerConfig, observers: Sequence[Callable[[Call], None]] = ()
+) -> GrpcServer:
     """Builds a server and binds it.
+
+    Args:
+        classifier: the service.
+        config: the settings.
+        observers: told of every call of the service when it is over.
 
     Raises:
         StartupError: the address can't be listened on, or not without encryption; or certificates or tokens can't be
@@ -55,7 +64,7 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     gate = Gate(access, OPEN_SERVICES, PERMISSIONS)
     server = grpc.aio.server(options=_options(config), interceptors=[gate])
     health = HealthServicer()
-    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, partial(caller_of, access))
+    classifying = guarded_handlers(ClassifierServicer(classifier), SERVICE, partial(caller_of, access), observers)
     server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE, anyone)))
     if config.reflection:
         names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
