@@ -151,14 +151,17 @@ def test_a_collector_that_is_gone_harms_no_call_and_is_told_of_once(tiny_artifac
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     endpoint = ("--otlp-endpoint", f"http://127.0.0.1:{port}")
-    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, *endpoint, **AT_ONCE) as server:
-        with Client(server.target) as client:
-            call_until(client, log, f"traces can't be sent to 127.0.0.1:{port}")
-            for _ in range(300):
-                client.classify(EIGHT)
-            with open_collector(port):
-                call_until(client, log, f"traces are sent to 127.0.0.1:{port} again")
-        assert server.stop() == 0
+    with (
+        open_log() as (pipe, log),
+        logged_server(pipe, tiny_artifact, *endpoint, **AT_ONCE) as server,
+        Client(server.target) as client,
+    ):
+        call_until(client, log, f"traces can't be sent to 127.0.0.1:{port}")
+        for _ in range(300):
+            client.classify(EIGHT)
+        with open_collector(port):
+            call_until(client, log, f"traces are sent to 127.0.0.1:{port} again")
+            assert server.stop() == 0
     assert len(log.all("traces can't be sent")) == 1
     assert "opentelemetry" not in log.text
 
