@@ -27,6 +27,11 @@ class Server:
         """The port that it listens on."""
         return int(self.target.rpartition(":")[2])
 
+    def cpu_seconds(self) -> float:
+        """The CPU time that it has taken so far, with that of its workers; Linux only."""
+        ticks = sum(sum(_cpu_ticks(pid)) for pid in _family(self.process.pid))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> int:
         """Asks it to stop, and gives its exit status."""
         self.process.terminate()
@@ -61,6 +66,19 @@ def running(*settings: str, source: str = "", log: IO[str] | int | None = None) 
         yield server
     finally:
         server.stop()
+
+
+def _family(pid: int) -> Iterator[int]:
+    """A process and all that descend from it; see proc(5)."""
+    yield pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield from _family(int(child))
+
+
+def _cpu_ticks(pid: int) -> tuple[int, int]:
+    """The time in the program and in the kernel for it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]), int(fields[12])
 
 
 def _search_path(source: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ each few callers.
 import asyncio
 import json
 import os
+import shlex
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ import click
 import grpc.aio
 import numpy as np
 import torch
-from servers import running
+from servers import Server, running
 
 from vitrine.model import TrainingFacts
 from vitrine.training import MLP, export
@@ -37,6 +38,8 @@ class Figures:
     requests_per_second: float
     p50_ms: float
     p99_ms: float
+    cpu_us_per_request: float
+    """The server's; where other programs are at work too, it says more than the rest."""
 
 
 @click.command()
@@ -45,10 +48,18 @@ class Figures:
 @click.option("--rows", default=1, help="Images in each request.")
 @click.option("--seconds", default=4.0, help="How long each run takes.")
 @click.option("--rounds", default=3, help="How often each server is measured, in turns.")
+@click.option("--settings", default="", help="Further arguments of the server, as in a shell.")
 @click.option("--hidden", default="512,256", help="The model's hidden layers.")
 @click.option("--activations/--no-activations", default=False, help="Whether every layer is asked for.")
 def main(
-    sources: tuple[str, ...], callers: int, rows: int, seconds: float, rounds: int, hidden: str, activations: bool
+    sources: tuple[str, ...],
+    callers: int,
+    rows: int,
+    seconds: float,
+    rounds: int,
+    settings: str,
+    hidden: str,
+    activations: bool,
 ) -> None:
     """Measure, and print one JSON line for each run, with the medians at the end."""
     pixels = pb.Tensor(shape=[rows, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=os.urandom(rows * 324))
@@ -58,13 +69,15 @@ def main(
         model = export_model(Path(folder, "model.onnx"), [int(width) for width in hidden.split(",")])
         for turn in range(rounds):
             for source in list(found)[:: -1 if turn % 2 else 1]:  # whoever comes later in a round is slower: take turns
-                with running(str(model), "--log-level", "error", source=source) as server:
-                    found[source].append(asyncio.run(measure(server.target, request, callers, seconds)))
+                with running(str(model), "--log-level", "error", *shlex.split(settings), source=source) as server:
+                    found[source].append(asyncio.run(measure(server, request, callers, seconds)))
                 click.echo(json.dumps({"server": source} | asdict(found[source][-1])))
     for source, figures in found.items():
         rates = [figure.requests_per_second for figure in figures]
+        cost = np.median([figure.cpu_us_per_request for figure in figures])
         click.echo(
-            f"{source}: median {np.median(rates):,.0f} requests/s, {min(rates):,.0f} to {max(rates):,.0f}, n={rounds}"
+            f"{source}: median {np.median(rates):,.0f} requests/s, {min(rates):,.0f} to {max(rates):,.0f}, n={rounds}; "
+            f"{cost:,.0f} µs of the server's CPU time a request"
         )
 
 
@@ -76,29 +89,29 @@ def export_model(path: Path, hidden: list[int]) -> Path:
     return path
 
 
-async def measure(target: str, request: pb.ClassifyRequest, callers: int, seconds: float) -> Figures:
+async def measure(server: Server, request: pb.ClassifyRequest, callers: int, seconds: float) -> Figures:
     """Calls for some seconds, after a warm-up of a quarter of them."""
     channels = [
-        grpc.aio.insecure_channel(target, OWN_CONNECTION) for _ in range(max(1, callers // CALLERS_PER_CHANNEL))
+        grpc.aio.insecure_channel(server.target, OWN_CONNECTION) for _ in range(max(1, callers // CALLERS_PER_CHANNEL))
     ]
     stubs = [ClassifierServiceStub(channel) for channel in channels]
-    begin = time.perf_counter() + seconds / 4
-    times = await asyncio.gather(
-        *(call_until(stubs[i % len(stubs)], request, begin, begin + seconds) for i in range(callers))
-    )
+    begin, spent = time.perf_counter() + seconds / 4, server.cpu_seconds()
+    calls = await asyncio.gather(*(call_until(stubs[i % len(stubs)], request, begin + seconds) for i in range(callers)))
+    spent = server.cpu_seconds() - spent
     await asyncio.gather(*(channel.close() for channel in channels))
-    latencies = np.concatenate(times) * 1000
-    return Figures(len(latencies) / seconds, float(np.median(latencies)), float(np.percentile(latencies, 99)))
+    starts, latencies = np.concatenate(calls).T
+    measured = latencies[starts >= begin] * 1000
+    p50, p99 = np.percentile(measured, (50, 99)).tolist()
+    return Figures(len(measured) / seconds, p50, p99, spent / len(latencies) * 1e6)
 
 
-async def call_until(stub: ClassifierServiceStub, request: pb.ClassifyRequest, begin: float, end: float) -> list[float]:
-    """Calls one after the other; the seconds that each took which began after `begin`."""
-    times = []
+async def call_until(stub: ClassifierServiceStub, request: pb.ClassifyRequest, end: float) -> list[tuple[float, float]]:
+    """Calls one after the other; when each began, and the seconds that it took."""
+    calls = []
     while (start := time.perf_counter()) < end:
         await answer_of(stub, request)
-        if start >= begin:
-            times.append(time.perf_counter() - start)
-    return times
+        calls.append((start, time.perf_counter() - start))
+    return calls
 
 
 async def answer_of(stub: ClassifierServiceStub, request: pb.ClassifyRequest) -> pb.ClassifyResponse:

@@ -20,9 +20,15 @@ from artifacts import export_random, random_pixels
 from serving import logged_server, open_log, running_server
 
 from vitrine.client import AuthenticationError, Client, NotFoundError
+from vitrine.server.access import ANYONE
+from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import Batcher, BatchingConfig
 from vitrine.server.call import Call, handling
+from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
+from vitrine.server.device import Device
+from vitrine.server.loading import load_model
 from vitrine.server.logs import LogConfig, LogFormat, log_call, log_handler
+from vitrine.server.models import Models
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -66,18 +72,6 @@ def test_each_line_is_an_object_with_the_same_fields_and_no_token_is_in_any(
     assert list(call["ms"]) == ["total", "prepare", "queue", "batch", "compute", "encode"]
     (refused,) = [line for line in lines if line["message"].startswith("refused ")]
     assert refused["request_id"] == caught.value.request_id
-
-
-def test_what_a_preparing_thread_logs_is_about_the_request(tiny_artifact: Path) -> None:
-    """Pillow tells at debug level of each part of a PNG."""
-    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, *JSON) as server:
-        with grpc.insecure_channel(server.target) as channel:
-            request = pb.ClassifyRequest(encoded=pb.EncodedImages(files=[EIGHT.read_bytes()]))
-            ClassifierServiceStub(channel).Classify(request, metadata=(("x-request-id", "job-7/eight"),))
-        server.stop()
-    said = [line for line in lines_of(log.text) if line["logger"].startswith("PIL.")]
-    assert said
-    assert {line["request_id"] for line in said} == {"job-7/eight"}
 
 
 @pytest.mark.parametrize("given", ["job-7:a/b+c=", "x" * 128])
@@ -125,6 +119,24 @@ def written() -> Iterator[io.StringIO]:
     yield handler.stream
     root.removeHandler(handler)
     root.setLevel(before)
+
+
+async def test_what_a_preparing_thread_logs_is_about_the_request(
+    tiny_artifact: Path, written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(*_: object) -> Any:
+        logging.getLogger("test").info("prepared")
+        return np.zeros((18, 18), np.uint8)
+
+    monkeypatch.setattr("vitrine.server.classifier.prepare", prepare)
+    call = Call("/test/Test", ANYONE)
+    call.request_id = "job-7/eight"
+    models = Models(load_model(tiny_artifact, Device.CPU))
+    with ThreadPoolExecutor(1) as pool, handling((call,)):
+        classifier = Classifier(models, Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
+        await classifier.classify(ClassifyRequest(files=[b"one", b"two"]), call)
+    said = [line for line in lines_of(written.getvalue()) if line["message"] == "prepared"]
+    assert [line["request_id"] for line in said] == ["job-7/eight"] * 2
 
 
 async def test_what_is_logged_of_a_shared_run_names_all_its_requests(written: io.StringIO) -> None:

@@ -22,7 +22,7 @@ class Permission(Enum):
     PARAMETERS = "parameters"
     """Get the weights and biases that a model stores."""
     ADMIN = "admin"
-    """Change what the server does. No request does that yet."""
+    """Change what the server does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,12 +129,16 @@ class Batcher:
         run: what calculates a batch.
         threads: where it is called.
         config: how batches are made.
+        ran: told of each batch that was run; one that failed and was run again one by one is one.
     """
 
-    def __init__(self, run: Run, threads: Executor, config: BatchingConfig) -> None:
+    def __init__(
+        self, run: Run, threads: Executor, config: BatchingConfig, ran: Callable[[], None] = lambda: None
+    ) -> None:
         self._run = run
         self._threads = threads
         self._config = config
+        self._ran = ran
         self._queue: deque[_Waiting] = deque()
         self._running = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -244,7 +248,10 @@ class Batcher:
         self._running -= 1
         try:
             if not run.cancelled():  # it is when the server stops, and has waited for its callers as long as it may
-                for share, outcome in run.result():
+                outcomes = run.result()
+                if outcomes:
+                    self._ran()
+                for share, outcome in outcomes:
                     share.waiting.deliver(share.start, outcome)
         finally:
             self._start_runs()

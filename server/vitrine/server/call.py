@@ -7,11 +7,11 @@ has left or nobody wants it any more. It knows no transport, and neither metrics
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from vitrine.server.access import NOBODY, Caller
 
@@ -31,8 +31,7 @@ class Stage(StrEnum):
     """The answer becomes bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(NamedTuple):
     """A request's way through a stage; rows that are split over several runs pass a stage more than once."""
 
     stage: Stage
@@ -43,6 +42,10 @@ class Passage:
 
 Pass: TypeAlias = Callable[[Stage, float, float], None]
 """Told of each stage that was passed, with its begin and end: `Call.passed`."""
+
+
+CANCELLED = "CANCELLED"
+"""The outcome of a call whose caller goes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +64,7 @@ class Call:
     """What answers, as NAME@VERSION; empty until that is known."""
     images: int = 0
     """How many images were taken in."""
-    outcome: str = "CANCELLED"
+    outcome: str = CANCELLED
     """How it ended: the name of its status code. Nobody says so of a call whose caller goes."""
     trace: Mapping[str, str] = field(default_factory=dict)
     """Which trace its caller makes it part of: the W3C's `traceparent` and `tracestate`, well-formed, or nothing."""
@@ -74,7 +77,7 @@ class Call:
     _request_id: str = ""
     _trace_id: str = ""
     _span_id: str = ""
-    _held: ExitStack = field(default_factory=ExitStack)
+    _held: list[AbstractContextManager[object]] = field(default_factory=list)
     _closed: bool = False
 
     @property
@@ -103,16 +106,10 @@ class Call:
         """Notes that a stage was passed."""
         self.passages.append(Passage(stage, begin, end))
 
-    @contextmanager
-    def passing(self, stage: Stage) -> Iterator[None]:
-        """Notes that the block is that stage."""
-        begin = time.monotonic()
-        yield
-        self.passed(stage, begin, time.monotonic())
-
     def hold(self, context: AbstractContextManager[object]) -> None:
         """Enters a context, and leaves it when the call is over."""
-        self._held.enter_context(context)
+        context.__enter__()
+        self._held.append(context)
 
     def finish(self, outcome: str) -> None:
         """Notes how it ended, and that it did so now."""
@@ -124,7 +121,8 @@ class Call:
             return
         self._closed = True
         self.end = self.end or time.monotonic()
-        self._held.close()
+        for context in self._held:
+            context.__exit__(None, None, None)
         with handling((self,)):
             for observe in self.observers:
                 observe(self)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -24,6 +25,7 @@ from vitrine.server.call import Call, Stage
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.models import Models, ServedModel
 from vitrine.server.rates import Rates
+from vitrine.server.statistics import Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,8 @@ class ClassifyRequest:
     """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink)."""
     files: Sequence[bytes] | None = None
     """Whole image files, to be prepared here."""
-    model: str = ""
-    """The model's name; empty for the default."""
+    model: str | ServedModel = ""
+    """The model's name; empty for the default. Or the model itself, where it was looked up to read the request."""
     activations: LayerSelection = LayerSelection()
     """The layers whose activations are wanted."""
 
@@ -102,11 +104,13 @@ class Classifier:
     ) -> None:
         self.models = models
         self.limits = limits
+        self.batching = batching
+        self.statistics = Statistics()
+        """What models have done; it counts runs by itself, and requests when it observes their calls."""
         self._workers = workers
         self._admission = Admission(admission)
         self._rates = Rates(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
         self._runs = runs
-        self._batching = batching
         self._batchers: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
 
     async def classify(self, request: ClassifyRequest, call: Call) -> Classification:
@@ -120,7 +124,7 @@ class Classifier:
             NotFound: it names an unknown model.
         """
         call.caller.require(*_needed(request))
-        model = self.models.get(request.model)
+        model = request.model if isinstance(request.model, ServedModel) else self.models.get(request.model)
         call.model = model.label
         wanted = _wanted_layers(model, request.activations)
         count = self._count_images(request)
@@ -173,7 +177,8 @@ class Classifier:
     def _batcher(self, model: ServedModel) -> Batcher:
         """The model's own: models don't share runs. It goes when the model does."""
         if model not in self._batchers:
-            self._batchers[model] = Batcher(model.engine.run, self._runs, self._batching)
+            ran = partial(self.statistics.ran, model.label)
+            self._batchers[model] = Batcher(model.engine.run, self._runs, self.batching, ran)
         return self._batchers[model]
 
     def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ VitrineError
     ├── PermissionDenied    who asks may not have it
     ├── InvalidRequest      something in the request is wrong
     ├── NotFound            it asks for something that isn't there
+    ├── Unsupported         it asks for something that this server doesn't do
     ├── AnswerTooLarge      its answer would pass the message limit
     └── Overloaded          there is too much to do just now
         └── RateExceeded    this caller has sent too much
@@ -67,6 +68,10 @@ class InvalidRequest(RequestError):  # noqa: N818 - a sentence of its own: "inva
 
 class NotFound(RequestError):  # noqa: N818 - likewise
     """The request asks for something that isn't there."""
+
+
+class Unsupported(RequestError):  # noqa: N818 - likewise
+    """The request asks for something that this server doesn't do."""
 
 
 class AnswerTooLarge(RequestError):  # noqa: N818 - likewise

@@ -19,7 +19,7 @@ from vitrine.server.leaving import on_signals
 from vitrine.server.loading import load_model, load_version
 from vitrine.server.logs import log_call
 from vitrine.server.models import Models, ServedModel
-from vitrine.server.reloading import ServedRepository, following
+from vitrine.server.reloading import LoadModel, ServedRepository, following
 from vitrine.server.tracing import open_tracing
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ async def serve(
     if asked_to_stop.is_set():
         logger.info("asked to stop before it was ready")
         return
-    models, followed = await loading
+    models, followed, load = await loading
     classifier = Classifier(models, config.limits, workers, runs, config.batching, config.admission)
-    server = build_server(classifier, config, [log_call, *([tracing.observe] if tracing else [])])
+    server = build_server(classifier, config, load, [log_call, *([tracing.observe] if tracing else [])])
     async with followed:
         await server.start()
         announce(server.address)
@@ -76,8 +76,8 @@ async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
     waiting.cancel()
 
 
-def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextManager[None]]:
-    """What is served, warmed up, and the context in which that follows the repository, where it comes from one."""
+def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
+    """What is served, warmed up; and where that is a repository: the context to follow it in, and a way to look now."""
     rows = config.batching.max_rows
 
     def load(path: Path, name: str, version: str) -> ServedModel:
@@ -85,10 +85,10 @@ def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextMana
 
     if config.repository:
         repository = ServedRepository(config.repository, load)
-        return repository.models, following(repository, config.repository.reload_seconds)
+        return repository.models, following(repository, config.repository.reload_seconds), repository.load
     model = _warm_up(load_model(config.model, config.device), rows)
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
-    return Models(model), nullcontext()
+    return Models(model), nullcontext(), None
 
 
 def _warm_up(model: ServedModel, rows: int) -> ServedModel:

@@ -1,6 +1,6 @@
 """What the log looks like: lines of text or of JSON on standard error, each with the request that it is about.
 
-It knows calls, and neither gRPC nor traces but for the names of their loggers.
+It knows calls, and neither their transport nor what makes traces of them.
 """
 
 import logging
@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from vitrine.server.call import HANDLED, Call
+from vitrine.server.noise import quieten
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class LogConfig:
 def log_to_stderr(config: LogConfig, *, several: bool) -> None:
     """Sets up a process's log; where there are several processes, a line of text says whose it is."""
     logging.basicConfig(level=config.level.upper(), handlers=[log_handler(config, several=several)])
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_lower_lost_callers)
+    quieten()
 
 
 def log_handler(config: LogConfig, *, several: bool = False) -> "logging.StreamHandler[Any]":
@@ -88,15 +89,6 @@ def _json_formatter() -> logging.Formatter:
 
     names = {"levelname": "level", "name": "logger"}
     return JsonFormatter(["levelname", "name", "message", "process"], rename_fields=names, timestamp=True)
-
-
-def _lower_lost_callers(record: logging.LogRecord) -> bool:
-    """A filter for gRPC's logger, which calls it an error when a caller leaves while its answer is being sent."""
-    kind = record.exc_info[0] if record.exc_info else None
-    if kind is None or kind.__name__ != "ExecuteBatchError":
-        return True
-    record.levelno, record.levelname = logging.DEBUG, logging.getLevelName(logging.DEBUG)
-    return logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 def log_call(call: Call) -> None:

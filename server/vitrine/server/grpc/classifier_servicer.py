@@ -1,5 +1,7 @@
 """`vitrine.v1.ClassifierService`: each method decodes, calls the service, encodes. No logic lives here."""
 
+import time
+
 from vitrine.server.access import Permission
 from vitrine.server.call import Call, Stage
 from vitrine.server.classifier import Classifier
@@ -28,8 +30,10 @@ class ClassifierServicer:
     async def Classify(self, request: pb.ClassifyRequest, call: Call) -> pb.ClassifyResponse:  # noqa: N802
         """Classifies 1 to N images."""
         answer = await self._classifier.classify(read_classify(request), call)
-        with call.passing(Stage.ENCODE):
-            return write_classification(answer)
+        begin = time.monotonic()
+        response = write_classification(answer)
+        call.passed(Stage.ENCODE, begin, time.monotonic())
+        return response
 
     async def ClassifyStream(self, request: pb.ClassifyStreamRequest, call: Call) -> pb.ClassifyStreamResponse:  # noqa: N802
         """Answers one request of a stream."""

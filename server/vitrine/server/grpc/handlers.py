@@ -5,6 +5,7 @@ text of a Python exception.
 """
 
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from vitrine.server.access import ANYONE, Caller
-from vitrine.server.call import HANDLED, Call, Stage
+from vitrine.server.call import CANCELLED, HANDLED, Call, Stage
 from vitrine.server.errors import InvalidRequest, RequestError
+from vitrine.server.grpc.counting import has_more_fields
 from vitrine.server.grpc.metadata import Metadata, request_id_of, trace_of, with_request_id
 from vitrine.server.grpc.status import internal_status, status_of
 
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
+MOST_FIELDS = 4096
+"""How many fields a request may have, where nothing else is said."""
 
 Identify: TypeAlias = Callable[[Metadata | None], Caller]
 """Tells by its metadata who calls; raises `Unauthenticated` when that can't be told."""
@@ -39,7 +43,12 @@ def anyone(_: Metadata | None) -> Caller:
 
 
 def guarded_handlers(
-    servicer: object, service: ServiceDescriptor, identify: Identify, observers: Sequence[Callable[[Call], None]] = ()
+    servicer: object,
+    service: ServiceDescriptor,
+    identify: Identify,
+    observers: Sequence[Callable[[Call], None]] = (),
+    most_fields: int = MOST_FIELDS,
+    packed_bytes: int = 1,
 ) -> grpc.GenericRpcHandler:
     """Handlers for all methods of `service`.
 
@@ -50,12 +59,14 @@ def guarded_handlers(
         service: what the .proto says of the service.
         identify: tells who calls.
         observers: told of every call when it is over.
+        most_fields: how many fields a request may have, with those of the messages inside it.
+        packed_bytes: how many bytes of a list of numbers count as one field.
     """
     handlers = {
         descriptor.name: _Method(
             path=f"/{service.full_name}/{descriptor.name}",
             answer=getattr(servicer, descriptor.name),
-            decode=_decoder(GetMessageClass(descriptor.input_type)),
+            decode=message_decoder(GetMessageClass(descriptor.input_type), most_fields, packed_bytes),
             identify=identify,
             observers=observers,
         ).handler(descriptor)
@@ -64,8 +75,15 @@ def guarded_handlers(
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def _decoder(message_class: type[Message]) -> Callable[[bytes], Message]:
+def message_decoder(
+    message_class: type[Message], most_fields: int, packed_bytes: int = 1
+) -> Callable[[bytes], Message]:
+    """What turns bytes into a message; it raises `InvalidRequest` where they are none, or have too many fields."""
+    descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
+
     def decode(data: bytes) -> Message:
+        if has_more_fields(data, descriptor, most_fields, packed_bytes):
+            raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {most_fields:,} fields: split it")
         try:
             return message_class.FromString(data)
         except DecodeError as error:
@@ -133,8 +151,10 @@ def _host_of(context: Context) -> str:
 
 
 def _encoded(message: Message, call: Call) -> bytes:
-    with call.passing(Stage.ENCODE):
-        return message.SerializeToString()
+    begin = time.monotonic()
+    data = message.SerializeToString()
+    call.passed(Stage.ENCODE, begin, time.monotonic())
+    return data
 
 
 @asynccontextmanager
@@ -142,7 +162,8 @@ async def _guard(context: Context, call: Call, prefix: str = "") -> AsyncIterato
     """Ends the call with the status of what was raised; a fault of ours is logged, and not shown."""
     try:
         yield
-        call.finish(grpc.StatusCode.OK.name)
+        said = call.outcome != CANCELLED  # a method that answers with an error has said so itself
+        call.finish(call.outcome if said else grpc.StatusCode.OK.name)
     except RequestError as error:
         await _abort(context, call, status_of(error, prefix))
     except grpc.aio.AbortError:

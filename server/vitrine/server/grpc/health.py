@@ -33,6 +33,11 @@ class HealthServicer:
         self._leaving = False
         self._changed = asyncio.Event()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the server takes requests: it has started, and isn't leaving."""
+        return bool(self._status.get("") == Status.SERVING)
+
     def serve(self, services: Iterable[str]) -> None:
         """Says SERVING of these services."""
         self._status |= dict.fromkeys(services, Status.SERVING)

@@ -18,6 +18,7 @@ from vitrine.server.errors import (
     RateExceeded,
     RequestError,
     Unauthenticated,
+    Unsupported,
 )
 from vitrine.server.grpc.convert import wire_path
 
@@ -29,6 +30,7 @@ CODES: dict[type[RequestError], grpc.StatusCode] = {
     PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
+    Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     AnswerTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     RateExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
