@@ -87,6 +87,9 @@ def test_one_trace_goes_from_the_program_through_the_client_and_the_server_to_th
 
 def test_without_an_endpoint_nothing_is_sent(tiny_artifact: Path) -> None:
     """Not even to where OpenTelemetry sends by default, which is why this needs that port."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 4317)) == 0:
+            pytest.skip("a collector is at work on this machine")
     with open_collector(4317) as collector:
         with running_server(tiny_artifact, **AT_THE_END) as server, grpc.insecure_channel(server.target) as channel:
             trace = parent(secrets.token_hex(16), sampled=True)
