@@ -1,7 +1,7 @@
 """What traces and logs cost each call, in microseconds on the event loop's thread.
 
-A call is what it is in the server: made, told of five stages, closed. Nothing is sent: in the SDK's own thread, spans go
-to an exporter that drops them.
+A call is what it is in the server: made, told of five stages, closed. Nothing is sent: in the SDK's own thread, spans
+go to an exporter that drops them.
 
     python benchmarks/tracing.py --rounds 7 --calls 5000
 """
