@@ -141,7 +141,7 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 def _environment(settings: dict[str, str]) -> dict[str, str]:
     """This process's own environment, without settings that a developer has, and with those of a test."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("VITRINE_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VITRINE_", "OTEL_"))}
     return kept | {"VITRINE_PORT": "0"} | settings
 
 

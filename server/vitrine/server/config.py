@@ -9,6 +9,7 @@ from vitrine.server.certificates import TlsFiles
 from vitrine.server.classifier import Limits
 from vitrine.server.device import Device
 from vitrine.server.reloading import RepositoryConfig
+from vitrine.server.tracing import TracingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +50,5 @@ class ServerConfig:
     """Whether plaintext may be spoken on an address that other machines can reach."""
     tokens: Path | None = None
     """The file of those who may call; None: anyone may."""
+    tracing: TracingConfig | None = None
+    """Where traces of calls go; None: nothing is traced."""

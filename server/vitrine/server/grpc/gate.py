@@ -1,14 +1,19 @@
 """Lets a call in, or ends it before its request is even received. Who may do what is decided in `access`."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
 from vitrine.server.access import Access, Caller, Permission
-from vitrine.server.errors import RequestError
+from vitrine.server.call import Call, handling
+from vitrine.server.errors import RequestError, quoted
+from vitrine.server.grpc.metadata import Metadata, request_id_of, with_request_id
 from vitrine.server.grpc.status import status_of
+
+logger = logging.getLogger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 """What answers a call; None: there is no such method."""
@@ -40,11 +45,15 @@ class Gate(grpc.aio.ServerInterceptor):
                 caller = caller_of(self._access, handler_call_details.invocation_metadata)
                 caller.require(self._needed.get(method, Permission.PREDICT))
         except RequestError as error:
-            return _refusal(status_of(error))
+            refused = Call(method)
+            refused.request_id = request_id_of(handler_call_details.invocation_metadata or ())
+            with handling((refused,)):
+                logger.debug("refused %s: %s", quoted(method), error)
+            return _refusal(status_of(error), refused.request_id)
         return await continuation(handler_call_details)
 
 
-def caller_of(access: Access, metadata: Iterable[tuple[str, str | bytes]] | None) -> Caller:
+def caller_of(access: Access, metadata: Metadata | None) -> Caller:
     """Whoever sent the metadata.
 
     Raises:
@@ -53,11 +62,11 @@ def caller_of(access: Access, metadata: Iterable[tuple[str, str | bytes]] | None
     return access.caller([str(value) for key, value in metadata or () if key == "authorization"])
 
 
-def _refusal(status: grpc.Status) -> Handler:
+def _refusal(status: grpc.Status, request_id: str) -> Handler:
     """Refuses any call: a handler of streams receives nothing unless it asks, where the others wait for a message."""
 
     async def refuse(_: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[bytes]:
-        await context.abort(status.code, status.details, status.trailing_metadata)
+        await context.abort(status.code, status.details, with_request_id(status.trailing_metadata, request_id))
         yield b""  # never: abort raises; it makes this a stream
 
     return grpc.stream_stream_rpc_method_handler(refuse)

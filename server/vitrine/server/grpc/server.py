@@ -1,11 +1,13 @@
 """Builds the gRPC server: which services it has, and what a connection may do."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import grpc
 import grpc.aio
 
+from vitrine.server.call import Call
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
 from vitrine.server.grpc.classifier_servicer import PERMISSIONS, SERVICE, ClassifierServicer
@@ -62,13 +64,19 @@ class GrpcServer:
         await self.server.stop(seconds)
 
 
-def build_server(classifier: Classifier, config: ServerConfig, load: LoadModel | None = None) -> GrpcServer:
+def build_server(
+    classifier: Classifier,
+    config: ServerConfig,
+    load: LoadModel | None = None,
+    observers: Sequence[Callable[[Call], None]] = (),
+) -> GrpcServer:
     """Builds a server and binds it.
 
     Args:
         classifier: answers.
         config: the settings.
         load: looks into the model repository; None: there is none.
+        observers: told of every call of a model's service when it is over.
 
     Raises:
         StartupError: the address can't be listened on, or not without encryption; or certificates or tokens can't be
@@ -79,7 +87,7 @@ def build_server(classifier: Classifier, config: ServerConfig, load: LoadModel |
     gate = Gate(access, OPEN_SERVICES, PERMISSIONS | OIP_PERMISSIONS)
     server = grpc.aio.server(options=_options(config), interceptors=[gate])
     health = HealthServicer()
-    identify, observers = partial(caller_of, access), (classifier.statistics.observe,)
+    identify, observers = partial(caller_of, access), (classifier.statistics.observe, *observers)
     ours, theirs = ClassifierServicer(classifier), OipServicer(classifier, health, load)
     handlers = [
         guarded_handlers(ours, SERVICE, identify, observers, _most_fields(config, 1)),
