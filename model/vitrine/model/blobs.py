@@ -59,7 +59,8 @@ class Blobs:
     @property
     def length(self) -> Numbers:
         """The longer side of each blob's box."""
-        return np.maximum(self.bottom - self.top, self.right - self.left)
+        length: Numbers = np.maximum(self.bottom - self.top, self.right - self.left)
+        return length
 
     def __len__(self) -> int:
         return len(self.area)

@@ -24,7 +24,7 @@ from PIL import Image, ImageFilter
 
 from vitrine.model.blobs import Blobs
 from vitrine.model.image import Grey
-from vitrine.model.paper import MIN_CONTRAST, Contrast, measure_contrast, smooth
+from vitrine.model.paper import MIN_CONTRAST, Contrast, measure_contrast, measure_noise, smooth
 
 Ink: TypeAlias = npt.NDArray[np.uint8]
 """Ink at an image's own size: uint8 (H, W), 0 = paper, 255 = ink."""
@@ -47,8 +47,12 @@ LIGHT_INK = 0.4
 SOLID_SIDE, SOLID = 0.35, 0.3
 """A blob that holds a square of this share of its length isn't written, and its score is multiplied by the second."""
 
-AT_BORDER, ACROSS = 0.2, 0.02
-"""What the score of a blob is multiplied by that touches the border, or reaches from one end to the other."""
+AT_BORDER, ACROSS, FRAMING = 0.2, 0.1, 0.02
+"""What the score of a blob is multiplied by that touches the border, that reaches from one end to the other, or that
+takes a third of the border."""
+
+LEAST_PAPER = 0.2
+"""The share of the image that is at least as light as paper: the dark loop of a chalk 0 has its ink everywhere."""
 
 NEAR = 0.25
 """How far from the digit its parts may lie, as a share of its length."""
@@ -76,9 +80,9 @@ class Relief:
     """The mean grey of each cell's paper: uint8 (h, w)."""
 
     @classmethod
-    def of(cls, grey: Grey) -> Self:
+    def of(cls, grey: Grey, noise: float) -> Self:
         """The relief of dark ink; that of light ink is the one of the inverted image."""
-        contrast, paper = measure_contrast(grey)
+        contrast, paper = measure_contrast(grey, noise)
         cell = -(-max(grey.shape) // COARSE_SIDE)
         return cls(contrast, cell, highest(contrast, cell), _mean(grey, cell), _mean(paper, cell))
 
@@ -114,10 +118,10 @@ class Candidate:
         """How much it looks like a digit, 0 or more."""
         weight = float(self.blobs.weight[self.blob]) ** 0.25
         solid = SOLID if self._is_solid() else 1.0
-        return weight * self.strength * self._surroundings() ** 2 * solid * self._place()
+        return float(weight * self.strength * self._surroundings() ** 2 * solid * self._place())
 
     def _surroundings(self) -> float:
-        """The share of what lies around its box that is paper rather than ink, 0 to 1."""
+        """The share of what lies around its box that is paper rather than ink, 0 to 1; less if little anywhere is."""
         top, bottom, left, right = self.box
         reach = max(self.length // 3, 2)
         around = (slice(max(top - reach, 0), bottom + reach), slice(max(left - reach, 0), right + reach))
@@ -126,7 +130,9 @@ class Candidate:
         outside[top - around[0].start : bottom - around[0].start, left - around[1].start : right - around[1].start] = 0
         paper = float(self.relief.paper[around][own].mean())
         half_way = paper - self.strength / 255 * paper / 2
-        return float((self.relief.level[around][outside] > half_way).mean()) if outside.any() else 1.0
+        near = float((self.relief.level[around][outside] > half_way).mean()) if outside.any() else 1.0
+        everywhere = float((self.relief.level > half_way).mean())
+        return near * min(max(everywhere / LEAST_PAPER, 0.1), 1.0)
 
     def _is_solid(self) -> bool:
         top, bottom, left, right = self.box
@@ -138,11 +144,17 @@ class Candidate:
         height, width = self.relief.peaks.shape
         top, bottom, left, right = self.box
         down, across = (top + bottom) / height - 1, (left + right) / width - 1  # -1 to 1
-        factor = 1 - (down * down + across * across) / 4
+        factor: float = 1 - (down * down + across * across) / 4
         touched = (top == 0) + (bottom == height) + (left == 0) + (right == width)
         if touched >= 2 and (bottom - top >= 0.9 * height or right - left >= 0.9 * width):
-            return factor * ACROSS
+            return factor * (FRAMING if self._framed() > 1 / 3 else ACROSS)
         return factor * (AT_BORDER if touched else 1)
+
+    def _framed(self) -> float:
+        """The share of the image's border that it takes: much for a table, little for a tight crop's digit."""
+        labels = self.blobs.labels
+        border = np.concatenate((labels[0], labels[-1], labels[:, 0], labels[:, -1]))
+        return float((border == self.blob).mean())
 
     def widened(self) -> "Candidate":
         """The same blob at half its strength: a high threshold cuts off where strokes are paler."""
@@ -177,10 +189,12 @@ def find_ink_in_photo(grey: Grey) -> Ink:
 
     What isn't the digit is paper. Where nothing differs from its surroundings by `MIN_CONTRAST`, all is paper.
     """
-    photo = smooth(_mean(grey, max(max(grey.shape) // PHOTO_SIDE, 1)))
+    small = _mean(grey, max(max(grey.shape) // PHOTO_SIDE, 1))
+    noise = measure_noise(small)
+    photo = smooth(small, noise)
     best, best_score = None, 0.0
     for side, factor in ((photo, 1.0), (255 - photo, LIGHT_INK)):
-        for candidate in _candidates(Relief.of(side)):
+        for candidate in _candidates(Relief.of(side, noise)):
             score = factor * candidate.score()
             if score > best_score:
                 best, best_score = candidate, score

@@ -32,6 +32,9 @@ SIDE = 18
 PIXELS_SHAPE = (SIDE, SIDE)
 """The shape of one image's pixels."""
 
+FRAME_INK = 0.1
+"""How much of a plain image's frame may be ink, where strokes reach it."""
+
 INK_SIDE = 16.0
 """How many of the 18 pixels the longer side of the ink's box takes."""
 
@@ -66,7 +69,8 @@ def find_box(grey: Grey) -> Ink:
     if max(grey.shape) <= PLAIN_SIDE:
         frame = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
         frame.sort()
-        if int(frame[-1]) - int(frame[0]) < MIN_CONTRAST:
+        aside = int(FRAME_INK * len(frame))
+        if int(frame[-1 - aside]) - int(frame[aside]) < MIN_CONTRAST:
             return crop(find_ink(grey, int(frame[len(frame) // 2])))
     return crop(even_strokes(crop(find_ink_in_photo(grey))))
 

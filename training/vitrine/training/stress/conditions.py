@@ -4,6 +4,7 @@ Each takes a digit and a generator, from which all that is random comes, and giv
 the digit with ease. The docs show them all side by side.
 """
 
+import zlib
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -161,6 +162,18 @@ CONDITIONS: Mapping[str, Condition] = {
     )
 }
 """By name, in the order of the tables."""
+
+
+def render(condition: str, digit: Digit, seed: int, number: int) -> bytes:
+    """A digit as image file `number` of a condition; the same arguments give the same bytes.
+
+    Args:
+        condition: its name in `CONDITIONS`.
+        digit: uint8 (28, 28), 0 = paper, 255 = ink.
+        seed: 0 or more.
+        number: the place in the stress set, 0 or more.
+    """
+    return CONDITIONS[condition](digit, np.random.default_rng([zlib.crc32(condition.encode()), seed, number]))
 
 
 def _size(random: Generator, least: int, most: int) -> Size:

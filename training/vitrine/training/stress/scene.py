@@ -77,14 +77,16 @@ def _wood(size: Size, colour: Colour, random: Generator) -> Image.Image:
     """A table with streaks along its length."""
     streaks = random.normal(0, 1, (size[0] // 3 + 1, 4)).astype(np.float32)
     texture = np.asarray(Image.fromarray(streaks).resize((size[1], size[0]), Image.Resampling.BICUBIC))
-    return to_image(np.array(colour, np.float32) * (1 + 0.07 * texture[..., None]))
+    shade = np.float32(1) + np.float32(0.07) * texture[..., None]
+    return to_image(np.array(colour, np.float32) * shade)
 
 
 def light(picture: Picture, darkest: float, random: Generator) -> Picture:
     """Light that falls off from one side to the other, down to `darkest` (0 to 1), as from a lamp or a window."""
     across = _across(picture.shape[:2], float(random.uniform(0, 2 * math.pi)))
     fall = across ** float(random.uniform(0.8, 1.8))
-    return picture * (1 - (1 - darkest) * fall)[..., None]
+    lit: Picture = picture * (1 - (1 - darkest) * fall)[..., None]
+    return lit
 
 
 def shadow(picture: Picture, depth: float, softness: float, random: Generator) -> Picture:
@@ -99,7 +101,8 @@ def shadow(picture: Picture, depth: float, softness: float, random: Generator) -
     across = _across(picture.shape[:2], float(random.uniform(0, 2 * math.pi)))
     edge = float(random.uniform(0.3, 0.7))
     inside = ((across - edge) / softness + 0.5).clip(0, 1)
-    return picture * (1 - depth * inside * inside * (3 - 2 * inside))[..., None]
+    dark: Picture = picture * (1 - depth * inside * inside * (3 - 2 * inside))[..., None]
+    return dark
 
 
 def _across(size: tuple[int, ...], angle: float) -> npt.NDArray[np.float32]:

@@ -58,7 +58,7 @@ def with_a_fine_pen(digit: Digit, side: int, width: int) -> Strokes:
     pen = ImageDraw.Draw(paper)
     for start, end in centre_lines(digit):
         pen.line((*(start * side), *(end * side)), fill=255, width=width)
-    return np.asarray(paper, np.float32) / 255
+    return np.asarray(paper, np.float32) / np.float32(255)
 
 
 def centre_lines(digit: Digit) -> list[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
@@ -129,8 +129,11 @@ def _outline(digit: Digit) -> npt.NDArray[np.uint8]:
     side = FIELD * FINE
     soft = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC), np.float32) / 255
     steep = ((soft - EDGE) * FINE / 2 + 0.5).clip(0, 1)
-    return np.rint(255 * steep).astype(np.uint8)
+    outline: npt.NDArray[np.uint8] = np.rint(255 * steep).astype(np.uint8)
+    return outline
 
 
 def _resized(outline: npt.NDArray[np.uint8], side: int) -> Strokes:
-    return np.asarray(Image.fromarray(outline).resize((side, side), Image.Resampling.BICUBIC), np.float32) / 255
+    return np.asarray(Image.fromarray(outline).resize((side, side), Image.Resampling.BICUBIC), np.float32) / np.float32(
+        255
+    )
