@@ -11,26 +11,24 @@ import argparse
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version as version_of
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from servers import running
 
 from vitrine.client import Client, VitrineError
 from vitrine.model import TOLERANCE, TrainingFacts, deviation
@@ -47,7 +45,6 @@ KINDS = ("good", "corrupt", "good", "truncated", "half-written", "golden-mismatc
 """What is published, in turn. What is half-written is whole later; what is rolled back was good."""
 
 PATIENCE_SECONDS = 60
-READY = "vitrine-server listening on "
 Calls: TypeAlias = list[float]
 """How long each call took, in seconds."""
 
@@ -100,20 +97,6 @@ def with_another_weight(file: bytes) -> bytes:
     bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
     changed: bytes = model.SerializeToString()
     return changed
-
-
-@contextmanager
-def running_server(root: Path, log: IO[str]) -> Iterator[tuple[str, int]]:
-    """A server of the repository; gives its address and its process id."""
-    server = str(Path(sys.executable).with_name("vitrine-server"))
-    settings = ["--model-repository", str(root), "--port", "0", "--reload-seconds", "0.05"]
-    process = subprocess.Popen([server, *settings], stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().removeprefix(READY).strip(), process.pid
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 def call_until(target: str, enough: threading.Event, tally: Tally) -> None:
@@ -190,17 +173,17 @@ def main() -> None:
         for weights in range(WEIGHTS):  # made before the clock runs
             good_file(weights)
         with (
-            running_server(root, log) as (target, pid),
-            Client(target) as client,
+            running("--model-repository", str(root), "--reload-seconds", "0.05", log=log) as server,
+            Client(server.target) as client,
             ThreadPoolExecutor(arguments.callers) as callers,
         ):
             try:
-                calling = [callers.submit(call_until, target, enough, tally) for _ in range(arguments.callers)]
+                calling = [callers.submit(call_until, server.target, enough, tally) for _ in range(arguments.callers)]
                 begin, good = time.perf_counter(), 1
                 for version, kind in enumerate(kinds, start=2):
                     good, seconds = reload_once(client, root, kind, version, good)
                     waits.append(seconds)
-                    memory.append(resident_mib(pid))
+                    memory.append(resident_mib(server.process.pid))
                 seconds = time.perf_counter() - begin
             finally:
                 enough.set()

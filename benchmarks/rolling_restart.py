@@ -4,42 +4,18 @@ Two servers stand behind one target of the SDK; callers call all the time, and c
 stopped with SIGTERM and started again in turns.
 """
 
-import subprocess
-import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
+from servers import start
 
 from vitrine.client import Client, VitrineError
 
-READY = "vitrine-server listening on "
+QUIET = ("--log-level", "error")
 EIGHT = Path(__file__).parents[1] / "examples" / "eight.png"
-
-
-class Server:
-    """A server process that keeps its port when it is restarted."""
-
-    def __init__(self) -> None:
-        self.target = "127.0.0.1:0"
-        self.start()
-
-    def start(self) -> None:
-        """Starts it, and waits until it answers."""
-        port = self.target.rpartition(":")[2]
-        program = Path(sys.executable).with_name("vitrine-server")
-        command = [str(program), "--port", port, "--log-level", "error"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        if self.process.stdout is None:
-            raise RuntimeError("the server has no standard output")
-        self.target = self.process.stdout.readline().removeprefix(READY).strip()
-
-    def stop(self) -> int:
-        """Asks it to stop, and gives its exit status."""
-        self.process.terminate()
-        return self.process.wait()
 
 
 @click.command()
@@ -47,15 +23,15 @@ class Server:
 @click.option("--callers", default=16, help="How many calls are under way at once.")
 def main(restarts: int, callers: int) -> None:
     """Restart servers under load, and print how the calls ended."""
-    servers, outcomes, stop = [Server(), Server()], Counter[str](), threading.Event()
+    servers, outcomes, stop = [start(*QUIET), start(*QUIET)], Counter[str](), threading.Event()
     target = "ipv4:" + ",".join(server.target for server in servers)
     with Client(target) as client, ThreadPoolExecutor(callers) as pool:
         calling = [pool.submit(call_on, client, outcomes, stop) for _ in range(callers)]
         statuses = []
         for turn in range(restarts):
-            server = servers[turn % len(servers)]
-            statuses.append(server.stop())
-            server.start()
+            place = turn % len(servers)
+            statuses.append(servers[place].stop())
+            servers[place] = start(*QUIET, port=servers[place].port)
         stop.set()
         for call in calling:
             call.result()

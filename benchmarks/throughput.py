@@ -8,12 +8,9 @@ each few callers.
 import asyncio
 import json
 import os
-import subprocess
-import sys
+import shlex
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +19,16 @@ import click
 import grpc.aio
 import numpy as np
 import torch
+from servers import Server, running
 
 from vitrine.model import TrainingFacts
 from vitrine.training import MLP, export
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
-READY = "vitrine-server listening on "
 CALLERS_PER_CHANNEL = 16
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+"""Without it, all channels to one address share a connection, and with that one worker."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class Figures:
     requests_per_second: float
     p50_ms: float
     p99_ms: float
+    cpu_us_per_request: float
+    """The server's; where other programs are at work too, it says more than the rest."""
 
 
 @click.command()
@@ -47,10 +48,18 @@ class Figures:
 @click.option("--rows", default=1, help="Images in each request.")
 @click.option("--seconds", default=4.0, help="How long each run takes.")
 @click.option("--rounds", default=3, help="How often each server is measured, in turns.")
+@click.option("--settings", default="", help="Further arguments of the server, as in a shell.")
 @click.option("--hidden", default="512,256", help="The model's hidden layers.")
 @click.option("--activations/--no-activations", default=False, help="Whether every layer is asked for.")
 def main(
-    sources: tuple[str, ...], callers: int, rows: int, seconds: float, rounds: int, hidden: str, activations: bool
+    sources: tuple[str, ...],
+    callers: int,
+    rows: int,
+    seconds: float,
+    rounds: int,
+    settings: str,
+    hidden: str,
+    activations: bool,
 ) -> None:
     """Measure, and print one JSON line for each run, with the medians at the end."""
     pixels = pb.Tensor(shape=[rows, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=os.urandom(rows * 324))
@@ -60,13 +69,15 @@ def main(
         model = export_model(Path(folder, "model.onnx"), [int(width) for width in hidden.split(",")])
         for turn in range(rounds):
             for source in list(found)[:: -1 if turn % 2 else 1]:  # whoever comes later in a round is slower: take turns
-                with served(model, source) as target:
-                    found[source].append(asyncio.run(measure(target, request, callers, seconds)))
+                with running(str(model), "--log-level", "error", *shlex.split(settings), source=source) as server:
+                    found[source].append(asyncio.run(measure(server, request, callers, seconds)))
                 click.echo(json.dumps({"server": source} | asdict(found[source][-1])))
     for source, figures in found.items():
         rates = [figure.requests_per_second for figure in figures]
+        cost = np.median([figure.cpu_us_per_request for figure in figures])
         click.echo(
-            f"{source}: median {np.median(rates):,.0f} requests/s, {min(rates):,.0f} to {max(rates):,.0f}, n={rounds}"
+            f"{source}: median {np.median(rates):,.0f} requests/s, {min(rates):,.0f} to {max(rates):,.0f}, n={rounds}; "
+            f"{cost:,.0f} µs of the server's CPU time a request"
         )
 
 
@@ -78,41 +89,29 @@ def export_model(path: Path, hidden: list[int]) -> Path:
     return path
 
 
-@contextmanager
-def served(model: Path, source: str) -> Iterator[str]:
-    """A server from the source tree at `source`; gives its address."""
-    roots = [str(Path(source, root).resolve()) for root in ("protos", "model", "server")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(roots)}
-    program = "from vitrine.server.cli import main; main()"
-    command = [sys.executable, "-c", program, str(model), "--port", "0", "--log-level", "error"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        if server.stdout is None:
-            raise RuntimeError("the server has no standard output")
-        yield server.stdout.readline().removeprefix(READY).strip()
-        server.terminate()
-
-
-async def measure(target: str, request: pb.ClassifyRequest, callers: int, seconds: float) -> Figures:
+async def measure(server: Server, request: pb.ClassifyRequest, callers: int, seconds: float) -> Figures:
     """Calls for some seconds, after a warm-up of a quarter of them."""
-    channels = [grpc.aio.insecure_channel(target) for _ in range(max(1, callers // CALLERS_PER_CHANNEL))]
+    channels = [
+        grpc.aio.insecure_channel(server.target, OWN_CONNECTION) for _ in range(max(1, callers // CALLERS_PER_CHANNEL))
+    ]
     stubs = [ClassifierServiceStub(channel) for channel in channels]
-    begin = time.perf_counter() + seconds / 4
-    times = await asyncio.gather(
-        *(call_until(stubs[i % len(stubs)], request, begin, begin + seconds) for i in range(callers))
-    )
+    begin, spent = time.perf_counter() + seconds / 4, server.cpu_seconds()
+    calls = await asyncio.gather(*(call_until(stubs[i % len(stubs)], request, begin + seconds) for i in range(callers)))
+    spent = server.cpu_seconds() - spent
     await asyncio.gather(*(channel.close() for channel in channels))
-    latencies = np.concatenate(times) * 1000
-    return Figures(len(latencies) / seconds, float(np.median(latencies)), float(np.percentile(latencies, 99)))
+    starts, latencies = np.concatenate(calls).T
+    measured = latencies[starts >= begin] * 1000
+    p50, p99 = np.percentile(measured, (50, 99)).tolist()
+    return Figures(len(measured) / seconds, p50, p99, spent / len(latencies) * 1e6)
 
 
-async def call_until(stub: ClassifierServiceStub, request: pb.ClassifyRequest, begin: float, end: float) -> list[float]:
-    """Calls one after the other; the seconds that each took which began after `begin`."""
-    times = []
+async def call_until(stub: ClassifierServiceStub, request: pb.ClassifyRequest, end: float) -> list[tuple[float, float]]:
+    """Calls one after the other; when each began, and the seconds that it took."""
+    calls = []
     while (start := time.perf_counter()) < end:
         await answer_of(stub, request)
-        if start >= begin:
-            times.append(time.perf_counter() - start)
-    return times
+        calls.append((start, time.perf_counter() - start))
+    return calls
 
 
 async def answer_of(stub: ClassifierServiceStub, request: pb.ClassifyRequest) -> pb.ClassifyResponse:

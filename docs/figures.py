@@ -17,8 +17,9 @@ from vitrine.model import prepare
 from vitrine.model.image import read_grey
 from vitrine.model.photo import find_ink_in_photo
 from vitrine.model.preparation import PLAIN_SIDE, find_box, find_ink, place, stretch
-from vitrine.server.engine import Device
-from vitrine.server.loading import bundled_model, load_model
+from vitrine.server.bundled import bundled_model
+from vitrine.server.device import Device
+from vitrine.server.loading import load_model
 from vitrine.training import digit_images
 from vitrine.training.stress import CONDITIONS, draw_sheet
 

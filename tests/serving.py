@@ -1,15 +1,20 @@
 """Runs the real `vitrine-server` in a process of its own, as an operator would, and talks to it over a real socket."""
 
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from vitrine.server.access import ANYONE
+from vitrine.server.call import Call
 
 READY = "vitrine-server listening on "
 SERVER = Path(sys.executable).with_name("vitrine-server")
@@ -42,20 +47,83 @@ def running_server(*arguments: str | Path, **environment: str) -> Iterator[Runni
 @contextmanager
 def logged_server(log: IO[str] | None, *arguments: str | Path, **environment: str) -> Iterator[RunningServer]:
     """The same, with its standard error in a file; None: where this process has its own."""
+    with launched_server(log, *arguments, **environment) as process:
+        server = RunningServer(_address(process), process)
+        yield server
+        if process.poll() is None:
+            server.stop()
+
+
+@contextmanager
+def launched_server(log: IO[str] | None, *arguments: str | Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A server that need not be ready yet, the first process of a group of its own, as a shell starts it."""
     with subprocess.Popen(
         [SERVER, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
         env=_environment(environment),
+        start_new_session=True,
     ) as process:
         try:
-            server = RunningServer(_address(process), process)
-            yield server
-            if process.poll() is None:
-                server.stop()
+            yield process
+        except BaseException:  # a test has failed, which mustn't leave workers behind
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
         finally:
             process.kill()
+
+
+class Log:
+    """What is written to a pipe, line by line as it comes."""
+
+    def __init__(self, lines: IO[str]) -> None:
+        self._said: list[str] = []
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, args=(lines,))
+        self._reader.start()
+
+    def wait_for(self, pattern: str, times: int = 1) -> list[str]:
+        """Waits until a pattern has been said so many times, and gives what its group was each time."""
+        with self._changed:
+            said = self._changed.wait_for(lambda: len(self.all(pattern)) >= times, PATIENCE_SECONDS)
+            assert said, f"not {times} times {pattern!r} in:\n{self.text}"
+            return self.all(pattern)
+
+    def wait_for_the_end(self) -> str:
+        """Waits until no process is left that could say more, and gives all that was said."""
+        self._reader.join(PATIENCE_SECONDS)
+        assert not self._reader.is_alive(), f"a process is left:\n{self.text}"
+        return self.text
+
+    def all(self, pattern: str) -> list[str]:
+        """What a pattern's group was, each time that it has been said."""
+        return re.findall(pattern, self.text)
+
+    @property
+    def text(self) -> str:
+        """All that has been said."""
+        return "".join(self._said)
+
+    def _read(self, lines: IO[str]) -> None:
+        for line in lines:
+            with self._changed:
+                self._said.append(line)
+                self._changed.notify_all()
+
+
+@contextmanager
+def open_log() -> Iterator[tuple[IO[str], Log]]:
+    """A pipe for processes to write their log to, and what is said there; at the end, they must have ended."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as lines:
+        log = Log(lines)
+        try:
+            with os.fdopen(writing, "w") as pipe:
+                yield pipe, log
+        finally:
+            log.wait_for_the_end()
 
 
 def _address(process: subprocess.Popen[str]) -> str:
@@ -71,6 +139,11 @@ def _environment(settings: dict[str, str]) -> dict[str, str]:
     """This process's own environment, without settings that a developer has, and with those of a test."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("VITRINE_")}
     return kept | {"VITRINE_PORT": "0"} | settings
+
+
+def a_call() -> Call:
+    """A call of a caller who may do everything but change the server, for tests that call a service themselves."""
+    return Call("/test/Test", ANYONE)
 
 
 def refused_start(*arguments: str | Path, **environment: str) -> str:

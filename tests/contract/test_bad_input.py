@@ -325,3 +325,43 @@ def test_a_bad_request_ends_a_stream_after_the_answers_before_it(stub: Classifie
         next(answers)
     found = refusal(caught.value)
     assert (found.code, found.field) == (grpc.StatusCode.INVALID_ARGUMENT, "request.pixels.shape")
+
+
+def test_a_shape_without_end_is_not_said_back_in_full(stub: ClassifierServiceStub) -> None:
+    found = refused(stub, pb.ClassifyRequest(pixels=pb.Tensor(shape=range(20_000), dtype=pb.DATA_TYPE_UINT8)))
+    assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "WRONG_SHAPE")
+    assert found.message == "pixels are [N, 18, 18], not [0, 1, 2, 3, 4, 5, 6, 7, …]"
+
+
+@pytest.mark.parametrize(
+    "request_of_many",
+    [
+        pb.ClassifyRequest(encoded=pb.EncodedImages(files=[b""] * 100_000)),
+        pb.ClassifyRequest(activations=pb.LayerSelection(names=[""] * 100_000)),
+        pb.ClassifyRequest(pixels=pb.Tensor(shape=[1] * 100_000)),
+    ],
+    ids=["files", "names", "extents"],
+)
+def test_fields_without_end_are_refused_before_they_are_parsed(
+    stub: ClassifierServiceStub, request_of_many: pb.ClassifyRequest
+) -> None:
+    """Parsed, a message of the largest size would take a gigabyte and seconds in which nobody else is answered."""
+    found = refused(stub, request_of_many)
+    assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "TOO_MANY_FIELDS")
+    assert found.message == "the request has more than 2,112 fields: split it"
+
+
+def test_the_largest_good_request_has_not_too_many_fields(stub: ClassifierServiceStub) -> None:
+    names = pb.LayerSelection(names=["input"] * 1024)
+    assert len(stub.Classify(pb.ClassifyRequest(pixels=blank(1024), activations=names)).digits) == 1024
+    files = pb.EncodedImages(files=[png()] * 1024)
+    assert len(stub.Classify(pb.ClassifyRequest(encoded=files)).digits) == 1024
+
+
+def test_bytes_that_are_no_message_are_refused_by_reflection_too(channel: grpc.Channel) -> None:
+    call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+    )
+    with pytest.raises(grpc.RpcError) as caught:
+        next(call(iter([b"\xff\xff\xff"])))
+    assert refusal(caught.value).reason == "NOT_A_MESSAGE"

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 MAY_IMPORT = {
     "model": {"model"},
     "training": {"training", "model"},
-    "server": {"server", "model", "v1"},
+    "server": {"server", "model", "v1", "oip"},
     "client": {"client", "model", "v1"},
 }
 
@@ -34,14 +34,15 @@ def test_a_room_imports_only_its_neighbours(room: str) -> None:
 
 
 HEAVY = {
-    "vitrine.client": ["torch", "onnx", "onnxruntime", "matplotlib", "click", "sklearn"],
-    "vitrine.client.cli": ["torch", "onnx", "onnxruntime", "matplotlib"],
-    "vitrine.server.cli": ["torch", "matplotlib", "sklearn"],
+    "vitrine.client": ["torch", "onnx", "onnxruntime", "matplotlib", "click", "sklearn", "vitrine.oip"],
+    "vitrine.client.cli": ["torch", "onnx", "onnxruntime", "matplotlib", "vitrine.oip"],
+    "vitrine.server.cli": ["torch", "matplotlib", "sklearn", "onnx", "onnxruntime", "grpc"],
     "vitrine.model": ["torch", "onnx", "onnxruntime", "grpc"],
     "vitrine.server.classifier": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.access": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.certificates": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.engine": ["grpc"],
+    "vitrine.server.statistics": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.reloading": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
 }
 

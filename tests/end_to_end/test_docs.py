@@ -12,8 +12,8 @@ from serving import running_server
 
 from vitrine.client import Client
 from vitrine.model import image, paper, photo, preparation
+from vitrine.server.bundled import bundled_model
 from vitrine.server.cli import main as server_main
-from vitrine.server.loading import bundled_model
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

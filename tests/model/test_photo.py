@@ -45,9 +45,8 @@ SHADOW = np.where(np.arange(WIDTH) + np.arange(HEIGHT)[:, None] > 340, 0.5, 1.0)
 def on_a_table(page: Grey, table: int) -> Grey:
     """The sheet, turned a little, with the table around it."""
     photo = Image.new("L", (520, 420), table)
-    angle = {"angle": 4, "resample": Image.Resampling.BICUBIC, "expand": True}
-    shape = Image.new("L", (WIDTH, HEIGHT), 255).rotate(**angle)
-    photo.paste(Image.fromarray(page).rotate(**angle), (40, 40), shape)
+    shape = Image.new("L", (WIDTH, HEIGHT), 255).rotate(4, Image.Resampling.BICUBIC, expand=True)
+    photo.paste(Image.fromarray(page).rotate(4, Image.Resampling.BICUBIC, expand=True), (40, 40), shape)
     return np.asarray(photo.rotate(-4, Image.Resampling.BICUBIC, fillcolor=table))
 
 

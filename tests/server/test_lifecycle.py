@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from serving import RunningServer, running_server
+from serving import RunningServer, a_call, running_server
 
 from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
 from vitrine.server.config import ServerConfig
-from vitrine.server.engine import Device
+from vitrine.server.device import Device
 from vitrine.server.grpc.server import GrpcServer, build_server
 from vitrine.server.lifecycle import serve
 from vitrine.server.loading import load_model
@@ -194,13 +194,13 @@ async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
     monkeypatch.setattr("vitrine.server.classifier.prepare", prepare)
     with ThreadPoolExecutor(1) as pool:
         classifier = classifier_of(load_model(tiny_artifact, Device.CPU), pool)
-        call = asyncio.ensure_future(classifier.classify(ClassifyRequest(files=[b"first", b"second"])))
+        call = asyncio.ensure_future(classifier.classify(ClassifyRequest(files=[b"first", b"second"]), a_call()))
         await begun.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         go_on.set()
-        answer = await classifier.classify(ClassifyRequest(files=[b"another caller's"]))
+        answer = await classifier.classify(ClassifyRequest(files=[b"another caller's"]), a_call())
     assert len(answer.digits) == 1
     assert prepared == [b"first", b"another caller's"]
 

@@ -13,7 +13,7 @@ import grpc.aio
 import numpy as np
 import numpy.typing as npt
 import pytest
-from artifacts import random_mlp, random_pixels
+from artifacts import export_random, random_mlp, random_pixels
 from google.rpc import error_details_pb2, status_pb2
 from serving import RunningServer, running_server
 
@@ -23,7 +23,7 @@ from vitrine.server.admission import Admission, AdmissionConfig
 from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, Limits
 from vitrine.server.config import ServerConfig
-from vitrine.server.engine import Device
+from vitrine.server.device import Device
 from vitrine.server.errors import Overloaded
 from vitrine.server.grpc.server import build_server
 from vitrine.server.loading import load_model
@@ -131,6 +131,35 @@ async def test_what_is_too_much_is_refused_at_once_and_told_when_to_come_again(h
         assert detail.Unpack(info) or detail.Unpack(pause)
     assert info.reason == "OVERLOADED"
     assert pause.retry_delay.ToTimedelta().total_seconds() > 0
+
+
+async def test_an_answer_counts_until_its_caller_has_read_it(tmp_path: Path) -> None:
+    """Or callers that ask for much and read nothing would fill the server's memory."""
+    wide = export_random(tmp_path / "wide.onnx", [20_000])
+    many, one = request_of(random_pixels(256), "linear_1", "relu_1"), request_of(random_pixels(1))
+    with running_server(wide, "--max-images", "256", "--max-pending-images", "256") as server:
+        options = [("grpc.max_receive_message_length", 64 << 20)]  # the answer has 39 MiB, more than any buffer takes
+        async with grpc.aio.insecure_channel(server.target, options) as channel:
+            stub: Any = ClassifierServiceStub(channel)
+            stream = stub.ClassifyStream()
+            await stream.write(pb.ClassifyStreamRequest(request=one))
+            await stream.read()  # the stream stands: what it is sent next comes before what is sent after that
+            await stream.write(pb.ClassifyStreamRequest(request=many))
+            while not await is_refused(stub, one):  # until it has been taken in
+                pass
+            assert all([await is_refused(stub, one) for _ in range(50)])  # while it is calculated, and waits to be read
+            assert len((await stream.read()).response.digits) == 256
+            await stream.done_writing()
+            assert await stream.read() is grpc.aio.EOF
+            while await is_refused(stub, one):  # until the server has heard that it was read
+                pass
+
+
+async def is_refused(stub: Any, request: pb.ClassifyRequest) -> bool:
+    """Whether the server has too much to do for a request."""
+    code = await stub.Classify(request).code()
+    assert code in (grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    return code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_admission_counts_bytes_too_and_gives_back_what_it_took() -> None:

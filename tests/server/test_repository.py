@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from publishing import bad_files, good_file, publish, withdraw
+from serving import a_call
 
 from vitrine.model import ArtifactError
 from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
-from vitrine.server.engine import Device
+from vitrine.server.device import Device
 from vitrine.server.errors import NotFound, StartupError
 from vitrine.server.loading import load_version
 from vitrine.server.models import Entry, Models, ServedModel, Snapshot
@@ -427,12 +428,15 @@ async def test_a_request_under_way_is_answered_by_the_version_it_began_with(
     repository = serve(tmp_path)
     with ThreadPoolExecutor(1) as workers:
         classifier = Classifier(repository.models, Limits(), workers, workers, BatchingConfig(), AdmissionConfig())
-        call = asyncio.ensure_future(classifier.classify(ClassifyRequest(files=[b"an image"])))
+        call = asyncio.ensure_future(classifier.classify(ClassifyRequest(files=[b"an image"]), a_call()))
         await begun.wait()
         publish(tmp_path, "tiny", 2)
         repository.refresh()
         go_on.set()
-        under_way, after = await call, await classifier.classify(ClassifyRequest(files=[b"an image"]))
+        under_way, after = (
+            await call,
+            await classifier.classify(ClassifyRequest(files=[b"an image"]), a_call()),
+        )
     assert (under_way.model.version, after.model.version) == ("1", "2")
 
 

@@ -16,7 +16,8 @@ from vitrine.model import ArtifactError
 from vitrine.server.artifact import read_artifact
 from vitrine.server.cli import Port
 from vitrine.server.config import ServerConfig
-from vitrine.server.engine import CPU_PROVIDER, CUDA_PROVIDER, Device, open_engine
+from vitrine.server.device import Device
+from vitrine.server.engine import CPU_PROVIDER, CUDA_PROVIDER, open_engine
 from vitrine.server.errors import StartupError
 from vitrine.server.runtime import onnxruntime
 

@@ -199,6 +199,7 @@ def channel_options(connection: Connection) -> list[tuple[str, str | int]]:
         ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 100),  # gRPC's own 1 s would be longer than all retries
         ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.use_local_subchannel_pool", 1),  # else all clients of a process would share one connection, and worker
         ("grpc.max_receive_message_length", connection.max_message_bytes),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),

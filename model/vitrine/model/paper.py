@@ -89,7 +89,7 @@ def _framed(grey: Grey, width: int) -> Grey:
 
 
 def _slide(rows: Grey, reach: int, extreme: np.ufunc) -> Grey:
-    """The extreme of each row and the `reach` rows on either side, for all that have them; each pass sees twice more."""
+    """The extreme of each row and the `reach` rows on either side; each pass sees twice as far."""
     seen, wanted = 1, 2 * reach + 1
     while seen < wanted:
         step = min(seen, wanted - seen)

@@ -2,7 +2,8 @@
 
 From the inside out: `artifact` reads a file and checks it, `engine` runs it, `models` holds what is served,
 `repository` says what lies in a folder of models and `reloading` serves it as it changes, `classifier` is the service
-(plain data in, plain data out), `access` says who may ask it for what, `grpc/` translates, `lifecycle` starts and
-stops, `cli` reads the settings. Each knows only those before it. `followed` reads files again that an operator
+(plain data in, plain data out), `statistics` counts what it does, `access` says who may ask it for what, `grpc/`
+translates, `lifecycle` starts and stops, `worker` is a process that does all this beside others, `supervisor` keeps
+those going, `cli` reads the settings. Each knows only those before it. `followed` reads files again that an operator
 replaces: `certificates` and `tokens`.
 """

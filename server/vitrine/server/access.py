@@ -1,4 +1,4 @@
-"""Who may do what: permissions, the callers that have them, and what each request needs. Plain data, no transport.
+"""Who may do what: permissions, and the callers that have them. Plain data, no transport.
 
 Tokens are known by their SHA-256 alone. A digest is enough to recognise one, and no use to who steals it.
 """
@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from vitrine.server.classifier import ClassifyRequest
 from vitrine.server.errors import PermissionDenied, Unauthenticated
 
 
@@ -23,7 +22,7 @@ class Permission(Enum):
     PARAMETERS = "parameters"
     """Get the weights and biases that a model stores."""
     ADMIN = "admin"
-    """Change what the server does. No request does that yet."""
+    """Change what the server does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,9 @@ class Caller:
                 message = f"the token {self.name!r} lacks the permission {permission.value!r}, which this request needs"
                 raise PermissionDenied("PERMISSION_LACKING", message)
 
+
+NOBODY = Caller("nobody", frozenset())
+"""Whoever has not been asked yet who it is."""
 
 ANYONE = Caller("anyone", frozenset(Permission) - {Permission.ADMIN})
 """Whoever calls a server without tokens: changing a server takes a token, always."""
@@ -84,12 +86,6 @@ class Access:
             message = "the token is none of those that this server knows: it is mistyped, or was withdrawn"
             raise Unauthenticated("TOKEN_UNKNOWN", message)
         return known.caller
-
-
-def needed_to_classify(request: ClassifyRequest) -> tuple[Permission, ...]:
-    """The permissions that a request to classify takes."""
-    wants_activations = request.activations.every or request.activations.names
-    return (Permission.PREDICT, Permission.ACTIVATIONS) if wants_activations else (Permission.PREDICT,)
 
 
 def _bearer(authorization: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 It knows sizes and no requests. Everything happens on the event loop's thread.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,10 +43,11 @@ class Admission:
     def admit(self, images: int, size: int) -> Iterator[None]:
         """Takes a request in for as long as the block lasts.
 
-        A request is always taken in when nothing else is under way: its own size is limited elsewhere.
+        A request is always taken in when nothing else is under way: its own size is limited elsewhere. It is under way
+        until its answer has left, for a caller that reads slowly keeps the answer in memory.
 
         Args:
-            images: how many images it has.
+            images: how many images are calculated for it.
             size: the bytes that it and its answer take.
 
         Raises:
@@ -56,18 +56,20 @@ class Admission:
         self._check(images, size)
         self._images += images
         self._bytes += size
-        begin = time.monotonic()
         try:
             yield
         finally:
             self._images -= images
             self._bytes -= size
-            self._usual_seconds += SMOOTHING * (time.monotonic() - begin - self._usual_seconds)
+
+    def took(self, seconds: float) -> None:
+        """Notes how long a request took that was answered; the pause that others are asked for comes of it."""
+        self._usual_seconds += SMOOTHING * (seconds - self._usual_seconds)
 
     def _check(self, images: int, size: int) -> None:
         too_many = self._images + images > self._config.max_images
         too_large = self._bytes + size > self._config.max_bytes
-        if self._images and (too_many or too_large):
+        if self._bytes and (too_many or too_large):
             raise Overloaded(
                 "OVERLOADED",
                 f"the server is busy with {self._images:,} images of {self._bytes:,} bytes: try again in a moment",

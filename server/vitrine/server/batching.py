@@ -7,14 +7,17 @@ goes into the next run together: batches grow with the load, and nobody waits fo
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from vitrine.server.call import Pass, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -48,23 +51,31 @@ class _Waiting:
     layers: Sequence[str]
     done: "asyncio.Future[None]"
     """Done when all rows are calculated, one has failed, or the caller has gone."""
+    passed: Pass
+    """Told of the stages that its rows pass."""
     since: float
-    """When it came, by the event loop's clock."""
+    """When it came, by the event loop's clock, which is `time.monotonic`."""
     taken: int = 0
     """How many of its rows have gone into runs."""
     parts: dict[int, Activations] = field(default_factory=dict)
     """The rows that have been calculated, by the first one's number: runs needn't end in their order."""
 
-    def deliver(self, start: int, outcome: "Activations | Exception") -> None:
+    def deliver(self, start: int, outcome: "_Outcome") -> None:
         """Takes the rows from `start` on; done when all are there. A caller that has gone is passed over."""
         if self.done.done():
             return
         if isinstance(outcome, Exception):
             self.done.set_exception(outcome)
             return
-        self.parts[start] = outcome
+        self._note(outcome.moments)
+        self.parts[start] = outcome.activations
         if sum(len(next(iter(part.values()))) for part in self.parts.values()) == len(self.pixels):
             self.done.set_result(None)
+
+    def _note(self, moments: "_Moments") -> None:
+        self.passed(Stage.QUEUE, self.since, moments.taken)
+        self.passed(Stage.BATCH, moments.taken, moments.gathered)
+        self.passed(Stage.COMPUTE, moments.gathered, moments.computed)
 
     def joined(self) -> Activations:
         """All rows in their order."""
@@ -72,6 +83,28 @@ class _Waiting:
             return self.parts[0]
         ordered = [self.parts[start] for start in sorted(self.parts)]
         return {layer: np.concatenate([part[layer] for part in ordered]) for layer in self.layers}
+
+
+class _Moments(NamedTuple):
+    """When a run did what, in seconds of `time.monotonic`."""
+
+    taken: float
+    """A thread took it up: those in it waited until then."""
+    gathered: float
+    """All rows were put together."""
+    computed: float
+    """The model had run."""
+
+
+class _Answer(NamedTuple):
+    """What a run gave one caller."""
+
+    activations: Activations
+    moments: _Moments
+
+
+_Outcome: TypeAlias = "_Answer | Exception"
+"""What a caller gets of a run, or what went wrong in it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,17 +127,21 @@ class Batcher:
         run: what calculates a batch.
         threads: where it is called.
         config: how batches are made.
+        ran: told of each batch that was run; one that failed and was run again one by one is one.
     """
 
-    def __init__(self, run: Run, threads: Executor, config: BatchingConfig) -> None:
+    def __init__(
+        self, run: Run, threads: Executor, config: BatchingConfig, ran: Callable[[], None] = lambda: None
+    ) -> None:
         self._run = run
         self._threads = threads
         self._config = config
+        self._ran = ran
         self._queue: deque[_Waiting] = deque()
         self._running = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, pixels: Pixels, layers: Sequence[str]) -> Activations:
+    async def run(self, pixels: Pixels, layers: Sequence[str], passed: Pass = lambda *_: None) -> Activations:
         """Calculates activations, together with what others asked for at the time.
 
         A caller that is cancelled while it waits leaves the queue: its rows are never calculated. More rows than a
@@ -114,12 +151,13 @@ class Batcher:
         Args:
             pixels: uint8 (N, 18, 18), N at least 1.
             layers: the names of the layers that are wanted; at least one.
+            passed: told of each stage that the rows pass, once they are calculated.
 
         Returns:
             float32 (N, width) for each of `layers`, in their order.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(pixels, layers, loop.create_future(), loop.time())
+        waiting = _Waiting(pixels, layers, loop.create_future(), passed, loop.time())
         self._queue.append(waiting)
         self._start_runs()
         await waiting.done
@@ -169,8 +207,8 @@ class Batcher:
                 self._queue.popleft()
         return shares
 
-    def _calculate(self, shares: Sequence[_Share]) -> "list[tuple[_Share, Activations | Exception]]":
-        """In a worker's thread: each share's activations, or what went wrong with it.
+    def _calculate(self, shares: Sequence[_Share]) -> list[tuple[_Share, _Outcome]]:
+        """In a worker's thread: what each share gets.
 
         Callers may have gone while the batch waited for a thread: what they wanted isn't calculated.
         """
@@ -185,24 +223,32 @@ class Batcher:
             logger.warning("a batch of %d callers failed, and is run again one by one: %r", len(wanted), error)
             return [outcome for share in wanted for outcome in self._calculate([share])]
 
-    def _calculate_together(self, shares: Sequence[_Share]) -> list[Activations]:
+    def _calculate_together(self, shares: Sequence[_Share]) -> list[_Answer]:
         """Runs the batch for all layers that anyone wants, and cuts it up: views, not copies."""
+        taken = time.monotonic()
         wanted = list(dict.fromkeys(layer for share in shares for layer in share.waiting.layers))
         pixels = shares[0].pixels if len(shares) == 1 else np.concatenate([share.pixels for share in shares])
+        gathered = time.monotonic()
         values = self._run(pixels, wanted)
+        moments = _Moments(taken, gathered, time.monotonic())
         if any(len(values[layer]) != len(pixels) for layer in wanted):  # cut up, these would be other callers' rows
             raise RuntimeError(f"the model gave other than {len(pixels)} rows for {len(pixels)} images")
         stops = np.cumsum([share.stop - share.start for share in shares]).tolist()
         return [
-            {layer: values[layer][stop - (share.stop - share.start) : stop] for layer in share.waiting.layers}
+            _Answer(
+                {name: values[name][stop - (share.stop - share.start) : stop] for name in share.waiting.layers}, moments
+            )
             for share, stop in zip(shares, stops, strict=True)
         ]
 
-    def _finish(self, run: "asyncio.Future[list[tuple[_Share, Activations | Exception]]]") -> None:
+    def _finish(self, run: "asyncio.Future[list[tuple[_Share, _Outcome]]]") -> None:
         self._running -= 1
         try:
             if not run.cancelled():  # it is when the server stops, and has waited for its callers as long as it may
-                for share, outcome in run.result():
+                outcomes = run.result()
+                if outcomes:
+                    self._ran()
+                for share, outcome in outcomes:
                     share.waiting.deliver(share.start, outcome)
         finally:
             self._start_runs()

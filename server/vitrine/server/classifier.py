@@ -5,19 +5,26 @@ translates what comes back, the paths of fields in errors among it: here they ar
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import ENVELOPE_BYTES, ImageError, Parameters, answer_size, prepare
+from vitrine.server.access import ANYONE, Permission
 from vitrine.server.admission import Admission, AdmissionConfig
 from vitrine.server.batching import Batcher, BatchingConfig
+from vitrine.server.call import Call, Stage
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.models import Models, ServedModel
+from vitrine.server.rates import Rates
+from vitrine.server.statistics import Statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,8 @@ class Limits:
     """The largest request and answer, in bytes."""
     max_image_pixels: int = 50_000_000
     """The largest width × height that an encoded image may declare."""
+    caller_rate: float = 0.0
+    """How many images a second one caller may send; 0: as many as it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +59,8 @@ class ClassifyRequest:
     """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink)."""
     files: Sequence[bytes] | None = None
     """Whole image files, to be prepared here."""
-    model: str = ""
-    """The model's name; empty for the default."""
+    model: str | ServedModel = ""
+    """The model's name; empty for the default. Or the model itself, where it was looked up to read the request."""
     activations: LayerSelection = LayerSelection()
     """The layers whose activations are wanted."""
 
@@ -94,43 +103,59 @@ class Classifier:
     ) -> None:
         self.models = models
         self.limits = limits
+        self.batching = batching
+        self.statistics = Statistics()
+        """What models have done; it counts runs by itself, and requests when it observes their calls."""
         self._workers = workers
         self._admission = Admission(admission)
+        self._rates = Rates(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
         self._runs = runs
-        self._batching = batching
         self._batchers: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
 
-    async def classify(self, request: ClassifyRequest) -> Classification:
-        """Classifies 1 to N images.
+    async def classify(self, request: ClassifyRequest, call: Call) -> Classification:
+        """Classifies 1 to N images. The request counts as under way until the call is closed.
 
         Raises:
+            PermissionDenied: the caller may not classify, or may not have activations.
             InvalidRequest: it holds no images, too many, or one that can't be read; or names an unknown layer.
             AnswerTooLarge: the wanted activations would pass the message limit; nothing was calculated.
-            Overloaded: there is too much to do just now; nothing was calculated.
+            Overloaded: there is too much to do just now, or the caller has sent too much; nothing was calculated.
             NotFound: it names an unknown model.
         """
-        model = self.models.get(request.model)
+        call.caller.require(*_needed(request))
+        model = request.model if isinstance(request.model, ServedModel) else self.models.get(request.model)
+        call.model = model.label
         wanted = _wanted_layers(model, request.activations)
         count = self._count_images(request)
         answer_bytes = self._check_answer(count, model, wanted)
-        with self._admission.admit(count, _request_bytes(request) + answer_bytes):
-            pixels = await self._prepare(request.files) if request.pixels is None else request.pixels  # (N, 18, 18)
-            output = model.metadata.layers[-1].name
-            values = await self._batcher(model).run(pixels, list(dict.fromkeys((*wanted, output))))
-            return _classification(model, values, wanted)
+        call.images = count
+        call.hold(self._admission.admit(count, _request_bytes(request) + answer_bytes))
+        if self._rates.limited:
+            self._rates.take(_name_of(call), count)
+        pixels = await self._prepare(request.files, call) if request.pixels is None else request.pixels  # (N, 18, 18)
+        output = model.metadata.layers[-1].name
+        values = await self._batcher(model).run(pixels, list(dict.fromkeys((*wanted, output))), call.passed)
+        self._admission.took(time.monotonic() - call.begin)
+        return _classification(model, values, wanted)
 
-    def parameters(self, model: str, layer: str) -> tuple[ServedModel, Parameters]:
-        """The parameters of a linear layer.
+    def parameters(self, model: str, layer: str, call: Call) -> tuple[ServedModel, Parameters]:
+        """The parameters of a linear layer. They count as under way until the call is closed.
 
         Raises:
+            PermissionDenied: the caller may not have parameters.
             InvalidRequest: the model has no such layer, or it stores nothing.
             NotFound: there is no such model.
             AnswerTooLarge: they would pass the message limit.
+            Overloaded: there is too much to do just now.
         """
+        call.caller.require(Permission.PARAMETERS)
         served = self.models.get(model)
+        call.model = served.label
         if layer in served.parameters:
             stored = served.parameters[layer]
-            self._check_size(ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes, "they can't be sent", "layer")
+            size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
+            self._check_size(size, "they can't be sent", "layer")
+            call.hold(self._admission.admit(0, size))
             return served, stored
         storing = listed(served.parameters)
         if layer in _layer_names(served):
@@ -151,7 +176,8 @@ class Classifier:
     def _batcher(self, model: ServedModel) -> Batcher:
         """The model's own: models don't share runs. It goes when the model does."""
         if model not in self._batchers:
-            self._batchers[model] = Batcher(model.engine.run, self._runs, self._batching)
+            ran = partial(self.statistics.ran, model.label)
+            self._batchers[model] = Batcher(model.engine.run, self._runs, self.batching, ran)
         return self._batchers[model]
 
     def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str]) -> int:
@@ -168,9 +194,11 @@ class Classifier:
             message = f"the answer would be {size:,} bytes, and {limit:,} are sent at most: {advice}"
             raise AnswerTooLarge("ANSWER_TOO_LARGE", message, field)
 
-    async def _prepare(self, files: Sequence[bytes] | None) -> npt.NDArray[np.uint8]:
+    async def _prepare(self, files: Sequence[bytes] | None, call: Call) -> npt.NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
+        begin = loop.time()
         rows = [await loop.run_in_executor(self._workers, self._prepare_one, f, i) for i, f in enumerate(files or ())]
+        call.passed(Stage.PREPARE, begin, loop.time())
         return np.stack(rows)
 
     def _prepare_one(self, file: bytes, index: int) -> npt.NDArray[np.uint8]:
@@ -178,6 +206,17 @@ class Classifier:
             return prepare(file, self.limits.max_image_pixels)
         except ImageError as error:
             raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
+
+
+def _name_of(call: Call) -> str:
+    """What tells a caller from others: the name of its token, or its address where there are no tokens."""
+    return call.address() if call.caller is ANYONE else call.caller.name
+
+
+def _needed(request: ClassifyRequest) -> tuple[Permission, ...]:
+    """The permissions that a request to classify takes."""
+    wants_activations = request.activations.every or request.activations.names
+    return (Permission.PREDICT, Permission.ACTIVATIONS) if wants_activations else (Permission.PREDICT,)
 
 
 def _request_bytes(request: ClassifyRequest) -> int:

@@ -5,28 +5,31 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import click
 
 from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import BatchingConfig
+from vitrine.server.bundled import bundled_model
 from vitrine.server.certificates import TlsFiles
 from vitrine.server.classifier import Limits
 from vitrine.server.config import ServerConfig
-from vitrine.server.engine import Device
-from vitrine.server.errors import StartupError
-from vitrine.server.lifecycle import serve
-from vitrine.server.loading import bundled_model
+from vitrine.server.cpus import usable_cpus
+from vitrine.server.device import Device
+from vitrine.server.errors import CrashLoop, StartupError
+from vitrine.server.leaving import leave
+from vitrine.server.noise import quieten
+from vitrine.server.port import can_be_shared
 from vitrine.server.reloading import RELOAD_SECONDS, RepositoryConfig
+from vitrine.server.supervisor import supervise
 from vitrine.server.versions import VersionPolicy
 
 logger = logging.getLogger(__name__)
 
 DEFAULTS = ServerConfig(model=Path())
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""Where Linux says how much CPU time this container may take of each period: `QUOTA PERIOD`, or `max PERIOD`."""
 
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
@@ -50,6 +53,14 @@ class Port(click.IntRange):
             logger.warning("VITRINE_PORT=%s is a Kubernetes Service's; listening on %d", value, DEFAULTS.port)
             return DEFAULTS.port
         return int(super().convert(value, param, ctx))
+
+
+class Workers(click.IntRange):
+    """A number of processes, or `auto`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Reads the number; `auto` stands for the CPUs that may be used."""
+        return usable_cpus() if value == "auto" else int(super().convert(value, param, ctx))
 
 
 def _security_file(flag: str, text: str) -> Callable[[Command], Command]:
@@ -99,11 +110,19 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     type=click.FloatRange(0),
     default=RELOAD_SECONDS,
     show_envvar=True,
-    help="How often the repository is looked at; 0: only at the start.",
+    help="How often each worker looks at the repository; 0: only at its start.",
 )
 @click.option("--host", default=DEFAULTS.host, show_envvar=True, help="The address to listen on.")
 @click.option(
     "--port", type=Port(0, 65535), default=DEFAULTS.port, show_envvar=True, help="The port; 0 takes a free one."
+)
+@click.option(
+    "--workers",
+    type=Workers(1),
+    metavar="INTEGER|auto",
+    default=str(DEFAULTS.workers),
+    show_envvar=True,
+    help="How many processes answer, each with a copy of the models; auto: one for each CPU that the server may use.",
 )
 @click.option(
     "--device",
@@ -116,8 +135,8 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     "--threads",
     type=click.IntRange(1),
     show_envvar=True,
-    show_default="the CPUs that this process may use",
-    help="How many images are prepared at the same time; half as many runs of the model are.",
+    show_default="the CPUs that the server may use, divided by the workers",
+    help="How many images each worker prepares at the same time; half as many runs of the model are.",
 )
 @click.option(
     "--max-message-mb",
@@ -159,14 +178,22 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     type=click.IntRange(1),
     default=DEFAULTS.admission.max_images,
     show_envvar=True,
-    help="How many images may wait or be calculated at once; more are refused with RESOURCE_EXHAUSTED.",
+    help="How many images may wait or be calculated at once in each worker; more are refused with RESOURCE_EXHAUSTED.",
 )
 @click.option(
     "--max-pending-mb",
     type=click.IntRange(1),
     default=DEFAULTS.admission.max_bytes // MEBIBYTE,
     show_envvar=True,
-    help="How many MiB the requests under way and their answers may take; more are refused likewise.",
+    help="How many MiB the requests under way and their answers may take in each worker; more are refused likewise.",
+)
+@click.option(
+    "--caller-rate",
+    type=click.FloatRange(0),
+    default=DEFAULTS.limits.caller_rate,
+    show_envvar=True,
+    help="How many images a second each caller may send; more are refused with RESOURCE_EXHAUSTED. A caller is a name "
+    "in --tokens, or an address without; 0: no limit.",
 )
 @click.option(
     "--propagation-seconds",
@@ -215,6 +242,7 @@ def main(
     reload_seconds: float,
     host: str,
     port: int,
+    workers: int,
     device: str,
     threads: int | None,
     max_message_mb: int,
@@ -224,6 +252,7 @@ def main(
     max_queue_delay_us: int,
     max_pending_images: int,
     max_pending_mb: int,
+    caller_rate: float,
     propagation_seconds: float,
     drain_seconds: float,
     reflection: bool,
@@ -239,22 +268,25 @@ def main(
     Without either, the model that ships with the server is served. MODEL can be named by
     VITRINE_MODEL too. When the server is ready, it prints its address on standard output.
     """
-    _log_to_stderr(log_level)
+    log = partial(_log_to_stderr, log_level, several=workers > 1)
+    log()
     _check_what_to_serve(model, model_repository, default_model)
     _check_what_may_wait(max_images, max_message_mb, max_pending_images, max_pending_mb)
-    threads = threads or _usable_cpus()
+    workers = _workers_here(workers)
+    threads = threads or max(1, usable_cpus() // workers)
     config = ServerConfig(
         model=model or bundled_model(),
         repository=RepositoryConfig(model_repository, versions, default_model or "", reload_seconds)
         if model_repository
         else None,
-        host=host,
+        host=host.strip("[]"),
         port=port,
+        workers=workers,
         device=Device(device),
         threads=threads,
         batching=BatchingConfig(max_batch_rows, max_queue_delay_us / MICROSECONDS, parallel=max(1, threads // 2)),
         admission=AdmissionConfig(max_pending_images, max_pending_mb * MEBIBYTE),
-        limits=Limits(max_images, max_message_mb * MEBIBYTE, max_image_megapixels * MEGAPIXEL),
+        limits=Limits(max_images, max_message_mb * MEBIBYTE, max_image_megapixels * MEGAPIXEL, caller_rate),
         propagation_seconds=propagation_seconds,
         drain_seconds=drain_seconds,
         reflection=reflection,
@@ -263,10 +295,29 @@ def main(
         tokens=tokens,
     )
     try:
-        asyncio.run(serve(config, _announce))
-    except StartupError as error:
+        asyncio.run(_serve(config, log))
+    except (StartupError, CrashLoop) as error:
         sys.exit(f"vitrine-server: {error}")
-    _leave()
+    leave()
+
+
+async def _serve(config: ServerConfig, log: Callable[[], None]) -> None:
+    if config.workers > 1:
+        await supervise(config, _announce, log)
+        return
+    from vitrine.server.lifecycle import serve  # gRPC and ONNX Runtime, which a supervisor does without
+
+    await serve(config, _announce)
+
+
+def _workers_here(workers: int) -> int:
+    """How many there can be of so many workers."""
+    if workers > 1 and not can_be_shared():
+        logger.warning(
+            "this platform doesn't spread connections over processes on one port: running one, not %d", workers
+        )
+        return 1
+    return workers
 
 
 def _tls_files(cert: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
@@ -293,25 +344,11 @@ def _check_what_may_wait(max_images: int, max_message_mb: int, max_pending_image
         )
 
 
-def _leave() -> NoReturn:
-    """Ends the process now. Python would wait for threads, and a model that is being loaded can take long."""
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(0)
-
-
-def _usable_cpus() -> int:
-    """The CPUs that this process may use, which a container's quota can make fewer than the machine has."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
-    try:
-        quota, period = CPU_QUOTA.read_text().split()
-    except OSError:
-        return usable
-    return usable if quota == "max" else max(1, min(usable, int(quota) // int(period)))
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def _log_to_stderr(level: str, *, several: bool) -> None:
+    """Sets up a process's log; where there are several processes, a line says whose it is."""
+    process = " %(process)d" if several else ""
+    logging.basicConfig(level=level.upper(), format=f"%(asctime)s{process} %(levelname)s %(name)s: %(message)s")
+    quieten()
 
 
 def _announce(address: str) -> None:

@@ -7,7 +7,7 @@ from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import BatchingConfig
 from vitrine.server.certificates import TlsFiles
 from vitrine.server.classifier import Limits
-from vitrine.server.engine import Device
+from vitrine.server.device import Device
 from vitrine.server.reloading import RepositoryConfig
 
 
@@ -23,6 +23,10 @@ class ServerConfig:
     """The address to listen on."""
     port: int = 50051
     """The port to listen on; 0 takes a free one."""
+    workers: int = 1
+    """How many processes answer on it."""
+    shares_port: bool = False
+    """Whether other processes listen on the port, too: a worker's, set by its supervisor."""
     device: Device = Device.AUTO
     """Where the model runs."""
     threads: int = 1

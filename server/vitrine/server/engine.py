@@ -5,7 +5,6 @@ It knows no gRPC, no requests and no limits. One engine may be called from sever
 
 import logging
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from vitrine.model import TOLERANCE, ArtifactError, GoldenSample, deviation
 from vitrine.server.artifact import INPUT, Artifact
+from vitrine.server.device import Device
 from vitrine.server.errors import StartupError
 from vitrine.server.runtime import onnxruntime
 
@@ -23,17 +23,6 @@ CUDA_PROVIDER = "CUDAExecutionProvider"
 
 CUDA_OPTIONS = {"use_tf32": "0"}
 """TF32 keeps 10 bits of a product's mantissa: activations would deviate by 1e-3."""
-
-
-class Device(StrEnum):
-    """Where a model runs."""
-
-    AUTO = "auto"
-    """On CUDA where that works, else on the CPU."""
-    CPU = "cpu"
-    """On the CPU."""
-    CUDA = "cuda"
-    """On CUDA, or not at all."""
 
 
 class Engine:

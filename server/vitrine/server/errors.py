@@ -3,13 +3,16 @@
 VitrineError
 ├── StartupError            the server refuses to start; the text is one sentence that says which check failed
 │   └── FileError           certificates or tokens can't be used; while the server runs, those before stay in force
+├── CrashLoop               workers end again and again, so that the server does, too
 └── RequestError            a caller's request can't be answered
     ├── Unauthenticated     who asks can't be told: no token, or an unknown one
     ├── PermissionDenied    who asks may not have it
     ├── InvalidRequest      something in the request is wrong
     ├── NotFound            it asks for something that isn't there
+    ├── Unsupported         it asks for something that this server doesn't do
     ├── AnswerTooLarge      its answer would pass the message limit
     └── Overloaded          there is too much to do just now
+        └── RateExceeded    this caller has sent too much
 """
 
 from collections.abc import Collection
@@ -30,6 +33,10 @@ class StartupError(VitrineError):
 
 class FileError(StartupError):
     """Certificates or tokens can't be used. The text has nothing of what is in the file: it may be a secret."""
+
+
+class CrashLoop(VitrineError):  # noqa: N818 - a word of its own
+    """Workers end again and again as soon as they are started. The text says what the last ended with."""
 
 
 class RequestError(VitrineError):
@@ -63,6 +70,10 @@ class NotFound(RequestError):  # noqa: N818 - likewise
     """The request asks for something that isn't there."""
 
 
+class Unsupported(RequestError):  # noqa: N818 - likewise
+    """The request asks for something that this server doesn't do."""
+
+
 class AnswerTooLarge(RequestError):  # noqa: N818 - likewise
     """The request's answer would pass the message limit."""
 
@@ -79,6 +90,10 @@ class Overloaded(RequestError):  # noqa: N818 - likewise
     def __init__(self, reason: str, message: str, retry_after: float) -> None:
         super().__init__(reason, message)
         self.retry_after = retry_after
+
+
+class RateExceeded(Overloaded):
+    """The caller has sent more than it may."""
 
 
 def quoted(name: str) -> str:

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import os
-import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -16,24 +14,29 @@ from vitrine.model import PIXELS_SHAPE
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
 from vitrine.server.grpc.server import GrpcServer, build_server
+from vitrine.server.leaving import on_signals
 from vitrine.server.loading import load_model, load_version
 from vitrine.server.models import Models, ServedModel
-from vitrine.server.reloading import ServedRepository, following
+from vitrine.server.reloading import LoadModel, ServedRepository, following
 
 logger = logging.getLogger(__name__)
 
 
-async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
+async def serve(
+    config: ServerConfig, announce: Callable[[str], None], asked_to_stop: asyncio.Event | None = None
+) -> None:
     """Serves until SIGTERM or SIGINT, then drains. Threads may still be at work on what nobody waits for any more.
 
     Args:
         config: the settings.
         announce: called once with HOST:PORT, when the server is ready to answer.
+        asked_to_stop: what else can end it, by being set.
 
     Raises:
         StartupError: the model fails a check, its device isn't there, or the address can't be listened on.
     """
-    asked_to_stop = _on_signals()  # first of all: a container's first process is deaf to signals that it doesn't handle
+    asked_to_stop = asked_to_stop or asyncio.Event()
+    on_signals(asked_to_stop)  # first of all: a container's first process is deaf to signals that it doesn't handle
     workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
     runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
     loading = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(runs, _open_models, config))
@@ -41,9 +44,9 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     if asked_to_stop.is_set():
         logger.info("asked to stop before it was ready")
         return
-    models, followed = await loading
+    models, followed, load = await loading
     classifier = Classifier(models, config.limits, workers, runs, config.batching, config.admission)
-    server = build_server(classifier, config)
+    server = build_server(classifier, config, load)
     async with followed:
         await server.start()
         announce(server.address)
@@ -61,8 +64,8 @@ async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
     waiting.cancel()
 
 
-def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextManager[None]]:
-    """What is served, warmed up, and the context in which that follows the repository, where it comes from one."""
+def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
+    """What is served, warmed up; and where that is a repository: the context to follow it in, and a way to look now."""
     rows = config.batching.max_rows
 
     def load(path: Path, name: str, version: str) -> ServedModel:
@@ -70,10 +73,10 @@ def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextMana
 
     if config.repository:
         repository = ServedRepository(config.repository, load)
-        return repository.models, following(repository, config.repository.reload_seconds)
+        return repository.models, following(repository, config.repository.reload_seconds), repository.load
     model = _warm_up(load_model(config.model, config.device), rows)
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
-    return Models(model), nullcontext()
+    return Models(model), nullcontext(), None
 
 
 def _warm_up(model: ServedModel, rows: int) -> ServedModel:
@@ -90,18 +93,3 @@ async def _drain(server: GrpcServer, config: ServerConfig) -> None:
     await asyncio.sleep(config.propagation_seconds)
     logger.info("draining for up to %g s", config.drain_seconds)
     await server.drain(config.drain_seconds)
-
-
-def _on_signals() -> asyncio.Event:
-    """An event that the first SIGTERM or SIGINT sets; the second ends the process at once."""
-    event = asyncio.Event()
-
-    def hear(number: signal.Signals) -> None:
-        if event.is_set():
-            logger.warning("a second signal: leaving at once, whatever is under way")
-            os._exit(128 + number)
-        event.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, hear, number)
-    return event

@@ -1,11 +1,11 @@
 """Loads a model: reads and checks its artifact, and opens it on a device."""
 
-from importlib.resources import files
 from pathlib import Path
 
 from vitrine.model import ArtifactError
 from vitrine.server.artifact import read_artifact
-from vitrine.server.engine import Device, open_engine
+from vitrine.server.device import Device
+from vitrine.server.engine import open_engine
 from vitrine.server.errors import StartupError
 from vitrine.server.models import ServedModel
 
@@ -45,8 +45,3 @@ def _load(path: Path, device: Device, name: str = "", version: str = "") -> Serv
         artifact.parameters,
         engine,
     )
-
-
-def bundled_model() -> Path:
-    """The model that ships with the server."""
-    return Path(str(files("vitrine.server") / "bundled" / "digits.onnx"))

@@ -42,6 +42,11 @@ class ServedModel:
     engine: Runner
     """What runs it."""
 
+    @property
+    def label(self) -> str:
+        """NAME@VERSION."""
+        return f"{self.name}@{self.version}"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

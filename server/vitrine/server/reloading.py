@@ -11,6 +11,7 @@ network and container mounts often send none.
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from vitrine.model import VitrineError
-from vitrine.server.errors import StartupError, listed, quoted
+from vitrine.server.errors import InvalidRequest, NotFound, StartupError, listed, quoted
 from vitrine.server.models import Entry, Models, ServedModel, Snapshot
 from vitrine.server.repository import ARTIFACT, ModelFolder, VersionFolder, scan
 from vitrine.server.versions import VersionPolicy
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 Load: TypeAlias = Callable[[Path, str, str], ServedModel]
 """Makes a served model of a file, a name and a version; what it raises says why it can't."""
 
+
+LoadModel: TypeAlias = Callable[[str], None]
+"""Looks at once whether the newest version of a model lies there that can be served: `ServedRepository.load`."""
 
 RELOAD_SECONDS = 2.0
 """How often a repository is looked at, unless that is set."""
@@ -68,6 +72,7 @@ class ServedRepository:
         self._tried: dict[VersionFolder, Entry] = {}
         self._faults: dict[VersionFolder, str] = {}
         self._entries: tuple[Entry, ...] = ()
+        self._looking = threading.Lock()
         snapshot = self._look()
         self.models = Models(snapshot.default)
         """What is served; `refresh` changes it."""
@@ -79,7 +84,27 @@ class ServedRepository:
         Raises:
             StartupError: the folder can't be read; nothing has changed.
         """
-        self.models.replace(self._look())
+        with self._looking:
+            self.models.replace(self._look())
+
+    def load(self, name: str) -> None:
+        """Serves what lies there now, and tells whether a model's newest version does: call it in a thread.
+
+        Raises:
+            NotFound: there is no such model.
+            InvalidRequest: its newest version can't be served, or the folder can't be read.
+        """
+        try:
+            self.refresh()
+        except StartupError as error:
+            raise InvalidRequest("LOAD_FAILED", f"load failed for model {quoted(name)}: {error}", "model") from error
+        newest = next((entry for entry in self.models.snapshot.entries if entry.name == name), None)
+        if newest is None:
+            there = f"{quoted(name)} isn't in the model repository, where it would be NAME/VERSION/{ARTIFACT}"
+            raise NotFound("MODEL_UNKNOWN", there, "model")
+        if newest.reason:
+            failed = f"load failed for model {quoted(name)}: version {newest.version}: {newest.reason}"
+            raise InvalidRequest("LOAD_FAILED", failed, "model")
 
     def _look(self) -> Snapshot:
         """What is to be served, with everything loaded that lies there and should be."""

@@ -4,6 +4,7 @@ It checks what only the wire can get wrong: dtypes, shapes and byte counts. What
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,10 @@ KINDS = {kind: pb.LayerKind.Value(f"LAYER_KIND_{kind.name}") for kind in LayerKi
 
 MAX_NAMES = 1024
 """The largest number of layers' names in a request: more than any model has layers, and few enough to look through."""
+
+
+MAX_AXES = 8
+"""How many axes of a wrong shape are said back."""
 
 
 def wire_path(field: str) -> str:
@@ -49,13 +54,18 @@ def _read_pixels(tensor: pb.Tensor) -> npt.NDArray[np.uint8]:
     """The tensor's bytes seen as uint8 (N, 18, 18), without a copy."""
     if tensor.dtype != pb.DATA_TYPE_UINT8:
         raise InvalidRequest("WRONG_DTYPE", f"pixels are DATA_TYPE_UINT8, not {_dtype_name(tensor)}", "pixels.dtype")
-    shape = tuple(tensor.shape)
+    shape = tuple(tensor.shape[: MAX_AXES + 1])  # one more than is said back tells that there are more
     if len(shape) != 1 + len(PIXELS_SHAPE) or shape[1:] != PIXELS_SHAPE or shape[0] < 0:
-        raise InvalidRequest("WRONG_SHAPE", f"pixels are [N, 18, 18], not {list(shape)}", "pixels.shape")
+        raise InvalidRequest("WRONG_SHAPE", f"pixels are [N, 18, 18], not {_said_back(shape)}", "pixels.shape")
     if len(tensor.data) != math.prod(shape):
         message = f"pixels of shape {list(shape)} are {math.prod(shape)} bytes; {len(tensor.data)} came"
         raise InvalidRequest("WRONG_BYTE_COUNT", message, "pixels.data")
     return np.frombuffer(tensor.data, np.uint8).reshape(shape)
+
+
+def _said_back(shape: Sequence[int]) -> str:
+    """A shape that a caller sent, as an error may say it back: a status travels in headers, which are small."""
+    return str(list(shape)) if len(shape) <= MAX_AXES else f"[{', '.join(map(str, shape[:MAX_AXES]))}, …]"
 
 
 def _dtype_name(tensor: pb.Tensor) -> str:

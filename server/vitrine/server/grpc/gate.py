@@ -37,14 +37,14 @@ class Gate(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         try:
             if method.strip("/").rpartition("/")[0] not in self._open_services:
-                caller = caller_of(handler_call_details.invocation_metadata, self._access)
+                caller = caller_of(self._access, handler_call_details.invocation_metadata)
                 caller.require(self._needed.get(method, Permission.PREDICT))
         except RequestError as error:
             return _refusal(status_of(error))
         return await continuation(handler_call_details)
 
 
-def caller_of(metadata: Iterable[tuple[str, str | bytes]] | None, access: Access) -> Caller:
+def caller_of(access: Access, metadata: Iterable[tuple[str, str | bytes]] | None) -> Caller:
     """Whoever sent the metadata.
 
     Raises:

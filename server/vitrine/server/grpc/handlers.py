@@ -1,14 +1,18 @@
-"""Registers a servicer's methods so that nothing escapes them: every failure leaves as a proper status.
+"""Registers a servicer's methods: each request becomes a `Call`, and every failure leaves as a proper status.
 
 Messages are decoded in here rather than by gRPC, which would answer bytes that are no message with UNKNOWN and the
 text of a Python exception.
 """
 
 import logging
+import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -16,32 +20,70 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
+from vitrine.server.access import ANYONE, Caller
+from vitrine.server.call import CANCELLED, Call, Stage
 from vitrine.server.errors import InvalidRequest, RequestError
+from vitrine.server.grpc.counting import has_more_fields
 from vitrine.server.grpc.status import internal_status, status_of
 
 logger = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
+MOST_FIELDS = 4096
+"""How many fields a request may have, where nothing else is said."""
 
-def guarded_handlers(servicer: object, service: ServiceDescriptor) -> grpc.GenericRpcHandler:
-    """Handlers for all methods of `service`, which `servicer` has under the same names; none takes a stream alone."""
-    handlers = {method.name: _handler(getattr(servicer, method.name), method) for method in service.methods}
+Identify: TypeAlias = Callable[[Iterable[tuple[str, str | bytes]] | None], Caller]
+"""Tells by its metadata who calls; raises `Unauthenticated` when that can't be told."""
+
+
+def anyone(_: Iterable[tuple[str, str | bytes]] | None) -> Caller:
+    """Whoever calls a service that is open to all."""
+    return ANYONE
+
+
+def guarded_handlers(
+    servicer: object,
+    service: ServiceDescriptor,
+    identify: Identify,
+    observers: Sequence[Callable[[Call], None]] = (),
+    most_fields: int = MOST_FIELDS,
+    packed_bytes: int = 1,
+) -> grpc.GenericRpcHandler:
+    """Handlers for all methods of `service`.
+
+    Args:
+        servicer: has a coroutine of each method's name that makes an answer of a request and its `Call`. Where the
+            method takes a stream, it is called for each request in turn; where only the answers are a stream, it is an
+            asynchronous generator.
+        service: what the .proto says of the service.
+        identify: tells who calls.
+        observers: told of every call when it is over.
+        most_fields: how many fields a request may have, with those of the messages inside it.
+        packed_bytes: how many bytes of a list of numbers count as one field.
+    """
+    handlers = {
+        descriptor.name: _Method(
+            path=f"/{service.full_name}/{descriptor.name}",
+            answer=getattr(servicer, descriptor.name),
+            decode=message_decoder(GetMessageClass(descriptor.input_type), most_fields, packed_bytes),
+            identify=identify,
+            observers=observers,
+        ).handler(descriptor)
+        for descriptor in service.methods
+    }
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def _handler(method: Callable[..., Any], descriptor: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
-    decode = _decoder(GetMessageClass(descriptor.input_type))
-    encode = GetMessageClass(descriptor.output_type).SerializeToString
-    if descriptor.client_streaming:
-        return grpc.stream_stream_rpc_method_handler(_guard_stream(method, decode), response_serializer=encode)
-    if descriptor.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_guard_answers(method, decode), response_serializer=encode)
-    return grpc.unary_unary_rpc_method_handler(_guard_unary(method, decode), response_serializer=encode)
+def message_decoder(
+    message_class: type[Message], most_fields: int, packed_bytes: int = 1
+) -> Callable[[bytes], Message]:
+    """What turns bytes into a message; it raises `InvalidRequest` where they are none, or have too many fields."""
+    descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
 
-
-def _decoder(message_class: type[Message]) -> Callable[[bytes], Message]:
     def decode(data: bytes) -> Message:
+        if has_more_fields(data, descriptor, most_fields, packed_bytes):
+            raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {most_fields:,} fields: split it")
         try:
             return message_class.FromString(data)
         except DecodeError as error:
@@ -51,53 +93,82 @@ def _decoder(message_class: type[Message]) -> Callable[[bytes], Message]:
     return decode
 
 
-def _guard_unary(
-    method: Callable[[Message, Context], Awaitable[Message]], decode: Callable[[bytes], Message]
-) -> Callable[[bytes, Context], Awaitable[Message]]:
-    async def answer(data: bytes, context: Context) -> Message:
-        async with _guard(context):
-            return await method(decode(data), context)
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """A method of a service. Its messages are encoded in here too: an answer counts until it has left."""
+
+    path: str
+    answer: Callable[..., Any]
+    decode: Callable[[bytes], Message]
+    identify: Identify
+    observers: Sequence[Callable[[Call], None]]
+
+    def handler(self, descriptor: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
+        """What gRPC calls."""
+        if descriptor.client_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._answer_stream)
+        if descriptor.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._answer_often)
+        return grpc.unary_unary_rpc_method_handler(self._answer_one)
+
+    async def _answer_one(self, data: bytes, context: Context) -> bytes:
+        call = self._call()
+        close: Any = lambda _: call.close()  # noqa: E731 - its type stub asks for a class that there isn't
+        context.add_done_callback(close)  # once the answer has been sent, or can't be any more
+        async with _guard(context, call):
+            return await self._answer(data, call, context)
         raise AssertionError("the guard has aborted")  # for the type checker: abort raises
 
-    return answer
+    async def _answer_often(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
+        with closing(self._call()) as call:
+            async with _guard(context, call):
+                async for message in self.answer(self.decode(data), call):
+                    yield _encoded(message, call)
+
+    async def _answer_stream(self, stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        async for data in stream:
+            with closing(self._call()) as call:
+                async with _guard(context, call, prefix="request."):
+                    yield await self._answer(data, call, context)
+
+    async def _answer(self, data: bytes, call: Call, context: Context) -> bytes:
+        call.caller = self.identify(context.invocation_metadata())
+        call.address = partial(_host_of, context)
+        return _encoded(await self.answer(self.decode(data), call), call)
+
+    def _call(self) -> Call:
+        return Call(self.path, observers=self.observers)
 
 
-def _guard_answers(
-    method: Callable[[Message, Context], AsyncIterator[Message]], decode: Callable[[bytes], Message]
-) -> Callable[[bytes, Context], AsyncIterator[Message]]:
-    async def answer(data: bytes, context: Context) -> AsyncIterator[Message]:
-        async with _guard(context):
-            async for message in method(decode(data), context):
-                yield message
-
-    return answer
+def _host_of(context: Context) -> str:
+    """The caller's host, out of `ipv4:192.0.2.1:4711` or `ipv6:%5B2001:db8::1%5D:4711`."""
+    return unquote(context.peer()).partition(":")[2].rpartition(":")[0]
 
 
-def _guard_stream(
-    method: Callable[[AsyncIterator[Message], Context], AsyncIterator[Message]], decode: Callable[[bytes], Message]
-) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[Message]]:
-    async def answer(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
-        async with _guard(context, prefix="request."):
-            async for message in method((decode(data) async for data in stream), context):
-                yield message
-
-    return answer
+def _encoded(message: Message, call: Call) -> bytes:
+    begin = time.monotonic()
+    data = message.SerializeToString()
+    call.passed(Stage.ENCODE, begin, time.monotonic())
+    return data
 
 
 @asynccontextmanager
-async def _guard(context: Context, prefix: str = "") -> AsyncIterator[None]:
+async def _guard(context: Context, call: Call, prefix: str = "") -> AsyncIterator[None]:
     """Ends the call with the status of what was raised; a fault of ours is logged, and not shown."""
     try:
         yield
+        if call.outcome == CANCELLED:  # a method that answers with an error has said so itself
+            call.outcome = grpc.StatusCode.OK.name
     except RequestError as error:
-        await _abort(context, status_of(error, prefix))
+        await _abort(context, call, status_of(error, prefix))
     except grpc.aio.AbortError:
         raise
     except Exception:  # whatever it is, a caller must not see it
         incident = uuid.uuid4().hex[:12]
         logger.exception("incident %s: a request failed inside the server", incident)
-        await _abort(context, internal_status(incident))
+        await _abort(context, call, internal_status(incident))
 
 
-async def _abort(context: Context, status: grpc.Status) -> None:
+async def _abort(context: Context, call: Call, status: grpc.Status) -> None:
+    call.outcome = status.code.name
     await context.abort(status.code, status.details, status.trailing_metadata)

@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
 
-from vitrine.server.grpc.handlers import Context
+from vitrine.server.call import Call
+from vitrine.server.errors import NotFound, quoted
 
 Status = health_pb2.HealthCheckResponse
 """Where the statuses' names are."""
@@ -33,6 +33,11 @@ class HealthServicer:
         self._leaving = False
         self._changed = asyncio.Event()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the server takes requests: it has started, and isn't leaving."""
+        return bool(self._status.get("") == Status.SERVING)
+
     def serve(self, services: Iterable[str]) -> None:
         """Says SERVING of these services."""
         self._status |= dict.fromkeys(services, Status.SERVING)
@@ -45,15 +50,15 @@ class HealthServicer:
         self._wake_watchers()
 
     async def Check(  # noqa: N802
-        self, request: health_pb2.HealthCheckRequest, context: Context
+        self, request: health_pb2.HealthCheckRequest, _: Call
     ) -> health_pb2.HealthCheckResponse:
         """Gives the status of a service."""
         if request.service not in self._status:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service here")
+            raise NotFound("SERVICE_UNKNOWN", f"no service is called {quoted(request.service)} here", "service")
         return Status(status=self._status[request.service])
 
     async def Watch(  # noqa: N802
-        self, request: health_pb2.HealthCheckRequest, _: Context
+        self, request: health_pb2.HealthCheckRequest, _: Call
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """Gives the status of a service, and again when it changes, until the caller goes or the server leaves."""
         sent = None
@@ -68,7 +73,7 @@ class HealthServicer:
             else:
                 await changed.wait()
 
-    async def List(self, _: Any, __: Context) -> Any:  # noqa: N802
+    async def List(self, _: Any, __: Call) -> Any:  # noqa: N802
         """Gives the status of every service."""
         return messages.HealthListResponse(
             statuses={service: Status(status=status) for service, status in self._status.items()}

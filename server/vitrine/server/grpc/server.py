@@ -1,24 +1,44 @@
 """Builds the gRPC server: which services it has, and what a connection may do."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import grpc
 import grpc.aio
-from grpc_reflection.v1alpha import reflection
 
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
-from vitrine.server.errors import StartupError
 from vitrine.server.grpc.classifier_servicer import PERMISSIONS, SERVICE, ClassifierServicer
+from vitrine.server.grpc.convert import MAX_NAMES
 from vitrine.server.grpc.credentials import server_credentials
-from vitrine.server.grpc.gate import Gate
-from vitrine.server.grpc.handlers import guarded_handlers
+from vitrine.server.grpc.gate import Gate, caller_of
+from vitrine.server.grpc.handlers import anyone, guarded_handlers
 from vitrine.server.grpc.health import SERVICE as HEALTH_SERVICE
 from vitrine.server.grpc.health import HealthServicer
+from vitrine.server.grpc.oip.inputs import FIELDS_PER_IMAGE, PACKED_BYTES
+from vitrine.server.grpc.oip.servicer import PERMISSIONS as OIP_PERMISSIONS
+from vitrine.server.grpc.oip.servicer import SERVICE as OIP_SERVICE
+from vitrine.server.grpc.oip.servicer import OipServicer
+from vitrine.server.grpc.reflection import SERVICE as REFLECTION
+from vitrine.server.grpc.reflection import ReflectionServicer
+from vitrine.server.port import address_of, cannot_listen
+from vitrine.server.reloading import LoadModel
 from vitrine.server.tokens import open_access
 
-OPEN_SERVICES = (HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
+OPEN_SERVICES = (HEALTH_SERVICE.full_name, REFLECTION.full_name)
 """What needs no token: orchestrators have none, and the services' descriptions are public."""
+
+
+PENDING_CALLS, MOST_PENDING_CALLS = 10_000, 20_000
+"""How many calls may wait to be taken up before gRPC's core cancels some of them, and then each further one.
+
+By default 1,000 and 3,000: one connection that opens and cancels calls fast ("rapid reset") fills that in a moment, and
+other callers' calls end with CANCELLED. To limit the calls of a connection (`grpc.max_concurrent_streams`) is worse:
+core counts those that have ended until they are freed, and refuses a busy caller's within the limit with UNAVAILABLE.
+"""
+
+HANDSHAKE_MS = 20_000
+"""How long a connection may take to say what HTTP/2 begins with. Each that says nothing holds an open file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +55,20 @@ class GrpcServer:
     async def start(self) -> None:
         """Starts to answer, and says so in the health service."""
         await self.server.start()
-        self.health.serve(("", SERVICE.full_name))
+        self.health.serve(("", SERVICE.full_name, OIP_SERVICE.full_name))
 
     async def drain(self, seconds: float) -> None:
         """Takes no new requests, lets those under way finish for up to `seconds`, then ends the rest."""
         await self.server.stop(seconds)
 
 
-def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
+def build_server(classifier: Classifier, config: ServerConfig, load: LoadModel | None = None) -> GrpcServer:
     """Builds a server and binds it.
+
+    Args:
+        classifier: answers.
+        config: the settings.
+        load: looks into the model repository; None: there is none.
 
     Raises:
         StartupError: the address can't be listened on, or not without encryption; or certificates or tokens can't be
@@ -51,18 +76,33 @@ def build_server(classifier: Classifier, config: ServerConfig) -> GrpcServer:
     """
     credentials = server_credentials(config)
     access = open_access(config.tokens)
-    gate = Gate(access, OPEN_SERVICES, PERMISSIONS)
-    server = grpc.aio.server(options=_options(config.limits.max_message_bytes), interceptors=[gate])
+    gate = Gate(access, OPEN_SERVICES, PERMISSIONS | OIP_PERMISSIONS)
+    server = grpc.aio.server(options=_options(config), interceptors=[gate])
     health = HealthServicer()
-    classifying = guarded_handlers(ClassifierServicer(classifier, access), SERVICE)
-    server.add_generic_rpc_handlers((classifying, guarded_handlers(health, HEALTH_SERVICE)))
+    identify, observers = partial(caller_of, access), (classifier.statistics.observe,)
+    ours, theirs = ClassifierServicer(classifier), OipServicer(classifier, health, load)
+    handlers = [
+        guarded_handlers(ours, SERVICE, identify, observers, _most_fields(config, 1)),
+        guarded_handlers(
+            theirs, OIP_SERVICE, identify, observers, _most_fields(config, FIELDS_PER_IMAGE), PACKED_BYTES
+        ),
+        guarded_handlers(health, HEALTH_SERVICE, anyone),
+    ]
     if config.reflection:
-        names = (SERVICE.full_name, HEALTH_SERVICE.full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        named = (SERVICE, OIP_SERVICE, HEALTH_SERVICE, REFLECTION)
+        reflecting = ReflectionServicer([service.full_name for service in named])
+        handlers.append(guarded_handlers(reflecting, REFLECTION, anyone))
+    server.add_generic_rpc_handlers(handlers)
     return GrpcServer(server, health, _bind(server, config.host, config.port, credentials))
 
 
-def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+def _most_fields(config: ServerConfig, each: int) -> int:
+    """How many fields a good request has at most: `each` for an image, the names of layers, and a few besides."""
+    return config.limits.max_images * each + MAX_NAMES + 64
+
+
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    max_message_bytes = config.limits.max_message_bytes
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
@@ -70,18 +110,17 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
             "grpc.http2.min_recv_ping_interval_without_data_ms",
             10_000,
         ),  # clients that probe a slow call aren't turned out
-        ("grpc.so_reuseport", 0),  # two servers on one port would take turns without knowing of each other
+        ("grpc.server.max_pending_requests", PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING_CALLS),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.so_reuseport", int(config.shares_port)),  # else two servers would share a port and not know of it
     ]
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> str:
-    host = f"[{host}]" if ":" in host else host
-    address = f"{host}:{port}"
+    address = address_of(host, port)
     try:
         taken = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-        return f"{host}:{taken}"
     except RuntimeError as error:
-        raise StartupError(
-            f"can't listen on {host}:{port}: the port is taken, or the address isn't this machine's; "
-            "name others with --host and --port (VITRINE_HOST, VITRINE_PORT)"
-        ) from error
+        raise cannot_listen(host, port) from error
+    return address_of(host, taken)

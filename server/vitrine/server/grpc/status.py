@@ -15,8 +15,10 @@ from vitrine.server.errors import (
     NotFound,
     Overloaded,
     PermissionDenied,
+    RateExceeded,
     RequestError,
     Unauthenticated,
+    Unsupported,
 )
 from vitrine.server.grpc.convert import wire_path
 
@@ -28,8 +30,10 @@ CODES: dict[type[RequestError], grpc.StatusCode] = {
     PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
+    Unsupported: grpc.StatusCode.UNIMPLEMENTED,
     AnswerTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RateExceeded: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 """The status code of every error that a caller can do something about."""
 

@@ -1,0 +1,143 @@
+"""Sends a server a million bad messages of every kind, and tells whether it bore them.
+
+It starts `vitrine-server` in a process of its own, with the model that ships with it. First a tenth of everything warms
+it up; what it holds then is what it may hold in the end. It exits with 1 when the process died, a good request was
+answered wrongly, a status was none of those that bad input may get, the log tells of a fault, open files weren't given
+back, or memory grew by more than it may.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import click
+from fuzzing.campaign import KINDS, Campaign, Report
+from watched import Usage, WatchedServer, watched_server
+
+WARM_UP_SHARE = 0.1
+DRAIN_SECONDS = 60
+EXTRA_THREADS = 4
+"""How many threads more than before may be there: gRPC's core takes and gives back its own as it likes."""
+
+KEPT = 20
+"""How many of the unexpected of each kind are shown."""
+
+
+@click.command()
+@click.option("--messages", default=1_000_000, show_default=True, help="How many messages are sent, the warm-up apart.")
+@click.option("--seed", default=0, show_default=True, help="What they are made from.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only this kind; several may be.")
+@click.option("--most-growth", default=64, show_default=True, help="MiB by which the server's memory may grow.")
+@click.option("--replay", type=int, help="Send only this number of the one kind, and say what came of it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def main(messages: int, seed: int, kinds: tuple[str, ...], most_growth: int, replay: int | None, as_json: bool) -> None:
+    """Fuzz a server, and print what came of it."""
+    with watched_server("--drain-seconds", str(DRAIN_SECONDS)) as server:
+        if replay is not None:
+            outcome = asyncio.run(Campaign(server, seed).replay(kinds[0], replay))
+            click.echo(f"{outcome}\n{server.log.read_text()}")
+            return
+        figures = asyncio.run(fuzz(server, messages, seed, kinds or tuple(KINDS)))
+        figures["seconds_to_drain"], figures["exit_status"] = stop(server)
+        figures["faults_in_log"] = server.faults()
+        click.echo(json.dumps(figures, indent=2) if as_json else table(figures))
+    if failures := failures_of(figures, most_growth):
+        sys.exit("\n".join(["failed:", *failures]))
+
+
+async def fuzz(server: WatchedServer, messages: int, seed: int, kinds: tuple[str, ...]) -> dict[str, object]:
+    """Warms the server up, and then sends everything."""
+    warm_up = Campaign(server, seed - 1)
+    for kind in kinds:
+        show(await warm_up.run(kind, share_of(kind, messages * WARM_UP_SHARE)), "warm-up, ")
+    before, campaign, reports = server.usage(), Campaign(server, seed), []
+    async with campaign.checked():
+        for kind in kinds:
+            reports.append(await campaign.run(kind, share_of(kind, messages)))
+            show(reports[-1])
+    return {
+        "before": asdict(before),
+        "after": asdict(server.usage()),
+        "kinds": [row(report) for report in reports],
+        "messages": sum(report.tally.messages for report in reports),
+        "good_requests": asdict(campaign.health),
+        "alive": server.alive,
+    }
+
+
+def share_of(kind: str, messages: float) -> int:
+    """How many messages of a kind there are; at least one attack."""
+    return max(1, round(messages * KINDS[kind].share))
+
+
+def stop(server: WatchedServer) -> tuple[float, int | None]:
+    """How long the server takes to drain, with no caller left, and its exit status; a call that hangs shows here."""
+    begin = time.monotonic()
+    try:
+        status: int | None = server.stop(2 * DRAIN_SECONDS)
+    except subprocess.TimeoutExpired:
+        status = None
+    return time.monotonic() - begin, status
+
+
+def row(report: Report) -> dict[str, object]:
+    """One kind's figures."""
+    tally = report.tally
+    return {
+        "kind": report.kind,
+        "messages": tally.messages,
+        "attacks": tally.attacks,
+        "seconds": round(report.seconds, 1),
+        "outcomes": dict(tally.outcomes.most_common()),
+        "unexpected": tally.unexpected[:KEPT],
+        **asdict(report.usage),
+    }
+
+
+def show(report: Report, prefix: str = "") -> None:
+    """A line on standard error: it takes minutes."""
+    click.echo(f"{prefix}{line(row(report))}", err=True)
+
+
+def line(figures: dict[str, object]) -> str:
+    """One kind's figures for people."""
+    outcomes = ", ".join(f"{count:,} {name}" for name, count in dict(figures["outcomes"]).items())  # type: ignore[call-overload]
+    return (
+        f"{figures['kind']:<18} {figures['messages']:>9,} messages, {figures['seconds']:>6} s, "
+        f"{int(str(figures['rss_kib'])) / 1024:.0f} MiB, {figures['files']} files, {figures['threads']} threads; "
+        f"{outcomes}"
+    )
+
+
+def table(figures: dict[str, object]) -> str:
+    """All figures for people."""
+    kinds: list[dict[str, object]] = figures["kinds"]  # type: ignore[assignment]
+    rest = {name: value for name, value in figures.items() if name != "kinds"}
+    return "\n".join([*map(line, kinds), *(f"{name:<18} {value}" for name, value in rest.items())])
+
+
+def failures_of(figures: dict[str, object], most_growth: int) -> list[str]:
+    """What went wrong; nothing, if all is well."""
+    before, after = (Usage(**figures[name]) for name in ("before", "after"))  # type: ignore[arg-type]
+    health: dict[str, object] = figures["good_requests"]  # type: ignore[assignment]
+    kinds: list[dict[str, object]] = figures["kinds"]  # type: ignore[assignment]
+    failures = [f"{kind['kind']}: {text}" for kind in kinds for text in kind["unexpected"]]  # type: ignore[attr-defined]
+    failures += [f"log: {text}" for text in figures["faults_in_log"]]  # type: ignore[attr-defined]
+    failures += [f"good request: {text}" for text in health["wrong"]]  # type: ignore[attr-defined]
+    grown = (after.rss_kib - before.rss_kib) / 1024
+    wrong = {
+        "the server's process ended": not figures["alive"],
+        f"it ended with status {figures['exit_status']}": figures["exit_status"] != 0,
+        "calls were left when all callers had gone": float(str(figures["seconds_to_drain"])) > DRAIN_SECONDS / 2,
+        f"open files: {before.files} before, {after.files} after": after.files > before.files,
+        f"threads: {before.threads} before, {after.threads} after": after.threads > before.threads + EXTRA_THREADS,
+        f"memory grew by {grown:.0f} MiB": grown > most_growth,
+    }
+    return failures + [text for text, is_so in wrong.items() if is_so]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Counts the fields of a message before it is parsed.
+
+Parsing takes time and memory by the field, and a field takes two bytes: 64 MiB of empty ones would become more than a
+gigabyte, and hold up everybody for seconds. Counting stops as soon as there are too many. The encoding is protobuf's:
+https://protobuf.dev/programming-guides/encoding
+"""
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+SMALL_BYTES = 64 << 10
+"""Messages up to this many bytes can't hold enough fields to hurt."""
+
+VARINT_BYTES = 10
+"""The longest number."""
+
+
+def has_more_fields(data: bytes, message: Descriptor, most: int, packed_bytes: int = 1) -> bool:
+    """Whether a message, with those inside it, has more fields than `most`; a list's elements count each.
+
+    Of a list of numbers in packed form, so many bytes count as one: such a list is parsed in one go, and its numbers
+    take a few bytes each. What is no message is left to the parser to tell.
+    """
+    if len(data) <= SMALL_BYTES:
+        return False
+    try:
+        return _count(data, 0, len(data), message, most, packed_bytes) > most
+    except (IndexError, ValueError):
+        return False
+
+
+def _count(data: bytes, at: int, end: int, message: Descriptor, most: int, packed_bytes: int) -> int:
+    """The fields between two places; as soon as they are more than `most`, those so far."""
+    count = 0
+    while at < end and count <= most:
+        tag, at = _varint(data, at)
+        count += 1
+        match tag & 7:
+            case 0:  # a varint
+                _, at = _varint(data, at)
+            case 1:  # eight bytes
+                at += 8
+            case 5:  # four bytes
+                at += 4
+            case 2:  # so many bytes; the other types begin and end groups, and have nothing of their own
+                length, at = _varint(data, at)
+                field = message.fields_by_number.get(tag >> 3)
+                count += _count_inside(data, at, min(at + length, end), field, most - count, packed_bytes)
+                at += length
+    return count
+
+
+def _count_inside(data: bytes, at: int, end: int, field: FieldDescriptor | None, most: int, packed_bytes: int) -> int:
+    """The fields of a message, or at most the elements of a packed list; texts, bytes and unknown fields have none."""
+    if field is None or field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
+        return 0
+    if field.message_type is not None:
+        return _count(data, at, end, field.message_type, most, packed_bytes)
+    return (end - at) // packed_bytes
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number at a place, and the place behind it."""
+    number = 0
+    for index in range(VARINT_BYTES):
+        byte = data[at + index]
+        number |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            return number, at + index + 1
+    raise ValueError("no number is that long")

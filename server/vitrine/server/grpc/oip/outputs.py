@@ -1,0 +1,93 @@
+"""Translates the outputs that a request wants into a selection of layers, and an answer into tensors.
+
+It checks what only this protocol can get wrong, and says so as Triton does.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from vitrine.oip import inference_pb2 as pb
+from vitrine.server.classifier import Classification, LayerSelection
+from vitrine.server.errors import InvalidRequest, listed, quoted
+from vitrine.server.models import ServedModel
+
+DIGIT = "digit"
+"""The name of the output that is no layer."""
+
+LENGTH = struct.Struct("<I")
+"""What precedes each element of a raw BYTES tensor."""
+
+Wanted: TypeAlias = pb.ModelInferRequest.InferRequestedOutputTensor
+
+
+def read_outputs(message: pb.ModelInferRequest, model: ServedModel) -> LayerSelection:
+    """The wanted layers, but for the output layer: every answer of the service has that.
+
+    Raises:
+        InvalidRequest: the model has no such output, or the output no classes.
+    """
+    known = [layer.name for layer in model.metadata.layers]
+    for index, output in enumerate(message.outputs):
+        if output.name != DIGIT and output.name not in known:
+            text = f"unexpected inference output {quoted(output.name)} for model {model.name!r}; "
+            text += f"it has: {listed([DIGIT, *known])}"
+            raise InvalidRequest("UNKNOWN_OUTPUT", text, f"outputs[{index}].name")
+        _check_classification(output, known[-1], f"outputs[{index}].parameters")
+    always_there = (DIGIT, known[-1])
+    return LayerSelection(names=tuple(dict.fromkeys(o.name for o in message.outputs if o.name not in always_there)))
+
+
+def _check_classification(output: Wanted, output_layer: str, field: str) -> None:
+    if "classification" not in output.parameters:
+        return
+    count = output.parameters["classification"]
+    if count.WhichOneof("parameter_choice") != "int64_param":
+        text = "invalid value type for 'classification' parameter, expected int64_param"
+    elif count.int64_param < 1:
+        text = f"invalid value for 'classification' parameter, expected >= 1, got {count.int64_param}"
+    elif output.name != output_layer:
+        text = f"'classification' is for the output layer, {output_layer!r}: {output.name!r} has no classes"
+    else:
+        return
+    raise InvalidRequest("WRONG_PARAMETER", text, field)
+
+
+def write_response(message: pb.ModelInferRequest, answer: Classification) -> pb.ModelInferResponse:
+    """Writes the answer to a request whose outputs `read_outputs` has read."""
+    response = pb.ModelInferResponse(model_name=answer.model.name, model_version=answer.model.version, id=message.id)
+    output_layer = answer.model.metadata.layers[-1].name
+    wanted = {output.name: _class_count(output) for output in message.outputs} or {DIGIT: 0, output_layer: 0}
+    for name, classes in wanted.items():
+        if name == DIGIT:
+            _add(response, name, "INT64", answer.digits.shape, answer.digits.astype("<i8", copy=False).tobytes())
+        elif classes:
+            _add_classes(response, name, answer, classes)
+        else:
+            values = answer.probabilities if name == output_layer else answer.activations[name]
+            _add(response, name, "FP32", values.shape, values.astype("<f4", copy=False).tobytes())
+    return response
+
+
+def _class_count(output: Wanted) -> int:
+    """How many classes are wanted in place of the activations; 0: none."""
+    return output.parameters["classification"].int64_param if "classification" in output.parameters else 0
+
+
+def _add(response: pb.ModelInferResponse, name: str, datatype: str, shape: Sequence[int], raw: bytes) -> None:
+    response.outputs.add(name=name, datatype=datatype, shape=shape)
+    response.raw_output_contents.append(raw)
+
+
+def _add_classes(response: pb.ModelInferResponse, name: str, answer: Classification, count: int) -> None:
+    """Adds each image's most probable classes, as ACTIVATION:INDEX:LABEL; of equal ones the lower comes first."""
+    best = np.argsort(-answer.probabilities, axis=1, kind="stable")[:, :count]  # (N, count)
+    labels = answer.model.metadata.classes
+    texts = [
+        f"{row[index]:f}:{index}:{labels[index]}".encode()
+        for row, indices in zip(answer.probabilities, best, strict=True)
+        for index in indices
+    ]
+    _add(response, name, "BYTES", best.shape, b"".join(LENGTH.pack(len(text)) + text for text in texts))

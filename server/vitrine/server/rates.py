@@ -1,0 +1,56 @@
+"""Keeps each caller to a number of images a second, so that one who sends too many doesn't take the others' share.
+
+It knows names, numbers and the clock, and no requests. Everything happens on the event loop's thread.
+
+The method is a leaky bucket for each caller (ITU-T I.371): what it sends is poured in, and leaks out at its rate.
+"""
+
+import time
+from collections.abc import Callable
+
+from vitrine.server.errors import RateExceeded
+
+MOST_CALLERS = 10_000
+"""How many callers are remembered before those that have been quiet long enough are forgotten."""
+
+
+class Rates:
+    """How fast each caller sends.
+
+    Args:
+        rate: images a second that a caller may send in the long run; 0: as many as it likes.
+        burst: images that a caller who was quiet may send at once; no request may be larger.
+        clock: gives the time in seconds.
+    """
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}  # images in it, at a moment
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit at all: without one, nobody needs to be told apart."""
+        return self._rate > 0
+
+    def take(self, caller: str, images: int) -> None:
+        """Lets a caller send so many images now.
+
+        Raises:
+            RateExceeded: it has sent too many; these don't count, and the error says when they would be let in.
+        """
+        now = self._clock()
+        level = self._level(caller, now) + images
+        if level > self._burst:
+            seconds = (level - self._burst) / self._rate
+            message = f"{caller} may send {self._rate:g} images a second: send these again in {seconds:.2g} s"
+            raise RateExceeded("RATE_EXCEEDED", message, retry_after=seconds)
+        self._buckets[caller] = (level, now)
+        if len(self._buckets) > MOST_CALLERS:
+            self._buckets = {name: bucket for name, bucket in self._buckets.items() if self._level(name, now) > 0}
+
+    def _level(self, caller: str, now: float) -> float:
+        """How many images are in a caller's bucket."""
+        level, moment = self._buckets.get(caller, (0.0, now))
+        return max(0.0, level - (now - moment) * self._rate)

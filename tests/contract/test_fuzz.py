@@ -1,0 +1,183 @@
+"""Bytes that nobody meant: whatever comes, a caller is refused or answered, and the server is as it was.
+
+The first half calls what decodes, with what hypothesis finds; the second sends a few thousand messages of the campaign
+of `benchmarks/fuzzing` to a real server. Both make the same bytes every time.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import grpc.aio
+import pytest
+from fuzzing.campaign import KINDS, Campaign
+from fuzzing.corpus import CLASSIFY, files, messages
+from fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, mutated
+from fuzzing.rubbish import connected, rapid_reset, send_flood_of, send_good_call
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from serving import RunningServer
+from watched import watched_server
+
+from vitrine.model import ImageError, prepare
+from vitrine.server.admission import AdmissionConfig
+from vitrine.server.batching import BatchingConfig
+from vitrine.server.classifier import Classifier, Limits
+from vitrine.server.config import ServerConfig
+from vitrine.server.device import Device
+from vitrine.server.errors import RequestError
+from vitrine.server.grpc.classifier_servicer import SERVICE
+from vitrine.server.grpc.convert import read_classify
+from vitrine.server.grpc.counting import SMALL_BYTES, has_more_fields
+from vitrine.server.grpc.handlers import MOST_FIELDS, message_decoder
+from vitrine.server.grpc.server import build_server
+from vitrine.server.loading import load_model
+from vitrine.server.models import Models
+from vitrine.v1 import classifier_pb2 as pb
+
+EXAMPLES = settings(max_examples=300, derandomize=True, deadline=None, database=None)
+MESSAGES = 4000
+LONGEST_TEXT = 500
+"""Of a refusal: it travels in headers, which are small."""
+
+SIZES = st.integers(-(2**63), 2**63 - 1)
+TENSORS = st.builds(
+    pb.Tensor,
+    name=st.text(max_size=5),
+    shape=st.lists(st.sampled_from((0, 1, 18)) | SIZES, max_size=5),
+    dtype=st.integers(-1, 3),  # on the wire an enum is any number
+    data=st.sampled_from((b"", bytes(324), bytes(648))) | st.binary(max_size=400),
+)
+SELECTIONS = st.builds(pb.LayerSelection, all=st.booleans(), names=st.lists(st.text(max_size=9), max_size=3))
+ENCODED = st.builds(pb.EncodedImages, files=st.lists(st.binary(max_size=50), max_size=3))
+REQUESTS = st.one_of(
+    st.builds(pb.ClassifyRequest, model=st.text(), pixels=TENSORS, activations=SELECTIONS),
+    st.builds(pb.ClassifyRequest, model=st.text(), encoded=ENCODED, activations=SELECTIONS),
+)
+DECODERS: dict[str, Callable[[bytes], Message]] = {
+    method.name: message_decoder(GetMessageClass(method.input_type), MOST_FIELDS) for method in SERVICE.methods
+}
+
+
+def refusal_of(read: Callable[[], object]) -> RequestError | None:
+    """What is refused; None: it was read. Anything else that is raised fails the test."""
+    try:
+        read()
+    except RequestError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("method", DECODERS)
+@EXAMPLES
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_are_refused(method: str, data: bytes) -> None:
+    refusal = refusal_of(lambda: DECODERS[method](data))
+    assert refusal is None or refusal.reason == "NOT_A_MESSAGE"
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 2**32))
+def test_mutated_requests_are_read_or_refused(seed: int) -> None:
+    rng = Random(seed)
+    data = mutated(rng, rng.choice(messages()[CLASSIFY]), MESSAGE_BYTES)
+    refusal = refusal_of(lambda: read_classify(cast(pb.ClassifyRequest, DECODERS["Classify"](data))))
+    assert refusal is None or len(str(refusal)) < LONGEST_TEXT
+
+
+@EXAMPLES
+@given(message=REQUESTS)
+def test_any_well_formed_request_is_read_or_refused(message: pb.ClassifyRequest) -> None:
+    refusal = refusal_of(lambda: read_classify(message))
+    assert refusal is None or (refusal.field and len(str(refusal)) < LONGEST_TEXT)
+
+
+@EXAMPLES
+@given(data=st.binary(max_size=500))
+def test_any_bytes_are_prepared_or_refused_as_an_image(data: bytes) -> None:
+    _prepared_or_refused(data)
+
+
+@pytest.mark.parametrize("kind", files())
+def test_mutated_images_are_prepared_or_refused(kind: str) -> None:
+    rng = Random(kind)
+    for _ in range(50):
+        _prepared_or_refused(mutated(rng, files()[kind], ANY_BYTES))
+
+
+def _prepared_or_refused(data: bytes) -> None:
+    with suppress(ImageError):
+        assert prepare(data, 1_000_000).shape == (18, 18)
+
+
+@EXAMPLES
+@given(seed=st.integers(0, 2**32))
+def test_fields_are_counted_in_any_bytes(seed: int) -> None:
+    """Whatever is made of a large message, counting ends, and says yes or no."""
+    rng = Random(seed)
+    data = mutated(rng, rng.choice(messages()[CLASSIFY]), MESSAGE_BYTES)
+    large = data * (SMALL_BYTES // max(1, len(data)) + 1)
+    assert has_more_fields(large, pb.ClassifyRequest.DESCRIPTOR, 10) in (True, False)
+
+
+@pytest.mark.parametrize("count", [100_000, 100_001])
+def test_fields_are_counted_exactly(count: int) -> None:
+    message = pb.ClassifyRequest(encoded=pb.EncodedImages(files=[b""] * (count - 1)))  # and the field that holds them
+    assert has_more_fields(message.SerializeToString(), message.DESCRIPTOR, 100_000) == (count > 100_000)
+
+
+async def test_calls_that_are_opened_and_cancelled_at_once_end_no_other_callers_calls() -> None:
+    """Thousands of them wait to be taken up before the good ones, and go before they are."""
+    with watched_server() as server:
+        for _ in range(3):
+            floods = (send_flood_of(rapid_reset, server.target, Random(number)) for number in range(4))
+            assert [outcome.name for outcome in await asyncio.gather(*floods)] == ["got over it"] * 4
+            calls = (send_good_call(server.target, Random(number)) for number in range(64))
+            assert {outcome.name for outcome in await asyncio.gather(*calls)} == {"OK"}
+        assert server.faults() == []
+
+
+async def test_a_busy_caller_is_answered_however_many_calls_it_has_under_way(server: RunningServer) -> None:
+    """It fails with a limit of streams per connection: see `PENDING_CALLS`."""
+    good = messages()[CLASSIFY][0]
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        method: Any = channel.unary_unary(CLASSIFY)
+
+        async def call_on() -> None:
+            for _ in range(3):
+                await method(good)
+
+        await asyncio.gather(*(call_on() for _ in range(500)))
+
+
+async def test_a_connection_that_says_nothing_is_closed(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitrine.server.grpc.server.HANDSHAKE_MS", 100)
+    models, config = Models(load_model(tiny_artifact, Device.CPU)), ServerConfig(tiny_artifact, port=0)
+    with ThreadPoolExecutor(1) as pool:
+        classifier = Classifier(models, Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
+        server = build_server(classifier, config)
+        await server.start()
+        async with asyncio.timeout(30), connected(server.address) as (reader, _):
+            while await reader.read(1000):  # the server's own greeting, and then its end
+                pass
+        server.health.leave()
+        await server.drain(10)
+
+
+async def test_a_server_bears_every_kind_of_bad_input() -> None:
+    """A server, a few thousand messages, and what must be true of it all along and afterwards."""
+    with watched_server("--drain-seconds", "60") as server:
+        campaign = Campaign(server, seed=0)
+        async with campaign.checked():
+            reports = [await campaign.run(kind, round(MESSAGES * KINDS[kind].share)) for kind in KINDS]
+        assert {report.kind: report.tally.unexpected for report in reports} == {kind: [] for kind in KINDS}
+        assert campaign.health.wrong == []
+        assert server.alive
+        assert server.stop(30) == 0, "a call was left, although all callers had gone"
+        assert server.faults() == []

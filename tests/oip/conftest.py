@@ -1,0 +1,111 @@
+"""What the open protocol's tests share: other servers' clients, each in an environment of its own, and its stubs."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import pytest
+from oip.environments import Environment
+from serving import RunningServer
+
+from vitrine.model import prepare
+from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
+
+HERE = Path(__file__).parent
+EIGHT = HERE.parents[1] / "examples" / "eight.png"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What another client said of its calls."""
+
+    said: Mapping[str, Any]
+    """All but tensors."""
+    arrays: Mapping[str, npt.NDArray[Any]]
+    """Tensors, by CALL/NAME."""
+
+    def of(self, call: str) -> dict[str, npt.NDArray[Any]]:
+        """The tensors of one call, by their names."""
+        parts = (name.rpartition("/") for name in self.arrays)
+        return {name: self.arrays[f"{from_call}/{name}"] for from_call, _, name in parts if from_call == call}
+
+
+def report(environment: Environment, script: str, target: str, pixels: npt.NDArray[np.uint8], folder: Path) -> Report:
+    """Runs a script that calls the server with these pixels, and with `eight.png`."""
+    given, kept = folder / "given.npz", folder / "arrays.npz"
+    np.savez(given, pixels=pixels, image=np.frombuffer(EIGHT.read_bytes(), np.uint8))
+    said = environment.run(HERE / script, target, given, kept)
+    with np.load(kept) as arrays:
+        return Report(said, dict(arrays))
+
+
+@pytest.fixture(scope="session")
+def triton_environment() -> Environment:
+    """Where Triton's client is installed."""
+    environment = Environment("triton")
+    environment.make()
+    return environment
+
+
+@pytest.fixture(scope="session")
+def kserve_environment() -> Environment:
+    """Where KServe's client is installed."""
+    environment = Environment("kserve")
+    environment.make()
+    return environment
+
+
+@pytest.fixture(scope="session")
+def drawings() -> list[npt.NDArray[np.uint8]]:
+    """Sixteen images, which Vitrine's client takes as they are."""
+    numbers = np.random.default_rng(4)
+    images = np.full((16, 60, 40), 250, np.uint8)
+    images[:, 10:50, 12:28] = numbers.integers(0, 250, (16, 40, 16), np.uint8)
+    return list(images)
+
+
+@pytest.fixture(scope="session")
+def pixels(drawings: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """The same images prepared, for clients that can't: uint8 (16, 18, 18)."""
+    return np.stack([prepare(drawing) for drawing in drawings])
+
+
+@pytest.fixture(scope="session")
+def triton(
+    triton_environment: Environment,
+    server: RunningServer,
+    pixels: npt.NDArray[np.uint8],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Report:
+    """What Triton's client says of the server."""
+    folder = tmp_path_factory.mktemp("triton")
+    return report(triton_environment, "calls_triton.py", server.target, pixels, folder)
+
+
+@pytest.fixture(scope="session")
+def kserve(
+    kserve_environment: Environment,
+    server: RunningServer,
+    pixels: npt.NDArray[np.uint8],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Report:
+    """What KServe's client says of the server."""
+    folder = tmp_path_factory.mktemp("kserve")
+    return report(kserve_environment, "calls_kserve.py", server.target, pixels, folder)
+
+
+@pytest.fixture(scope="session")
+def channel(server: RunningServer) -> Iterator[grpc.Channel]:
+    """A plain channel to the server."""
+    with grpc.insecure_channel(server.target) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="session")
+def stub(channel: grpc.Channel) -> GRPCInferenceServiceStub:
+    """The open protocol's stub."""
+    return GRPCInferenceServiceStub(channel)

@@ -1,0 +1,294 @@
+"""Several worker processes behind one port: spread, replaced, drained, and gone when they should be."""
+
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from serving import PATIENCE_SECONDS, Log, launched_server, logged_server, open_log, refused_start, running_server
+
+from vitrine.client import Client
+from vitrine.server import cli, port
+from vitrine.v1 import classifier_pb2 as pb
+from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
+
+pytestmark = pytest.mark.skipif(not port.can_be_shared(), reason="this platform doesn't share ports")
+
+ONE_IMAGE = pb.ClassifyRequest(pixels=pb.Tensor(shape=[1, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=bytes(324)))
+HOURS = ("--propagation-seconds", "7200")
+"""Leaves time for things to happen between the signal and the drain."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """A server of several workers."""
+
+    target: str
+    supervisor: "subprocess.Popen[str]"
+    log: Log
+
+    def ready(self, times: int) -> list[int]:
+        """The processes of all workers that have been ready, once there are so many."""
+        return [int(pid) for pid in self.log.wait_for(r"worker (\d+) is ready", times)]
+
+
+@contextmanager
+def running_workers(*arguments: str | Path, workers: int = 2) -> Iterator[Workers]:
+    with open_log() as (pipe, log), logged_server(pipe, *arguments, "--workers", str(workers)) as server:
+        yield Workers(server.target, server.process, log)
+
+
+class Stream:
+    """A stream of requests on a connection of its own, of which one is answered already."""
+
+    def __init__(self, target: str) -> None:
+        self.channel = grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)])
+        self._requests: queue.SimpleQueue[pb.ClassifyStreamRequest | None] = queue.SimpleQueue()
+        self._answers = ClassifierServiceStub(self.channel).ClassifyStream(iter(self._requests.get, None))
+        self.ask()
+
+    def ask(self) -> None:
+        self._requests.put(pb.ClassifyStreamRequest(request=ONE_IMAGE))
+        assert len(next(self._answers).response.digits) == 1
+
+    def finish(self) -> None:
+        self._requests.put(None)
+        assert list(self._answers) == []
+        self.channel.close()
+
+
+def watch_health(target: str) -> Any:
+    """The states of the server's health, the first of which has been heard."""
+    channel = grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)])
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    states = health.Watch(health_pb2.HealthCheckRequest())
+    assert next(states).status == health_pb2.HealthCheckResponse.SERVING
+    return states
+
+
+def open_sockets(pid: int) -> int:
+    return sum(str(file.readlink()).startswith("socket:") for file in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_clients_are_spread_over_all_workers(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact, workers=3) as server, ExitStack() as clients:
+        before = {pid: open_sockets(pid) for pid in server.ready(3)}
+        for _ in range(48):
+            assert clients.enter_context(Client(server.target)).health()
+        more = [open_sockets(pid) - count for pid, count in before.items()]
+        assert all(more)
+        assert sum(more) == 48
+
+
+def test_a_line_of_the_log_says_which_process_wrote_it(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact) as server:
+        assert sorted(map(int, server.log.wait_for(r"(\d+) INFO \S+: model", 2))) == sorted(server.ready(2))
+
+
+def test_a_killed_worker_is_replaced_and_no_call_with_retries_fails(
+    tiny_artifact: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    enough = threading.Event()
+
+    def call(client: Client) -> int:
+        calls = 0
+        while not enough.is_set():
+            answers = client.classify_many(pixels, preparation="none", activations="all")
+            assert len(list(answers)) == len(pixels)
+            calls += 1
+        return calls
+
+    with running_workers(tiny_artifact) as server, ThreadPoolExecutor(4) as pool, ExitStack() as clients:
+        calling = [pool.submit(call, clients.enter_context(Client(server.target))) for _ in range(4)]
+        try:
+            for kill in range(3):
+                victim = server.ready(2 + kill)[kill]  # the one that has been there longest
+                os.kill(victim, signal.SIGKILL)
+                server.log.wait_for(rf"worker {victim} ended with (SIGKILL)")
+                server.log.wait_for(rf"worker (\d+) starts in place of {victim}\b")
+            server.ready(5)
+        finally:
+            enough.set()
+        assert all(call.result() for call in calling)
+
+
+def test_a_worker_that_is_asked_to_leave_alone_drains_and_is_replaced(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact) as server:
+        victim = server.ready(2)[0]
+        os.kill(victim, signal.SIGTERM)
+        server.log.wait_for(rf"worker {victim} ended with (exit status 0)")
+        server.ready(3)
+
+
+@pytest.mark.parametrize("workers", ["2", "auto"])
+def test_a_model_that_fails_its_check_is_said_once(tmp_path: Path, workers: str) -> None:
+    path = tmp_path / "hello.onnx"
+    path.write_text("hello")
+    said = refused_start(path, "--workers", workers)
+    assert said.count("it isn't an ONNX file, or is cut off") == 1
+
+
+def test_workers_that_end_again_and_again_end_the_server(tiny_artifact: Path, tmp_path: Path) -> None:
+    model = shutil.copy(tiny_artifact, tmp_path / "model.onnx")
+    with running_workers(model) as server:
+        victim, other = server.ready(2)
+        stream = Stream(server.target)
+        Path(model).write_text("hello")
+        os.kill(victim, signal.SIGKILL)
+        server.log.wait_for(r"worker \d+ ended with (exit status 1: .*isn't an ONNX file)", 5)
+        stream.channel.close()
+        assert server.supervisor.wait(PATIENCE_SECONDS) == 1
+        server.log.wait_for(rf"worker {other} ended with (exit status 0|SIGKILL)")
+        (said,) = server.log.wait_for(r"vitrine-server: (.*)")
+        assert "6 workers in a row ended before they had answered for 3 s, the last with exit status 1: " in said
+
+
+def test_sigterm_lets_every_worker_finish_what_is_under_way(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact) as server:
+        streams, health = [Stream(server.target) for _ in range(16)], watch_health(server.target)
+        server.supervisor.terminate()
+        assert [state.status for state in health] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+        for stream in streams:
+            stream.ask()
+            stream.finish()
+        assert server.supervisor.wait(PATIENCE_SECONDS) == 0
+        assert len(server.log.wait_for(r"worker \d+ (ended with exit status 0)", 2)) == 2
+
+
+def test_a_terminals_ctrl_c_lets_every_worker_finish(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact) as server:
+        streams, health = [Stream(server.target) for _ in range(16)], watch_health(server.target)
+        os.killpg(server.supervisor.pid, signal.SIGINT)
+        assert [state.status for state in health] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+        for stream in streams:
+            stream.ask()
+            stream.finish()
+        assert server.supervisor.wait(PATIENCE_SECONDS) == 0
+
+
+def test_a_worker_that_gets_the_supervisors_signal_too_goes_on_draining(tiny_artifact: Path) -> None:
+    """Service managers send theirs to every process of a service."""
+    with running_workers(tiny_artifact) as server:
+        streams = [Stream(server.target) for _ in range(16)]
+        server.supervisor.terminate()
+        server.log.wait_for(r"(draining)", 2)
+        for pid in server.ready(2):
+            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGINT)
+        for stream in streams:
+            stream.ask()
+            stream.finish()
+        assert server.supervisor.wait(PATIENCE_SECONDS) == 0
+        assert len(server.log.wait_for(r"worker \d+ (ended with exit status 0)", 2)) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_workers_start_ends_them_quietly(tiny_artifact: Path, number: signal.Signals) -> None:
+    with open_log() as (pipe, log), launched_server(pipe, tiny_artifact, "--workers", "2") as server:
+        log.wait_for(r"worker (\d+) starts")
+        os.killpg(server.pid, number) if number == signal.SIGINT else server.terminate()
+        assert server.wait(PATIENCE_SECONDS) == 0
+        assert server.stdout is not None
+        assert server.stdout.read() == ""
+        assert log.all(r"worker \d+ ended with (.*)") == ["exit status 0"]
+        assert "Traceback" not in log.text
+
+
+def test_a_second_signal_ends_all_at_once(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact, *HOURS) as server:
+        health = watch_health(server.target)
+        server.supervisor.terminate()
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        server.supervisor.terminate()
+        assert server.supervisor.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
+
+
+def test_a_worker_that_dies_while_it_drains_is_not_replaced(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact, *HOURS) as server:
+        workers, health = server.ready(2), watch_health(server.target)
+        server.supervisor.terminate()
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        assert server.supervisor.wait(PATIENCE_SECONDS) == 0
+        assert len(server.log.all(r"worker (\d+) starts")) == 2
+
+
+def test_workers_whose_supervisor_is_killed_drain_and_leave(tiny_artifact: Path) -> None:
+    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, "--workers", "2") as server:
+        streams, health = [Stream(server.target) for _ in range(8)], watch_health(server.target)
+        server.process.kill()
+        assert [state.status for state in health] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+        for stream in streams:
+            stream.ask()
+            stream.finish()
+        assert len(log.wait_for(r"(stopped)", 2)) == 2
+    host, _, number = server.target.rpartition(":")  # open_log has seen that nobody is left
+    with socket.create_server((host, int(number))):
+        pass
+
+
+def test_a_taken_port_is_refused_before_any_worker_starts(tiny_artifact: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        said = refused_start(tiny_artifact, "--workers", "2", "--port", str(number))
+    assert f"can't listen on 127.0.0.1:{number}" in said
+    assert "starts" not in said
+
+
+def test_a_port_that_other_workers_share_is_refused(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact) as server:
+        number = server.target.rpartition(":")[2]
+        for workers in ("1", "2"):
+            assert "can't listen on" in refused_start(tiny_artifact, "--workers", workers, "--port", number)
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_an_ipv6_address_can_be_listened_on(tiny_artifact: Path, host: str, workers: str) -> None:
+    with running_server(tiny_artifact, "--host", host, "--workers", workers) as server:
+        assert server.target.startswith("[::1]:")
+        with Client(server.target) as client:
+            assert client.health()
+
+
+def test_a_hosts_name_can_be_listened_on(tiny_artifact: Path) -> None:
+    with running_server(tiny_artifact, "--host", "localhost", "--workers", "2") as server, Client(server.target) as it:
+        assert it.health()
+
+
+def test_where_a_port_cant_be_shared_one_process_runs_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cli, "can_be_shared", lambda: False)
+    assert cli._workers_here(4) == 1
+    assert "running one, not 4" in caplog.text
+
+
+def test_a_number_of_workers_below_one_is_refused() -> None:
+    with open_log() as (pipe, log), launched_server(pipe, "--workers", "0") as server:
+        assert server.wait(PATIENCE_SECONDS) == 2
+    assert "Invalid value for '--workers'" in log.text
