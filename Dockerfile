@@ -4,7 +4,7 @@ WORKDIR /source
 COPY . .
 # The environment has no pip of its own. What only tests and tools of the packages need is left out.
 RUN python -m venv --without-pip /opt/vitrine \
- && pip --python /opt/vitrine/bin/python install --no-cache-dir --constraint constraints.txt '.[server]' \
+ && pip --python /opt/vitrine/bin/python install --no-cache-dir --constraint constraints.txt '.[server,tracing]' \
  && cd /opt/vitrine/lib/python3*/site-packages \
  && rm -rf onnx/backend/test onnx/reference onnxruntime/transformers onnxruntime/quantization onnxruntime/tools \
  && find . -type d -name tests -prune -exec rm -rf {} +

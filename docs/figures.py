@@ -15,11 +15,13 @@ from vitrine.client import Activations, ModelIdentity, Prediction
 from vitrine.client.plot import plot_prediction
 from vitrine.model import prepare
 from vitrine.model.image import read_grey
-from vitrine.model.preparation import crop, find_ink, place, stretch
+from vitrine.model.photo import find_ink_in_photo
+from vitrine.model.preparation import PLAIN_SIDE, find_box, find_ink, place, stretch
 from vitrine.server.bundled import bundled_model
 from vitrine.server.device import Device
 from vitrine.server.loading import load_model
 from vitrine.training import digit_images
+from vitrine.training.stress import CONDITIONS, draw_sheet
 
 HERE = Path(__file__).parent
 TEXT = "#1f2430"
@@ -30,6 +32,7 @@ def main() -> None:
     """Draws them all."""
     draw_eight(HERE.parent / "examples" / "eight.png")
     draw_preparation(HERE / "preparation.png")
+    draw_stress(HERE / "stress.png")
     draw_architecture(HERE / "architecture.png")
     draw_layers(HERE.parent / "examples" / "eight.png", HERE / "layers.png")
 
@@ -57,16 +60,21 @@ def draw_layers(image: Path, path: Path) -> None:
 
 
 def draw_preparation(path: Path) -> None:
-    """Three images, step by step, on their way to pixels."""
+    """Four images, step by step, on their way to pixels."""
     scan = Image.fromarray(digit_images()[0][8])
-    rows = {"pen on cream paper": _pen_on_paper(), "chalk on a board": _chalk_on_board(), "a scan, 12 × 12": scan}
-    figure = Figure(figsize=(11, 6.6), facecolor="white")
+    rows = {
+        "pen on cream paper": _pen_on_paper(),
+        "table and shadow": _sheet_on_a_table(),
+        "chalk on a board": _chalk_on_board(),
+        "a scan, 12 × 12": scan,
+    }
+    figure = Figure(figsize=(11, 8.6), facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), 6)
     for row, (name, image) in zip(axes, rows.items(), strict=True):
         grey = read_grey(image)
-        ink = find_ink(grey)
-        box = crop(ink)
+        ink = find_ink_in_photo(grey) if max(grey.shape) > PLAIN_SIDE else find_ink(grey, paper=int(grey[0, 0]))
+        box = find_box(grey)
         placed = place(box)
         row[0].imshow(image, cmap="gray", vmin=0, vmax=255)
         row[0].set_ylabel(name, color=TEXT, fontsize=11)
@@ -81,6 +89,22 @@ def draw_preparation(path: Path) -> None:
         axis.spines[:].set_color("#c9ced6")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+
+
+def draw_stress(path: Path) -> None:
+    """Ten embedded digits under each condition of the stress set; MNIST's own may not be there."""
+    images = [Image.fromarray(255 - image[:, 2:-2]) for image in digit_images()[0][:10]]
+    large = [np.asarray(image.resize((15, 20), Image.Resampling.BICUBIC)) for image in images]
+    draw_sheet(np.stack([np.pad(image, ((4, 4), (6, 7))) for image in large]), list(CONDITIONS), 0, path)
+
+
+def _sheet_on_a_table() -> Image.Image:
+    """The same sheet in the shadow of a hand, on a table, with light from the left."""
+    table = Image.new("RGB", (460, 380), (96, 66, 44))
+    table.paste(_pen_on_paper().rotate(4, Image.Resampling.BICUBIC, fillcolor=(96, 66, 44)), (50, 40))
+    across, down = np.arange(460)[None, :, None], np.arange(380)[:, None, None]
+    light = (1 - 0.5 * across / 460) * np.where(across + down > 520, 0.6, 1.0)
+    return Image.fromarray((np.asarray(table) * light).astype(np.uint8))
 
 
 def _pen_on_paper() -> Image.Image:

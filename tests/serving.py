@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +45,11 @@ def running_server(*arguments: str | Path, **environment: str) -> Iterator[Runni
 
 
 @contextmanager
-def logged_server(log: IO[str] | None, *arguments: str | Path, **environment: str) -> Iterator[RunningServer]:
+def logged_server(
+    log: IO[str] | None, *arguments: str | Path, program: Sequence[str | Path] = (SERVER,), **environment: str
+) -> Iterator[RunningServer]:
     """The same, with its standard error in a file; None: where this process has its own."""
-    with launched_server(log, *arguments, **environment) as process:
+    with launched_server(log, *arguments, program=program, **environment) as process:
         server = RunningServer(_address(process), process)
         yield server
         if process.poll() is None:
@@ -55,10 +57,12 @@ def logged_server(log: IO[str] | None, *arguments: str | Path, **environment: st
 
 
 @contextmanager
-def launched_server(log: IO[str] | None, *arguments: str | Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def launched_server(
+    log: IO[str] | None, *arguments: str | Path, program: Sequence[str | Path] = (SERVER,), **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     """A server that need not be ready yet, the first process of a group of its own, as a shell starts it."""
     with subprocess.Popen(
-        [SERVER, *map(str, arguments)],
+        [*program, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
@@ -137,7 +141,7 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 def _environment(settings: dict[str, str]) -> dict[str, str]:
     """This process's own environment, without settings that a developer has, and with those of a test."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("VITRINE_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VITRINE_", "OTEL_"))}
     return kept | {"VITRINE_PORT": "0"} | settings
 
 

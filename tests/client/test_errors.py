@@ -154,7 +154,7 @@ def test_a_client_that_another_thread_closes_meanwhile_says_so(
 ) -> None:
     client, numbers = Client(scripted.target), itertools.count(1)
 
-    def close_meanwhile(timeout: float | None) -> dict[str, Any]:
+    def close_meanwhile(timeout: float | None, _: object) -> dict[str, Any]:
         if next(numbers) == calls:
             client.close()
         return {"timeout": timeout}
@@ -165,7 +165,7 @@ def test_a_client_that_another_thread_closes_meanwhile_says_so(
 
 
 def test_a_value_error_of_another_cause_stays_one(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    def break_down(timeout: float | None) -> None:
+    def break_down(timeout: float | None, _: object) -> None:
         raise ValueError("something else")
 
     with Client(scripted.target) as client:

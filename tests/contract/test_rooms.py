@@ -34,7 +34,16 @@ def test_a_room_imports_only_its_neighbours(room: str) -> None:
 
 
 HEAVY = {
-    "vitrine.client": ["torch", "onnx", "onnxruntime", "matplotlib", "click", "sklearn", "vitrine.oip"],
+    "vitrine.client": [
+        "torch",
+        "onnx",
+        "onnxruntime",
+        "matplotlib",
+        "click",
+        "sklearn",
+        "vitrine.oip",
+        "opentelemetry",
+    ],
     "vitrine.client.cli": ["torch", "onnx", "onnxruntime", "matplotlib", "vitrine.oip"],
     "vitrine.server.cli": ["torch", "matplotlib", "sklearn", "onnx", "onnxruntime", "grpc"],
     "vitrine.model": ["torch", "onnx", "onnxruntime", "grpc"],
@@ -42,6 +51,7 @@ HEAVY = {
     "vitrine.server.access": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.certificates": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.engine": ["grpc"],
+    "vitrine.server.lifecycle": ["opentelemetry", "pythonjsonlogger"],
     "vitrine.server.statistics": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.reloading": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
 }

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from serving import running_server
 
 from vitrine.client import Client
-from vitrine.model import image, preparation
+from vitrine.model import image, paper, photo, preparation
 from vitrine.server.bundled import bundled_model
 from vitrine.server.cli import main as server_main
 
@@ -63,7 +63,9 @@ def test_the_recipe_in_the_docs_makes_a_token(tmp_path: Path) -> None:
 def test_the_constants_in_the_docs_are_the_preparations() -> None:
     text = (ROOT / "docs" / "preparation.md").read_text()
     for name, value in re.findall(r"`([A-Z_]+)` = ([\d.,]*\d)", text):
-        constant = getattr(preparation, name, None) or getattr(image, name)
+        (constant, *_) = (
+            getattr(module, name) for module in (preparation, photo, paper, image) if hasattr(module, name)
+        )
         assert constant == float(value.replace(",", "")), name
 
 

@@ -174,8 +174,9 @@ async def test_a_fault_inside_is_logged_and_not_shown(
     assert caught.value.code() is grpc.StatusCode.INTERNAL
     message = caught.value.details() or ""
     assert "secret" not in message
-    incident = message.rsplit(" ", 1)[-1]
-    assert f"incident {incident}" in caplog.text
+    request_id = message.rsplit(" ", 1)[-1]
+    assert f"request {request_id}" in caplog.text
+    assert dict(caught.value.trailing_metadata() or ())["x-request-id"] == request_id
     assert "RuntimeError: the secret cause" in caplog.text
 
 

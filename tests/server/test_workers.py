@@ -6,8 +6,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from serving import PATIENCE_SECONDS, Log, launched_server, logged_server, open_log, refused_start, running_server
+from serving import (
+    PATIENCE_SECONDS,
+    SERVER,
+    Log,
+    launched_server,
+    logged_server,
+    open_log,
+    refused_start,
+    running_server,
+)
 
 from vitrine.client import Client
 from vitrine.server import cli, port
+from vitrine.server.errors import StartupError
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -47,9 +58,19 @@ class Workers:
 
 
 @contextmanager
-def running_workers(*arguments: str | Path, workers: int = 2) -> Iterator[Workers]:
-    with open_log() as (pipe, log), logged_server(pipe, *arguments, "--workers", str(workers)) as server:
+def running_workers(
+    *arguments: str | Path, workers: int = 2, program: Sequence[str | Path] = (SERVER,)
+) -> Iterator[Workers]:
+    settings = (*arguments, "--workers", str(workers))
+    with open_log() as (pipe, log), logged_server(pipe, *settings, program=program) as server:
         yield Workers(server.target, server.process, log)
+
+
+def impatient(**constants: object) -> tuple[str, ...]:
+    """A program of the server whose supervisor has other constants."""
+    changes = "".join(f"supervisor.{name} = {value!r}; " for name, value in constants.items())
+    start = "from vitrine.server.cli import main; main()"
+    return sys.executable, "-c", f"from vitrine.server import supervisor; {changes}{start}"
 
 
 class Stream:
@@ -142,19 +163,47 @@ def test_a_model_that_fails_its_check_is_said_once(tmp_path: Path, workers: str)
     assert said.count("it isn't an ONNX file, or is cut off") == 1
 
 
-def test_workers_that_end_again_and_again_end_the_server(tiny_artifact: Path, tmp_path: Path) -> None:
+def test_workers_that_end_again_and_again_end_the_server_once_no_other_answers(
+    tiny_artifact: Path, tmp_path: Path
+) -> None:
     model = shutil.copy(tiny_artifact, tmp_path / "model.onnx")
-    with running_workers(model) as server:
+    quick = impatient(PAUSES=(0.0, 0.0))
+    with running_workers(model, program=quick) as server, Client(server.target) as client:
         victim, other = server.ready(2)
-        stream = Stream(server.target)
         Path(model).write_text("hello")
         os.kill(victim, signal.SIGKILL)
-        server.log.wait_for(r"worker \d+ ended with (exit status 1: .*isn't an ONNX file)", 5)
-        stream.channel.close()
+        server.log.wait_for(r"worker \d+ ended with (exit status 1: .*isn't an ONNX file)", 4)
+        assert client.health()  # the other answers on
+        os.kill(other, signal.SIGKILL)
         assert server.supervisor.wait(PATIENCE_SECONDS) == 1
-        server.log.wait_for(rf"worker {other} ended with (exit status 0|SIGKILL)")
         (said,) = server.log.wait_for(r"vitrine-server: (.*)")
-        assert "6 workers in a row ended before they had answered for 3 s, the last with exit status 1: " in said
+        assert "workers in a row ended before they had answered for 3 s, the last with exit status 1: " in said
+
+
+def test_workers_that_answered_for_a_while_are_replaced_however_often_they_die(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact, program=impatient(STEADY_SECONDS=0.0, PAUSES=(0.0,))) as server:
+        for victim in server.ready(2):
+            os.kill(victim, signal.SIGKILL)
+        server.ready(4)
+
+
+def test_a_worker_that_hangs_is_killed_when_the_server_stops(tiny_artifact: Path) -> None:
+    quick = impatient(GRACE_SECONDS=0.1)
+    with running_workers(tiny_artifact, "--drain-seconds", "0.1", program=quick) as server:
+        stuck = server.ready(2)[0]
+        os.kill(stuck, signal.SIGSTOP)
+        server.supervisor.terminate()
+        assert server.supervisor.wait(PATIENCE_SECONDS) == 0
+        server.log.wait_for(rf"worker {stuck} (hangs, and is killed)")
+
+
+def test_a_supervisor_that_fails_leaves_no_worker_behind(tiny_artifact: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # it can't say its address
+    with open_log() as (pipe, log), os.fdopen(writing, "w") as gone:
+        command = [str(SERVER), str(tiny_artifact), "--port", "0", "--workers", "2"]
+        assert subprocess.run(command, stdout=gone, stderr=pipe, timeout=PATIENCE_SECONDS, check=False).returncode == 1
+        log.wait_for(r"worker \d+ ended with (exit status 0)", 2)
 
 
 def test_sigterm_lets_every_worker_finish_what_is_under_way(tiny_artifact: Path) -> None:
@@ -255,6 +304,11 @@ def test_a_port_that_other_workers_share_is_refused(tiny_artifact: Path) -> None
         number = server.target.rpartition(":")[2]
         for workers in ("1", "2"):
             assert "can't listen on" in refused_start(tiny_artifact, "--workers", workers, "--port", number)
+
+
+def test_a_port_that_is_held_is_refused_before_any_worker_listens() -> None:
+    with port.held("127.0.0.1", 0) as number, pytest.raises(StartupError), port.held("127.0.0.1", number):
+        pass
 
 
 def has_ipv6() -> bool:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from vitrine.client import wire
@@ -19,6 +20,7 @@ from vitrine.client.base import IN_FLIGHT, BaseClient, Plan, Progress
 from vitrine.client.chunks import Chunker
 from vitrine.client.connection import open_async_channel
 from vitrine.client.errors import closed_error, service_errors
+from vitrine.client.tracing import CallSpan
 from vitrine.client.types import Health, Model, ModelSummary, Parameters, Prediction
 from vitrine.client.wire import Preparation, Wanted
 from vitrine.model import ImageSource
@@ -28,7 +30,7 @@ from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 if TYPE_CHECKING:
     from vitrine.v1.classifier_pb2_grpc import ClassifierServiceAsyncStub
 
-Request = TypeVar("Request")
+Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response")
 
 
@@ -40,6 +42,8 @@ class Flight:
     """Its answer, once it is there."""
     images: int
     """How many images it holds."""
+    span: CallSpan
+    """Its part of a trace."""
 
 
 class AsyncClient(BaseClient):
@@ -137,8 +141,9 @@ class AsyncClient(BaseClient):
     async def _call(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout: float | None
     ) -> Response:
-        with self._errors(timeout):
-            return await method(request, **self._options(timeout))
+        span = self._span(request)
+        with self._errors(timeout), span.ending():
+            return await method(request, **self._options(timeout, span))
 
     @contextmanager
     def _errors(self, timeout: float | None) -> Iterator[None]:
@@ -179,12 +184,16 @@ class AsyncClient(BaseClient):
         finally:
             for flight in in_flight:
                 flight.call.cancel()
+                flight.span.cancel()
 
     def _send(self, request: pb.ClassifyRequest, timeout: float | None) -> Flight:
-        return Flight(self._stub().Classify(request, **self._options(timeout)), wire.image_count(request))
+        span = self._span(request)
+        call = self._stub().Classify(request, **self._options(timeout, span))
+        call.add_done_callback(span.landed)
+        return Flight(call, wire.image_count(request), span)
 
     async def _land(self, flight: Flight, timeout: float | None) -> list[Prediction]:
-        with self._errors(timeout):
+        with self._errors(timeout), flight.span.ending():
             response = await flight.call
         return wire.read_predictions(response, flight.images)
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+from google.protobuf.message import Message
+
 from vitrine.client import wire
 from vitrine.client.chunks import Chunker, capacity_for
 from vitrine.client.connection import (
@@ -20,6 +22,7 @@ from vitrine.client.connection import (
     check_timeout,
 )
 from vitrine.client.errors import UsageError
+from vitrine.client.tracing import CallSpan, begin_span
 from vitrine.client.types import Model
 from vitrine.client.wire import Preparation
 from vitrine.v1 import classifier_pb2 as pb
@@ -105,9 +108,13 @@ class BaseClient:
         check_timeout(timeout)
         return timeout
 
-    def _options(self, timeout: float | None) -> CallOptions:
+    def _options(self, timeout: float | None, span: CallSpan) -> CallOptions:
         """What every call is sent with."""
-        return call_options(self._connection, self._seconds(timeout))
+        return call_options(self._connection, self._seconds(timeout), span.metadata)
+
+    def _span(self, request: Message) -> CallSpan:
+        """The span of the call that carries a request."""
+        return begin_span(request, self.target)
 
     def _check_open(self) -> None:
         if self._closed:

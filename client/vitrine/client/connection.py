@@ -148,19 +148,26 @@ def open_async_channel(connection: Connection, credentials: grpc.ChannelCredenti
     return grpc.aio.secure_channel(connection.target, credentials, options)
 
 
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+"""What travels beside a request: names and values."""
+
+
 class CallOptions(TypedDict):
     """What gRPC takes with every call, beside the request."""
 
     timeout: float | None
     """The deadline in seconds; None: none."""
-    metadata: tuple[tuple[str, str], ...]
+    metadata: Metadata
     """What travels beside the request."""
 
 
-def call_options(connection: Connection, timeout: float) -> CallOptions:
-    """A call's deadline in gRPC's terms, and the token: a `Connection` lets it travel only where nobody reads it."""
+def call_options(connection: Connection, timeout: float, trace: Metadata = ()) -> CallOptions:
+    """A call's deadline in gRPC's terms, what carries its trace, and the token.
+
+    A `Connection` lets the token travel only where nobody reads it.
+    """
     token = () if connection.token is None else (("authorization", f"Bearer {connection.token}"),)
-    return CallOptions(timeout=None if math.isinf(timeout) else timeout, metadata=token)
+    return CallOptions(timeout=None if math.isinf(timeout) else timeout, metadata=(*token, *trace))
 
 
 def channel_credentials(tls: TLS | None) -> grpc.ChannelCredentials | None:

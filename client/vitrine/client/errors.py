@@ -4,7 +4,7 @@
     ├── ImageError                    an image can't be read, or is too large; raised before anything is sent
     ├── UsageError                    the client is built or called in a way that can't work
     ├── AnswerError                   the server answered something that this client can't read
-    └── ServiceError                  a call failed; has `code`, `reason`, `field` and `retry_after`
+    └── ServiceError                  a call failed; has `code`, `reason`, `field`, `retry_after` and `request_id`
         ├── InvalidRequestError       the server refuses the request: INVALID_ARGUMENT, OUT_OF_RANGE
         ├── NotFoundError             there is no such model: NOT_FOUND
         ├── ConflictError             not in the server's present state: FAILED_PRECONDITION, ABORTED, ALREADY_EXISTS
@@ -33,6 +33,9 @@ from vitrine.model import VitrineError
 DETAILS_KEY = "grpc-status-details-bin"
 """The trailing metadata under which gRPC carries a serialized `google.rpc.Status`."""
 
+REQUEST_ID_KEY = "x-request-id"
+"""The trailing metadata under which a server says what its log calls the request."""
+
 
 class UsageError(VitrineError, ValueError):
     """The client is built or called in a way that can't work; nothing was sent."""
@@ -52,6 +55,7 @@ class ServiceError(VitrineError):
         reason: str = "",
         field: str = "",
         retry_after: float | None = None,
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -62,9 +66,11 @@ class ServiceError(VitrineError):
         """The path of the request's field that is at fault; empty when none is."""
         self.retry_after = retry_after
         """After how many seconds the server wants the same request again; None when it didn't say."""
+        self.request_id = request_id
+        """What the server's log calls the request, to quote to its operator; empty when the server didn't say."""
 
     def __reduce__(self) -> tuple[Any, ...]:  # without it, an error with more than a message can't be unpickled
-        return type(self), (str(self), self.code, self.reason, self.field, self.retry_after)
+        return type(self), (str(self), self.code, self.reason, self.field, self.retry_after, self.request_id)
 
 
 class InvalidRequestError(ServiceError):
@@ -198,7 +204,7 @@ def read_error(error: grpc.RpcError, target: str, timeout: float) -> ServiceErro
     if not details.reason and code in ADVICE:
         advice = _advice(code, details).format(target=target, timeout=timeout, retry_after=details.retry_after)
         text = f"{advice} ({text})"
-    return ERROR_OF_STATUS[code](text, code, *details)
+    return ERROR_OF_STATUS[code](text, code, *details, str(_trailing(error, REQUEST_ID_KEY, "")))
 
 
 def closed_error(target: str) -> CallCancelledError:
@@ -219,7 +225,7 @@ def _read_details(error: grpc.RpcError) -> Details:
 
     info, bad_request, retry_after = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), None
     try:
-        for detail in status_pb2.Status.FromString(_details_bytes(error)).details:
+        for detail in status_pb2.Status.FromString(_trailing(error, DETAILS_KEY, b"")).details:
             if detail.Unpack(retry := error_details_pb2.RetryInfo()):
                 retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
             _ = detail.Unpack(info) or detail.Unpack(bad_request)
@@ -229,7 +235,7 @@ def _read_details(error: grpc.RpcError) -> Details:
     return Details(info.reason, fields[0] if fields else "", retry_after)
 
 
-def _details_bytes(error: grpc.RpcError) -> bytes:
+def _trailing(error: grpc.RpcError, name: str, otherwise: Any) -> Any:
     # gRPC gives pairs here, or None; its stubs, a type that can't be unpacked.
     metadata: Iterable[Any] = error.trailing_metadata() or ()
-    return next((value for key, value in metadata if key == DETAILS_KEY), b"")
+    return next((value for key, value in metadata if key == name), otherwise)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from vitrine.client import wire
@@ -18,13 +19,14 @@ from vitrine.client.base import IN_FLIGHT, BaseClient, Plan, Progress
 from vitrine.client.chunks import Chunker
 from vitrine.client.connection import open_channel
 from vitrine.client.errors import service_errors
+from vitrine.client.tracing import CallSpan
 from vitrine.client.types import Health, Model, ModelSummary, Parameters, Prediction
 from vitrine.client.wire import Preparation, Wanted
 from vitrine.model import ImageSource
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
-Request = TypeVar("Request")
+Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response")
 
 
@@ -36,6 +38,8 @@ class Flight:
     """Its answer, once it is there."""
     images: int
     """How many images it holds."""
+    span: CallSpan
+    """Its part of a trace."""
 
 
 class Client(BaseClient):
@@ -163,8 +167,9 @@ class Client(BaseClient):
         self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout: float | None
     ) -> Response:
         self._check_open()
-        with self._errors(timeout):
-            return method(request, **self._options(timeout))
+        span = self._span(request)
+        with self._errors(timeout), span.ending():
+            return method(request, **self._options(timeout, span))
 
     @contextmanager
     def _errors(self, timeout: float | None) -> Iterator[None]:
@@ -198,15 +203,18 @@ class Client(BaseClient):
         finally:
             for flight in in_flight:
                 flight.future.cancel()
+                flight.span.cancel()
 
     def _send(self, request: pb.ClassifyRequest, timeout: float | None) -> Flight:
         self._check_open()
+        span = self._span(request)
         with self._errors(timeout):
-            future = self._stub.Classify.future(request, **self._options(timeout))
-        return Flight(future, wire.image_count(request))
+            future = self._stub.Classify.future(request, **self._options(timeout, span))
+        future.add_done_callback(span.landed)
+        return Flight(future, wire.image_count(request), span)
 
     def _land(self, flight: Flight, timeout: float | None) -> list[Prediction]:
-        with self._errors(timeout):
+        with self._errors(timeout), flight.span.ending():
             response = flight.future.result()
         return wire.read_predictions(response, flight.images)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from PIL import Image
 
@@ -40,6 +41,12 @@ Payload: TypeAlias = bytes
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 """The path of the health service's one call; its generated stub has no types."""
 
+SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"]
+"""What the .proto says of the service."""
+
+METHODS = {method.input_type.full_name: f"{SERVICE.full_name}/{method.name}" for method in SERVICE.methods}
+"""The method that takes each request; no two take the same."""
+
 FLOAT32 = np.dtype("<f4")
 """The wire's float32: little-endian, on every machine."""
 
@@ -51,6 +58,11 @@ KINDS = {
     pb.LAYER_KIND_SIGMOID: LayerKind.SIGMOID,
 }
 """The kinds of layer that this client knows."""
+
+
+def method_of(request: Message) -> str:
+    """The full name of the method that takes a request: PACKAGE.SERVICE/METHOD."""
+    return METHODS.get(request.DESCRIPTOR.full_name, HEALTH_CHECK.strip("/"))
 
 
 def check_preparation(preparation: str) -> None:

@@ -53,7 +53,7 @@ def read_grey(source: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Grey:
         ImageError: it is missing, no image, truncated, larger than `max_pixels`, or of an unsupported kind.
     """
     if isinstance(source, np.ndarray):
-        return _flatten(_from_array(source), "the array", max_pixels)
+        return _read_array(source, max_pixels)
     if isinstance(source, Image.Image):
         return _flatten(source, "the image", max_pixels)
     if isinstance(source, bytes):
@@ -100,14 +100,18 @@ def _decoding(name: str) -> Iterator[None]:
         ) from error
 
 
-def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
+def _read_array(array: npt.NDArray[np.uint8], max_pixels: int) -> Grey:
     if array.dtype != np.uint8:
         raise ImageError(
             "IMAGE_UNSUPPORTED", f"an image array holds uint8, 0 (black) to 255 (white), not {array.dtype}"
         )
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in CHANNELS)):
         raise ImageError("IMAGE_UNSUPPORTED", f"an image array is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
-    return Image.fromarray(array)
+    if array.ndim == 2 and max(array.shape) < 2 * WORKING_SIDE and array.size <= max_pixels:
+        grey = array.view()  # nothing to convert: data sets have a hundred thousand of these
+        grey.flags.writeable = False
+        return grey
+    return _flatten(Image.fromarray(array), "the array", max_pixels)
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:

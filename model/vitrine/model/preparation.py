@@ -3,11 +3,13 @@
 The steps, each with its constant:
 
 1. grey: `read_grey` gives an upright grey matrix, transparency over white.
-2. ink: the median of the outermost frame is the paper. Whichever lies farther from it, the darkest or the lightest
-   pixel, is the ink, so dark-on-light and light-on-dark come out alike: 0 = paper, 255 = ink. What differs from the
-   paper by less than `NOISE_FLOOR` of that contrast counts as paper; below `MIN_CONTRAST` grey levels the image is
-   an empty page, and all pixels are 0.
-3. box: the smallest rectangle that holds all ink.
+2. ink: dark-on-light and light-on-dark come out alike, 0 = paper and 255 = ink.
+   A small image with an even frame is plain, as data sets have them. The median of the frame is its paper, and
+   whichever lies farther from it, the darkest or the lightest pixel, its ink. What differs from the paper by less than
+   `NOISE_FLOOR` of that contrast counts as paper; below `MIN_CONTRAST` grey levels the image is an empty page, and all
+   pixels are 0.
+   In every other image, `photo` finds the digit, whatever light, paper and table there are.
+3. box: the smallest rectangle that holds all ink. In what isn't plain, `pen` makes far too thin or thick strokes usual.
 4. place: one resampling scales the box, its aspect kept, to `INK_SIDE` pixels on its longer side, and puts the ink's
    centre of mass in the middle, as far as the box stays inside the frame.
 5. stretch: the darkest pixel becomes 255, so that thin strokes, averaged over whole pixels, don't come out pale.
@@ -20,6 +22,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from vitrine.model.image import MAX_IMAGE_PIXELS, Grey, ImageSource, read_grey
+from vitrine.model.paper import MIN_CONTRAST
+from vitrine.model.pen import even_strokes
+from vitrine.model.photo import Ink, find_ink_in_photo
 
 SIDE = 18
 """The pixels' height and width."""
@@ -27,20 +32,20 @@ SIDE = 18
 PIXELS_SHAPE = (SIDE, SIDE)
 """The shape of one image's pixels."""
 
+FRAME_INK = 0.1
+"""How much of a plain image's frame may be ink, where strokes reach it."""
+
 INK_SIDE = 16.0
 """How many of the 18 pixels the longer side of the ink's box takes."""
 
 NOISE_FLOOR = 0.1
 """The share of the contrast below which a pixel counts as paper: paper grain, JPEG noise."""
 
-MIN_CONTRAST = 16
-"""Grey levels (of 255) between paper and ink below which an image counts as empty."""
+PLAIN_SIDE = 64
+"""How long a plain image is at most."""
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """What the model takes: uint8 (18, 18), 0 = white (paper), 255 = black (ink)."""
-
-Ink: TypeAlias = npt.NDArray[np.uint8]
-"""Ink at an image's own size: uint8 (H, W), 0 = paper, 255 = ink."""
 
 
 def prepare(image: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Pixels:
@@ -56,15 +61,23 @@ def prepare(image: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Pixels:
     Raises:
         ImageError: the image is missing, no image, truncated, too large, or of an unsupported kind.
     """
-    ink = find_ink(read_grey(image, max_pixels))
-    return stretch(place(crop(ink)))
+    return stretch(place(find_box(read_grey(image, max_pixels))))
 
 
-def find_ink(grey: Grey) -> Ink:
-    """Step 2: paper to 0 and ink to 255, whichever of them is the darker; uint8 (H, W) to uint8 (H, W)."""
-    frame = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
-    frame.sort()
-    paper, darkest, lightest = int(frame[len(frame) // 2]), int(grey.min()), int(grey.max())
+def find_box(grey: Grey) -> Ink:
+    """Steps 2 and 3: the digit's ink in its box, 0 = paper and 255 = ink; uint8 (H, W) to uint8 (h, w)."""
+    if max(grey.shape) <= PLAIN_SIDE:
+        frame = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+        frame.sort()
+        aside = int(FRAME_INK * len(frame))
+        if int(frame[-1 - aside]) - int(frame[aside]) < MIN_CONTRAST:
+            return crop(find_ink(grey, int(frame[len(frame) // 2])))
+    return crop(even_strokes(crop(find_ink_in_photo(grey))))
+
+
+def find_ink(grey: Grey, paper: int) -> Ink:
+    """Step 2 of a plain image: `paper` to 0 and the grey farthest from it to 255; uint8 (H, W) to uint8 (H, W)."""
+    darkest, lightest = int(grey.min()), int(grey.max())
     ink = darkest if paper - darkest >= lightest - paper else lightest
     if abs(ink - paper) < MIN_CONTRAST:
         return np.zeros_like(grey)

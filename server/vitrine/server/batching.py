@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.server.call import Pass, Stage
+from vitrine.server.call import HANDLED, Call, Pass, Stage, handling
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,8 @@ class _Waiting:
     """Told of the stages that its rows pass."""
     since: float
     """When it came, by the event loop's clock, which is `time.monotonic`."""
+    calls: tuple[Call, ...] = field(default_factory=HANDLED.get)
+    """What is logged of its rows is about these."""
     taken: int = 0
     """How many of its rows have gone into runs."""
     parts: dict[int, Activations] = field(default_factory=dict)
@@ -219,13 +221,14 @@ class Batcher:
         wanted = [share for share in shares if not share.waiting.done.done()]
         if not wanted:
             return []
-        try:
-            return list(zip(wanted, self._calculate_together(wanted), strict=True))
-        except Exception as error:
-            if len(wanted) == 1:
-                return [(wanted[0], error)]
-            logger.warning("a batch of %d callers failed, and is run again one by one: %r", len(wanted), error)
-            return [outcome for share in wanted for outcome in self._calculate([share])]
+        with handling(call for share in wanted for call in share.waiting.calls):
+            try:
+                return list(zip(wanted, self._calculate_together(wanted), strict=True))
+            except Exception as error:
+                if len(wanted) == 1:
+                    return [(wanted[0], error)]
+                logger.warning("a batch of %d callers failed, and is run again one by one: %r", len(wanted), error)
+                return [outcome for share in wanted for outcome in self._calculate([share])]
 
     def _calculate_together(self, shares: Sequence[_Share]) -> list[_Answer]:
         """Runs the batch for all layers that anyone wants, and cuts it up: views, not copies."""

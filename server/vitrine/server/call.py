@@ -1,17 +1,22 @@
 """One request that is answered: who asks, which stages it goes through and when, what it holds until it is over.
 
 Whoever speaks a protocol makes a call for each request, hands it down with the request, and closes it once the answer
-has left or nobody wants it any more. It knows no transport, and neither metrics nor traces: these read it.
+has left or nobody wants it any more. It knows no transport, and neither metrics, traces nor logs: these read it.
 """
 
+import logging
+import secrets
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from vitrine.server.access import NOBODY, Caller
+
+logger = logging.getLogger(__name__)
 
 
 class Stage(StrEnum):
@@ -68,12 +73,41 @@ class Call:
     """How it ended: the name of its status code. Nobody says so of a call whose caller goes."""
     reason: str = ""
     """Why it was refused, in UPPER_SNAKE; empty when it wasn't, or the fault is ours."""
+    trace: Mapping[str, str] = field(default_factory=dict)
+    """Which trace its caller makes it part of: the W3C's `traceparent` and `tracestate`, well-formed, or nothing."""
     begin: float = field(default_factory=time.monotonic)
     """When it came, in seconds of `time.monotonic`."""
+    end: float = 0.0
+    """When its outcome was known; 0 before. The answer may take longer to leave."""
     passages: list[Passage] = field(default_factory=list)
     """The stages that it has passed."""
+    _request_id: str = ""
+    _trace_id: str = ""
+    _span_id: str = ""
     _held: list[AbstractContextManager[object]] = field(default_factory=list)
     _closed: bool = False
+
+    @property
+    def request_id(self) -> str:
+        """What it is called in logs and errors: its caller's name for it, or one made when it is first needed."""
+        self._request_id = self._request_id or secrets.token_hex(6)
+        return self._request_id
+
+    @request_id.setter
+    def request_id(self, given: str) -> None:
+        self._request_id = given
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that it belongs to, 32 hex digits: its caller's, or else its own."""
+        self._trace_id = self._trace_id or self.trace.get("traceparent", "")[3:35] or secrets.token_hex(16)
+        return self._trace_id
+
+    @property
+    def span_id(self) -> str:
+        """What it is called in its trace, 16 hex digits: known before a span is made of it, for what is logged."""
+        self._span_id = self._span_id or secrets.token_hex(8)
+        return self._span_id
 
     def passed(self, stage: Stage, begin: float, end: float) -> None:
         """Notes that a stage was passed."""
@@ -84,11 +118,38 @@ class Call:
         context.__enter__()
         self._held.append(context)
 
+    def finish(self, outcome: str) -> None:
+        """Notes how it ended, and that it did so now."""
+        self.outcome, self.end = outcome, time.monotonic()
+
     def close(self) -> None:
         """Ends the call: what it holds is let go, and its observers are told. Closing twice does nothing."""
-        if not self._closed:
-            self._closed = True
-            for context in self._held:
-                context.__exit__(None, None, None)
+        if self._closed:
+            return
+        self._closed = True
+        self.end = self.end or time.monotonic()
+        for context in self._held:
+            context.__exit__(None, None, None)
+        with handling((self,)):
             for observe in self.observers:
-                observe(self)
+                self._tell(observe)
+
+    def _tell(self, observe: "Callable[[Call], None]") -> None:
+        try:
+            observe(self)
+        except Exception:  # the caller has its answer, and the other observers are to be told
+            logger.exception("an observer of calls failed")
+
+
+HANDLED: ContextVar[tuple[Call, ...]] = ContextVar("HANDLED", default=())
+"""The calls that work is done for just now; a run of the model can be for several. What is logged says whose it is."""
+
+
+@contextmanager
+def handling(calls: Iterable[Call]) -> Iterator[None]:
+    """The block is for these calls."""
+    before = HANDLED.set(tuple(calls))
+    try:
+        yield
+    finally:
+        HANDLED.reset(before)

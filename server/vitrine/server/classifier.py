@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from weakref import WeakKeyDictionary
@@ -215,7 +216,11 @@ class Classifier:
     async def _prepare(self, files: Sequence[bytes] | None, call: Call) -> npt.NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
         begin = loop.time()
-        rows = [await loop.run_in_executor(self._workers, self._prepare_one, f, i) for i, f in enumerate(files or ())]
+        there = copy_context().run  # what is logged in a worker's thread is about this call, too
+        rows = [
+            await loop.run_in_executor(self._workers, there, self._prepare_one, file, index)
+            for index, file in enumerate(files or ())
+        ]
         call.passed(Stage.PREPARE, begin, loop.time())
         return np.stack(rows)
 

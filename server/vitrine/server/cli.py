@@ -21,11 +21,12 @@ from vitrine.server.cpus import usable_cpus
 from vitrine.server.device import Device
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.leaving import leave
+from vitrine.server.logs import LogConfig, LogFormat, log_to_stderr
 from vitrine.server.metrics import MetricsConfig
-from vitrine.server.noise import quieten
 from vitrine.server.port import can_be_shared
 from vitrine.server.reloading import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.supervisor import supervise
+from vitrine.server.tracing import TracingConfig
 from vitrine.server.versions import VersionPolicy
 
 logger = logging.getLogger(__name__)
@@ -255,6 +256,27 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     help="Whether the metrics have what the layers calculate: means and dead units, over a sample of the images.",
 )
 @click.option(
+    "--otlp-endpoint",
+    metavar="URL",
+    envvar=["VITRINE_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+    show_envvar=True,
+    help="The OpenTelemetry collector that traces go to, by OTLP over gRPC; without it, nothing is traced.",
+)
+@click.option(
+    "--trace-ratio",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_envvar=True,
+    help="The share that is traced of the calls whose caller hasn't decided that.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice([form.value for form in LogFormat]),
+    default=LogFormat.TEXT.value,
+    show_envvar=True,
+    help="Whether a line of the log is a sentence or a JSON object.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -292,6 +314,9 @@ def main(
     metrics_port: int | None,
     metrics_host: str | None,
     activation_health: bool,
+    otlp_endpoint: str | None,
+    trace_ratio: float,
+    log_format: str,
     log_level: str,
 ) -> None:
     """Serve MODEL, an ONNX file that vitrine-train made, or a repository of models.
@@ -299,7 +324,8 @@ def main(
     Without either, the model that ships with the server is served. MODEL can be named by
     VITRINE_MODEL too. When the server is ready, it prints its address on standard output.
     """
-    log = partial(_log_to_stderr, log_level, several=workers > 1)
+    log_config = LogConfig(log_level, LogFormat(log_format), traced=otlp_endpoint is not None)
+    log = partial(log_to_stderr, log_config, several=workers > 1)
     log()
     _check_what_to_serve(model, model_repository, default_model)
     _check_what_may_wait(max_images, max_message_mb, max_pending_images, max_pending_mb)
@@ -327,6 +353,7 @@ def main(
         metrics=None
         if metrics_port is None
         else MetricsConfig(metrics_port, (metrics_host or host).strip("[]"), activation_health),
+        tracing=TracingConfig(otlp_endpoint, trace_ratio) if otlp_endpoint else None,
     )
     try:
         asyncio.run(_serve(config, log))
@@ -376,13 +403,6 @@ def _check_what_may_wait(max_images: int, max_message_mb: int, max_pending_image
             "--max-pending-images takes at least --max-images, and --max-pending-mb twice --max-message-mb: "
             "the largest request would wait for ever otherwise"
         )
-
-
-def _log_to_stderr(level: str, *, several: bool) -> None:
-    """Sets up a process's log; where there are several processes, a line says whose it is."""
-    process = " %(process)d" if several else ""
-    logging.basicConfig(level=level.upper(), format=f"%(asctime)s{process} %(levelname)s %(name)s: %(message)s")
-    quieten()
 
 
 def _announce(address: str) -> None:

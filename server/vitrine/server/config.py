@@ -10,6 +10,7 @@ from vitrine.server.classifier import Limits
 from vitrine.server.device import Device
 from vitrine.server.metrics import MetricsConfig
 from vitrine.server.reloading import RepositoryConfig
+from vitrine.server.tracing import TracingConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +53,5 @@ class ServerConfig:
     """The file of those who may call; None: anyone may."""
     metrics: MetricsConfig | None = None
     """Where metrics are shown; None: nowhere, and nothing is measured."""
+    tracing: TracingConfig | None = None
+    """Where traces of calls go; None: nothing is traced."""

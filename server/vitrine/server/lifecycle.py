@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,11 +17,19 @@ from vitrine.server.config import ServerConfig
 from vitrine.server.grpc.server import METHODS, GrpcServer, build_server
 from vitrine.server.leaving import on_signals
 from vitrine.server.loading import load_model, load_version
+from vitrine.server.logs import log_call
 from vitrine.server.measuring import Unmeasured, measuring
 from vitrine.server.models import Models, ServedModel
 from vitrine.server.reloading import LoadModel, ServedRepository, following
+from vitrine.server.tracing import open_tracing
+
+if TYPE_CHECKING:
+    from vitrine.server.spans import Tracing
 
 logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 5.0
+"""How long the last spans may take to be sent, where the drain has left so much of its time."""
 
 
 async def serve(
@@ -46,6 +55,7 @@ async def serve(
 async def _serve(
     config: ServerConfig, announce: Callable[[str], None], asked_to_stop: asyncio.Event, measurement: Unmeasured
 ) -> None:
+    tracing = open_tracing(config.tracing) if config.tracing else None
     workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
     runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
     opening = asyncio.get_running_loop().run_in_executor(runs, _open_models, config, measurement)
@@ -56,7 +66,8 @@ async def _serve(
         return
     models, followed, load = await loading
     classifier = Classifier(models, config.limits, workers, runs, config.batching, config.admission)
-    server = build_server(classifier, config, load, measurement.observers)
+    observers = [log_call, *([tracing.observe] if tracing else [])]
+    server = build_server(classifier, config, load, observers, measurement.observers)
     async with measurement.of(classifier):
         async with followed:
             await server.start()
@@ -64,7 +75,9 @@ async def _serve(
             announce(server.address)
             await asked_to_stop.wait()
         measurement.show_ready(False)
-        await _drain(server, config)
+        seconds_left = await _drain(server, config)
+    if tracing:
+        await _flush(tracing, min(FLUSH_SECONDS, seconds_left))
     for pool in (workers, runs):
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -100,10 +113,23 @@ def _warm_up(model: ServedModel, rows: int) -> ServedModel:
     return model
 
 
-async def _drain(server: GrpcServer, config: ServerConfig) -> None:
-    """Says that the server leaves, lets that get about, and then lets what is under way finish."""
+async def _drain(server: GrpcServer, config: ServerConfig) -> float:
+    """Says that the server leaves, lets that get about, and then lets what is under way finish.
+
+    Gives how many of the seconds for that are left.
+    """
     server.health.leave()
     logger.info("leaving: answering for %g s more while that gets about", config.propagation_seconds)
     await asyncio.sleep(config.propagation_seconds)
     logger.info("draining for up to %g s", config.drain_seconds)
+    begin = time.monotonic()
     await server.drain(config.drain_seconds)
+    return config.drain_seconds - (time.monotonic() - begin)
+
+
+async def _flush(tracing: "Tracing", seconds: float) -> None:
+    """Lets the last spans be sent, for so long at most: where it takes longer, its thread is left behind."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
+    closing = asyncio.get_running_loop().run_in_executor(thread, tracing.close)
+    await asyncio.wait([closing], timeout=max(0.0, seconds))
+    thread.shutdown(wait=False)

@@ -16,4 +16,8 @@ def quieten() -> None:
 
 
 def _matters(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(OF_NO_INTEREST)
+    """Whether a record is to be logged; what is of no interest is a matter of debugging."""
+    if not record.getMessage().startswith(OF_NO_INTEREST):
+        return True
+    record.levelno, record.levelname = logging.DEBUG, logging.getLevelName(logging.DEBUG)
+    return logging.getLogger().isEnabledFor(logging.DEBUG)

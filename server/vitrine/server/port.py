@@ -76,10 +76,13 @@ def _hold_all(host: str, port: int) -> Iterator[socket.socket]:
 def _hold(family: int, address: tuple[Any, ...]) -> socket.socket:
     """Binds an address as nobody else may, and then once more as the workers will, before the first is given up.
 
-    Bound as workers do from the start, it would come between those of another server of the same user unnoticed.
+    Bound as workers do from the start, it would come between those of another server of the same user unnoticed. And
+    it lets nobody else reuse the address in the end: until a worker listens, another server would be let in.
     """
     with _bound(family, address, socket.SO_REUSEADDR) as alone:
-        return _bound(family, alone.getsockname(), socket.SO_REUSEADDR, socket.SO_REUSEPORT)
+        holder = _bound(family, alone.getsockname(), socket.SO_REUSEADDR, socket.SO_REUSEPORT)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    return holder
 
 
 def _bound(family: int, address: tuple[Any, ...], *options: int) -> socket.socket:

@@ -28,6 +28,7 @@ class Rates:
         self._burst = burst
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}  # images in it, at a moment
+        self._many = MOST_CALLERS
 
     @property
     def limited(self) -> bool:
@@ -47,8 +48,13 @@ class Rates:
             message = f"{caller} may send {self._rate:g} images a second: send these again in {seconds:.2g} s"
             raise RateExceeded("RATE_EXCEEDED", message, retry_after=seconds)
         self._buckets[caller] = (level, now)
-        if len(self._buckets) > MOST_CALLERS:
-            self._buckets = {name: bucket for name, bucket in self._buckets.items() if self._level(name, now) > 0}
+        if len(self._buckets) > self._many:
+            self._forget_quiet(now)
+
+    def _forget_quiet(self, now: float) -> None:
+        """Forgets the callers whose buckets are empty; when few are, it isn't tried again soon."""
+        self._buckets = {name: bucket for name, bucket in self._buckets.items() if self._level(name, now) > 0}
+        self._many = max(MOST_CALLERS, 2 * len(self._buckets))
 
     def _level(self, caller: str, now: float) -> float:
         """How many images are in a caller's bucket."""

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import resource_tracker
@@ -30,7 +30,13 @@ STEADY_SECONDS = 3.0
 """How long a worker must have answered for its death not to count as a failure."""
 
 PAUSES = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0)
-"""How many seconds pass before a worker is replaced, after so many failures in a row; one more ends the server."""
+"""How many seconds pass before a worker is replaced, after so many failures in a row.
+
+One more ends the server, unless others of its workers answer: then it is tried again, at the longest of these pauses.
+"""
+
+GRACE_SECONDS = 5.0
+"""How much longer a worker may take to leave than it was given to drain, before it is taken to hang."""
 
 
 async def supervise(config: ServerConfig, announce: Callable[[str], None], initializer: Callable[[], None]) -> None:
@@ -51,15 +57,21 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
     on_signals(leaving, _kill_all)
     with held(config.host, config.port) as port, workers_metrics(config.metrics) as metrics:
         shared = replace(config, port=port, shares_port=True)
-        places = [_Place(number, shared, initializer, leaving, metrics) for number in range(config.workers)]
+        places: list[_Place] = []
+        places += [_Place(n, shared, initializer, leaving, places, metrics) for n in range(config.workers)]
         keeping = [asyncio.ensure_future(places[0].keep())]
-        await _first_of(places[0].ready, leaving)
-        keeping += [asyncio.ensure_future(place.keep()) for place in places[1:]]
-        for place in places:
-            await _first_of(place.ready, leaving)
-        if not leaving.is_set():
-            announce(address_of(config.host, port))
-        for outcome in await asyncio.gather(*keeping, return_exceptions=True):
+        try:
+            await _first_of(places[0].ready, leaving)
+            keeping += [asyncio.ensure_future(place.keep()) for place in places[1:]]
+            for place in places:
+                await _first_of(place.ready, leaving)
+            if not leaving.is_set():
+                announce(address_of(config.host, port))
+            await leaving.wait()
+        finally:  # whatever happens here, no worker is left behind
+            leaving.set()
+            outcomes = await asyncio.gather(*keeping, return_exceptions=True)
+        for outcome in outcomes:
             if outcome is not None:
                 raise outcome
     logger.info("stopped")
@@ -108,6 +120,10 @@ class _Worker:
             self._loop.remove_reader(self._line.fileno())
             self._line.close()
 
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._process.kill()
+
     def _hear(self) -> None:
         self._loop.remove_reader(self._line.fileno())
         try:
@@ -135,6 +151,7 @@ class _Place:
         config: ServerConfig,
         initializer: Callable[[], None],
         leaving: asyncio.Event,
+        places: "Sequence[_Place]",
         metrics: WorkersMetrics | None,
     ) -> None:
         self._number = number
@@ -142,6 +159,10 @@ class _Place:
         self._metrics = metrics
         self._initializer = initializer
         self._leaving = leaving
+        self._places = places
+        self._seconds_to_leave = config.propagation_seconds + config.drain_seconds + GRACE_SECONDS
+        self.answering = False
+        """Whether its worker answers now."""
         self._in_place_of = ""
         self.ready = asyncio.Event()
         """Set once a worker of this place has been ready to answer."""
@@ -151,19 +172,19 @@ class _Place:
 
         Raises:
             StartupError: the first worker refuses to start.
-            CrashLoop: too many in a row ended before they had answered for a while.
+            CrashLoop: too many in a row ended before they had answered for a while, and no other place's answers.
         """
         failures = 0
         try:
             while not self._leaving.is_set():
                 failure = await self._live()
                 failures = failures + 1 if failure else 0
-                if failures == len(PAUSES):
+                if failures >= len(PAUSES) and not any(place.answering for place in self._places):
                     raise CrashLoop(
                         f"{failures} workers in a row ended before they had answered for {STEADY_SECONDS:g} s, "
                         f"the last with {failure}; the log has those before"
                     )
-                await _first_of(self._leaving, seconds=PAUSES[failures])
+                await _first_of(self._leaving, seconds=PAUSES[min(failures, len(PAUSES) - 1)])
         finally:
             self._leaving.set()
 
@@ -179,10 +200,15 @@ class _Place:
         if worker.ready:
             logger.info("worker %d is ready", worker.pid)
             self.ready.set()
+            self.answering = True
         steady = worker.ready and not await _first_of(worker.ended, self._leaving, seconds=STEADY_SECONDS)
         await _first_of(worker.ended, self._leaving)
         worker.ask_to_leave()
-        await worker.ended.wait()
+        if not await _first_of(worker.ended, seconds=self._seconds_to_leave):
+            logger.error("worker %d hangs, and is killed", worker.pid)
+            worker.kill()
+            await worker.ended.wait()
+        self.answering = False
         self._bury(worker)
         return "" if steady or self._leaving.is_set() else worker.cause
 

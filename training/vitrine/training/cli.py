@@ -1,9 +1,11 @@
-"""The command `vitrine-train`: fit, evaluate, export. It turns flags into settings, and results into text.
+"""The command `vitrine-train`: fit, evaluate, stress, export. It turns flags into settings, and results into text.
 
 It knows no training: each command is a few lines around what `vitrine.training` offers.
 """
 
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -14,12 +16,13 @@ from vitrine.model import DIGITS, OutputKind, VitrineError
 from vitrine.training.checkpoint import Checkpoint
 from vitrine.training.completion import Run, export_run
 from vitrine.training.config import DeviceChoice, find_device
-from vitrine.training.data import BUILT_IN, Dataset, Examples, load_dataset
+from vitrine.training.data import BUILT_IN, Dataset, Examples, Split, load_dataset, load_mnist_images
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.evaluate import Evaluation, evaluate, percent
 from vitrine.training.fit import fit
 from vitrine.training.recipes import recipe
 from vitrine.training.run_folder import RunFolder
+from vitrine.training.stress import CONDITIONS, Outcome, draw_sheet, measure_stress
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
@@ -181,6 +184,58 @@ def _table(evaluation: Evaluation) -> str:
         recall, precision = percent(evaluation.recall[digit]), percent(evaluation.precision[digit])
         lines.append(f"{digit:>5}  {count:>7,}  {recall:>8}  {precision:>9}")
     lines.append(f"\nerror {evaluation.error:.2%}: {evaluation.errors:,} of {evaluation.count:,} misclassified")
+    return "\n".join(lines)
+
+
+@main.command("stress")
+@click.argument("model", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--dataset", type=click.Choice(["mnist"]), default="mnist", show_default=True, help="Whose digits are rendered."
+)
+@click.option(
+    "--split",
+    type=click.Choice(get_args(Split)),
+    default="validation",
+    show_default=True,
+    help="validation: training images of some writers, told by writers.npz beside MNIST's files. test: MNIST's own.",
+)
+@_data_dir
+@click.option("--condition", "names", multiple=True, type=click.Choice(list(CONDITIONS)), help="Only this one; repeat.")
+@click.option("--count", default=300, show_default=True, help="Digits for each condition.", type=click.IntRange(1))
+@click.option(
+    "--seed", default=0, show_default=True, help="Where all random numbers come from.", type=click.IntRange(0)
+)
+@click.option("--sheet", type=click.Path(dir_okay=False, path_type=Path), help="Draw some of the images as a PNG, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--quiet", is_flag=True, help="Show no progress bars.")
+def stress_command(
+    model: Path,
+    dataset: str,
+    split: Split,
+    data_dir: Path | None,
+    names: tuple[str, ...],
+    count: int,
+    seed: int,
+    sheet: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Render digits as people send them, photos among them, and count how many MODEL recognises.
+
+    MODEL is an ONNX artifact. Each condition renders the same digits: light, pens, papers, sizes, noise.
+    """
+    folder = data_dir or (Path(found) if (found := os.environ.get("VITRINE_DATA_DIR")) else None)
+    images, labels = load_mnist_images(split, folder, progress=not quiet)
+    outcomes = measure_stress(model, images, labels, names or tuple(CONDITIONS), count, seed, progress=not quiet)
+    if sheet:
+        draw_sheet(images, names or tuple(CONDITIONS), seed, sheet)
+    figures = {"dataset": dataset, "split": split, "seed": seed, "conditions": [each.to_dict() for each in outcomes]}
+    click.echo(json.dumps(figures) if as_json else _stress_table(outcomes))
+
+
+def _stress_table(outcomes: Sequence[Outcome]) -> str:
+    lines = [f"{'condition':<16}  images  recognised"]
+    lines += [f"{each.condition:<16}  {each.count:>6,}  {each.accuracy:>10.2%}" for each in outcomes]
     return "\n".join(lines)
 
 

@@ -14,23 +14,31 @@ VARINT_BYTES = 10
 """The longest number."""
 
 
+class UncountableError(Exception):
+    """These bytes are no message."""
+
+
 def has_more_fields(data: bytes, message: Descriptor, most: int, packed_bytes: int = 1) -> bool:
     """Whether a message, with those inside it, has more fields than `most`; a list's elements count each.
 
     Of a list of numbers in packed form, so many bytes count as one: such a list is parsed in one go, and its numbers
-    take a few bytes each. What is no message is left to the parser to tell.
+    take a few bytes each.
+
+    Raises:
+        UncountableError: it is large, and no message. A parser that got further than this would be open to what this
+            keeps from it.
     """
     if len(data) <= SMALL_BYTES:
         return False
     try:
         return _count(data, 0, len(data), message, most, packed_bytes) > most
-    except (IndexError, ValueError):
-        return False
+    except (IndexError, ValueError) as error:
+        raise UncountableError from error
 
 
 def _count(data: bytes, at: int, end: int, message: Descriptor, most: int, packed_bytes: int) -> int:
     """The fields between two places; as soon as they are more than `most`, those so far."""
-    count = 0
+    count = groups = 0
     while at < end and count <= most:
         tag, at = _varint(data, at)
         count += 1
@@ -41,9 +49,13 @@ def _count(data: bytes, at: int, end: int, message: Descriptor, most: int, packe
                 at += 8
             case 5:  # four bytes
                 at += 4
-            case 2:  # so many bytes; the other types begin and end groups, and have nothing of their own
+            case 3:  # a group begins, which proto3 has none of: what is in it is no field of this message
+                groups += 1
+            case 4:  # and ends
+                groups -= 1
+            case 2:  # so many bytes
                 length, at = _varint(data, at)
-                field = message.fields_by_number.get(tag >> 3)
+                field = None if groups else message.fields_by_number.get(tag >> 3)
                 count += _count_inside(data, at, min(at + length, end), field, most - count, packed_bytes)
                 at += length
     return count

@@ -1,15 +1,19 @@
 """Lets a call in, or ends it before its request is even received. Who may do what is decided in `access`."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
 from vitrine.server.access import Access, Caller, Permission
-from vitrine.server.call import Call
-from vitrine.server.errors import RequestError
+from vitrine.server.call import Call, handling
+from vitrine.server.errors import RequestError, quoted
+from vitrine.server.grpc.metadata import Metadata, request_id_of, with_request_id
 from vitrine.server.grpc.status import status_of
+
+logger = logging.getLogger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 """What answers a call; None: there is no such method."""
@@ -50,8 +54,12 @@ class Gate(grpc.aio.ServerInterceptor):
                 caller.require(self._needed.get(method, Permission.PREDICT))
         except RequestError as error:
             status = status_of(error)
-            self._close(Call(method, outcome=status.code.name, reason=error.reason))
-            return _refusal(status)
+            refused = Call(method, outcome=status.code.name, reason=error.reason)
+            refused.request_id = request_id_of(handler_call_details.invocation_metadata or ())
+            with handling((refused,)):
+                logger.debug("refused %s: %s", quoted(method), error)
+            self._close(refused)
+            return _refusal(status, refused.request_id)
         handler = await continuation(handler_call_details)
         if handler is None:
             self._close(Call(method, outcome=grpc.StatusCode.UNIMPLEMENTED.name))
@@ -62,7 +70,7 @@ class Gate(grpc.aio.ServerInterceptor):
         call.close()
 
 
-def caller_of(access: Access, metadata: Iterable[tuple[str, str | bytes]] | None) -> Caller:
+def caller_of(access: Access, metadata: Metadata | None) -> Caller:
     """Whoever sent the metadata.
 
     Raises:
@@ -71,11 +79,11 @@ def caller_of(access: Access, metadata: Iterable[tuple[str, str | bytes]] | None
     return access.caller([str(value) for key, value in metadata or () if key == "authorization"])
 
 
-def _refusal(status: grpc.Status) -> Handler:
+def _refusal(status: grpc.Status, request_id: str) -> Handler:
     """Refuses any call: a handler of streams receives nothing unless it asks, where the others wait for a message."""
 
     async def refuse(_: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[bytes]:
-        await context.abort(status.code, status.details, status.trailing_metadata)
+        await context.abort(status.code, status.details, with_request_id(status.trailing_metadata, request_id))
         yield b""  # never: abort raises; it makes this a stream
 
     return grpc.stream_stream_rpc_method_handler(refuse)

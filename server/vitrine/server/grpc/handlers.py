@@ -6,8 +6,7 @@ text of a Python exception.
 
 import logging
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +20,10 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from vitrine.server.access import ANYONE, Caller
-from vitrine.server.call import CANCELLED, Call, Stage
+from vitrine.server.call import CANCELLED, HANDLED, Call, Stage
 from vitrine.server.errors import InvalidRequest, RequestError
-from vitrine.server.grpc.counting import has_more_fields
+from vitrine.server.grpc.counting import UncountableError, has_more_fields
+from vitrine.server.grpc.metadata import Metadata, request_id_of, trace_of, with_request_id
 from vitrine.server.grpc.status import internal_status, status_of
 
 logger = logging.getLogger(__name__)
@@ -33,11 +33,11 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 MOST_FIELDS = 4096
 """How many fields a request may have, where nothing else is said."""
 
-Identify: TypeAlias = Callable[[Iterable[tuple[str, str | bytes]] | None], Caller]
+Identify: TypeAlias = Callable[[Metadata | None], Caller]
 """Tells by its metadata who calls; raises `Unauthenticated` when that can't be told."""
 
 
-def anyone(_: Iterable[tuple[str, str | bytes]] | None) -> Caller:
+def anyone(_: Metadata | None) -> Caller:
     """Whoever calls a service that is open to all."""
     return ANYONE
 
@@ -58,7 +58,7 @@ def guarded_handlers(
             asynchronous generator.
         service: what the .proto says of the service.
         identify: tells who calls.
-        observers: told of every call when it is over.
+        observers: told of every call when it is over; of those that were refused at the gate, nobody hears here.
         most_fields: how many fields a request may have, with those of the messages inside it.
         packed_bytes: how many bytes of a list of numbers count as one field.
     """
@@ -81,12 +81,15 @@ def message_decoder(
     """What turns bytes into a message; it raises `InvalidRequest` where they are none, or have too many fields."""
     descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
 
-    def decode(data: bytes) -> Message:
+    def parse(data: bytes) -> Message:
         if has_more_fields(data, descriptor, most_fields, packed_bytes):
             raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {most_fields:,} fields: split it")
+        return message_class.FromString(data)
+
+    def decode(data: bytes) -> Message:
         try:
-            return message_class.FromString(data)
-        except DecodeError as error:
+            return parse(data)
+        except (DecodeError, UncountableError) as error:
             name = message_class.DESCRIPTOR.full_name
             raise InvalidRequest("NOT_A_MESSAGE", f"the request's bytes are no {name}") from error
 
@@ -112,7 +115,7 @@ class _Method:
         return grpc.unary_unary_rpc_method_handler(self._answer_one)
 
     async def _answer_one(self, data: bytes, context: Context) -> bytes:
-        call = self._call()
+        call = self._call(context)
         close: Any = lambda _: call.close()  # noqa: E731 - its type stub asks for a class that there isn't
         context.add_done_callback(close)  # once the answer has been sent, or can't be any more
         async with _guard(context, call):
@@ -120,24 +123,31 @@ class _Method:
         raise AssertionError("the guard has aborted")  # for the type checker: abort raises
 
     async def _answer_often(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
-        with closing(self._call()) as call:
+        with closing(self._call(context)) as call:
             async with _guard(context, call):
                 async for message in self.answer(self.decode(data), call):
                     yield _encoded(message, call)
 
-    async def _answer_stream(self, stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async def _answer_stream(self, stream: AsyncIterator[bytes], context: Context) -> None:
+        """Writes the answers rather than yielding them: gRPC would keep the last one while the stream idles."""
         async for data in stream:
-            with closing(self._call()) as call:
+            with closing(self._call(context)) as call:
                 async with _guard(context, call, prefix="request."):
-                    yield await self._answer(data, call, context)
+                    await context.write(await self._answer(data, call, context))
+            del data  # likewise
 
     async def _answer(self, data: bytes, call: Call, context: Context) -> bytes:
         call.caller = self.identify(context.invocation_metadata())
         call.address = partial(_host_of, context)
         return _encoded(await self.answer(self.decode(data), call), call)
 
-    def _call(self) -> Call:
-        return Call(self.path, observers=self.observers)
+    def _call(self, context: Context) -> Call:
+        """A call, which what is logged in this task from now on is about: gRPC has a task for each stream."""
+        metadata = context.invocation_metadata() or ()
+        call = Call(self.path, observers=self.observers, trace=trace_of(metadata))
+        call.request_id = request_id_of(metadata)
+        HANDLED.set((call,))
+        return call
 
 
 def _host_of(context: Context) -> str:
@@ -157,19 +167,18 @@ async def _guard(context: Context, call: Call, prefix: str = "") -> AsyncIterato
     """Ends the call with the status of what was raised; a fault of ours is logged, and not shown."""
     try:
         yield
-        if call.outcome == CANCELLED:  # a method that answers with an error has said so itself
-            call.outcome = grpc.StatusCode.OK.name
+        said = call.outcome != CANCELLED  # a method that answers with an error has said so itself
+        call.finish(call.outcome if said else grpc.StatusCode.OK.name)
     except RequestError as error:
         call.reason = error.reason
         await _abort(context, call, status_of(error, prefix))
     except grpc.aio.AbortError:
         raise
     except Exception:  # whatever it is, a caller must not see it
-        incident = uuid.uuid4().hex[:12]
-        logger.exception("incident %s: a request failed inside the server", incident)
-        await _abort(context, call, internal_status(incident))
+        logger.exception("request %s failed inside the server", call.request_id)
+        await _abort(context, call, internal_status(call.request_id))
 
 
 async def _abort(context: Context, call: Call, status: grpc.Status) -> None:
-    call.outcome = status.code.name
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    call.finish(status.code.name)
+    await context.abort(status.code, status.details, with_request_id(status.trailing_metadata, call.request_id))

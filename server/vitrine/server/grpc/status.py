@@ -54,10 +54,10 @@ def status_of(error: RequestError, prefix: str = "") -> grpc.Status:
     return _to_status(CODES[type(error)], str(error), details)
 
 
-def internal_status(incident: str) -> grpc.Status:
-    """The status of a fault of ours: the caller learns an id, the log has the cause under it."""
-    info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"incident": incident})
-    message = f"something went wrong inside the server; its log has the cause under incident {incident}"
+def internal_status(request_id: str) -> grpc.Status:
+    """The status of a fault of ours: the caller learns the request's id, the log has the cause under it."""
+    info = error_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"request_id": request_id})
+    message = f"something went wrong inside the server; its log has the cause under request {request_id}"
     return _to_status(grpc.StatusCode.INTERNAL, message, [_pack(info)])
 
 

@@ -6,15 +6,17 @@ from pathlib import Path
 from vitrine.training.data.digits import digit_images, held_out_digit_images, load_digits_dataset
 from vitrine.training.data.examples import Dataset, Examples, stratified_split
 from vitrine.training.data.folder import load_folder
-from vitrine.training.data.mnist import load_mnist
+from vitrine.training.data.mnist import Split, load_mnist, load_mnist_images
 
 __all__ = [
     "BUILT_IN",
     "Dataset",
     "Examples",
+    "Split",
     "digit_images",
     "held_out_digit_images",
     "load_dataset",
+    "load_mnist_images",
     "stratified_split",
 ]
 

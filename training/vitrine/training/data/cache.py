@@ -17,10 +17,10 @@ import numpy.typing as npt
 import PIL
 from tqdm import tqdm
 
-from vitrine.model import PIXELS_SHAPE, ImageSource, image, preparation, prepare
+from vitrine.model import PIXELS_SHAPE, ImageSource, blobs, image, paper, pen, photo, preparation, prepare
 from vitrine.training.atomic import atomic_file
 
-PREPARATION_CODE = (Path(image.__file__), Path(preparation.__file__))
+PREPARATION_CODE = tuple(Path(str(module.__file__)) for module in (blobs, image, paper, pen, photo, preparation))
 """The files that decide how an image becomes pixels, with their constants."""
 
 DAMAGES = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)

@@ -5,9 +5,12 @@ image.
 """
 
 import hashlib
+import zipfile
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from vitrine.model import DIGITS
 from vitrine.training.data.cache import cache_dir, prepare_all
@@ -30,6 +33,15 @@ FILES = (
 )
 """The four files, with their published checksums: training images and labels, then test images and labels."""
 
+Split: TypeAlias = Literal["validation", "test"]
+"""What isn't trained on: training images of some writers, to decide by, and the test images, to be looked at once."""
+
+WRITERS = "writers.npz"
+"""Who wrote each training image, beside MNIST's files: int `train_writer` (60000,), as QMNIST publishes it."""
+
+EVERY = 6
+"""Every so many writers, by their numbers, belong to the validation part with all their images."""
+
 
 def load_mnist(data_dir: Path | None = None, *, progress: bool = True) -> Dataset:
     """MNIST, prepared, with its own test part.
@@ -49,6 +61,49 @@ def load_mnist(data_dir: Path | None = None, *, progress: bool = True) -> Datase
     return Dataset("mnist", train, test, "mnist")
 
 
+def load_mnist_images(
+    split: Split, data_dir: Path | None = None, *, progress: bool = True
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """MNIST's images of a part as they are, before `prepare`.
+
+    Args:
+        split: `validation` takes the training images of every `EVERY`th writer, for which `WRITERS` must be there.
+        data_dir: as in `load_mnist`.
+        progress: whether to show bars.
+
+    Returns:
+        uint8 (N, 28, 28), 0 = paper and 255 = ink, and the labels, int64 (N,).
+
+    Raises:
+        DataError: a file is missing, truncated or damaged; the text names it.
+        DownloadError: no mirror gives a file.
+    """
+    files = _download_all(progress) if data_dir is None else [_find(data_dir, file.name) for file in FILES]
+    images_path, labels_path = files[:2] if split == "validation" else files[2:]
+    images, labels = _read_raw(images_path, labels_path)
+    if split == "validation":
+        chosen = np.isin(
+            writers := _read_writers(images_path.with_name(WRITERS), len(images)), np.unique(writers)[::EVERY]
+        )
+        images, labels = images[chosen], labels[chosen]
+    return images, labels
+
+
+def _read_writers(path: Path, count: int) -> npt.NDArray[np.int64]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            writers: npt.NDArray[np.int64] = arrays["train_writer"].astype(np.int64)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"there is no {path}, which says who wrote what: take the test split, or put it there"
+        ) from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+    if writers.shape != (count,):
+        raise DataError(f"{path} has {writers.shape} writers for {count:,} images")
+    return writers
+
+
 def _download_all(progress: bool) -> list[Path]:
     return [download(file, cache_dir() / "mnist", MIRRORS, progress=progress) for file in FILES]
 
@@ -62,6 +117,13 @@ def _find(data_dir: Path, name: str) -> Path:
 
 
 def _read_part(images_path: Path, labels_path: Path, progress: bool) -> Examples:
+    images, labels = _read_raw(images_path, labels_path)
+    name = images_path.name.split("-")[0]
+    pixels = prepare_all(images, hashlib.sha256(images.tobytes()).hexdigest(), f"mnist-{name}", progress=progress)
+    return Examples(pixels, labels)
+
+
+def _read_raw(images_path: Path, labels_path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     images = read_idx(images_path, dimensions=3)  # (N, 28, 28), 255 = ink: `prepare` sees that the paper is black
     labels = read_idx(labels_path, dimensions=1)
     if len(images) != len(labels):
@@ -70,6 +132,4 @@ def _read_part(images_path: Path, labels_path: Path, progress: bool) -> Examples
         raise DataError(f"{images_path} has no images")
     if labels.max() >= len(DIGITS):
         raise DataError(f"{labels_path} is damaged: it has the label {labels.max()}, and digits end at 9")
-    name = images_path.name.split("-")[0]
-    pixels = prepare_all(images, hashlib.sha256(images.tobytes()).hexdigest(), f"mnist-{name}", progress=progress)
-    return Examples(pixels, labels.astype(np.int64))
+    return images, labels.astype(np.int64)
