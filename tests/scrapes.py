@@ -31,8 +31,9 @@ class Scrape:
 
     @property
     def has_activations(self) -> bool:
-        """Whether what is shown of a model's layers is complete: the output layer comes last, and training after it."""
-        return self.value("vitrine_activation_training_mean", layer="softmax") > 0
+        """Whether what is shown of a model's layers is complete: workers' files are read one after the other."""
+        last = all(self.value(f"vitrine_activation_{of}mean", layer="softmax") > 0 for of in ("", "training_"))
+        return last and {"vitrine_dead_units_ratio", "vitrine_activation_window_images"} <= self.names
 
     def by(self, name: str, *labels: str) -> Mapping[tuple[str, ...], float]:
         """All samples of that name, by the values of these labels."""
