@@ -4,6 +4,7 @@ It is the one place that knows both; what is measured knows nothing of it.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
@@ -13,6 +14,8 @@ from vitrine.server.metrics import Metrics, MetricsConfig
 from vitrine.server.models import ServedModel
 from vitrine.server.scraping import shown
 from vitrine.server.watching import Watch
+
+logger = logging.getLogger(__name__)
 
 GAUGE_SECONDS = 0.5
 """How often that is read which has no moment of its own: how much waits, how activations are, what a process takes."""
@@ -69,13 +72,23 @@ class Measurement(Unmeasured):
             reading.cancel()
 
     async def _read(self, classifier: Classifier) -> None:
+        fails = False
         while True:
-            self._metrics.show_load(classifier.load)
-            served = [entry.model for entry in classifier.models.snapshot.entries if entry.model]
-            readings = {model: read for model in served if (read := self._watch.reading(model))}
-            self._metrics.show_activations(readings)
-            self._metrics.show_process()
+            try:
+                self._read_once(classifier)
+                fails = False
+            except Exception:  # it may be over in a moment, as a full disk or a shortage of file descriptors can be
+                if not fails:
+                    logger.exception("some metrics can't be read, and stay as they were until they can")
+                fails = True
             await asyncio.sleep(GAUGE_SECONDS)
+
+    def _read_once(self, classifier: Classifier) -> None:
+        self._metrics.show_load(classifier.load)
+        self._metrics.show_process()
+        served = [entry.model for entry in classifier.models.snapshot.entries if entry.model]
+        readings = {model: read for model in served if (read := self._watch.reading(model))}
+        self._metrics.show_activations(readings)
 
 
 @contextmanager
@@ -83,7 +96,7 @@ def measuring(config: MetricsConfig | None, methods: Collection[str]) -> Iterato
     """Measures while the context lasts; nothing, where nobody wants that. A supervisor shows its workers'.
 
     Raises:
-        StartupError: the address can't be listened on.
+        StartupError: the address can't be listened on, or there is no room for a worker's files.
     """
     if config is None:
         yield Unmeasured()
