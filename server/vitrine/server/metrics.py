@@ -1,15 +1,15 @@
 """The instruments: what is counted and measured, under the names that Prometheus sees; docs/metrics.md lists them.
 
-It knows calls, models and loads as plain data, and no protocol. Whatever callers send, the labels are few: methods are
-those that are registered, models those that are served, reasons and codes are ours. Several workers share their counts
-through files, one set for each worker's place; who follows in a place goes on counting where the one before was.
+It knows calls, models and loads as plain data, and no protocol. Whatever callers send and however often models are
+replaced, the labels are few: methods are those that are registered, models those that are served, by their names alone
+where something is counted; reasons and codes are ours. Several workers share their counts through files, one set for
+each worker's place; who follows in a place goes on counting where the one before was.
 """
 
-import math
 import os
 import platform
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,10 +27,15 @@ from prometheus_client import (
 from vitrine.model import ActivationStatistics, LayerStatistics
 from vitrine.server.call import Call, Stage
 from vitrine.server.classifier import Load
+from vitrine.server.errors import StartupError
+from vitrine.server.model_gauges import FILES, Labels, ModelGauges, Said, Sample
 from vitrine.server.models import Entry, ServedModel, Snapshot
 
 OTHER = "other"
-"""The label of all methods that aren't registered."""
+"""The label of all methods that aren't registered, and of models beyond `MODELS`."""
+
+MODELS = 64
+"""How many models are counted under names of their own: a series that lies in a file can't be taken out again."""
 
 SECONDS = (
     *(1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3),
@@ -42,9 +47,14 @@ ROWS = tuple(2.0**power for power in range(13))
 """The buckets of batches: 1 to 4,096 images."""
 
 Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
-Labels: TypeAlias = tuple[str, ...]
-Mode: TypeAlias = Literal["livesum", "livemin", "livemax", "livemostrecent"]
+Mode: TypeAlias = Literal["livesum", "livemax"]
 """What several workers' values of a gauge make; one that has ended doesn't count any more."""
+
+RESERVED = {"counter": 1 << 20, "histogram": 1 << 18, "gauge_livesum": 1 << 16, "gauge_livemax": 1 << 16}
+"""How many bytes a worker's file has from the start, by the kind of what lies in it: more than so few labels take.
+
+The files are mapped into memory. Where a disk has no room left for a page of them, the kernel ends who writes there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +94,20 @@ class Metrics:
     Args:
         methods: the methods that there are, as calls name them.
         config: where the counts are kept.
+
+    Raises:
+        StartupError: there is no room for their files.
     """
 
     def __init__(self, methods: Collection[str], config: MetricsConfig) -> None:
         _choose_where_values_lie(config)
+        self._config = config
         self.registry = CollectorRegistry()
         """What there is to show, where this process shows its own."""
         self._methods = frozenset(methods)
         self._request_instruments()
         self._load_instruments()
         self._model_instruments()
-        self._activation_instruments()
         self._process_instruments()
 
     def _request_instruments(self) -> None:
@@ -113,25 +126,11 @@ class Metrics:
         self._ready = self._gauge("ready", "Workers that are ready and don't leave.", "livesum")
 
     def _model_instruments(self) -> None:
-        labels = ("model", "version", "provider", "default", "state")
-        info = self._gauge("model_info", "Workers in which a version is so; 0: in none any more.", "livesum", *labels)
-        self._models: _Children[Gauge] = _Children(info)
         self._model_failures = self._counter("model_failures_total", "Versions found not to load, or gone.", "model")
         self._entries: tuple[Entry, ...] = ()
-
-    def _activation_instruments(self) -> None:
-        # Of several workers: the mean that was read last; of dead units the fewest, for what fires in one isn't dead;
-        # and of the windows the largest, which is what has the fewest.
-        layer = ("model", "layer")
-        read = {
-            "mean": self._gauge("activation_mean", "Mean activation in the window.", "livemostrecent", *layer),
-            "dead_ratio": self._gauge("dead_units_ratio", "Share of relu units at 0 in it.", "livemin", *layer),
-            "training_mean": self._gauge("activation_training_mean", "Mean in training.", "livemax", *layer),
-            "training_dead_ratio": self._gauge("dead_units_training_ratio", "Share in training.", "livemax", *layer),
-        }
-        self._activations: dict[str, _Children[Gauge]] = {name: _Children(gauge) for name, gauge in read.items()}
-        window = self._gauge("activation_window_images", "Images in the window.", "livemax", "model")
-        self._windows: _Children[Gauge] = _Children(window)
+        self._names: set[str] = set()
+        self._said = Said(self._config.folder and self._config.folder / FILES.format(self._config.place))
+        self.registry.register(ModelGauges(self._said.samples))
 
     def _process_instruments(self) -> None:
         self._cpu_seconds = self._counter("process_cpu_seconds_total", "CPU time of the processes that answer.")
@@ -150,7 +149,8 @@ class Metrics:
         self._seconds[method,].observe(time.monotonic() - call.begin)
         for stage, seconds in _spans(call).items():
             self._stages[stage].observe(seconds)
-        self._requests[method, call.outcome, call.model].inc()  # last: where it is counted, the rest of it is there
+        name = self._counted_name(call.model.rpartition("@")[0])
+        self._requests[method, call.outcome, name].inc()  # last: where it is counted, the rest of it is there
 
     def observe_run(self, rows: int) -> None:
         """Counts a run of a model."""
@@ -158,13 +158,12 @@ class Metrics:
 
     def observe_models(self, snapshot: Snapshot) -> None:
         """Shows what is served from now on, and counts versions that have failed since the last time."""
-        shown = {_labels_of(entry, snapshot.default) for entry in snapshot.entries}
         for entry in snapshot.entries:
             if entry.reason and entry not in self._entries:
-                self._model_failures.labels(entry.name).inc()
-        for labels in shown | self._models.keys():
-            self._models[labels].set(labels in shown)
+                self._model_failures.labels(self._counted_name(entry.name)).inc()
         self._entries = snapshot.entries
+        shown = dict.fromkeys(_labels_of(entry, snapshot.default) for entry in snapshot.entries)
+        self._said.say("models", (Sample("model_info", labels, 1) for labels in shown))
 
     def show_ready(self, ready: bool) -> None:
         """Shows whether this process is ready and doesn't leave."""
@@ -178,36 +177,25 @@ class Metrics:
 
     def show_activations(self, readings: Mapping[ServedModel, ActivationStatistics]) -> None:
         """Shows how the models' activations are, against what they were in training; forgets all other models'."""
-        for model, read in readings.items():
-            trained = model.metadata.statistics
-            self._windows[model.label,].set(read.images)
-            for layer, statistics in read.layers.items():
-                labels = model.label, layer
-                self._show_layer(labels, "", statistics)
-                if trained:
-                    self._show_layer(labels, "training_", trained.layers[layer])
-        self._forget_activations_but({model.label for model in readings})
+        samples = [sample for model, read in readings.items() for sample in _samples_of(model, read)]
+        self._said.say("activations", samples)
 
     def show_process(self) -> None:
-        """Shows what the process takes; where the platform doesn't say so, nothing."""
+        """Shows what the process takes; what the platform doesn't say, or not just now, stays as it was."""
         found = {sample.name: sample.value for metric in self._process.collect() for sample in metric.samples}
-        cpu_seconds = found.get("process_cpu_seconds_total", 0.0)
+        cpu_seconds = found.get("process_cpu_seconds_total", self._cpu_counted)
         self._cpu_seconds.inc(cpu_seconds - self._cpu_counted)
         self._cpu_counted = cpu_seconds
-        self._resident.set(found.get("process_resident_memory_bytes", math.nan))
-        self._open_files.set(found.get("process_open_fds", math.nan))
+        if "process_resident_memory_bytes" in found:
+            self._resident.set(found["process_resident_memory_bytes"])
+        if "process_open_fds" in found:
+            self._open_files.set(found["process_open_fds"])
 
-    def _show_layer(self, labels: Labels, when: str, statistics: LayerStatistics) -> None:
-        self._activations[f"{when}mean"][labels].set(statistics.mean)
-        if statistics.dead_ratio is not None:
-            self._activations[f"{when}dead_ratio"][labels].set(statistics.dead_ratio)
-
-    def _forget_activations_but(self, models: Collection[str]) -> None:
-        """Without a value, as far as Prometheus is concerned: what lies in files can't be taken out."""
-        for children in (self._windows, *self._activations.values()):
-            for labels, gauge in children.items():
-                if labels[0] not in models:
-                    gauge.set(math.nan)
+    def _counted_name(self, model: str) -> str:
+        """What a model is called where something is counted: the first so many by their names."""
+        if len(self._names) < MODELS:
+            self._names.add(model)
+        return model if model in self._names or not model else OTHER
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"vitrine_{name}", text, labels, registry=self.registry)
@@ -223,9 +211,21 @@ def _choose_where_values_lie(config: MetricsConfig) -> None:
     """In this process, or in files that the supervisor reads; prometheus_client has that as a variable of its own."""
     if config.folder is None:
         values.ValueClass = values.MutexValue
-    else:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(config.folder)
-        values.ValueClass = values.MultiProcessValue(lambda: config.place)  # type: ignore[no-untyped-call]
+        return
+    try:
+        _reserve_files(config.folder, config.place)
+    except OSError as error:
+        raise StartupError(f"workers share their metrics in files, and there is no place for them: {error}") from error
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(config.folder)
+    values.ValueClass = values.MultiProcessValue(lambda: config.place)  # type: ignore[no-untyped-call]
+
+
+def _reserve_files(folder: Path, place: int) -> None:
+    """Gives a worker's files their room on the disk; the folder may have been swept away since the server started."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for kind, size in RESERVED.items():
+        with (folder / f"{kind}_{place}.db").open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _spans(call: Call) -> dict[Stage, float]:
@@ -243,3 +243,19 @@ def _labels_of(entry: Entry, default: ServedModel) -> Labels:
         return entry.name, entry.version, "", "false", "failed"
     is_default = str(entry.model is default).lower()
     return entry.name, entry.version, entry.model.engine.provider, is_default, "kept" if entry.reason else "available"
+
+
+def _samples_of(model: ServedModel, read: ActivationStatistics) -> Iterator[Sample]:
+    """What is shown of a model's activations."""
+    yield Sample("activation_window_images", (model.label,), read.images)
+    trained = model.metadata.statistics
+    for layer, statistics in read.layers.items():
+        yield from _samples_of_layer((model.label, layer), "", statistics, read.images)
+        if trained:
+            yield from _samples_of_layer((model.label, layer), "training_", trained.layers[layer], trained.images)
+
+
+def _samples_of_layer(labels: Labels, when: str, statistics: LayerStatistics, images: int) -> Iterator[Sample]:
+    yield Sample(f"activation_{when}mean", labels, statistics.mean, images)
+    if statistics.dead_ratio is not None:
+        yield Sample(f"dead_units_{when}ratio", labels, statistics.dead_ratio, images)

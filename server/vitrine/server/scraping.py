@@ -15,6 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from vitrine.server.errors import StartupError
 from vitrine.server.metrics import MetricsConfig
+from vitrine.server.model_gauges import FILES, ModelGauges, said_in
 from vitrine.server.port import address_of
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class WorkersMetrics:
         self.registry = CollectorRegistry()
         """What there is to show."""
         MultiProcessCollector(self.registry, str(folder))  # type: ignore[no-untyped-call]
+        self.registry.register(ModelGauges(lambda: said_in(folder)))
         self._deaths = Counter("vitrine_worker_deaths_total", "Workers that ended unasked.", registry=self.registry)
 
     def of(self, place: int) -> MetricsConfig:
@@ -67,6 +69,7 @@ class WorkersMetrics:
     def ended(self, place: int, *, unasked: bool) -> None:
         """Forgets how the worker in a place was; what it counted stays, and its successor goes on from there."""
         mark_process_dead(place, str(self._folder))  # type: ignore[no-untyped-call]
+        (self._folder / FILES.format(place)).unlink(missing_ok=True)
         if unasked:
             self._deaths.inc()
 
