@@ -195,6 +195,13 @@ def test_an_endpoint_that_is_no_url_is_refused() -> None:
     assert "the OTLP endpoint is a URL such as" in refused_start("--otlp-endpoint", "localhost:4317")
 
 
+@pytest.mark.parametrize("user", ["alice:secret@", "secret@"])
+def test_an_endpoint_with_a_password_is_refused_and_not_quoted(user: str) -> None:
+    said = refused_start("--otlp-endpoint", f"http://{user}localhost:4317", "--log-level", "debug")
+    assert "OTEL_EXPORTER_OTLP_HEADERS" in said
+    assert "secret" not in said
+
+
 def test_an_endpoint_without_the_packages_is_refused_and_the_extra_is_named(tmp_path: Path) -> None:
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry" / "__init__.py").write_text("raise ImportError('it is not installed')")

@@ -24,20 +24,26 @@ class TracingConfig:
 
     @property
     def collector(self) -> str:
-        """The collector's HOST:PORT, as it may be logged: a URL can hold a password."""
-        return urlsplit(self.endpoint).netloc.rpartition("@")[2]
+        """The collector's HOST:PORT."""
+        return urlsplit(self.endpoint).netloc
 
 
 def open_tracing(config: TracingConfig) -> "Tracing":
     """Sets up tracing for this process.
 
     Raises:
-        StartupError: the packages aren't there, the endpoint isn't a URL, or an OTEL_ variable can't be used.
+        StartupError: the packages aren't there, the endpoint isn't a URL or holds a password, or an OTEL_ variable can't be
+            used.
     """
     if urlsplit(config.endpoint).scheme not in ("http", "https") or not config.collector:
         raise StartupError(
             "the OTLP endpoint is a URL such as http://localhost:4317: set --otlp-endpoint (VITRINE_OTLP_ENDPOINT, "
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT) to one, or leave it out"
+        )
+    if "@" in config.collector:  # not quoted: what stands before it is secret, and OTLP over gRPC has no use for it
+        raise StartupError(
+            "the OTLP endpoint has a user or a password in it, which aren't sent to the collector: leave them out of the "
+            "URL, and set OTEL_EXPORTER_OTLP_HEADERS, as in authorization=Basic%20…, where the collector asks for them"
         )
     try:
         from vitrine.server.spans import Tracing
