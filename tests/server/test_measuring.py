@@ -1,4 +1,4 @@
-"""What metrics withstand: models that are replaced for ever, workers that disagree, a system that is short of it all."""
+"""What metrics withstand: models that are replaced for ever, workers that disagree, a system that is short of all."""
 
 import asyncio
 import logging

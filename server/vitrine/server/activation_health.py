@@ -4,6 +4,8 @@ It counts a sample of the runs, within a budget of time. It knows arrays, and ne
 shown.
 """
 
+import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import ActivationStatistics, ActivationTally, Layer
+
+logger = logging.getLogger(__name__)
 
 SHARE = 0.01
 """The share of one thread's time that sampled runs may take as a whole: what sampling adds to them is a part of it."""
@@ -38,27 +42,53 @@ class ActivationHealth:
         self._lock = threading.Lock()
         self._before, self._now = ActivationTally(self.layers), ActivationTally(self.layers)
         self._next = 0.0
+        self._fails = False
 
-    def due(self) -> bool:
-        """Whether a run that begins now is to be sampled."""
-        return self._clock() >= self._next
+    def claim(self) -> bool:
+        """Whether the run that begins now is to be sampled. Of runs side by side that is one: the others run on.
+
+        Whoever is told so says how it went, by `take` or `fail`; before that there is no other.
+        """
+        with self._lock:
+            due = self._clock() >= self._next
+            if due:
+                self._next = math.inf
+            return due
 
     def take(self, activations: Mapping[str, npt.NDArray[np.float32]], begin: float) -> None:
-        """Counts a sampled run.
+        """Counts a sampled run; what is wrong with it is logged, and doesn't harm whoever ran it.
 
         Args:
             activations: float32 (N, width) of every layer, by name.
             begin: when the run began, by the clock.
         """
-        with self._lock:
-            self._now.add(activations)
+        run = ActivationTally(self.layers)
+        try:
+            run.add(activations)
+        except Exception:
+            self.fail(begin)
+            return
+        with self._lock:  # whoever reads waits for it: what takes long was done before
+            self._now = self._now.merged(run)
             if self._now.images >= HALF_WINDOW:
                 self._before, self._now = self._now, ActivationTally(self.layers)
-        end = self._clock()
-        self._next = end + (end - begin) / SHARE
+        self._fails = False
+        self._wait(begin)
+
+    def fail(self, begin: float) -> None:
+        """Gives a sample up because of the exception that is being handled, which is logged once in a row."""
+        if not self._fails:
+            logger.exception("a run can't be sampled: what is shown of activations stays as it was until one can")
+        self._fails = True
+        self._wait(begin)
 
     def reading(self) -> ActivationStatistics | None:
         """What the activations were like over the last images; None before the first."""
         with self._lock:
             window = self._before.merged(self._now)
         return window.statistics() if window.images else None
+
+    def _wait(self, begin: float) -> None:
+        """Lets the next sample be so far off that all of them keep `SHARE`."""
+        end = self._clock()
+        self._next = end + (end - begin) / SHARE

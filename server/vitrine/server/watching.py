@@ -74,9 +74,13 @@ class _Sampled:
         return self._runner.provider
 
     def run(self, pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
-        if not self._health.due():
-            return self._runner.run(pixels, layers)
-        begin = time.monotonic()
-        values = self._runner.run(pixels, self._every)
-        self._health.take(values, begin)
-        return {layer: values[layer] for layer in layers}
+        if self._health.claim():
+            begin = time.monotonic()
+            try:
+                values = self._runner.run(pixels, self._every)
+            except Exception:  # all layers can be more than there is memory for, where those that are wanted aren't
+                self._health.fail(begin)
+            else:
+                self._health.take(values, begin)
+                return {layer: values[layer] for layer in layers}
+        return self._runner.run(pixels, layers)
