@@ -131,7 +131,7 @@ def test_whoever_reads_does_not_wait_for_a_run_that_is_being_counted() -> None:
     counting, read = threading.Event(), threading.Event()
 
     class Slow(dict[str, npt.NDArray[np.float32]]):
-        def items(self):  # type: ignore[no-untyped-def,override]
+        def items(self):  # type: ignore[no-untyped-def]
             counting.set()
             assert read.wait(60)
             return super().items()

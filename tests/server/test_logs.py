@@ -163,6 +163,14 @@ async def test_what_is_logged_of_a_shared_run_names_all_its_requests(written: io
     assert "trace_id" not in together
 
 
+def test_a_line_about_many_requests_names_the_first_and_says_how_many_there_are_besides(written: io.StringIO) -> None:
+    calls = [Call("/test/Test") for _ in range(256)]
+    with handling(calls):
+        logging.getLogger("test").info("together")
+    (line,) = lines_of(written.getvalue())
+    assert line["request_id"].split(",") == [*(call.request_id for call in calls[:8]), "+248"]
+
+
 def test_a_failure_of_the_server_is_told_at_info_with_its_traceback_and_its_span(written: io.StringIO) -> None:
     logging.getLogger().setLevel(logging.INFO)
     for outcome in ("OK", "NOT_FOUND", "INTERNAL"):

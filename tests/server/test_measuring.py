@@ -4,26 +4,36 @@ import asyncio
 import logging
 import resource
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import grpc.aio
 import pytest
 from prometheus_client import generate_latest, values
 from scrapes import Scrape
 
 from vitrine.model import ActivationStatistics, LayerStatistics
 from vitrine.server import measuring
+from vitrine.server.admission import AdmissionConfig
 from vitrine.server.artifact import read_artifact
+from vitrine.server.batching import BatchingConfig
 from vitrine.server.bundled import bundled_model
 from vitrine.server.call import Call
-from vitrine.server.classifier import Load
+from vitrine.server.classifier import Classifier, Limits, Load
+from vitrine.server.config import ServerConfig
+from vitrine.server.device import Device
 from vitrine.server.errors import StartupError
+from vitrine.server.grpc.server import build_server
+from vitrine.server.loading import load_model
 from vitrine.server.measuring import Measurement
 from vitrine.server.metrics import MODELS, Metrics, MetricsConfig
 from vitrine.server.models import Entry, Models, ServedModel, Snapshot
 from vitrine.server.scraping import WorkersMetrics
+from vitrine.v1 import classifier_pb2 as pb
+from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 METADATA = read_artifact(bundled_model()).metadata
 METHOD = "/vitrine.v1.ClassifierService/Classify"
@@ -63,6 +73,44 @@ def use(metrics: Metrics, model: ServedModel) -> None:
     metrics.observe_models(Snapshot([Entry(model.name, model.version, model)], model.name))
     metrics.observe_call(Call(METHOD, model=model.label, outcome="OK"))
     metrics.show_activations({model: statistics(512, 0.5, 0.1)})
+
+
+def test_an_observer_of_models_that_fails_keeps_none_from_being_served_and_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(_: Snapshot) -> None:
+        raise OSError("no space left")
+
+    seen: list[Snapshot] = []
+    models = Models(served("digits", "1"))
+    models.observe(fail)
+    models.observe(seen.append)
+    model = served("digits", "2")
+    models.replace(Snapshot([Entry(model.name, model.version, model)], model.name))
+    assert models.get("digits") is model
+    assert seen[-1].default is model
+    assert len(caplog.records) == 1
+
+
+async def test_an_observer_of_calls_that_fails_harms_no_call_and_is_said_once(
+    caplog: pytest.LogCaptureFixture, tiny_artifact: Path
+) -> None:
+    told: list[Call] = []
+
+    def fail(_: Call) -> None:
+        raise OSError("no space left")
+
+    with ThreadPoolExecutor(1) as pool:
+        models = Models(load_model(tiny_artifact, Device.CPU))
+        classifier = Classifier(models, Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
+        server = build_server(classifier, ServerConfig(tiny_artifact, port=0), observers=[fail, told.append])
+        await server.start()
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            for _ in range(3):
+                await ClassifierServiceStub(channel).ListModels(pb.ListModelsRequest())
+        await server.drain(60)
+    assert len(told) == 3
+    assert len([record for record in caplog.records if "an observer of calls failed" in record.message]) == 1
 
 
 @contextmanager

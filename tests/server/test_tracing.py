@@ -5,6 +5,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from serving import PATIENCE_SECONDS, logged_server, open_log, refused_start, running_server
 
 from vitrine.client import Client, InvalidRequestError
+from vitrine.server import spans
+from vitrine.server.call import Call
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -189,6 +192,14 @@ def test_a_collector_that_does_not_answer_holds_up_neither_calls_nor_the_end(
         for _ in range(100):
             client.classify(EIGHT)
         assert server.stop() == 0
+
+
+def test_a_call_whose_span_can_not_be_begun_leaves_its_ids_to_no_other() -> None:
+    ids = spans._CallIds()
+    call = Call("/test/Test")
+    with suppress(RuntimeError), ids.of(call):
+        raise RuntimeError("the sampler fails")
+    assert ids.generate_trace_id() != int(call.trace_id, 16)
 
 
 def test_an_endpoint_that_is_no_url_is_refused() -> None:

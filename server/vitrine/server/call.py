@@ -4,7 +4,6 @@ Whoever speaks a protocol makes a call for each request, hands it down with the 
 has left or nobody wants it any more. It knows no transport, and neither metrics, traces nor logs: these read it.
 """
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,8 +14,6 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from vitrine.server.access import NOBODY, Caller
-
-logger = logging.getLogger(__name__)
 
 
 class Stage(StrEnum):
@@ -64,7 +61,7 @@ class Call:
     address: Callable[[], str] = str
     """Gives where it comes from: a host without a port; empty where that isn't known."""
     observers: "Sequence[Callable[[Call], None]]" = ()
-    """Told when the call is over, each once."""
+    """Told when the call is over, each once. None of them may raise: the caller has its answer."""
     model: str = ""
     """What answers, as NAME@VERSION; empty until that is known."""
     images: int = 0
@@ -132,13 +129,7 @@ class Call:
             context.__exit__(None, None, None)
         with handling((self,)):
             for observe in self.observers:
-                self._tell(observe)
-
-    def _tell(self, observe: "Callable[[Call], None]") -> None:
-        try:
-            observe(self)
-        except Exception:  # the caller has its answer, and the other observers are to be told
-            logger.exception("an observer of calls failed")
+                observe(self)
 
 
 HANDLED: ContextVar[tuple[Call, ...]] = ContextVar("HANDLED", default=())

@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 MILLISECONDS = 1000
 
+NAMED = 8
+"""How many requests a line names: a run can be for hundreds."""
+
 
 class LogFormat(StrEnum):
     """What a line of the log is."""
@@ -62,7 +65,8 @@ class _Requests(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         calls = HANDLED.get()
         if calls:
-            record.request_id = ",".join(call.request_id for call in calls)
+            more = [f"+{len(calls) - NAMED}"] if len(calls) > NAMED else []
+            record.request_id = ",".join([call.request_id for call in calls[:NAMED]] + more)
         if len(calls) == 1 and (self._traced or calls[0].trace):
             record.trace_id = calls[0].trace_id
         if len(calls) == 1 and self._traced:

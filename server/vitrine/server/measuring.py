@@ -4,18 +4,16 @@ It is the one place that knows both; what is measured knows nothing of it.
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 from vitrine.server.call import Call
 from vitrine.server.classifier import Classifier
+from vitrine.server.forgiving import forgiving
 from vitrine.server.metrics import Metrics, MetricsConfig
 from vitrine.server.models import ServedModel
 from vitrine.server.scraping import shown
 from vitrine.server.watching import Watch
-
-logger = logging.getLogger(__name__)
 
 GAUGE_SECONDS = 0.5
 """How often that is read which has no moment of its own: how much waits, how activations are, what a process takes."""
@@ -72,15 +70,9 @@ class Measurement(Unmeasured):
             reading.cancel()
 
     async def _read(self, classifier: Classifier) -> None:
-        fails = False
-        while True:
-            try:
-                self._read_once(classifier)
-                fails = False
-            except Exception:  # it may be over in a moment, as a full disk or a shortage of file descriptors can be
-                if not fails:
-                    logger.exception("some metrics can't be read, and stay as they were until they can")
-                fails = True
+        read = forgiving(self._read_once, "some metrics can't be read, and stay as they were until they can")
+        while True:  # what fails may be over in a moment, as a full disk or a shortage of file descriptors can be
+            read(classifier)
             await asyncio.sleep(GAUGE_SECONDS)
 
     def _read_once(self, classifier: Classifier) -> None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from vitrine.model import ArtifactMetadata, Parameters
 from vitrine.server.errors import NotFound, listed, quoted
+from vitrine.server.forgiving import forgiving
 
 
 class Runner(Protocol):
@@ -131,7 +132,11 @@ class Models:
             observe(snapshot)
 
     def observe(self, observer: Callable[[Snapshot], None]) -> None:
-        """Tells the observer what is served, now and whenever that is replaced, in the thread that says so."""
+        """Tells the observer what is served, now and whenever that is replaced, in the thread that says so.
+
+        What it raises is logged: what is served is served all the same.
+        """
+        observer = forgiving(observer, "an observer of models failed")
         self._observers.append(observer)
         observer(self._snapshot)
 

@@ -120,8 +120,10 @@ class _CallIds(RandomIdGenerator):
     def of(self, call: Call) -> Iterator[None]:
         """The span that is begun in the block is the call's."""
         self._call = call
-        yield
-        self._call = None
+        try:
+            yield
+        finally:
+            self._call = None
 
     def generate_span_id(self) -> int:
         return int(self._call.span_id, 16) if self._call else super().generate_span_id()

@@ -32,8 +32,7 @@ def open_tracing(config: TracingConfig) -> "Tracing":
     """Sets up tracing for this process.
 
     Raises:
-        StartupError: the packages aren't there, the endpoint isn't a URL or holds a password, or an OTEL_ variable can't be
-            used.
+        StartupError: the packages aren't there, the endpoint can't be used, or an OTEL_ variable can't.
     """
     if urlsplit(config.endpoint).scheme not in ("http", "https") or not config.collector:
         raise StartupError(
@@ -42,8 +41,8 @@ def open_tracing(config: TracingConfig) -> "Tracing":
         )
     if "@" in config.collector:  # not quoted: what stands before it is secret, and OTLP over gRPC has no use for it
         raise StartupError(
-            "the OTLP endpoint has a user or a password in it, which aren't sent to the collector: leave them out of the "
-            "URL, and set OTEL_EXPORTER_OTLP_HEADERS, as in authorization=Basic%20…, where the collector asks for them"
+            "the OTLP endpoint has a user or a password in it, which isn't sent: leave it out of the URL, and set "
+            "OTEL_EXPORTER_OTLP_HEADERS, as in authorization=Basic%20…, where the collector asks for it"
         )
     try:
         from vitrine.server.spans import Tracing

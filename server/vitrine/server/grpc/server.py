@@ -1,6 +1,6 @@
 """Builds the gRPC server: which services it has, and what a connection may do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +10,7 @@ import grpc.aio
 from vitrine.server.call import Call
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
+from vitrine.server.forgiving import forgiving
 from vitrine.server.grpc.classifier_servicer import PERMISSIONS, SERVICE, ClassifierServicer
 from vitrine.server.grpc.convert import MAX_NAMES
 from vitrine.server.grpc.credentials import server_credentials
@@ -94,10 +95,14 @@ def build_server(
     """
     credentials = server_credentials(config)
     access = open_access(config.tokens)
+    meters = _forgiving(meters)
     gate = Gate(access, OPEN_SERVICES, PERMISSIONS | OIP_PERMISSIONS, meters)
     server = grpc.aio.server(options=_options(config), interceptors=[gate])
     health = HealthServicer()
-    identify, observers = partial(caller_of, access), (classifier.statistics.observe, *observers, *meters)
+    identify, observers = (
+        partial(caller_of, access),
+        (*_forgiving([classifier.statistics.observe, *observers]), *meters),
+    )
     ours, theirs = ClassifierServicer(classifier), OipServicer(classifier, health, load)
     handlers = [
         guarded_handlers(ours, SERVICE, identify, observers, _most_fields(config, 1)),
@@ -112,6 +117,11 @@ def build_server(
         handlers.append(guarded_handlers(reflecting, REFLECTION, anyone, meters))
     server.add_generic_rpc_handlers(handlers)
     return GrpcServer(server, health, _bind(server, config.host, config.port, credentials))
+
+
+def _forgiving(observers: Iterable[Callable[[Call], None]]) -> Sequence[Callable[[Call], None]]:
+    """The same observers: where one fails, the call's caller has its answer, and the others are told."""
+    return [forgiving(observe, "an observer of calls failed") for observe in observers]
 
 
 def _most_fields(config: ServerConfig, each: int) -> int:
