@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from vitrine.server.leaving import on_signals
 from vitrine.server.loading import load_model, load_version
 from vitrine.server.logs import log_call
 from vitrine.server.models import Models, ServedModel
-from vitrine.server.reloading import LoadModel, ServedRepository, following
+from vitrine.server.reloading import LoadModel, ServedRepository, following, loading_in
 from vitrine.server.tracing import open_tracing
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ async def serve(
     tracing = open_tracing(config.tracing) if config.tracing else None
     workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
     runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
-    loading = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(runs, _open_models, config))
+    loads = ThreadPoolExecutor(1, thread_name_prefix="load")
+    loading = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(runs, _open_models, config, loads))
     await _either(loading, asked_to_stop)
     if asked_to_stop.is_set():
         logger.info("asked to stop before it was ready")
@@ -64,7 +65,7 @@ async def serve(
     seconds_left = await _drain(server, config)
     if tracing:
         await _flush(tracing, min(FLUSH_SECONDS, seconds_left))
-    for pool in (workers, runs):
+    for pool in (workers, runs, loads):
         pool.shutdown(wait=False, cancel_futures=True)
     logger.info("stopped")
 
@@ -76,7 +77,9 @@ async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
     waiting.cancel()
 
 
-def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
+def _open_models(
+    config: ServerConfig, loads: Executor
+) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
     """What is served, warmed up; and where that is a repository: the context to follow it in, and a way to look now."""
     rows = config.batching.max_rows
 
@@ -85,7 +88,8 @@ def _open_models(config: ServerConfig) -> tuple[Models, AbstractAsyncContextMana
 
     if config.repository:
         repository = ServedRepository(config.repository, load)
-        return repository.models, following(repository, config.repository.reload_seconds), repository.load
+        looking = following(repository, config.repository.reload_seconds)
+        return repository.models, looking, loading_in(loads, repository)
     model = _warm_up(load_model(config.model, config.device), rows)
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
     return Models(model), nullcontext(), None

@@ -137,6 +137,7 @@ class _Method:
             del data  # likewise
 
     async def _answer(self, data: bytes, call: Call, context: Context) -> bytes:
+        call.size = len(data)
         call.caller = self.identify(context.invocation_metadata())
         call.address = partial(_host_of, context)
         return _encoded(await self.answer(self.decode(data), call), call)
