@@ -73,7 +73,7 @@ from vitrine.server.cli import main
 from vitrine.server.reloading import ServedRepository
 
 def load(*_):
-    print("loading", file=sys.stderr, flush=True)
+    print("it has begun", file=sys.stderr, flush=True)
     threading.Event().wait()
 
 ServedRepository.load = load
@@ -95,6 +95,6 @@ def test_a_server_that_is_to_stop_does_not_wait_for_what_is_being_loaded(tmp_pat
     ):
         message: Any = pb.RepositoryModelLoadRequest(model_name="digits")
         loading = GRPCInferenceServiceStub(own).RepositoryModelLoad.future(message, metadata=bearer(secret("all")))
-        log.wait_for("(loading)")
+        log.wait_for("(it has begun)")
         assert server.stop() == 0
         assert loading.exception() is not None
