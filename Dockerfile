@@ -19,8 +19,9 @@ USER 10001
 ENV PATH=/opt/vitrine/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     VITRINE_HOST=0.0.0.0 \
-    VITRINE_INSECURE=1
-EXPOSE 50051
+    VITRINE_INSECURE=1 \
+    VITRINE_METRICS_PORT=9464
+EXPOSE 50051 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
   CMD vitrine health --target "127.0.0.1:${VITRINE_PORT:-50051}"
 ENTRYPOINT ["vitrine-server"]

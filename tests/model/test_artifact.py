@@ -8,10 +8,12 @@ import pytest
 
 from vitrine.model import (
     DIGITS,
+    ActivationStatistics,
     ArtifactError,
     ArtifactMetadata,
     GoldenSample,
     LayerKind,
+    LayerStatistics,
     OutputKind,
     TrainingFacts,
     deviation,
@@ -28,7 +30,9 @@ def metadata(output: OutputKind = "softmax") -> ArtifactMetadata:
         {layer.name: random.normal(size=(2, layer.width)).astype(np.float32) for layer in layers},
     )
     facts = TrainingFacts("digits", seed=3, epochs=9, metrics={"test_accuracy": 0.97}, versions={"torch": "2"})
-    return ArtifactMetadata("small", layers, DIGITS, facts, golden, data_sha256="00ff")
+    seen = {layer.name: LayerStatistics(0.25, 0.5 if layer.kind is LayerKind.RELU else None) for layer in layers}
+    statistics = ActivationStatistics(64, seen)
+    return ArtifactMetadata("small", layers, DIGITS, facts, golden, data_sha256="00ff", statistics=statistics)
 
 
 @pytest.mark.parametrize("output", ["softmax", "sigmoid"])
@@ -38,6 +42,7 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
     assert replace(read, golden=written.golden).to_properties() == written.to_properties()
     assert (read.name, read.layers, read.classes) == (written.name, written.layers, written.classes)
     assert (read.training, read.data_sha256) == (written.training, written.data_sha256)
+    assert read.statistics == written.statistics
     np.testing.assert_array_equal(read.golden.pixels, written.golden.pixels)
     for name, values in written.golden.activations.items():
         np.testing.assert_array_equal(read.golden.activations[name], values)
@@ -66,6 +71,8 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
         ("training", '{"dataset": "d", "seed": 1, "epochs": 1, "metrics": {"a": "b"}, "versions": {}}', "damaged"),
         ("training", '{"dataset": "digits"}', "damaged"),
         ("training", "[]", "damaged"),
+        ("activation_statistics", '{"images": 9, "layers": {}}', "damaged"),
+        ("activation_statistics", "[]", "damaged"),
         ("golden_sample", "{}", "damaged"),
         ("golden_sample", '{"pixels": "", "activations": {}}', "its golden sample is empty"),
         ("golden_sample", '{"pixels": "AAAA", "activations": {}}', "damaged"),
@@ -83,6 +90,12 @@ def test_missing_metadata_are_refused(key: str) -> None:
     del properties[f"vitrine.{key}"]
     with pytest.raises(ArtifactError, match="damaged"):
         ArtifactMetadata.from_properties(properties)
+
+
+def test_an_artifact_from_before_statistics_were_recorded_is_read() -> None:
+    properties = metadata().to_properties()
+    del properties["vitrine.activation_statistics"]
+    assert ArtifactMetadata.from_properties(properties).statistics is None
 
 
 def test_a_file_of_someone_else_is_refused() -> None:

@@ -1,6 +1,7 @@
 """Many callers of a real server at once: each gets its own answer, and what is too much is refused at once."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 CLIENTS = 1000
+MEBIBYTE = 1 << 20
 
 
 def request_of(pixels: npt.NDArray[np.uint8], *layers: str) -> pb.ClassifyRequest:
@@ -185,6 +187,33 @@ async def test_an_answer_counts_until_its_caller_has_read_it(tmp_path: Path) -> 
             assert await stream.read() is grpc.aio.EOF
             while await is_refused(stub, one):  # until the server has heard that it was read
                 pass
+
+
+async def test_an_idle_stream_keeps_neither_its_last_request_nor_its_last_answer(tiny_artifact: Path) -> None:
+    """Or callers that leave streams open would fill the memory, with nothing of theirs under way."""
+    request = request_of(random_pixels(1024))
+    request.activations.all = True
+    many = pb.ClassifyStreamRequest(request=request)
+    with running_server(tiny_artifact) as server:
+        async with grpc.aio.insecure_channel(server.target) as channel:
+            streams: list[Any] = []
+
+            async def open_streams(count: int) -> int:
+                """Opens so many more, each of which is answered once; the server's memory in MiB then."""
+                for _ in range(count):
+                    streams.append(ClassifierServiceStub(channel).ClassifyStream())
+                    await streams[-1].write(many)
+                    size = (await streams[-1].read()).ByteSize()
+                assert size > 1.5 * MEBIBYTE
+                return resident_bytes(server.process.pid) // MEBIBYTE
+
+            first = await open_streams(20)
+            assert await open_streams(60) - first < 50  # MiB, where what they sent and got was 130
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory that a process has, on Linux."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def is_refused(stub: Any, request: pb.ClassifyRequest) -> bool:

@@ -183,7 +183,7 @@ def test_a_failure_of_the_server_is_told_at_info_with_its_traceback_and_its_span
 
 
 async def test_a_caller_that_leaves_while_its_answer_is_sent_is_no_error(tmp_path: Path) -> None:
-    """gRPC logs one with a traceback where an answer is yielded to it, and not written."""
+    """gRPC raises an error of its own then."""
     wide = export_random(tmp_path / "wide.onnx", [20_000])
     pixels = random_pixels(256)
     tensor = pb.Tensor(shape=pixels.shape, dtype=pb.DATA_TYPE_UINT8, data=pixels.tobytes())

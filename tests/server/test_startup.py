@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import onnx
 import pytest
 from artifacts import export_random
@@ -15,7 +16,6 @@ from serving import refused_start, running_server
 from vitrine.model import ArtifactError
 from vitrine.server.artifact import read_artifact
 from vitrine.server.cli import Port
-from vitrine.server.config import ServerConfig
 from vitrine.server.device import Device
 from vitrine.server.engine import CPU_PROVIDER, CUDA_PROVIDER, open_engine
 from vitrine.server.errors import StartupError
@@ -246,7 +246,7 @@ def test_a_taken_port_is_refused(tiny_artifact: Path) -> None:
 
 
 def test_the_port_of_a_kubernetes_service_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
-    assert Port(0, 65535).convert("tcp://10.0.0.7:80", None, None) == ServerConfig(Path()).port
+    assert Port(4711).convert("tcp://10.0.0.7:80", click.Option(["--port"]), None) == 4711
     assert "VITRINE_PORT=tcp://10.0.0.7:80 is a Kubernetes Service's" in caplog.text
 
 

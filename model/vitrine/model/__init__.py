@@ -9,6 +9,7 @@ from vitrine.model.errors import ArtifactError, ImageError, VitrineError
 from vitrine.model.image import MAX_IMAGE_PIXELS, ImageSource, read_grey
 from vitrine.model.layers import DIGITS, Layer, LayerKind, OutputKind, layer_catalogue, parse_layers
 from vitrine.model.preparation import PIXELS_SHAPE, Pixels, prepare
+from vitrine.model.statistics import ActivationStatistics, ActivationTally, LayerStatistics
 
 __all__ = [
     "DIGITS",
@@ -16,6 +17,8 @@ __all__ = [
     "MAX_IMAGE_PIXELS",
     "PIXELS_SHAPE",
     "TOLERANCE",
+    "ActivationStatistics",
+    "ActivationTally",
     "AnswerSize",
     "ArtifactError",
     "ArtifactMetadata",
@@ -24,6 +27,7 @@ __all__ = [
     "ImageSource",
     "Layer",
     "LayerKind",
+    "LayerStatistics",
     "OutputKind",
     "Parameters",
     "Pixels",

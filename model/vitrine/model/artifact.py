@@ -15,6 +15,7 @@ import numpy.typing as npt
 from vitrine.model.errors import ArtifactError
 from vitrine.model.layers import DIGITS, Layer, parse_layers
 from vitrine.model.preparation import PIXELS_SHAPE
+from vitrine.model.statistics import ActivationStatistics, LayerStatistics
 
 FORMAT_VERSION = 1
 """The version of this layout. A reader refuses one that it doesn't know."""
@@ -78,6 +79,8 @@ class ArtifactMetadata:
     """What it must compute."""
     data_sha256: str | None = None
     """The SHA-256 of the weights' file, in hex, when they lie beside the ONNX file; None when they are inside."""
+    statistics: ActivationStatistics | None = None
+    """What its activations were like on held-out examples; None: it was exported before that was recorded."""
 
     def to_properties(self) -> dict[str, str]:
         """The strings that are stored in the ONNX file's metadata."""
@@ -93,6 +96,7 @@ class ArtifactMetadata:
                 "activations": {name: _to_base64(values) for name, values in self.golden.activations.items()},
             },
             "data_sha256": self.data_sha256,
+            "activation_statistics": self.statistics and asdict(self.statistics),
         }
         return {PREFIX + key: json.dumps(value) for key, value in document.items()}
 
@@ -116,6 +120,7 @@ class ArtifactMetadata:
                 training=_training_facts(document["training"]),
                 golden=_golden_sample(document["golden_sample"], layers),
                 data_sha256=document.get("data_sha256"),
+                statistics=_statistics(document.get("activation_statistics"), layers),
             )
         except ArtifactError:
             raise
@@ -181,6 +186,20 @@ def _golden_sample(document: Mapping[str, Any], layers: tuple[Layer, ...]) -> Go
             for layer in layers
         },
     )
+
+
+def _statistics(document: Mapping[str, Any] | None, layers: tuple[Layer, ...]) -> ActivationStatistics | None:
+    if document is None:
+        return None
+    entries = {layer.name: document["layers"][layer.name] for layer in layers}
+    return ActivationStatistics(
+        int(document["images"]),
+        {name: LayerStatistics(float(e["mean"]), _ratio(e["dead_ratio"])) for name, e in entries.items()},
+    )
+
+
+def _ratio(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _to_base64(values: npt.NDArray[Any]) -> str:

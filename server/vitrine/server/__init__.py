@@ -6,4 +6,7 @@ From the inside out: `artifact` reads a file and checks it, `engine` runs it, `m
 translates, `lifecycle` starts and stops, `worker` is a process that does all this beside others, `supervisor` keeps
 those going, `cli` reads the settings. Each knows only those before it. `followed` reads files again that an operator
 replaces: `certificates` and `tokens`.
+
+`measuring` measures all that from outside: with the instruments in `metrics`, by `watching` the models' runs and the
+`activation_health` of their layers. `scraping` shows the metrics, of one process or of all workers.
 """

@@ -39,6 +39,16 @@ class Admission:
         self._bytes = 0
         self._usual_seconds = SHORTEST_PAUSE
 
+    @property
+    def images(self) -> int:
+        """The images that are under way."""
+        return self._images
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of all requests under way and their answers."""
+        return self._bytes
+
     @contextmanager
     def admit(self, images: int, size: int) -> Iterator[None]:
         """Takes a request in for as long as the block lasts.

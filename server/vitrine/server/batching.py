@@ -143,6 +143,11 @@ class Batcher:
         self._running = 0
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many rows wait, of callers that are still there."""
+        return sum(len(waiting.pixels) - waiting.taken for waiting in self._queue if not waiting.done.done())
+
     async def run(self, pixels: Pixels, layers: Sequence[str], passed: Pass = lambda *_: None) -> Activations:
         """Calculates activations, together with what others asked for at the time.
 
@@ -186,8 +191,7 @@ class Batcher:
         """How long the batch may still wait for company: a timer that comes early finds time left here."""
         if self._config.max_delay == 0:
             return 0.0
-        rows = sum(len(waiting.pixels) - waiting.taken for waiting in self._queue if not waiting.done.done())
-        if rows >= self._config.max_rows:
+        if self.waiting >= self._config.max_rows:
             return 0.0
         return self._queue[0].since + self._config.max_delay - asyncio.get_running_loop().time()
 

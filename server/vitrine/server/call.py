@@ -33,6 +33,8 @@ class Stage(StrEnum):
     ENCODE = "encode"
     """The answer becomes bytes."""
 
+    __hash__ = str.__hash__  # Enum's own is written in Python, and stages are looked up several times for each request
+
 
 class Passage(NamedTuple):
     """A request's way through a stage; rows that are split over several runs pass a stage more than once."""
@@ -71,6 +73,8 @@ class Call:
     """How many images were taken in."""
     outcome: str = CANCELLED
     """How it ended: the name of its status code. Nobody says so of a call whose caller goes."""
+    reason: str = ""
+    """Why it was refused, in UPPER_SNAKE; empty when it wasn't, or the fault is ours."""
     trace: Mapping[str, str] = field(default_factory=dict)
     """Which trace its caller makes it part of: the W3C's `traceparent` and `tracestate`, well-formed, or nothing."""
     begin: float = field(default_factory=time.monotonic)

@@ -82,6 +82,18 @@ class Classification:
     """float32 (N, width) for each wanted layer, in the order of the layers."""
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much there is to do at one moment."""
+
+    waiting: int
+    """Images that wait for a run."""
+    images: int
+    """Images of all requests under way, those that wait among them."""
+    bytes: int
+    """Bytes of these requests and their answers."""
+
+
 class Classifier:
     """Answers requests about the models that are served.
 
@@ -114,6 +126,12 @@ class Classifier:
         self._rates = Rates(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
         self._runs = runs
         self._batchers: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
+
+    @property
+    def load(self) -> Load:
+        """How much there is to do just now; to be asked on the event loop's thread."""
+        waiting = sum(batcher.waiting for batcher in self._batchers.values())
+        return Load(waiting, self._admission.images, self._admission.bytes)
 
     async def classify(self, request: ClassifyRequest, call: Call) -> Classification:
         """Classifies 1 to N images. The request counts as under way until the call is closed.

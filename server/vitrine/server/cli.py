@@ -22,6 +22,7 @@ from vitrine.server.device import Device
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.leaving import leave
 from vitrine.server.logs import LogConfig, LogFormat, log_to_stderr
+from vitrine.server.metrics import MetricsConfig
 from vitrine.server.port import can_be_shared
 from vitrine.server.reloading import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.supervisor import supervise
@@ -31,6 +32,9 @@ from vitrine.server.versions import VersionPolicy
 logger = logging.getLogger(__name__)
 
 DEFAULTS = ServerConfig(model=Path())
+
+METRICS_PORT = 9464
+"""Where Prometheus is used to find such metrics."""
 
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
@@ -46,13 +50,21 @@ class Port(click.IntRange):
     """A port, which Kubernetes can't set by accident.
 
     For a Service called `vitrine`, Kubernetes puts VITRINE_PORT=tcp://… into every pod of its namespace.
+
+    Args:
+        usual: the port that is taken instead.
     """
 
+    def __init__(self, usual: int) -> None:
+        super().__init__(0, 65535)
+        self._usual = usual
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Reads the port; the address of a Kubernetes Service stands for the default."""
+        """Reads the port; the address of a Kubernetes Service stands for the usual one."""
         if isinstance(value, str) and value.startswith("tcp://"):
-            logger.warning("VITRINE_PORT=%s is a Kubernetes Service's; listening on %d", value, DEFAULTS.port)
-            return DEFAULTS.port
+            name = f"VITRINE_{param.name.upper()}" if param and param.name else "a port"
+            logger.warning("%s=%s is a Kubernetes Service's; taking %d", name, value, self._usual)
+            return self._usual
         return int(super().convert(value, param, ctx))
 
 
@@ -115,7 +127,7 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
 )
 @click.option("--host", default=DEFAULTS.host, show_envvar=True, help="The address to listen on.")
 @click.option(
-    "--port", type=Port(0, 65535), default=DEFAULTS.port, show_envvar=True, help="The port; 0 takes a free one."
+    "--port", type=Port(DEFAULTS.port), default=DEFAULTS.port, show_envvar=True, help="The port; 0 takes a free one."
 )
 @click.option(
     "--workers",
@@ -193,7 +205,7 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     type=click.FloatRange(0),
     default=DEFAULTS.limits.caller_rate,
     show_envvar=True,
-    help="How many images a second each caller may send; more are refused with RESOURCE_EXHAUSTED. A caller is a name "
+    help="How many images a second each caller may send to a worker; more are refused with RESOURCE_EXHAUSTED. A caller is a name "
     "in --tokens, or an address without; 0: no limit.",
 )
 @click.option(
@@ -227,6 +239,22 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     help="Allow plaintext on an address that other machines can reach.",
 )
 @_security_file("--tokens", "File of those who may call: NAME SHA256 PERMISSIONS on each line; without it, anyone may.")
+@click.option(
+    "--metrics-port",
+    type=Port(METRICS_PORT),
+    show_envvar=True,
+    show_default="none: nothing is measured",
+    help="The port of Prometheus metrics, at /metrics in plain HTTP; 0 takes a free one, and the log says which.",
+)
+@click.option(
+    "--metrics-host", show_envvar=True, show_default="that of --host", help="The address that they are shown on."
+)
+@click.option(
+    "--activation-health/--no-activation-health",
+    default=True,
+    show_envvar=True,
+    help="Whether the metrics have what the layers calculate: means and dead units, over a sample of the images.",
+)
 @click.option(
     "--otlp-endpoint",
     metavar="URL",
@@ -283,6 +311,9 @@ def main(
     tls_client_ca: Path | None,
     insecure: bool,
     tokens: Path | None,
+    metrics_port: int | None,
+    metrics_host: str | None,
+    activation_health: bool,
     otlp_endpoint: str | None,
     trace_ratio: float,
     log_format: str,
@@ -319,6 +350,9 @@ def main(
         tls=_tls_files(tls_cert, tls_key, tls_client_ca),
         insecure=insecure,
         tokens=tokens,
+        metrics=None
+        if metrics_port is None
+        else MetricsConfig(metrics_port, (metrics_host or host).strip("[]"), activation_health),
         tracing=TracingConfig(otlp_endpoint, trace_ratio) if otlp_endpoint else None,
     )
     try:

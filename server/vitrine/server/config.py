@@ -8,6 +8,7 @@ from vitrine.server.batching import BatchingConfig
 from vitrine.server.certificates import TlsFiles
 from vitrine.server.classifier import Limits
 from vitrine.server.device import Device
+from vitrine.server.metrics import MetricsConfig
 from vitrine.server.reloading import RepositoryConfig
 from vitrine.server.tracing import TracingConfig
 
@@ -50,5 +51,7 @@ class ServerConfig:
     """Whether plaintext may be spoken on an address that other machines can reach."""
     tokens: Path | None = None
     """The file of those who may call; None: anyone may."""
+    metrics: MetricsConfig | None = None
+    """Where metrics are shown; None: nowhere, and nothing is measured."""
     tracing: TracingConfig | None = None
     """Where traces of calls go; None: nothing is traced."""

@@ -1,6 +1,7 @@
 """The life of a server: load, check, listen, answer, follow the repository, drain."""
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -14,10 +15,11 @@ import numpy as np
 from vitrine.model import PIXELS_SHAPE
 from vitrine.server.classifier import Classifier
 from vitrine.server.config import ServerConfig
-from vitrine.server.grpc.server import GrpcServer, build_server
+from vitrine.server.grpc.server import METHODS, GrpcServer, build_server
 from vitrine.server.leaving import on_signals
 from vitrine.server.loading import load_model, load_version
 from vitrine.server.logs import log_call
+from vitrine.server.measuring import Unmeasured, measuring
 from vitrine.server.models import Models, ServedModel
 from vitrine.server.reloading import LoadModel, ServedRepository, following, loading_in
 from vitrine.server.tracing import open_tracing
@@ -42,32 +44,45 @@ async def serve(
         asked_to_stop: what else can end it, by being set.
 
     Raises:
-        StartupError: the model fails a check, its device isn't there, or the address can't be listened on.
+        StartupError: the model fails a check, its device isn't there, or an address can't be listened on.
     """
     asked_to_stop = asked_to_stop or asyncio.Event()
     on_signals(asked_to_stop)  # first of all: a container's first process is deaf to signals that it doesn't handle
+    with measuring(config.metrics, METHODS) as measurement:
+        await _serve(config, announce, asked_to_stop, measurement)
+    logger.info("stopped")
+
+
+async def _serve(
+    config: ServerConfig, announce: Callable[[str], None], asked_to_stop: asyncio.Event, measurement: Unmeasured
+) -> None:
     tracing = open_tracing(config.tracing) if config.tracing else None
     workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
     runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
     loads = ThreadPoolExecutor(1, thread_name_prefix="load")
-    loading = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(runs, _open_models, config, loads))
+    opening = asyncio.get_running_loop().run_in_executor(runs, _open_models, config, measurement, loads)
+    loading = asyncio.ensure_future(opening)
     await _either(loading, asked_to_stop)
     if asked_to_stop.is_set():
         logger.info("asked to stop before it was ready")
         return
     models, followed, load = await loading
     classifier = Classifier(models, config.limits, workers, runs, config.batching, config.admission)
-    server = build_server(classifier, config, load, [log_call, *([tracing.observe] if tracing else [])])
-    async with followed:
-        await server.start()
-        announce(server.address)
-        await asked_to_stop.wait()
-    seconds_left = await _drain(server, config)
+    observers = [log_call, *([tracing.observe] if tracing else [])]
+    server = build_server(classifier, config, load, observers, measurement.observers)
+    async with measurement.of(classifier):
+        async with followed:
+            gc.freeze()  # what is loaded by now stays: looking for garbage in it took some percent of every request
+            await server.start()
+            measurement.show_ready(True)
+            announce(server.address)
+            await asked_to_stop.wait()
+        measurement.show_ready(False)
+        seconds_left = await _drain(server, config)
     if tracing:
         await _flush(tracing, min(FLUSH_SECONDS, seconds_left))
     for pool in (workers, runs, loads):
         pool.shutdown(wait=False, cancel_futures=True)
-    logger.info("stopped")
 
 
 async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
@@ -78,19 +93,19 @@ async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
 
 
 def _open_models(
-    config: ServerConfig, loads: Executor
+    config: ServerConfig, measurement: Unmeasured, loads: Executor
 ) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
     """What is served, warmed up; and where that is a repository: the context to follow it in, and a way to look now."""
     rows = config.batching.max_rows
 
     def load(path: Path, name: str, version: str) -> ServedModel:
-        return _warm_up(load_version(config.device, path, name, version), rows)
+        return measurement.watched(_warm_up(load_version(config.device, path, name, version), rows))
 
     if config.repository:
         repository = ServedRepository(config.repository, load)
         looking = following(repository, config.repository.reload_seconds)
         return repository.models, looking, loading_in(loads, repository)
-    model = _warm_up(load_model(config.model, config.device), rows)
+    model = measurement.watched(_warm_up(load_model(config.model, config.device), rows))
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
     return Models(model), nullcontext(), None
 

@@ -5,7 +5,7 @@ What is served can change while requests are answered. `Snapshot` is what is ser
 then answered by this version, whatever is published or taken away meanwhile.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -117,6 +117,7 @@ class Models:
     def __init__(self, default: ServedModel, *others: ServedModel) -> None:
         entries = (Entry(model.name, model.version, model) for model in (default, *others))
         self._snapshot = Snapshot(entries, default.name)
+        self._observers: list[Callable[[Snapshot], None]] = []
 
     @property
     def snapshot(self) -> Snapshot:
@@ -126,6 +127,13 @@ class Models:
     def replace(self, snapshot: Snapshot) -> None:
         """Serves something else from now on, all at once; any thread may say so."""
         self._snapshot = snapshot
+        for observe in self._observers:
+            observe(snapshot)
+
+    def observe(self, observer: Callable[[Snapshot], None]) -> None:
+        """Tells the observer what is served, now and whenever that is replaced, in the thread that says so."""
+        self._observers.append(observer)
+        observer(self._snapshot)
 
     def get(self, name: str) -> ServedModel:
         """The model of that name, as `Snapshot.get` has it."""

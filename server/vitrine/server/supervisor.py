@@ -18,6 +18,7 @@ from vitrine.server.config import ServerConfig
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.leaving import on_signals
 from vitrine.server.port import address_of, held
+from vitrine.server.scraping import WorkersMetrics, workers_metrics
 from vitrine.server.worker import Report, work
 
 logger = logging.getLogger(__name__)
@@ -49,15 +50,15 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
         initializer: what each worker calls first, to set up what a process has of its own; must be picklable.
 
     Raises:
-        StartupError: a place's first worker refuses to start, or the address can't be listened on.
+        StartupError: a place's first worker refuses to start, or an address can't be listened on.
         CrashLoop: workers ended again and again; those that were left have drained.
     """
     leaving = asyncio.Event()
     on_signals(leaving, _kill_all)
-    with held(config.host, config.port) as port:
+    with held(config.host, config.port) as port, workers_metrics(config.metrics) as metrics:
         shared = replace(config, port=port, shares_port=True)
         places: list[_Place] = []
-        places += [_Place(shared, initializer, leaving, places) for _ in range(config.workers)]
+        places += [_Place(n, shared, initializer, leaving, places, metrics) for n in range(config.workers)]
         keeping = [asyncio.ensure_future(places[0].keep())]
         try:
             await _first_of(places[0].ready, leaving)
@@ -146,12 +147,16 @@ class _Place:
 
     def __init__(
         self,
+        number: int,
         config: ServerConfig,
         initializer: Callable[[], None],
         leaving: asyncio.Event,
         places: "Sequence[_Place]",
+        metrics: WorkersMetrics | None,
     ) -> None:
-        self._config = config
+        self._number = number
+        self._config = replace(config, metrics=metrics.of(number)) if metrics else config
+        self._metrics = metrics
         self._initializer = initializer
         self._leaving = leaving
         self._places = places
@@ -213,6 +218,8 @@ class _Place:
         Raises:
             StartupError: it was the first, and refused to start.
         """
+        if self._metrics:
+            self._metrics.ended(self._number, unasked=not self._leaving.is_set())
         if isinstance(worker.report, StartupError) and not (self.ready.is_set() or self._leaving.is_set()):
             raise worker.report  # who catches it says it, once
         level = logging.INFO if self._leaving.is_set() else logging.WARNING

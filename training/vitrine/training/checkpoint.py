@@ -77,7 +77,7 @@ class Checkpoint:
     best_weights: Weights
     """The parameters after the best epoch."""
     samples: Tensor
-    """uint8 (S, 18, 18): a few held-out examples, which an export is checked with."""
+    """uint8 (S, 18, 18): some held-out examples, which an export is checked with and counts activations over."""
 
     @property
     def best(self) -> Epoch:

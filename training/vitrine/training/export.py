@@ -18,6 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from vitrine.model import (
     DIGITS,
     PIXELS_SHAPE,
+    ActivationStatistics,
+    ActivationTally,
     ArtifactError,
     ArtifactMetadata,
     GoldenSample,
@@ -45,6 +47,9 @@ CHECKED_BATCHES = (1, 2, 7, 64)
 GOLDEN_COUNT = 4
 """How many images the golden sample has."""
 
+COUNTED_BATCH = 256
+"""How many images' activations are in memory at once while they are counted."""
+
 INLINE_LIMIT = 1 << 30
 """The number of bytes of parameters above which they lie beside the ONNX file: protobuf ends at 2 GiB."""
 
@@ -65,7 +70,8 @@ def export(
         path: the .onnx file. Parameters above `inline_limit` bytes go to `path` + ".data".
         name: what the model is called when it is served.
         facts: how it was trained.
-        pixels: uint8 (N, 18, 18), some examples: the golden sample and the checks are made of them.
+        pixels: uint8 (N, 18, 18), some examples: the golden sample and the checks are made of them, and the
+            statistics of the activations over all of them.
         inline_limit: the number of bytes of parameters that stay inside the file.
 
     Returns:
@@ -75,7 +81,8 @@ def export(
         ArtifactError: a layer deviates from PyTorch by more than `EXPORT_TOLERANCE`; what was at `path` stays.
     """
     mlp = mlp.to("cpu").eval()
-    metadata = ArtifactMetadata(name, mlp.layers, DIGITS, facts, _golden_sample(mlp, pixels[:GOLDEN_COUNT]))
+    golden, statistics = _golden_sample(mlp, pixels[:GOLDEN_COUNT]), _statistics(mlp, pixels)
+    metadata = ArtifactMetadata(name, mlp.layers, DIGITS, facts, golden, statistics=statistics)
     model = _build_model(mlp)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -100,6 +107,14 @@ def compute_activations(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> dict[str, np
 
 def _golden_sample(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> GoldenSample:
     return GoldenSample(pixels, compute_activations(mlp, pixels))
+
+
+def _statistics(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> ActivationStatistics:
+    """What the activations are like over these images; a batch at a time, for a layer can be wide."""
+    tally = ActivationTally(mlp.layers)
+    for start in range(0, len(pixels), COUNTED_BATCH):
+        tally.add(compute_activations(mlp, pixels[start : start + COUNTED_BATCH]))
+    return tally.statistics()
 
 
 def _build_model(mlp: MLP) -> onnx.ModelProto:

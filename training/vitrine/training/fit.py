@@ -33,8 +33,8 @@ from vitrine.training.recipes import recipe
 from vitrine.training.run_folder import RunFolder
 from vitrine.training.schedule import learning_rate_at
 
-SAMPLES = 64
-"""How many held-out examples go into the checkpoint: as many as the largest batch that an export is checked with."""
+SAMPLES = 1024
+"""How many held-out examples go into the checkpoint at most: what the statistics of the activations are taken over."""
 
 
 def fit(

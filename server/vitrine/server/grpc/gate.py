@@ -1,7 +1,7 @@
 """Lets a call in, or ends it before its request is even received. Who may do what is decided in `access`."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -26,12 +26,20 @@ class Gate(grpc.aio.ServerInterceptor):
         access: tells who calls.
         open_services: the full names of the services that anyone may call.
         needed: the permission that a method takes, by `/SERVICE/METHOD`; the others take `predict`.
+        observers: told of every call that ends here. The others' are told where those are answered.
     """
 
-    def __init__(self, access: Access, open_services: Collection[str], needed: Mapping[str, Permission]) -> None:
+    def __init__(
+        self,
+        access: Access,
+        open_services: Collection[str],
+        needed: Mapping[str, Permission],
+        observers: Sequence[Callable[[Call], None]] = (),
+    ) -> None:
         self._access = access
         self._open_services = open_services
         self._needed = needed
+        self._observers = observers
 
     async def intercept_service(
         self,
@@ -45,12 +53,21 @@ class Gate(grpc.aio.ServerInterceptor):
                 caller = caller_of(self._access, handler_call_details.invocation_metadata)
                 caller.require(self._needed.get(method, Permission.PREDICT))
         except RequestError as error:
-            refused = Call(method)
+            status = status_of(error)
+            refused = Call(method, outcome=status.code.name, reason=error.reason)
             refused.request_id = request_id_of(handler_call_details.invocation_metadata or ())
             with handling((refused,)):
                 logger.debug("refused %s: %s", quoted(method), error)
-            return _refusal(status_of(error), refused.request_id)
-        return await continuation(handler_call_details)
+            self._close(refused)
+            return _refusal(status, refused.request_id)
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            self._close(Call(method, outcome=grpc.StatusCode.UNIMPLEMENTED.name))
+        return handler
+
+    def _close(self, call: Call) -> None:
+        call.observers = self._observers
+        call.close()
 
 
 def caller_of(access: Access, metadata: Metadata | None) -> Caller:

@@ -4,6 +4,7 @@ Messages are decoded in here rather than by gRPC, which would answer bytes that 
 text of a Python exception.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -128,13 +129,13 @@ class _Method:
                 async for message in self.answer(self.decode(data), call):
                     yield _encoded(message, call)
 
-    async def _answer_stream(self, stream: AsyncIterator[bytes], context: Context) -> None:
-        """Writes the answers rather than yielding them: gRPC would keep the last one while the stream idles."""
-        async for data in stream:
+    async def _answer_stream(self, _: AsyncIterator[bytes], context: Context) -> None:
+        """Reads and writes itself: what gRPC is given to iterate over keeps the last message while the stream idles."""
+        while (data := await context.read()) is not grpc.aio.EOF:
             with closing(self._call(context)) as call:
                 async with _guard(context, call, prefix="request."):
                     await context.write(await self._answer(data, call, context))
-            del data  # likewise
+            del data
 
     async def _answer(self, data: bytes, call: Call, context: Context) -> bytes:
         call.size = len(data)
@@ -171,9 +172,12 @@ async def _guard(context: Context, call: Call, prefix: str = "") -> AsyncIterato
         said = call.outcome != CANCELLED  # a method that answers with an error has said so itself
         call.finish(call.outcome if said else grpc.StatusCode.OK.name)
     except RequestError as error:
+        call.reason = error.reason
         await _abort(context, call, status_of(error, prefix))
     except grpc.aio.AbortError:
         raise
+    except grpc.aio.InternalError:  # what gRPC raises where an answer can't be sent: nobody is there any more
+        raise asyncio.CancelledError from None
     except Exception:  # whatever it is, a caller must not see it
         logger.exception("request %s failed inside the server", call.request_id)
         await _abort(context, call, internal_status(call.request_id))

@@ -64,11 +64,20 @@ class GrpcServer:
         await self.server.stop(seconds)
 
 
+METHODS = tuple(
+    f"/{service.full_name}/{name}"
+    for service in (SERVICE, OIP_SERVICE, HEALTH_SERVICE, REFLECTION)
+    for name in service.methods_by_name
+)
+"""Every method that there is, as calls name it."""
+
+
 def build_server(
     classifier: Classifier,
     config: ServerConfig,
     load: LoadModel | None = None,
     observers: Sequence[Callable[[Call], None]] = (),
+    meters: Sequence[Callable[[Call], None]] = (),
 ) -> GrpcServer:
     """Builds a server and binds it.
 
@@ -77,6 +86,7 @@ def build_server(
         config: the settings.
         load: looks into the model repository; None: there is none.
         observers: told of every call of a model's service when it is over.
+        meters: told of every call, also of those that are refused at the gate, or ask for health and descriptions.
 
     Raises:
         StartupError: the address can't be listened on, or not without encryption; or certificates or tokens can't be
@@ -84,22 +94,22 @@ def build_server(
     """
     credentials = server_credentials(config)
     access = open_access(config.tokens)
-    gate = Gate(access, OPEN_SERVICES, PERMISSIONS | OIP_PERMISSIONS)
+    gate = Gate(access, OPEN_SERVICES, PERMISSIONS | OIP_PERMISSIONS, meters)
     server = grpc.aio.server(options=_options(config), interceptors=[gate])
     health = HealthServicer()
-    identify, observers = partial(caller_of, access), (classifier.statistics.observe, *observers)
+    identify, observers = partial(caller_of, access), (classifier.statistics.observe, *observers, *meters)
     ours, theirs = ClassifierServicer(classifier), OipServicer(classifier, health, load)
     handlers = [
         guarded_handlers(ours, SERVICE, identify, observers, _most_fields(config, 1)),
         guarded_handlers(
             theirs, OIP_SERVICE, identify, observers, _most_fields(config, FIELDS_PER_IMAGE), PACKED_BYTES
         ),
-        guarded_handlers(health, HEALTH_SERVICE, anyone),
+        guarded_handlers(health, HEALTH_SERVICE, anyone, meters),
     ]
     if config.reflection:
         named = (SERVICE, OIP_SERVICE, HEALTH_SERVICE, REFLECTION)
         reflecting = ReflectionServicer([service.full_name for service in named])
-        handlers.append(guarded_handlers(reflecting, REFLECTION, anyone))
+        handlers.append(guarded_handlers(reflecting, REFLECTION, anyone, meters))
     server.add_generic_rpc_handlers(handlers)
     return GrpcServer(server, health, _bind(server, config.host, config.port, credentials))
 

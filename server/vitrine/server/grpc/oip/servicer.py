@@ -100,7 +100,7 @@ class OipServicer:
         try:
             response = await self.ModelInfer(request, call)
         except RequestError as error:
-            call.outcome = CODES[type(error)].name
+            call.outcome, call.reason = CODES[type(error)].name, error.reason
             response = pb.ModelInferResponse(id=id_to_say_back(request))
             return pb.ModelStreamInferResponse(error_message=str(error), infer_response=response)
         response.parameters["triton_final_response"].bool_param = True
