@@ -7,48 +7,50 @@ and each first in every other round. CPU time is that of the server's process, a
 import asyncio
 import json
 import os
-import subprocess
-import sys
+import statistics
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 import grpc.aio
 import numpy as np
-import torch
+from servers import Server, running
+from throughput import export_model
 
-from vitrine.model import TrainingFacts, layer_catalogue
+from vitrine.model import layer_catalogue
 from vitrine.oip import inference_pb2 as oip
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
-from vitrine.training import MLP, export
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
-READY = "vitrine-server listening on "
 CALLS = ("Classify", "ModelInfer")
-MICROSECONDS_PER_TICK = 1_000_000 / os.sysconf("SC_CLK_TCK")
+MICROSECONDS = 1_000_000
 
 Ask: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 """Sends one request, and waits for its answer."""
 
 
 @dataclass(frozen=True)
-class Server:
-    """A server that is ready to answer."""
+class Figure:
+    """What was found in every round, in short."""
 
-    target: str
-    """HOST:PORT."""
-    pid: int
-    """Its process."""
+    median: float
+    least: float
+    most: float
+    n: int
+    """How many rounds."""
 
-    def cpu_microseconds(self) -> float:
-        """The CPU time that it has taken until now, in user and kernel mode."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * MICROSECONDS_PER_TICK
+    @classmethod
+    def of(cls, values: list[float]) -> "Figure":
+        """That of one value for each round."""
+        return cls(statistics.median(values), min(values), max(values), len(values))
+
+    def text(self, digits: int) -> str:
+        """It, with so many digits after the point."""
+        return f"{self.median:.{digits}f} ({self.least:.{digits}f} to {self.most:.{digits}f}, n={self.n})"
 
 
 @click.command()
@@ -60,34 +62,30 @@ class Server:
 @click.option("--rounds", default=6, help="How often each kind is measured; one more comes first, and doesn't count.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object in place of a table.")
 def main(rows: int, layers: str, hidden: str, callers: int, requests: int, rounds: int, as_json: bool) -> None:
-    """Measure, and print the server's CPU time for a request of each kind, in microseconds."""
+    """Measure, and print the server's CPU time for a request of each kind, in microseconds, and their ratio."""
     widths = [int(width) for width in hidden.split(",")]
     known = [layer.name for layer in layer_catalogue(widths)]
     wanted = known if layers == "all" else [name for name in layers.split(",") if name]
-    with tempfile.TemporaryDirectory() as folder, served(export_model(Path(folder, "model.onnx"), widths)) as server:
-        found = asyncio.run(measure(server, os.urandom(rows * 324), wanted, callers, requests, rounds))
+    with tempfile.TemporaryDirectory() as folder:
+        model = export_model(Path(folder, "model.onnx"), widths)
+        with running(str(model), "--log-level", "error") as server:
+            found = asyncio.run(measure(server, os.urandom(rows * 324), wanted, callers, requests, rounds))
+    figures = {name: Figure.of(values) for name, values in found.items()}
+    ratio = Figure.of([theirs / ours for ours, theirs in zip(*found.values(), strict=True)])
     settings = {"rows": rows, "layers": wanted, "hidden": widths, "callers": callers, "requests": requests}
-    click.echo(json.dumps({**settings, "cpu_us_per_request": found}) if as_json else table(found))
+    click.echo(as_one_object(settings, figures, ratio) if as_json else as_table(figures, ratio))
 
 
-def export_model(path: Path, hidden: list[int]) -> Path:
-    """An artifact of random weights: what they are makes no difference to how long they take."""
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 18, 18), dtype=np.uint8)
-    mlp = MLP(hidden, generator=torch.Generator().manual_seed(0))
-    export(mlp, path, name="benchmark", facts=TrainingFacts("noise", 0, 0), pixels=pixels)
-    return path
+def as_one_object(settings: dict[str, Any], figures: dict[str, Figure], ratio: Figure) -> str:
+    """What was measured and how, as JSON."""
+    spent = {name: asdict(figure) for name, figure in figures.items()}
+    return json.dumps({**settings, "cpu_us_per_request": spent, "ratio": asdict(ratio)})
 
 
-@contextmanager
-def served(model: Path) -> Iterator[Server]:
-    """A server of this source tree, or whatever is installed."""
-    program = "from vitrine.server.cli import main; main()"
-    command = [sys.executable, "-c", program, str(model), "--port", "0", "--log-level", "error"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdout is None:
-            raise RuntimeError("the server has no standard output")
-        yield Server(process.stdout.readline().removeprefix(READY).strip(), process.pid)
-        process.terminate()
+def as_table(figures: dict[str, Figure], ratio: Figure) -> str:
+    """The same for people."""
+    lines = [f"{name:<12} {figure.text(1)} µs of the server's CPU a request" for name, figure in figures.items()]
+    return "\n".join([*lines, f"ModelInfer costs {ratio.text(3)} times as much"])
 
 
 async def measure(
@@ -95,15 +93,16 @@ async def measure(
 ) -> dict[str, list[float]]:
     """The CPU time of a request of each kind, in microseconds, in every round."""
     found: dict[str, list[float]] = {name: [] for name in CALLS}
+    each = requests // callers
     async with grpc.aio.insecure_channel(server.target) as channel:
         asks = asking(channel, pixels, wanted)
         await check_equal(asks)
         for turn in range(rounds + 1):
             for name in CALLS[:: -1 if turn % 2 else 1]:
-                begin = server.cpu_microseconds()
-                await asyncio.gather(*(ask_often(asks[name], requests // callers) for _ in range(callers)))
+                begin = server.cpu_seconds()
+                await asyncio.gather(*(ask_often(asks[name], each) for _ in range(callers)))
                 if turn:
-                    found[name].append((server.cpu_microseconds() - begin) / (requests // callers * callers))
+                    found[name].append((server.cpu_seconds() - begin) / (each * callers) * MICROSECONDS)
     return found
 
 
@@ -147,17 +146,6 @@ async def ask_often(ask: Ask, count: int) -> None:
     """Asks one time after the other."""
     for _ in range(count):
         await ask()
-
-
-def table(found: dict[str, list[float]]) -> str:
-    """The medians, the spread, and what the one costs over the other."""
-    lines = [
-        f"{name:<12} median {np.median(values):6.1f} µs of CPU a request, {min(values):.1f} to {max(values):.1f}"
-        for name, values in found.items()
-    ]
-    ratios = [theirs / ours for ours, theirs in zip(*found.values(), strict=True)]
-    ratio = f"{np.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}"
-    return "\n".join([*lines, f"ModelInfer costs {ratio} times as much, n={len(ratios)} rounds in turns"])
 
 
 if __name__ == "__main__":

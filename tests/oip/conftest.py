@@ -9,10 +9,13 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
+from callers import bearer, line, secret
 from oip.environments import Environment
-from serving import RunningServer
+from publishing import publish
+from serving import RunningServer, running_server
 
 from vitrine.model import prepare
+from vitrine.oip import inference_pb2 as pb
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
 
 HERE = Path(__file__).parent
@@ -41,6 +44,25 @@ def report(environment: Environment, script: str, target: str, pixels: npt.NDArr
     said = environment.run(HERE / script, target, given, kept)
     with np.load(kept) as arrays:
         return Report(said, dict(arrays))
+
+
+class Repository:
+    """A repository that is looked at only when that is asked for, and the stub of the server that serves it."""
+
+    def __init__(self, root: Path, stub: GRPCInferenceServiceStub) -> None:
+        self.root = root
+        self._stub = stub
+        self._who: Any = bearer(secret("all"))
+
+    def call(self, method: str, message: Any) -> Any:
+        return getattr(self._stub, method)(message, metadata=self._who)
+
+    def load(self, name: str, **fields: Any) -> Any:
+        return self.call("RepositoryModelLoad", pb.RepositoryModelLoadRequest(model_name=name, **fields))
+
+    def index(self, *, ready: bool = False) -> list[tuple[str, str, str, str]]:
+        models = self.call("RepositoryIndex", pb.RepositoryIndexRequest(ready=ready)).models
+        return [(model.name, model.version, model.state, model.reason) for model in models]
 
 
 @pytest.fixture(scope="session")
@@ -109,3 +131,14 @@ def channel(server: RunningServer) -> Iterator[grpc.Channel]:
 def stub(channel: grpc.Channel) -> GRPCInferenceServiceStub:
     """The open protocol's stub."""
     return GRPCInferenceServiceStub(channel)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    """A repository of `digits@1`."""
+    root, tokens = tmp_path / "models", tmp_path / "tokens"
+    publish(root, "digits", 1)
+    tokens.write_text(line("all", "predict,admin"))
+    arguments = ("--model-repository", root, "--reload-seconds", "0", "--versions", "latest:2", "--tokens", tokens)
+    with running_server(*arguments) as server, grpc.insecure_channel(server.target) as own:
+        yield Repository(root, GRPCInferenceServiceStub(own))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.device import Device
 from vitrine.server.errors import RequestError, Unsupported
-from vitrine.server.grpc.oip.errors import check_parameters
 from vitrine.server.grpc.oip.inputs import read_input
 from vitrine.server.grpc.oip.outputs import read_outputs
+from vitrine.server.grpc.oip.parameters import check_parameters
 from vitrine.server.loading import load_model
 from vitrine.server.models import ServedModel
 

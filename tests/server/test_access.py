@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
+from callers import bearer, line, secret
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -24,19 +25,6 @@ PLAIN = pb.ClassifyRequest(pixels=pb.Tensor(shape=[1, 18, 18], dtype=pb.DATA_TYP
 ALL_LAYERS = pb.ClassifyRequest(pixels=PLAIN.pixels, activations=pb.LayerSelection(all=True))
 ONE_LAYER = pb.ClassifyRequest(pixels=PLAIN.pixels, activations=pb.LayerSelection(names=["relu_1"]))
 PERMISSIONS = ("predict", "activations", "parameters", "admin")
-
-
-def line(name: str, permissions: str, token: str | None = None) -> str:
-    """A line of the file of tokens; the token is the name's, unless it is given."""
-    return f"{name} {hashlib.sha256((token or secret(name)).encode()).hexdigest()} {permissions}\n"
-
-
-def secret(name: str) -> str:
-    return f"the-token-of-{name}"
-
-
-def bearer(token: str) -> tuple[tuple[str, str], ...]:
-    return (("authorization", f"Bearer {token}"),)
 
 
 def replace(path: Path, text: str) -> None:

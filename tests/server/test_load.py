@@ -16,10 +16,11 @@ import numpy.typing as npt
 import pytest
 from artifacts import export_random, random_mlp, random_pixels
 from google.rpc import error_details_pb2, status_pb2
-from serving import RunningServer, running_server
+from serving import PATIENCE_SECONDS, RunningServer, running_server
 
 from vitrine.client import Client
 from vitrine.model import TOLERANCE
+from vitrine.oip import inference_pb2 as oip
 from vitrine.server.admission import Admission, AdmissionConfig
 from vitrine.server.batching import BatchingConfig
 from vitrine.server.classifier import Classifier, Limits
@@ -86,7 +87,7 @@ async def held_up(tiny_artifact: Path) -> AsyncIterator[HeldUp]:
             return model.engine.run(pixels, layers)
 
     with ThreadPoolExecutor(2) as pool:
-        few = AdmissionConfig(max_images=4)
+        few = AdmissionConfig(max_images=4, max_bytes=1 << 20)
         config = ServerConfig(tiny_artifact, port=0)
         slow = replace(model, engine=Engine())
         server = build_server(Classifier(Models(slow), Limits(), pool, pool, BatchingConfig(), few), config)
@@ -133,6 +134,37 @@ async def test_what_is_too_much_is_refused_at_once_and_told_when_to_come_again(h
         assert detail.Unpack(info) or detail.Unpack(pause)
     assert info.reason == "OVERLOADED"
     assert pause.retry_delay.ToTimedelta().total_seconds() > 0
+
+
+LARGE = 700_000
+"""Bytes, of which a server that takes in a MiB takes in no second one."""
+
+CLASSIFY = request_of(random_pixels(1)).SerializeToString()
+INFER = oip.ModelInferRequest(
+    inputs=[oip.ModelInferRequest.InferInputTensor(name="pixels", datatype="UINT8", shape=[1, 324])],
+    raw_input_contents=[bytes(324)],
+    parameters={"mine": oip.InferParameter(string_param="x" * LARGE)},
+).SerializeToString()
+OVERWRITTEN = pb.ClassifyRequest(pixels=pb.Tensor(data=bytes(LARGE))).SerializeToString()
+"""In front of another message: of a field that comes twice, the last counts."""
+
+WEIGHTY = {
+    "a field twice": ("/vitrine.v1.ClassifierService/Classify", OVERWRITTEN + CLASSIFY),
+    "a parameter of the open protocol": ("/inference.GRPCInferenceService/ModelInfer", INFER),
+}
+
+
+@pytest.mark.parametrize(("path", "message"), WEIGHTY.values(), ids=WEIGHTY.keys())
+async def test_what_a_request_has_beside_images_counts_as_under_way(held_up: HeldUp, path: str, message: bytes) -> None:
+    async with grpc.aio.insecure_channel(held_up.target) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+        taken = asyncio.ensure_future(call(message))
+        await asyncio.to_thread(held_up.begun.acquire)
+        refused = call(message, timeout=PATIENCE_SECONDS)
+        assert await refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "the server is busy with 1 images" in await refused.details()
+        held_up.may_run.set()
+        assert await taken
 
 
 async def test_an_answer_counts_until_its_caller_has_read_it(tmp_path: Path) -> None:

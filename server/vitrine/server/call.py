@@ -58,6 +58,8 @@ class Call:
     """What is called, as `/PACKAGE.SERVICE/METHOD`."""
     caller: Caller = NOBODY
     """Who asks."""
+    size: int = 0
+    """How many bytes the request took on its way here; 0: it didn't come by wire."""
     address: Callable[[], str] = str
     """Gives where it comes from: a host without a port; empty where that isn't known."""
     observers: "Sequence[Callable[[Call], None]]" = ()

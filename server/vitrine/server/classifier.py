@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -64,6 +64,8 @@ class ClassifyRequest:
     """The model's name; empty for the default. Or the model itself, where it was looked up to read the request."""
     activations: LayerSelection = LayerSelection()
     """The layers whose activations are wanted."""
+    further_bytes: int = 0
+    """What the protocol's answer has of each image besides digits and activations, in bytes at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,9 +148,10 @@ class Classifier:
         call.model = model.label
         wanted = _wanted_layers(model, request.activations)
         count = self._count_images(request)
-        answer_bytes = self._check_answer(count, model, wanted)
+        answer_bytes = self._check_answer(count, model, wanted, request.further_bytes)
         call.images = count
-        call.hold(self._admission.admit(count, _request_bytes(request) + answer_bytes))
+        request_bytes = max(call.size, _request_bytes(request))  # a message can have much that is no image
+        call.hold(self._admission.admit(count, request_bytes + answer_bytes))
         if self._rates.limited:
             self._rates.take(_name_of(call), count)
         pixels = await self._prepare(request.files, call) if request.pixels is None else request.pixels  # (N, 18, 18)
@@ -174,7 +177,7 @@ class Classifier:
             stored = served.parameters[layer]
             size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
             self._check_size(size, "they can't be sent", "layer")
-            call.hold(self._admission.admit(0, size))
+            call.hold(self._admission.admit(0, call.size + size))
             return served, stored
         storing = listed(served.parameters)
         if layer in _layer_names(served):
@@ -199,9 +202,10 @@ class Classifier:
             self._batchers[model] = Batcher(model.engine.run, self._runs, self.batching, ran)
         return self._batchers[model]
 
-    def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str]) -> int:
+    def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str], further_bytes: int) -> int:
         """Activations can be a hundred times the request: what can't be sent isn't calculated. Gives their bytes."""
         size = answer_size(model.metadata.layers, wanted)
+        size = replace(size, each=size.each + further_bytes)
         fitting = size.fitting(self.limits.max_message_bytes)
         advice = f"ask for {fitting} images at a time, or for fewer layers" if fitting else "ask for fewer layers"
         self._check_size(size.of(count), advice, "activations")

@@ -205,8 +205,8 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     type=click.FloatRange(0),
     default=DEFAULTS.limits.caller_rate,
     show_envvar=True,
-    help="How many images a second each caller may send to a worker; more are refused with RESOURCE_EXHAUSTED. A caller is a name "
-    "in --tokens, or an address without; 0: no limit.",
+    help="How many images a second each caller may send to a worker; more are refused with RESOURCE_EXHAUSTED. A "
+    "caller is a name in --tokens, or an address without; 0: no limit.",
 )
 @click.option(
     "--propagation-seconds",

@@ -5,7 +5,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from vitrine.server.loading import load_model, load_version
 from vitrine.server.logs import log_call
 from vitrine.server.measuring import Unmeasured, measuring
 from vitrine.server.models import Models, ServedModel
-from vitrine.server.reloading import LoadModel, ServedRepository, following
+from vitrine.server.reloading import LoadModel, ServedRepository, following, loading_in
 from vitrine.server.tracing import open_tracing
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ async def _serve(
     tracing = open_tracing(config.tracing) if config.tracing else None
     workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
     runs = ThreadPoolExecutor(config.batching.parallel, thread_name_prefix="run")
-    opening = asyncio.get_running_loop().run_in_executor(runs, _open_models, config, measurement)
+    loads = ThreadPoolExecutor(1, thread_name_prefix="load")
+    opening = asyncio.get_running_loop().run_in_executor(runs, _open_models, config, measurement, loads)
     loading = asyncio.ensure_future(opening)
     await _either(loading, asked_to_stop)
     if asked_to_stop.is_set():
@@ -80,7 +81,7 @@ async def _serve(
         seconds_left = await _drain(server, config)
     if tracing:
         await _flush(tracing, min(FLUSH_SECONDS, seconds_left))
-    for pool in (workers, runs):
+    for pool in (workers, runs, loads):
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -92,7 +93,7 @@ async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
 
 
 def _open_models(
-    config: ServerConfig, measurement: Unmeasured
+    config: ServerConfig, measurement: Unmeasured, loads: Executor
 ) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
     """What is served, warmed up; and where that is a repository: the context to follow it in, and a way to look now."""
     rows = config.batching.max_rows
@@ -102,7 +103,8 @@ def _open_models(
 
     if config.repository:
         repository = ServedRepository(config.repository, load)
-        return repository.models, following(repository, config.repository.reload_seconds), repository.load
+        looking = following(repository, config.repository.reload_seconds)
+        return repository.models, looking, loading_in(loads, repository)
     model = measurement.watched(_warm_up(load_model(config.model, config.device), rows))
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
     return Models(model), nullcontext(), None

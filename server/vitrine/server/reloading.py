@@ -12,9 +12,10 @@ network and container mounts often send none.
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -31,8 +32,8 @@ Load: TypeAlias = Callable[[Path, str, str], ServedModel]
 """Makes a served model of a file, a name and a version; what it raises says why it can't."""
 
 
-LoadModel: TypeAlias = Callable[[str], None]
-"""Looks at once whether the newest version of a model lies there that can be served: `ServedRepository.load`."""
+LoadModel: TypeAlias = Callable[[str], Awaitable[None]]
+"""Looks at once whether the newest version of a model lies there that can be served: `loading_in` makes one."""
 
 RELOAD_SECONDS = 2.0
 """How often a repository is looked at, unless that is set."""
@@ -213,6 +214,19 @@ def _log_changes(before: Collection[Entry], now: Collection[Entry]) -> None:
     for entry in before:
         if entry.model and (entry.name, entry.version) not in listed_now:
             logger.info("model %s@%s is let go", entry.name, entry.version)
+
+
+def loading_in(pool: Executor, repository: ServedRepository) -> LoadModel:
+    """`ServedRepository.load` in a thread of a pool.
+
+    Not in asyncio's own pool, which is waited for when the event loop closes: a server that is to stop would not.
+    """
+
+    async def load(name: str) -> None:
+        there = copy_context().run  # what is logged in that thread is about this call, too
+        await asyncio.get_running_loop().run_in_executor(pool, there, repository.load, name)
+
+    return load
 
 
 @asynccontextmanager

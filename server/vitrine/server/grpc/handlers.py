@@ -116,35 +116,36 @@ class _Method:
         return grpc.unary_unary_rpc_method_handler(self._answer_one)
 
     async def _answer_one(self, data: bytes, context: Context) -> bytes:
-        call = self._call(context)
+        call = self._call(metadata := context.invocation_metadata() or ())
         close: Any = lambda _: call.close()  # noqa: E731 - its type stub asks for a class that there isn't
         context.add_done_callback(close)  # once the answer has been sent, or can't be any more
         async with _guard(context, call):
-            return await self._answer(data, call, context)
+            return await self._answer(data, call, metadata, context)
         raise AssertionError("the guard has aborted")  # for the type checker: abort raises
 
     async def _answer_often(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
-        with closing(self._call(context)) as call:
+        with closing(self._call(context.invocation_metadata() or ())) as call:
             async with _guard(context, call):
                 async for message in self.answer(self.decode(data), call):
                     yield _encoded(message, call)
 
     async def _answer_stream(self, _: AsyncIterator[bytes], context: Context) -> None:
         """Reads and writes itself: what gRPC is given to iterate over keeps the last message while the stream idles."""
+        metadata = context.invocation_metadata() or ()
         while (data := await context.read()) is not grpc.aio.EOF:
-            with closing(self._call(context)) as call:
+            with closing(self._call(metadata)) as call:
                 async with _guard(context, call, prefix="request."):
-                    await context.write(await self._answer(data, call, context))
+                    await context.write(await self._answer(data, call, metadata, context))
             del data
 
-    async def _answer(self, data: bytes, call: Call, context: Context) -> bytes:
-        call.caller = self.identify(context.invocation_metadata())
+    async def _answer(self, data: bytes, call: Call, metadata: Metadata, context: Context) -> bytes:
+        call.size = len(data)
+        call.caller = self.identify(metadata)
         call.address = partial(_host_of, context)
         return _encoded(await self.answer(self.decode(data), call), call)
 
-    def _call(self, context: Context) -> Call:
+    def _call(self, metadata: Metadata) -> Call:
         """A call, which what is logged in this task from now on is about: gRPC has a task for each stream."""
-        metadata = context.invocation_metadata() or ()
         call = Call(self.path, observers=self.observers, trace=trace_of(metadata))
         call.request_id = request_id_of(metadata)
         HANDLED.set((call,))

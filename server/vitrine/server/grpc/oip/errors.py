@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vitrine.oip import inference_pb2 as pb
-from vitrine.server.errors import InvalidRequest, NotFound, RequestError, Unsupported, quoted
+from vitrine.server.errors import InvalidRequest, NotFound, RequestError, Unsupported
 
 INPUT = "inputs[0]"
 """The path of the one input."""
@@ -18,15 +17,6 @@ FILE = re.compile(r"files\[(\d+)\]")
 
 FIELDS = {"pixels": INPUT, "files": INPUT, "activations": "outputs", "model": "model_name"}
 """How this protocol calls the fields of `ClassifyRequest`."""
-
-SHARED_MEMORY = "shared_memory_"
-"""How the parameters of tensors begin that lie in shared memory."""
-
-TRITON = "triton_"
-"""How parameters begin that mean something to Triton."""
-
-TRITON_PARAMETERS = ("triton_enable_empty_final_response",)
-"""Those of them that a request may have."""
 
 REASONS = {
     "NO_SHARED_MEMORY": "shared memory isn't supported: send tensors in messages",
@@ -44,22 +34,6 @@ REASONS = {
 def unsupported(reason: str) -> Unsupported:
     """The error for something that only Triton can."""
     return Unsupported(reason, REASONS[reason])
-
-
-def check_parameters(message: pb.ModelInferRequest) -> None:
-    """Refuses what would change a request's meaning; other parameters are ignored, as Triton does.
-
-    Raises:
-        InvalidRequest: a parameter looks like one of Triton's own, and is none.
-        Unsupported: a tensor is in shared memory.
-    """
-    for name in message.parameters:
-        if name.startswith(TRITON) and name not in TRITON_PARAMETERS:
-            text = f"parameter keys starting with 'triton_' are reserved, and {quoted(name)} is none that is known"
-            raise InvalidRequest("UNKNOWN_PARAMETER", text, "parameters")
-    named = [tensor.parameters for tensor in message.inputs] + [output.parameters for output in message.outputs]
-    if any(name.startswith(SHARED_MEMORY) for parameters in named for name in parameters):
-        raise unsupported("NO_SHARED_MEMORY")
 
 
 @contextmanager

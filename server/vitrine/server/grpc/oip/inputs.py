@@ -33,6 +33,9 @@ CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents", "BYTES": "bytes_c
 RAW: Mapping[str, np.dtype[Any]] = {"UINT8": np.dtype(np.uint8), "FP32": np.dtype("<f4")}
 """How raw elements of each datatype are laid out; those of BYTES have no fixed size."""
 
+TYPED: Mapping[str, np.dtype[Any]] = {"UINT8": np.dtype(np.uint32), "FP32": np.dtype(np.float32)}
+"""What typed elements of each datatype may be: uint_contents has whole numbers of 32 bits."""
+
 LENGTH = struct.Struct("<I")
 """What precedes each element of a raw BYTES tensor."""
 
@@ -137,7 +140,7 @@ def _pixels(raw: bytes | None, tensor: Tensor, model: ServedModel) -> npt.NDArra
     if found != expected:
         text = f"input byte size mismatch for {_called(model)}. Expected {expected}, got {found}"
         raise InvalidRequest("WRONG_BYTE_COUNT", text, INPUT if raw is None else "raw_input_contents[0]")
-    values = np.array(typed) if raw is None else np.frombuffer(raw, kind)
+    values = np.frombuffer(raw, kind) if raw is not None else np.fromiter(typed, TYPED[tensor.datatype], len(typed))
     return _as_uint8(values, model).reshape(-1, *PIXELS_SHAPE)
 
 
@@ -146,7 +149,8 @@ def _as_uint8(values: npt.NDArray[Any], model: ServedModel) -> npt.NDArray[np.ui
     if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
     if len(values) and not (values.min() >= 0 and values.max() <= 255):  # with a NaN, neither holds
-        text = f"{_called(model)} has an element that isn't between 0 (white) and 255 (black)"
+        text = f"{_called(model)} has an element that isn't between 0 (white) and 255 (black): "
+        text += "pixels are 0 to 255, not 0 to 1"
         raise InvalidRequest("OUT_OF_RANGE", text, INPUT)
     rounded: npt.NDArray[np.uint8] = np.rint(values).astype(np.uint8)
     return rounded

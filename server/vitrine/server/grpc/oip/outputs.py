@@ -3,22 +3,26 @@
 It checks what only this protocol can get wrong, and says so as Triton does.
 """
 
-import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
+from vitrine.model import ENVELOPE_BYTES
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.classifier import Classification, LayerSelection
-from vitrine.server.errors import InvalidRequest, listed, quoted
+from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
+from vitrine.server.grpc.oip.inputs import LENGTH
 from vitrine.server.models import ServedModel
 
 DIGIT = "digit"
 """The name of the output that is no layer."""
 
-LENGTH = struct.Struct("<I")
-"""What precedes each element of a raw BYTES tensor."""
+OUTPUT_BYTES = 128
+"""What an output's name, shape and frame need in an answer; generously."""
+
+STREAM_BYTES = 64
+"""What a stream puts around an answer; generously."""
 
 Wanted: TypeAlias = pb.ModelInferRequest.InferRequestedOutputTensor
 
@@ -55,12 +59,38 @@ def _check_classification(output: Wanted, output_layer: str, field: str) -> None
     raise InvalidRequest("WRONG_PARAMETER", text, field)
 
 
+def class_bytes(message: pb.ModelInferRequest, model: ServedModel) -> int:
+    """How many bytes the most probable classes take that are wanted of each image, at most."""
+    count = max(_wanted(message).values(), default=0)
+    if not count:
+        return 0
+    texts = (_class_text(1.0, index, label) for index, label in enumerate(model.metadata.classes))
+    longest = sorted((LENGTH.size + len(text) for text in texts), reverse=True)
+    return sum(longest[:count])
+
+
+def check_size(response: pb.ModelInferResponse, limit: int) -> None:
+    """Refuses an answer that can't be sent: gRPC would end a stream over it.
+
+    To measure a message is to encode it, so that only those are measured that come near the limit.
+
+    Raises:
+        AnswerTooLarge: it has more than `limit` bytes.
+    """
+    reserve = ENVELOPE_BYTES + OUTPUT_BYTES * len(response.outputs)
+    if sum(map(len, response.raw_output_contents)) + reserve <= limit:
+        return
+    size = response.ByteSize() + STREAM_BYTES
+    if size > limit:
+        text = f"the answer would be {size:,} bytes, and {limit:,} are sent at most: send fewer images at a time"
+        raise AnswerTooLarge("ANSWER_TOO_LARGE", text, "outputs")
+
+
 def write_response(message: pb.ModelInferRequest, answer: Classification) -> pb.ModelInferResponse:
     """Writes the answer to a request whose outputs `read_outputs` has read."""
     response = pb.ModelInferResponse(model_name=answer.model.name, model_version=answer.model.version, id=message.id)
     output_layer = answer.model.metadata.layers[-1].name
-    wanted = {output.name: _class_count(output) for output in message.outputs} or {DIGIT: 0, output_layer: 0}
-    for name, classes in wanted.items():
+    for name, classes in (_wanted(message) or {DIGIT: 0, output_layer: 0}).items():
         if name == DIGIT:
             _add(response, name, "INT64", answer.digits.shape, answer.digits.astype("<i8", copy=False).tobytes())
         elif classes:
@@ -69,6 +99,11 @@ def write_response(message: pb.ModelInferRequest, answer: Classification) -> pb.
             values = answer.probabilities if name == output_layer else answer.activations[name]
             _add(response, name, "FP32", values.shape, values.astype("<f4", copy=False).tobytes())
     return response
+
+
+def _wanted(message: pb.ModelInferRequest) -> Mapping[str, int]:
+    """The outputs that are wanted, each once, with how many classes of it are."""
+    return {output.name: _class_count(output) for output in message.outputs}
 
 
 def _class_count(output: Wanted) -> int:
@@ -86,8 +121,12 @@ def _add_classes(response: pb.ModelInferResponse, name: str, answer: Classificat
     best = np.argsort(-answer.probabilities, axis=1, kind="stable")[:, :count]  # (N, count)
     labels = answer.model.metadata.classes
     texts = [
-        f"{row[index]:f}:{index}:{labels[index]}".encode()
+        _class_text(row[index], index, labels[index])
         for row, indices in zip(answer.probabilities, best, strict=True)
         for index in indices
     ]
     _add(response, name, "BYTES", best.shape, b"".join(LENGTH.pack(len(text)) + text for text in texts))
+
+
+def _class_text(activation: float, index: int, label: str) -> bytes:
+    return f"{activation:f}:{index}:{label}".encode()

@@ -1,6 +1,5 @@
-"""`inference.GRPCInferenceService`: each method decodes, calls the service, encodes. No logic lives here."""
+"""`inference.GRPCInferenceService`: each method decodes, looks up the model, calls the service, encodes."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -20,9 +19,10 @@ from vitrine.server.grpc.oip.describe import (
     write_server,
     write_statistics,
 )
-from vitrine.server.grpc.oip.errors import check_parameters, in_triton_words, unsupported
+from vitrine.server.grpc.oip.errors import in_triton_words, unsupported
 from vitrine.server.grpc.oip.inputs import read_input
-from vitrine.server.grpc.oip.outputs import read_outputs, write_response
+from vitrine.server.grpc.oip.outputs import check_size, class_bytes, read_outputs, write_response
+from vitrine.server.grpc.oip.parameters import check_id, check_parameters, id_to_say_back
 from vitrine.server.grpc.status import CODES
 from vitrine.server.models import ServedModel, Snapshot
 from vitrine.server.reloading import LoadModel
@@ -91,6 +91,7 @@ class OipServicer:
         answer = await self._classify(request, call)
         begin = time.monotonic()
         response = write_response(request, answer)
+        check_size(response, self._classifier.limits.max_message_bytes)
         call.passed(Stage.ENCODE, begin, time.monotonic())
         return response
 
@@ -100,7 +101,7 @@ class OipServicer:
             response = await self.ModelInfer(request, call)
         except RequestError as error:
             call.outcome, call.reason = CODES[type(error)].name, error.reason
-            response = pb.ModelInferResponse(id=request.id)
+            response = pb.ModelInferResponse(id=id_to_say_back(request))
             return pb.ModelStreamInferResponse(error_message=str(error), infer_response=response)
         response.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=response)
@@ -142,7 +143,7 @@ class OipServicer:
         if self._load is None:
             raise unsupported("NO_REPOSITORY")
         with in_triton_words():
-            await asyncio.to_thread(self._load, request.model_name)
+            await self._load(request.model_name)
         return pb.RepositoryModelLoadResponse()
 
     RepositoryModelUnload = _refusing("NO_UNLOADING")
@@ -157,11 +158,14 @@ class OipServicer:
 
     async def _classify(self, request: pb.ModelInferRequest, call: Call) -> Classification:
         """The model is looked up once: what reads the request is what answers it, whatever is published meanwhile."""
+        call.caller.require(Permission.PREDICT)  # before anything is read: a stream can outlive the permission
+        check_id(request)
         check_parameters(request)
         model = _model(self._snapshot, request.model_name, request.model_version, "model_name")
+        layers = read_outputs(request, model)
         given = read_input(request, model, self._classifier.limits.max_images)
         pixels, files = (given, None) if isinstance(given, np.ndarray) else (None, given)
-        wanted = ClassifyRequest(pixels, files, model, read_outputs(request, model))
+        wanted = ClassifyRequest(pixels, files, model, layers, class_bytes(request, model))
         with in_triton_words():
             return await self._classifier.classify(wanted, call)
 
