@@ -75,6 +75,11 @@ def test_the_expressions_are_understood() -> None:
     assert label_names(expression) == {"code", "x", "y", "d"}
 
 
+def test_a_server_that_shows_nothing_at_all_is_not_taken_for_ready() -> None:
+    (expression,) = re.findall(r"alert: VitrineNotReady\n\s+expr: (.+)", RULES)
+    assert expression.endswith("or absent(vitrine_ready)")
+
+
 def test_every_metric_of_dashboard_and_alerts_is_there(scrape: Scrape) -> None:
     found = list(expressions())
     assert len(found) > 30

@@ -99,10 +99,8 @@ def build_server(
     gate = Gate(access, OPEN_SERVICES, PERMISSIONS | OIP_PERMISSIONS, meters)
     server = grpc.aio.server(options=_options(config), interceptors=[gate])
     health = HealthServicer()
-    identify, observers = (
-        partial(caller_of, access),
-        (*_forgiving([classifier.statistics.observe, *observers]), *meters),
-    )
+    identify = partial(caller_of, access)
+    observers = [*_forgiving([classifier.statistics.observe, *observers]), *meters]
     ours, theirs = ClassifierServicer(classifier), OipServicer(classifier, health, load)
     handlers = [
         guarded_handlers(ours, SERVICE, identify, observers, _most_fields(config, 1)),
