@@ -5,6 +5,7 @@ of `benchmarks/fuzzing` to a real server. Both make the same bytes every time.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +15,8 @@ from typing import Any, cast
 
 import grpc.aio
 import pytest
+from artifacts import random_pixels
+from fuzzing import frames as h2
 from fuzzing.campaign import KINDS, Campaign
 from fuzzing.corpus import CLASSIFY, files, messages
 from fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, mutated
@@ -22,9 +25,10 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import RunningServer
+from serving import RunningServer, running_server
 from watched import watched_server
 
+from vitrine.client import Client
 from vitrine.model import ImageError, prepare
 from vitrine.server.admission import AdmissionConfig
 from vitrine.server.batching import BatchingConfig
@@ -40,6 +44,11 @@ from vitrine.server.grpc.server import build_server
 from vitrine.server.loading import load_model
 from vitrine.server.models import Models
 from vitrine.v1 import classifier_pb2 as pb
+
+HEADERS, END_STREAM = 0x1, 0x1
+PATH_OF_RUBBISH = (  # POST, http, a :path that is no UTF-8, an :authority, application/grpc, te: trailers
+    b"\x83\x86\x04\x03/\xb9\xff\x01\x01a\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
+)
 
 EXAMPLES = settings(max_examples=300, derandomize=True, deadline=None, database=None)
 MESSAGES = 4000
@@ -200,3 +209,17 @@ async def test_a_server_bears_every_kind_of_bad_input() -> None:
         assert server.alive
         assert server.stop(30) == 0, "a call was left, although all callers had gone"
         assert server.faults() == []
+
+
+def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact: Path) -> None:
+    """gRPC's own server ends by it: one call of anybody's would do."""
+    with running_server(tiny_artifact) as server, Client(server.target) as client:
+        for _ in range(2):
+            assert client.health()
+            host, _, number = server.target.rpartition(":")
+            with socket.create_connection((host, int(number))) as connection:
+                connection.sendall(h2.greeting() + h2.frame(HEADERS, END_STREAM | h2.END_HEADERS, 1, PATH_OF_RUBBISH))
+                while connection.recv(4096):
+                    pass  # until the server has hung up
+        assert client.classify(random_pixels(1)[0], preparation="none").digit in range(10)
+        assert server.stop() == 0

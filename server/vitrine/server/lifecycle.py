@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,20 +71,42 @@ async def _serve(
     models, followed, load = await loading
     classifier = Classifier(models, config.limits, workers, runs, config.batching, config.admission)
     observers = [log_call, *([tracing.observe] if tracing else [])]
-    server = build_server(classifier, config, load, observers, measurement.observers)
+    build = partial(build_server, classifier, load=load, observers=observers, meters=measurement.observers)
+    server = build(config)
     async with measurement.of(classifier):
         async with followed:
             gc.freeze()  # what is loaded by now stays: looking for garbage in it took some percent of every request
             await server.start()
             measurement.show_ready(True)
             announce(server.address)
-            await asked_to_stop.wait()
+            server = await _keep_answering(server, build, config, asked_to_stop)
         measurement.show_ready(False)
         seconds_left = await _drain(server, config)
     if tracing:
         await _flush(tracing, min(FLUSH_SECONDS, seconds_left))
     for pool in (workers, runs, loads):
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def _keep_answering(
+    server: GrpcServer, build: Callable[[ServerConfig], GrpcServer], config: ServerConfig, asked_to_stop: asyncio.Event
+) -> GrpcServer:
+    """Starts gRPC's server again when it ends by itself, until it is asked to stop; gives the last one.
+
+    Raises:
+        StartupError: the address can't be listened on any more.
+    """
+    while True:
+        failing = asyncio.ensure_future(server.fails())
+        await _either(failing, asked_to_stop)
+        if asked_to_stop.is_set():
+            failing.cancel()
+            return server
+        logger.error("gRPC's server ended by itself, by %s, and is started again", failing.result())
+        server.health.leave()
+        await server.drain(0)
+        server = build(replace(config, port=server.port))
+        await server.start()
 
 
 async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:

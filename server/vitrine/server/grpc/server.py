@@ -40,6 +40,9 @@ other callers' calls end with CANCELLED. To limit the calls of a connection (`gr
 core counts those that have ended until they are freed, and refuses a busy caller's within the limit with UNAVAILABLE.
 """
 
+CHECK_SECONDS = 0.1
+"""How often gRPC is asked whether its server still runs: it tells when it has been asked, and by a log otherwise."""
+
 HANDSHAKE_MS = 20_000
 """How long a connection may take to say what HTTP/2 begins with. Each that says nothing holds an open file."""
 
@@ -59,6 +62,22 @@ class GrpcServer:
         """Starts to answer, and says so in the health service."""
         await self.server.start()
         self.health.serve(("", SERVICE.full_name, OIP_SERVICE.full_name))
+
+    @property
+    def port(self) -> int:
+        """The port that was taken."""
+        return int(self.address.rpartition(":")[2])
+
+    async def fails(self) -> str:
+        """Waits until gRPC's server has ended though nobody stopped it; gives the name of what was raised in it.
+
+        A call whose path is no UTF-8 ends it: it decodes the path where nothing is caught.
+        """
+        while True:
+            try:
+                await self.server.wait_for_termination(CHECK_SECONDS)
+            except Exception as error:
+                return type(error).__name__
 
     async def drain(self, seconds: float) -> None:
         """Takes no new requests, lets those under way finish for up to `seconds`, then ends the rest."""
