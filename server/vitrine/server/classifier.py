@@ -205,7 +205,7 @@ class Classifier:
     def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str], further_bytes: int) -> int:
         """Activations can be a hundred times the request: what can't be sent isn't calculated. Gives their bytes."""
         size = answer_size(model.metadata.layers, wanted)
-        size = replace(size, each=size.each + further_bytes)
+        size = replace(size, each=size.each + further_bytes) if further_bytes else size
         fitting = size.fitting(self.limits.max_message_bytes)
         advice = f"ask for {fitting} images at a time, or for fewer layers" if fitting else "ask for fewer layers"
         self._check_size(size.of(count), advice, "activations")

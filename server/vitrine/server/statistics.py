@@ -7,11 +7,14 @@ however many share a run of the model.
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from vitrine.server.call import Call, Stage
 
 ANSWERED = "OK"
 """The outcome of a call that was answered."""
+
+_begin_of = attrgetter("begin")
 
 
 @dataclass(slots=True)
@@ -54,11 +57,12 @@ class ModelStatistics:
 
     def succeeded(self, call: Call) -> None:
         """Counts a request that was answered just now."""
+        spent = _spent(call)
         self.success.add(time.monotonic() - call.begin)
-        self.queue.add(_spent(call, Stage.QUEUE))
-        self.input.add(_spent(call, Stage.PREPARE) + _spent(call, Stage.BATCH))
-        self.compute.add(_spent(call, Stage.COMPUTE))
-        self.output.add(_spent(call, Stage.ENCODE))
+        self.queue.add(spent[Stage.QUEUE])
+        self.input.add(spent[Stage.PREPARE] + spent[Stage.BATCH])
+        self.compute.add(spent[Stage.COMPUTE])
+        self.output.add(spent[Stage.ENCODE])
         self.images += call.images
         self.last = time.time()
 
@@ -95,10 +99,10 @@ class Statistics:
         self._of[label].runs += 1
 
 
-def _spent(call: Call, stage: Stage) -> float:
-    """How long a call was in a stage: rows that are in several runs wait, and are calculated, at the same time."""
-    seconds, until = 0.0, call.begin
-    for passage in sorted((p for p in call.passages if p.stage is stage), key=lambda p: p.begin):
-        seconds += max(0.0, passage.end - max(passage.begin, until))
-        until = max(until, passage.end)
+def _spent(call: Call) -> dict[Stage, float]:
+    """How long a call was in each stage: rows that are in several runs wait, and are calculated, at the same time."""
+    seconds, until = dict.fromkeys(Stage, 0.0), dict.fromkeys(Stage, call.begin)
+    for stage, begin, end in sorted(call.passages, key=_begin_of):
+        seconds[stage] += max(0.0, end - max(begin, until[stage]))
+        until[stage] = max(until[stage], end)
     return seconds

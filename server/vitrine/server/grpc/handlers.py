@@ -117,8 +117,7 @@ class _Method:
 
     async def _answer_one(self, data: bytes, context: Context) -> bytes:
         call = self._call(metadata := context.invocation_metadata() or ())
-        close: Any = lambda _: call.close()  # noqa: E731 - its type stub asks for a class that there isn't
-        context.add_done_callback(close)  # once the answer has been sent, or can't be any more
+        _when_over(call.close)
         async with _guard(context, call):
             return await self._answer(data, call, metadata, context)
         raise AssertionError("the guard has aborted")  # for the type checker: abort raises
@@ -150,6 +149,16 @@ class _Method:
         call.request_id = request_id_of(metadata)
         HANDLED.set((call,))
         return call
+
+
+def _when_over(close: Callable[[], None]) -> None:
+    """Calls it when gRPC's task for this call has ended: the answer has been sent, or can't be any more.
+
+    A callback of gRPC's context would do too, and keep all of the call until the garbage collector comes: the context
+    holds the callback, which holds the context.
+    """
+    if task := asyncio.current_task():
+        task.add_done_callback(lambda _: close())
 
 
 def _host_of(context: Context) -> str:
