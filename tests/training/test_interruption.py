@@ -52,3 +52,43 @@ def test_ctrl_c_completes_the_run_folder_and_says_how_to_go_on(folder: RunFolder
     assert 1 <= len(Checkpoint.load(folder.checkpoint).history) < 100_000
     for file in (folder.model, folder.metrics, folder.learning_curve, folder.confusion_matrix, folder.model_card):
         assert file.exists()
+
+
+def test_a_ctrl_c_that_falls_into_a_finalizer_ends_the_run_too(folder: RunFolder, bars: Path) -> None:
+    """Python prints and drops what is raised there."""
+    code = """
+import signal
+from importlib import import_module
+
+fit = import_module("vitrine.training.fit")
+
+class Finalized:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+run_epoch = fit._Trainer.run_epoch
+
+def interrupted(*arguments):
+    Finalized()
+    return run_epoch(*arguments)
+
+fit._Trainer.run_epoch = interrupted
+from vitrine.training.cli import main
+main(prog_name="vitrine-train")
+"""
+    words = (
+        "fit",
+        "--dataset",
+        str(bars),
+        "--run",
+        str(folder.path),
+        "--epochs",
+        "100000",
+        "--hidden",
+        "16",
+        "--quiet",
+    )
+    command = [sys.executable, "-c", code, *words]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert process.returncode == 130, process.stderr
+    assert len(Checkpoint.load(folder.checkpoint).history) == 1

@@ -7,11 +7,14 @@ everything else from it. All examples stay in memory as tensors: they are small,
 import copy
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -111,8 +114,8 @@ def _train(checkpoint: Checkpoint, trainer: "_Trainer", folder: RunFolder, progr
     begun = len(checkpoint.history) * trainer.steps
     bar = tqdm(desc="fit", total=steps, initial=begun, unit="step", disable=not progress, dynamic_ncols=True)
     try:
-        with bar:
-            while not checkpoint.finished:
+        with bar, _noticing_ctrl_c() as interrupted:
+            while not (checkpoint.finished or interrupted.is_set()):
                 checkpoint = trainer.run_epoch(checkpoint, bar)
                 _keep(checkpoint, folder)
     except KeyboardInterrupt:
@@ -120,6 +123,25 @@ def _train(checkpoint: Checkpoint, trainer: "_Trainer", folder: RunFolder, progr
             raise
     _keep(checkpoint, folder)  # the interruption may have come between an epoch's end and its writing
     return checkpoint
+
+
+@contextmanager
+def _noticing_ctrl_c() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, beside raising KeyboardInterrupt: Python drops one that falls into a finalizer."""
+    noticed, before = threading.Event(), signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield noticed  # signals aren't this thread's, or somebody wants none
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noticed.set()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noticed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _keep(checkpoint: Checkpoint, folder: RunFolder) -> None:
