@@ -37,6 +37,7 @@ import grpc
 import grpc.aio
 import numpy as np
 import numpy.typing as npt
+from servers import OWN_CONNECTION
 from watched import WatchedServer, watched_server
 
 from vitrine.v1 import classifier_pb2 as pb
@@ -50,7 +51,6 @@ START_SECONDS = 5.0
 """How long the client's processes get to start before the first request is due."""
 
 SAMPLE_SECONDS = 0.2
-OWN_CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
 
 EXPECTED = (grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED)
 """How calls may end: done, or refused."""
@@ -243,7 +243,7 @@ def _client(load: Load, send: Callable[..., Any], amount: float, begin: float, s
 async def _send(
     load: Load, send: Callable[..., Any], amount: float, begin: float, seconds: float, number: int
 ) -> Calls:
-    channels = [grpc.aio.insecure_channel(load.target, OWN_CHANNEL) for _ in range(CHANNELS)]
+    channels = [grpc.aio.insecure_channel(load.target, OWN_CONNECTION) for _ in range(CHANNELS)]
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
     client = _Client(load.request, channels)
     if (wait := begin - time.monotonic()) < 0:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+"""A channel's options: otherwise all channels of a process to one address share a connection, and with it a worker."""
+
 READY = "vitrine-server listening on "
 PROGRAM = "from vitrine.server.cli import main; main()"
 

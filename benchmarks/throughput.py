@@ -19,7 +19,7 @@ import click
 import grpc.aio
 import numpy as np
 import torch
-from servers import Server, running
+from servers import OWN_CONNECTION, Server, running
 
 from vitrine.model import TrainingFacts
 from vitrine.training import MLP, export
@@ -27,8 +27,6 @@ from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 CALLERS_PER_CHANNEL = 16
-OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
-"""Without it, all channels to one address share a connection, and with that one worker."""
 
 
 @dataclass(frozen=True)

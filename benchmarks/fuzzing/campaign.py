@@ -11,6 +11,7 @@ from random import Random
 import grpc.aio
 import numpy as np
 import numpy.typing as npt
+from servers import OWN_CONNECTION
 from watched import Usage, WatchedServer
 
 from fuzzing import calls, lingering, rubbish, verdict
@@ -23,9 +24,6 @@ CHANNELS = 4
 CHECK_SECONDS = 0.2
 PATIENCE_SECONDS = 30
 """How long an answer to a good request may take, and how long the server may take to give back what it held."""
-
-OWN_CHANNEL = [("grpc.use_local_subchannel_pool", 1)]
-"""Otherwise channels to one target share a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ class Campaign:
     @asynccontextmanager
     async def checked(self) -> AsyncIterator[None]:
         """While the block lasts, sends good requests, and checks their answers; and once more at its end."""
-        async with grpc.aio.insecure_channel(self._server.target, OWN_CHANNEL) as channel:
+        async with grpc.aio.insecure_channel(self._server.target, OWN_CONNECTION) as channel:
             await self._check(channel)
             checking = asyncio.ensure_future(self._keep_checking(channel))
             try:
@@ -122,7 +120,7 @@ class Campaign:
 
     @asynccontextmanager
     async def _channels(self) -> AsyncIterator[Iterator[grpc.aio.Channel]]:
-        opened = [grpc.aio.insecure_channel(self._server.target, OWN_CHANNEL) for _ in range(CHANNELS)]
+        opened = [grpc.aio.insecure_channel(self._server.target, OWN_CONNECTION) for _ in range(CHANNELS)]
         try:
             yield iter(opened)
         finally:

@@ -17,6 +17,7 @@ import pytest
 from google.protobuf.message import Message
 from publishing import bad_files, publish
 from scrapes import MeasuredServer, Scrape, measured_server
+from servers import OWN_CONNECTION
 from serving import PATIENCE_SECONDS, refused_start
 
 from vitrine.server.artifact import read_artifact
@@ -206,7 +207,7 @@ def test_activations_are_left_alone_where_that_is_asked_for(tiny_artifact: Path)
 def classify_on_channels(target: str, channels: int, each: int) -> None:
     """Sends so many requests on each of so many connections, which the workers share."""
     with ExitStack() as stack:
-        options = [("grpc.use_local_subchannel_pool", 1)]
+        options = OWN_CONNECTION
         opened = [stack.enter_context(grpc.insecure_channel(target, options)) for _ in range(channels)]
         answers = [ClassifierServiceStub(channel).Classify.future(request_of(1)) for channel in opened * each]
         for answer in answers:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from servers import OWN_CONNECTION
 from serving import (
     PATIENCE_SECONDS,
     SERVER,
@@ -77,7 +78,7 @@ class Stream:
     """A stream of requests on a connection of its own, of which one is answered already."""
 
     def __init__(self, target: str) -> None:
-        self.channel = grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)])
+        self.channel = grpc.insecure_channel(target, OWN_CONNECTION)
         self._requests: queue.SimpleQueue[pb.ClassifyStreamRequest | None] = queue.SimpleQueue()
         self._answers = ClassifierServiceStub(self.channel).ClassifyStream(iter(self._requests.get, None))
         self.ask()
@@ -94,7 +95,7 @@ class Stream:
 
 def watch_health(target: str) -> Any:
     """The states of the server's health, the first of which has been heard."""
-    channel = grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)])
+    channel = grpc.insecure_channel(target, OWN_CONNECTION)
     health: Any = health_pb2_grpc.HealthStub(channel)
     states = health.Watch(health_pb2.HealthCheckRequest())
     assert next(states).status == health_pb2.HealthCheckResponse.SERVING

@@ -1,6 +1,7 @@
 """Gathers what is waiting into one run of the engine, and gives every caller its own rows.
 
-It knows neither requests nor gRPC: pixels and the names of layers come in, activations go out. Everything but the runs
+It knows neither what a request says nor gRPC: pixels and the names of layers come in, activations go out, and calls are
+told which stages their rows passed. Everything but the runs
 themselves happens on the event loop's thread, so there are no locks. While a run is under way, what arrives waits and
 goes into the next run together: batches grow with the load, and nobody waits for company unless that was asked for.
 """

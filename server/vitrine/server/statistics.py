@@ -14,8 +14,6 @@ from vitrine.server.call import Call, Stage
 ANSWERED = "OK"
 """The outcome of a call that was answered."""
 
-_begin_of = attrgetter("begin")
-
 
 @dataclass(slots=True)
 class Duration:
@@ -97,6 +95,9 @@ class Statistics:
     def ran(self, label: str) -> None:
         """Counts a run."""
         self._of[label].runs += 1
+
+
+_begin_of = attrgetter("begin")
 
 
 def _spent(call: Call) -> dict[Stage, float]:
