@@ -4,7 +4,15 @@ The room that training, server and client share. It knows numpy and Pillow, and 
 """
 
 from vitrine.model.answer import ENVELOPE_BYTES, AnswerSize, answer_size
-from vitrine.model.artifact import TOLERANCE, ArtifactMetadata, GoldenSample, Parameters, TrainingFacts, deviation
+from vitrine.model.artifact import (
+    NOVELTY,
+    TOLERANCE,
+    ArtifactMetadata,
+    GoldenSample,
+    Parameters,
+    TrainingFacts,
+    deviation,
+)
 from vitrine.model.errors import ArtifactError, ImageError, VitrineError
 from vitrine.model.image import MAX_IMAGE_PIXELS, ImageSource, read_grey
 from vitrine.model.layers import DIGITS, Layer, LayerKind, OutputKind, layer_catalogue, parse_layers
@@ -15,6 +23,7 @@ __all__ = [
     "DIGITS",
     "ENVELOPE_BYTES",
     "MAX_IMAGE_PIXELS",
+    "NOVELTY",
     "PIXELS_SHAPE",
     "TOLERANCE",
     "ActivationStatistics",

@@ -5,6 +5,7 @@ It knows no ONNX: the exporter writes the strings into a file, the server hands 
 
 import base64
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -22,6 +23,10 @@ FORMAT_VERSION = 1
 
 PREFIX = "vitrine."
 """What the keys of the metadata begin with."""
+
+NOVELTY = "novelty"
+"""The name of the graph's output that says how unlike a digit an image is: float32 [N], −log Σ exp of the last linear
+layer's activations, the energy of W. Liu et al. 2020 (arXiv:2010.03759). The larger, the less like a digit."""
 
 TOLERANCE = 1e-4
 """The largest `deviation` between the activations that training computed and those that are served."""
@@ -81,6 +86,8 @@ class ArtifactMetadata:
     """The SHA-256 of the weights' file, in hex, when they lie beside the ONNX file; None when they are inside."""
     statistics: ActivationStatistics | None = None
     """What its activations were like on held-out examples; None: it was exported before that was recorded."""
+    novelty_threshold: float | None = None
+    """The largest novelty that is still a digit's; None: the graph has no output `NOVELTY`."""
 
     def to_properties(self) -> dict[str, str]:
         """The strings that are stored in the ONNX file's metadata."""
@@ -97,6 +104,7 @@ class ArtifactMetadata:
             },
             "data_sha256": self.data_sha256,
             "activation_statistics": self.statistics and asdict(self.statistics),
+            "novelty_threshold": self.novelty_threshold,
         }
         return {PREFIX + key: json.dumps(value) for key, value in document.items()}
 
@@ -121,6 +129,7 @@ class ArtifactMetadata:
                 golden=_golden_sample(document["golden_sample"], layers),
                 data_sha256=document.get("data_sha256"),
                 statistics=_statistics(document.get("activation_statistics"), layers),
+                novelty_threshold=_threshold(document.get("novelty_threshold")),
             )
         except ArtifactError:
             raise
@@ -196,6 +205,14 @@ def _statistics(document: Mapping[str, Any] | None, layers: tuple[Layer, ...]) -
         int(document["images"]),
         {name: LayerStatistics(float(e["mean"]), _ratio(e["dead_ratio"])) for name, e in entries.items()},
     )
+
+
+def _threshold(value: Any) -> float | None:
+    if value is None:
+        return None
+    if not math.isfinite(threshold := float(value)):
+        raise ArtifactError(f"its novelty threshold is {threshold}, by which nothing can be told apart")
+    return threshold
 
 
 def _ratio(value: Any) -> float | None:
