@@ -60,8 +60,7 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
         np.testing.assert_array_equal(read.golden.activations[name], values)
     assert read.novelty_threshold == -2.5
     assert read.golden.novelty is not None
-    np.testing.assert_array_equal(read.golden.novelty, NOVELTY_OF_TWO)
-    assert (read.golden.novelty.dtype, read.golden.novelty.shape) == (np.float32, (2,))
+    np.testing.assert_array_equal(read.golden.novelty, NOVELTY_OF_TWO, strict=True)
 
 
 @pytest.mark.parametrize(

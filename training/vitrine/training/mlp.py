@@ -70,6 +70,15 @@ def scale(pixels: Tensor) -> Tensor:
     return (pixels.to(torch.float32) / 255).flatten(1)
 
 
+def novelty_of(logits: Tensor) -> Tensor:
+    """How unlike a digit images are: float32 (N, C), the last linear layer's, to float32 (N,).
+
+    −log Σ exp, the energy of W. Liu et al. 2020 (arXiv:2010.03759): large where no class is spoken for. Probabilities
+    can't tell that: softmax divides by that very sum.
+    """
+    return -torch.logsumexp(logits, dim=1)
+
+
 def _random_linear(reads: int, width: int, generator: torch.Generator | None) -> nn.Linear:
     """Weights as He et al. 2015 (arXiv:1502.01852) draw them for ReLU, and biases of zero."""
     linear = nn.Linear(reads, width, device="meta").to_empty(device="cpu")  # drawn once, and from no global generator
