@@ -18,8 +18,9 @@ LAYER_BYTES = 128
 NUMBER_BYTES = 4
 """The size of a float32."""
 
-DIGIT_BYTES = 10
-"""The longest encoding of a digit."""
+VERDICT_BYTES = 10
+"""What a digit takes with its image's novelty and whether it is one: six bytes where all are packed, eight where the
+digit alone is sent as an integer of eight bytes. A client counts with the number that its Vitrine has: it stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,11 @@ class AnswerSize:
 
 
 def answer_size(layers: Sequence[Layer], wanted: Collection[str]) -> AnswerSize:
-    """The size of answers with probabilities and the activations of some layers.
+    """The size of answers with digits, novelties, probabilities and the activations of some layers.
 
     Args:
         layers: all layers of the model, the output layer last.
         wanted: the names of those whose activations the answer carries.
     """
     widths = sum(layer.width for layer in layers if layer.name in wanted) + layers[-1].width
-    return AnswerSize(ENVELOPE_BYTES + LAYER_BYTES * len(layers), NUMBER_BYTES * widths + DIGIT_BYTES)
+    return AnswerSize(ENVELOPE_BYTES + LAYER_BYTES * len(layers), NUMBER_BYTES * widths + VERDICT_BYTES)

@@ -284,6 +284,8 @@ class ClassifyResponse(_message.Message):
     DIGITS_FIELD_NUMBER: _builtins.int
     PROBABILITIES_FIELD_NUMBER: _builtins.int
     ACTIVATIONS_FIELD_NUMBER: _builtins.int
+    NOVELTIES_FIELD_NUMBER: _builtins.int
+    ARE_DIGITS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> Global___ModelIdentity:
         """The model that answered."""
@@ -302,6 +304,18 @@ class ClassifyResponse(_message.Message):
     def activations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
         """The wanted activations, each FLOAT32 of shape [N, width] under its layer's name, in the order of the layers."""
 
+    @_builtins.property
+    def novelties(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How unlike a digit each image is: N numbers, −log Σ exp of the last linear layer's activations, in nats; any number,
+        and the larger, the less like a digit. Empty where the model has no `Model.novelty_threshold`.
+        """
+
+    @_builtins.property
+    def are_digits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """Whether each image is a digit at all: N values, true where its novelty is at most the threshold of the model that
+        answered. Where it is false, `digits` has the nearest of ten wrong answers. Empty where the model has no threshold.
+        """
+
     def __init__(
         self,
         *,
@@ -309,10 +323,12 @@ class ClassifyResponse(_message.Message):
         digits: _abc.Iterable[_builtins.int] | None = ...,
         probabilities: Global___Tensor | None = ...,
         activations: _abc.Iterable[Global___Tensor] | None = ...,
+        novelties: _abc.Iterable[_builtins.float] | None = ...,
+        are_digits: _abc.Iterable[_builtins.bool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "probabilities", b"probabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "digits", b"digits", "model", b"model", "probabilities", b"probabilities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "are_digits", b"are_digits", "digits", b"digits", "model", b"model", "novelties", b"novelties", "probabilities", b"probabilities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -653,6 +669,11 @@ class Model(_message.Message):
     CLASSES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     TRAINING_FIELD_NUMBER: _builtins.int
+    NOVELTY_THRESHOLD_FIELD_NUMBER: _builtins.int
+    novelty_threshold: _builtins.float
+    """The largest novelty that is still a digit's, in nats; any finite number. Unset: the model can't tell what is no
+    digit, and its answers have no `ClassifyResponse.novelties`.
+    """
     @_builtins.property
     def identity(self) -> Global___ModelIdentity:
         """Its name, version and execution provider."""
@@ -686,12 +707,15 @@ class Model(_message.Message):
         classes: _abc.Iterable[_builtins.str] | None = ...,
         limits: Global___Limits | None = ...,
         training: Global___TrainingFacts | None = ...,
+        novelty_threshold: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "limits", b"limits", "training", b"training"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_novelty_threshold", b"_novelty_threshold", "identity", b"identity", "limits", b"limits", "novelty_threshold", b"novelty_threshold", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "identity", b"identity", "layers", b"layers", "limits", b"limits", "pixels_shape", b"pixels_shape", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_novelty_threshold", b"_novelty_threshold", "classes", b"classes", "identity", b"identity", "layers", b"layers", "limits", b"limits", "novelty_threshold", b"novelty_threshold", "pixels_shape", b"pixels_shape", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__novelty_threshold: _TypeAlias = _typing.Literal["novelty_threshold"]  # noqa: Y015
+    _WhichOneofArgType__novelty_threshold: _TypeAlias = _typing.Literal["_novelty_threshold", b"_novelty_threshold"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__novelty_threshold) -> _WhichOneofReturnType__novelty_threshold | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
 

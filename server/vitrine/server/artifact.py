@@ -17,7 +17,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
-from vitrine.model import PIXELS_SHAPE, ArtifactError, ArtifactMetadata, Layer, LayerKind, Parameters
+from vitrine.model import NOVELTY, PIXELS_SHAPE, ArtifactError, ArtifactMetadata, Layer, LayerKind, Parameters
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 """The operators of ONNX itself. Others would need code from elsewhere, which is not loaded."""
@@ -27,6 +27,9 @@ INPUT = "pixels"
 
 FULL_SCALE = "full_scale"
 """The name of the constant that the pixels are divided by."""
+
+CLASS_AXIS = "class_axis"
+"""The name of the constant that says over which axis the novelty sums: the second, that of the classes."""
 
 Node: TypeAlias = tuple[str, list[str], list[str], dict[str, Any]]
 """An operator: its type, inputs, outputs and attributes."""
@@ -63,6 +66,7 @@ def read_artifact(path: Path) -> Artifact:
     _check_operators(model)
     _check_interface(model.graph, metadata)
     _check_nodes(model.graph, metadata)
+    _check_class_axis(model.graph)
     outside = _read_outside(model.graph, metadata, path)
     parameters = _read_parameters(model.graph, metadata, outside)
     beside = frozenset(tensor.name for tensor in model.graph.initializer if _outside(tensor))
@@ -92,13 +96,25 @@ def _check_operators(model: onnx.ModelProto) -> None:
 
 
 def _check_interface(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
-    """The graph takes `pixels` and gives every layer of the catalogue, and nothing else."""
+    """The graph takes `pixels` and gives every layer of the catalogue and, with a threshold, the novelty; no more."""
     inputs = [(value.name, value.type.tensor_type.elem_type, _extent(value)) for value in graph.input]
     if inputs != [(INPUT, TensorProto.UINT8, (0, *PIXELS_SHAPE))]:
         raise ArtifactError(f"its input isn't {INPUT}, uint8 [N, {PIXELS_SHAPE[0]}, {PIXELS_SHAPE[1]}]")
+    _check_novelty(graph, metadata)
     outputs = [(value.name, value.type.tensor_type.elem_type, _extent(value)) for value in graph.output]
-    if outputs != [(layer.name, TensorProto.FLOAT, (0, layer.width)) for layer in metadata.layers]:
-        raise ArtifactError("its outputs aren't the layers of its catalogue, float32 [N, width] each")
+    novelty = [] if metadata.novelty_threshold is None else [(NOVELTY, TensorProto.FLOAT, (0,))]
+    if outputs != [(layer.name, TensorProto.FLOAT, (0, layer.width)) for layer in metadata.layers] + novelty:
+        and_novelty = f", and {NOVELTY}, float32 [N]" if novelty else ""
+        raise ArtifactError(f"its outputs aren't the layers of its catalogue, float32 [N, width] each{and_novelty}")
+
+
+def _check_novelty(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
+    """The novelty and its threshold mean nothing without each other."""
+    given = any(value.name == NOVELTY for value in graph.output)
+    if given and metadata.novelty_threshold is None:
+        raise ArtifactError(f"its graph gives a {NOVELTY}, and its metadata have no threshold to judge it by")
+    if not given and metadata.novelty_threshold is not None:
+        raise ArtifactError(f"its metadata have a {NOVELTY} threshold, and its graph gives no {NOVELTY}")
 
 
 def _extent(value: onnx.ValueInfoProto) -> tuple[int, ...]:
@@ -107,15 +123,17 @@ def _extent(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 
 
 def _check_nodes(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
-    """The graph calculates the layers of the catalogue from the parameters of their names, and does nothing else."""
+    """The graph calculates the catalogue's layers from the parameters of their names, the novelty, and no more."""
     try:
         found = [_as_node(node) for node in graph.node]
     except ValueError as error:  # an attribute of no known type
         raise ArtifactError(f"an operator of it can't be read: {error}") from error
-    if found != [node for layer in metadata.layers for node in expected_nodes(layer)]:
+    novelty = [] if metadata.novelty_threshold is None else _novelty_nodes(metadata.layers[-1].reads)
+    if found != [node for layer in metadata.layers for node in expected_nodes(layer)] + novelty:
         raise ArtifactError("its operators aren't those that calculate the layers of its catalogue")
     stored = sorted(tensor.name for tensor in graph.initializer)
-    if graph.sparse_initializer or stored != sorted([FULL_SCALE, *_parameter_names(metadata)]):
+    constants = [FULL_SCALE, CLASS_AXIS] if novelty else [FULL_SCALE]
+    if graph.sparse_initializer or stored != sorted([*constants, *_parameter_names(metadata)]):
         raise ArtifactError("what it stores isn't the weight and bias of each linear layer of its catalogue")
 
 
@@ -142,6 +160,31 @@ def expected_nodes(layer: Layer) -> list[Node]:
             return [("Softmax", [reads], [name], {"axis": 1})]
         case LayerKind.SIGMOID:
             return [("Sigmoid", [reads], [name], {})]
+
+
+def _novelty_nodes(logits: str) -> list[Node]:
+    """The operators that calculate the novelty from the last linear layer's activations, after all layers'."""
+    return [
+        ("ReduceLogSumExp", [logits, CLASS_AXIS], ["log_sum_exp"], {"keepdims": 0}),
+        ("Neg", ["log_sum_exp"], [NOVELTY], {}),
+    ]
+
+
+def _check_class_axis(graph: onnx.GraphProto) -> None:
+    """Where there is a novelty, it is summed over the classes: over another axis it would mix callers' images."""
+    for axis in (tensor for tensor in graph.initializer if tensor.name == CLASS_AXIS):
+        is_known = axis.data_type == TensorProto.INT64 and tuple(axis.dims) == (1,) and not _outside(axis)
+        if not is_known or _integers(axis) != [1]:
+            raise ArtifactError(f"its {CLASS_AXIS} isn't int64 [1]: the novelty would be summed over something else")
+
+
+def _integers(tensor: TensorProto) -> list[int]:
+    """A small tensor's values; none where they are cut off."""
+    try:
+        values: list[int] = numpy_helper.to_array(tensor).tolist()
+    except ValueError:
+        return []
+    return values
 
 
 def _parameter_names(metadata: ArtifactMetadata) -> Iterator[str]:

@@ -26,7 +26,7 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 """uint8 (N, 18, 18)."""
 
 Activations: TypeAlias = dict[str, npt.NDArray[np.float32]]
-"""float32 (N, width) by layer."""
+"""float32 (N, width) by layer, and (N,) for the novelty, which is cut up like one."""
 
 Run: TypeAlias = Callable[[Pixels, Sequence[str]], Activations]
 """What calculates a batch; called in another thread."""

@@ -68,6 +68,8 @@ class Call:
     """What answers, as NAME@VERSION; empty until that is known."""
     images: int = 0
     """How many images were taken in."""
+    no_digits: int | None = None
+    """How many of them were judged to be no digits; None: none were judged."""
     outcome: str = CANCELLED
     """How it ended: the name of its status code. Nobody says so of a call whose caller goes."""
     reason: str = ""

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ENVELOPE_BYTES, ImageError, Parameters, answer_size, prepare
+from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters, answer_size, prepare
 from vitrine.server.access import ANYONE, Permission
 from vitrine.server.admission import Admission, AdmissionConfig
 from vitrine.server.batching import Batcher, BatchingConfig
@@ -80,6 +80,10 @@ class Classification:
     """float32 (N, classes): the output layer's activations."""
     activations: Mapping[str, npt.NDArray[np.float32]]
     """float32 (N, width) for each wanted layer, in the order of the layers."""
+    novelty: npt.NDArray[np.float32] | None = None
+    """float32 (N,): how unlike a digit each image is; None where the model has no threshold to judge it by."""
+    is_digit: npt.NDArray[np.bool_] | None = None
+    """bool (N,): whether the novelty is at most that threshold; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +159,12 @@ class Classifier:
         if self._rates.limited:
             self._rates.take(_name_of(call), count)
         pixels = await self._prepare(request.files, call) if request.pixels is None else request.pixels  # (N, 18, 18)
-        output = model.metadata.layers[-1].name
-        values = await self._batcher(model).run(pixels, list(dict.fromkeys((*wanted, output))), call.passed)
+        outputs = list(dict.fromkeys((*wanted, *model.verdict)))
+        values = await self._batcher(model).run(pixels, outputs, call.passed)
         self._admission.took(time.monotonic() - call.begin)
-        return _classification(model, values, wanted)
+        answer = _classification(model, values, wanted)
+        call.no_digits = None if answer.is_digit is None else count - int(np.count_nonzero(answer.is_digit))
+        return answer
 
     def parameters(self, model: str, layer: str, call: Call) -> tuple[ServedModel, Parameters]:
         """The parameters of a linear layer. They count as under way until the call is closed.
@@ -254,7 +260,13 @@ def _classification(
     model: ServedModel, values: Mapping[str, npt.NDArray[np.float32]], wanted: Sequence[str]
 ) -> Classification:
     probabilities = values[model.metadata.layers[-1].name]  # (N, classes)
-    return Classification(model, probabilities.argmax(axis=1), probabilities, {name: values[name] for name in wanted})
+    activations = {name: values[name] for name in wanted}
+    digits, threshold = probabilities.argmax(axis=1), model.metadata.novelty_threshold  # (N,)
+    if threshold is None:
+        return Classification(model, digits, probabilities, activations)
+    novelty = values[NOVELTY]  # (N,)
+    is_digit = novelty.astype(np.float64) <= threshold  # exactly: in float32 the threshold might be rounded beyond it
+    return Classification(model, digits, probabilities, activations, novelty, is_digit)
 
 
 def _wanted_layers(model: ServedModel, selection: LayerSelection) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import TOLERANCE, ArtifactError, GoldenSample, deviation
+from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, deviation
 from vitrine.server.artifact import INPUT, Artifact
 from vitrine.server.device import Device
 from vitrine.server.errors import StartupError
@@ -42,10 +42,11 @@ class Engine:
 
         Args:
             pixels: uint8 (N, 18, 18), 0 = white, 255 = black, in row-major order.
-            layers: the names of the layers that are wanted; at least one. Only these are copied out.
+            layers: the names of the layers that are wanted, `NOVELTY` among them where the artifact has it; at least
+                one. Only these are copied out.
 
         Returns:
-            float32 (N, width) for each of `layers`, in their order.
+            float32 (N, width) for each of `layers`, in their order, and (N,) for the novelty.
         """
         return dict(zip(layers, self._session.run(list(layers), {INPUT: pixels}), strict=True))
 
@@ -120,7 +121,7 @@ def _open(artifact: Artifact, provider: str, options: Mapping[str, str] | None =
         if engine.provider != provider:
             raise _RuntimeFailure(f"it took {engine.provider} instead")
         golden = artifact.metadata.golden
-        computed = engine.run(golden.pixels, list(golden.activations))
+        computed = engine.run(golden.pixels, list(_expected(golden)))
     except Exception as error:  # ONNX Runtime has one class for each of its status codes, and raises others too
         raise _RuntimeFailure(_first_line(error)) from error
     check_golden_sample(computed, golden)
@@ -154,15 +155,21 @@ def check_golden_sample(computed: Mapping[str, npt.NDArray[np.float32]], golden:
     """Compares what was computed for the golden sample's pixels with what training computed.
 
     Raises:
-        ArtifactError: a layer deviates by more than `TOLERANCE`.
+        ArtifactError: a layer, or the novelty, deviates by more than `TOLERANCE`.
     """
-    for name, expected in golden.activations.items():
+    for name, expected in _expected(golden).items():
         difference = deviation(computed[name], expected)
         if not difference <= TOLERANCE:
             raise ArtifactError(
                 f"its golden sample disagrees: {name} deviates by {difference:.2g} from what training computed, "
                 f"and {TOLERANCE:g} is allowed"
             )
+
+
+def _expected(golden: GoldenSample) -> dict[str, npt.NDArray[np.float32]]:
+    """All that training computed for the golden sample, by the names of the graph's outputs."""
+    novelty = {} if golden.novelty is None else {NOVELTY: golden.novelty}
+    return {**golden.activations, **novelty}
 
 
 def _first_line(error: Exception) -> str:

@@ -135,9 +135,8 @@ def _open_models(
 
 
 def _warm_up(model: ServedModel, rows: int) -> ServedModel:
-    """Runs the largest batch once, for every layer: memory is laid out and kernels are chosen before anyone waits."""
-    layers = [layer.name for layer in model.metadata.layers]
-    model.engine.run(np.zeros((rows, *PIXELS_SHAPE), np.uint8), layers)
+    """Runs the largest batch once, for all outputs: memory is laid out and kernels are chosen before anyone waits."""
+    model.engine.run(np.zeros((rows, *PIXELS_SHAPE), np.uint8), model.outputs)
     return model
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ArtifactMetadata, Parameters
+from vitrine.model import NOVELTY, ArtifactMetadata, Parameters
 from vitrine.server.errors import NotFound, listed, quoted
 from vitrine.server.forgiving import forgiving
 
@@ -25,7 +25,10 @@ class Runner(Protocol):
         """The ONNX Runtime execution provider that runs the model."""
 
     def run(self, pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
-        """Calculates activations: uint8 (N, 18, 18) to float32 (N, width) for each of `layers`, in their order."""
+        """Calculates activations: uint8 (N, 18, 18) to float32 (N, width) for each of `layers`, in their order.
+
+        `NOVELTY` may stand among the layers where the model has it: float32 (N,).
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -47,6 +50,17 @@ class ServedModel:
     def label(self) -> str:
         """NAME@VERSION."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def outputs(self) -> list[str]:
+        """All that its engine can calculate: every layer and, where it has a threshold, the novelty."""
+        return [*(layer.name for layer in self.metadata.layers[:-1]), *self.verdict]
+
+    @property
+    def verdict(self) -> list[str]:
+        """What every image is judged by: the output layer and, where it has a threshold, the novelty."""
+        output = self.metadata.layers[-1].name
+        return [output] if self.metadata.novelty_threshold is None else [output, NOVELTY]
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,10 +77,10 @@ class _Sampled:
         if self._health.claim():
             begin = time.monotonic()
             try:
-                values = self._runner.run(pixels, self._every)
+                values = self._runner.run(pixels, list(dict.fromkeys((*self._every, *layers))))
             except Exception:  # all layers can be more than there is memory for, where those that are wanted aren't
                 self._health.fail(begin)
             else:
-                self._health.take(values, begin)
+                self._health.take({layer: values[layer] for layer in self._every}, begin)  # the novelty is no layer
                 return {layer: values[layer] for layer in layers}
         return self._runner.run(pixels, layers)

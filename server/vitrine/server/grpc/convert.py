@@ -80,6 +80,8 @@ def write_classification(answer: Classification) -> pb.ClassifyResponse:
         digits=answer.digits.tolist(),
         probabilities=_write_tensor(answer.model.metadata.layers[-1].name, answer.probabilities),
         activations=[_write_tensor(name, values) for name, values in answer.activations.items()],
+        novelties=None if answer.novelty is None else answer.novelty.tolist(),
+        are_digits=None if answer.is_digit is None else answer.is_digit.tolist(),
     )
 
 
@@ -121,6 +123,7 @@ def write_model(model: ServedModel, limits: Limits) -> pb.Model:
             max_image_pixels=limits.max_image_pixels,
         ),
         training=_write_training(model.metadata.training),
+        novelty_threshold=model.metadata.novelty_threshold,
     )
 
 
