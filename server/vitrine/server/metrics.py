@@ -30,6 +30,7 @@ from vitrine.server.classifier import Load
 from vitrine.server.errors import StartupError
 from vitrine.server.model_gauges import FILES, Labels, ModelGauges, Said, Sample
 from vitrine.server.models import Entry, ServedModel, Snapshot
+from vitrine.server.statistics import ANSWERED
 
 OTHER = "other"
 """The label of all methods that aren't registered, and of models beyond `MODELS`."""
@@ -115,7 +116,8 @@ class Metrics:
         refused = self._counter("refused_total", "Requests that were refused.", "reason")
         seconds = self._histogram("request_seconds", "From a request's coming to its being over.", SECONDS, "method")
         stages = self._histogram("stage_seconds", "From a request's entering a stage to leaving it.", SECONDS, "stage")
-        self._requests, self._refused = _Children(requests), _Children(refused)
+        images = self._counter("images_total", "Images that were classified.", "model", "is_digit")
+        self._requests, self._refused, self._images = _Children(requests), _Children(refused), _Children(images)
         self._seconds, self._stages = _Children(seconds), {stage: stages.labels(stage) for stage in Stage}
 
     def _load_instruments(self) -> None:
@@ -150,7 +152,16 @@ class Metrics:
         for stage, seconds in _spans(call).items():
             self._stages[stage].observe(seconds)
         name = self._counted_name(call.model.rpartition("@")[0])
+        if call.outcome == ANSWERED and call.images:
+            self._count_images(name, call.images, call.no_digits)
         self._requests[method, call.outcome, name].inc()  # last: where it is counted, the rest of it is there
+
+    def _count_images(self, model: str, images: int, no_digits: int | None) -> None:
+        if no_digits is None:
+            self._images[model, "unknown"].inc(images)
+            return
+        self._images[model, "true"].inc(images - no_digits)
+        self._images[model, "false"].inc(no_digits)  # by 0, too: a share needs both series from the first image on
 
     def observe_run(self, rows: int) -> None:
         """Counts a run of a model."""
