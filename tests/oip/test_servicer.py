@@ -79,7 +79,7 @@ async def test_of_equally_probable_classes_the_lower_comes_first(model: ServedMo
 async def test_an_answer_that_is_larger_than_was_reckoned_is_an_error_and_a_stream_goes_on(
     model: ServedModel, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vitrine.server.grpc.oip.servicer.class_bytes", lambda *_: 0)
+    monkeypatch.setattr("vitrine.server.grpc.oip.servicer.further_bytes", lambda *_: 0)
     servicer = servicer_of(Models(model), pool, Limits(max_message_bytes=100_000))
     many = request(pixels_input(shape=(1000, 324)), bytes(324_000), outputs=classes(int64_param=10).outputs)
     with pytest.raises(AnswerTooLarge) as caught:

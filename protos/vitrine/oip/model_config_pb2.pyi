@@ -31,7 +31,7 @@ class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.Val
     TYPE_INVALID: _DataType.ValueType  # 0
     """Never sent."""
     TYPE_BOOL: _DataType.ValueType  # 1
-    """Never sent."""
+    """Whether an image is a digit."""
     TYPE_UINT8: _DataType.ValueType  # 2
     """Pixels."""
     TYPE_UINT16: _DataType.ValueType  # 3
@@ -51,7 +51,7 @@ class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.Val
     TYPE_FP16: _DataType.ValueType  # 10
     """Never sent."""
     TYPE_FP32: _DataType.ValueType  # 11
-    """Activations."""
+    """Activations and novelties."""
     TYPE_FP64: _DataType.ValueType  # 12
     """Never sent."""
     TYPE_STRING: _DataType.ValueType  # 13
@@ -65,7 +65,7 @@ class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
 TYPE_INVALID: DataType.ValueType  # 0
 """Never sent."""
 TYPE_BOOL: DataType.ValueType  # 1
-"""Never sent."""
+"""Whether an image is a digit."""
 TYPE_UINT8: DataType.ValueType  # 2
 """Pixels."""
 TYPE_UINT16: DataType.ValueType  # 3
@@ -85,7 +85,7 @@ TYPE_INT64: DataType.ValueType  # 9
 TYPE_FP16: DataType.ValueType  # 10
 """Never sent."""
 TYPE_FP32: DataType.ValueType  # 11
-"""Activations."""
+"""Activations and novelties."""
 TYPE_FP64: DataType.ValueType  # 12
 """Never sent."""
 TYPE_STRING: DataType.ValueType  # 13
@@ -141,7 +141,7 @@ class ModelOutput(_message.Message):
     """The type of its elements."""
     @_builtins.property
     def dims(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The extent of every axis but the images'; none for the digit."""
+        """The extent of every axis but the images'; none where an image has one number."""
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from vitrine.oip import model_config_pb2 as config_pb
 from vitrine.server.batching import BatchingConfig
 from vitrine.server.engine import CPU_PROVIDER
 from vitrine.server.grpc.oip.inputs import PIXELS
-from vitrine.server.grpc.oip.outputs import DIGIT
+from vitrine.server.grpc.oip.outputs import DIGIT, IS_DIGIT, verdict_outputs
 from vitrine.server.models import Entry, ServedModel
 from vitrine.server.statistics import Duration, ModelStatistics
 
@@ -33,23 +33,19 @@ def write_server() -> pb.ServerMetadataResponse:
 def write_metadata(model: ServedModel, versions: Iterable[ServedModel]) -> pb.ModelMetadataResponse:
     """Describes a model by its inputs and outputs, and lists these versions of it."""
     tensor = pb.ModelMetadataResponse.TensorMetadata
-    output = model.metadata.layers[-1]
     return pb.ModelMetadataResponse(
         name=model.name,
         versions=[served.version for served in versions],
         platform=PLATFORM,
         inputs=[tensor(name=PIXELS, datatype="UINT8", shape=(-1, *PIXELS_SHAPE))],
         outputs=[
-            tensor(name=DIGIT, datatype="INT64", shape=(-1,)),
-            tensor(name=output.name, datatype="FP32", shape=(-1, output.width)),
+            tensor(name=name, datatype=datatype, shape=(-1, *extent)) for name, datatype, extent in _outputs(model)
         ],
     )
 
 
 def write_config(model: ServedModel, max_images: int, batching: BatchingConfig) -> config_pb.ModelConfig:
     """Describes a model as the settings of a Triton server would."""
-    output = model.metadata.layers[-1]
-    layers = ",".join(f"{layer.name}:{layer.width}" for layer in model.metadata.layers)
     return config_pb.ModelConfig(
         name=model.name,
         platform=PLATFORM,
@@ -57,14 +53,28 @@ def write_config(model: ServedModel, max_images: int, batching: BatchingConfig) 
         max_batch_size=max_images,
         input=[config_pb.ModelInput(name=PIXELS, data_type=config_pb.TYPE_UINT8, dims=PIXELS_SHAPE)],
         output=[
-            config_pb.ModelOutput(name=DIGIT, data_type=config_pb.TYPE_INT64),
-            config_pb.ModelOutput(name=output.name, data_type=config_pb.TYPE_FP32, dims=(output.width,)),
+            config_pb.ModelOutput(name=name, data_type=config_pb.DataType.Value(f"TYPE_{datatype}"), dims=extent)
+            for name, datatype, extent in _outputs(model)
         ],
         instance_group=[_instances(model.engine.provider, batching.parallel)],
         dynamic_batching=config_pb.ModelDynamicBatching(max_queue_delay_microseconds=round(batching.max_delay * 1e6)),
-        parameters={"layers": config_pb.ModelParameter(string_value=layers)},
+        parameters={name: config_pb.ModelParameter(string_value=text) for name, text in _parameters(model).items()},
         model_transaction_policy=config_pb.ModelTransactionPolicy(decoupled=False),
     )
+
+
+def _outputs(model: ServedModel) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Each output that comes unasked: its name, its datatype, and the extent of every axis but the images'."""
+    widths = {layer.name: (layer.width,) for layer in model.metadata.layers}
+    datatypes = {DIGIT: "INT64", IS_DIGIT: "BOOL"}
+    return [(name, datatypes.get(name, "FP32"), widths.get(name, ())) for name in verdict_outputs(model)]
+
+
+def _parameters(model: ServedModel) -> dict[str, str]:
+    """What the protocol has no field for: every layer with its width, and the largest novelty of a digit."""
+    layers = ",".join(f"{layer.name}:{layer.width}" for layer in model.metadata.layers)
+    threshold = model.metadata.novelty_threshold
+    return {"layers": layers} if threshold is None else {"layers": layers, "novelty_threshold": repr(threshold)}
 
 
 def _instances(provider: str, count: int) -> config_pb.ModelInstanceGroup:

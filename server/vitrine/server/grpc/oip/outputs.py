@@ -4,19 +4,23 @@ It checks what only this protocol can get wrong, and says so as Triton does.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from vitrine.model import ENVELOPE_BYTES
+from vitrine.model import ENVELOPE_BYTES, NOVELTY
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.classifier import Classification, LayerSelection
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.grpc.oip.inputs import LENGTH
 from vitrine.server.models import ServedModel
 
-DIGIT = "digit"
-"""The name of the output that is no layer."""
+DIGIT, IS_DIGIT = "digit", "is_digit"
+"""The names of outputs that are no layers, beside the novelty's."""
+
+NOVELTY_BYTES = 4
+"""The size of an image's novelty, a float32."""
 
 OUTPUT_BYTES = 128
 """What an output's name, shape and frame need in an answer; generously."""
@@ -27,20 +31,28 @@ STREAM_BYTES = 64
 Wanted: TypeAlias = pb.ModelInferRequest.InferRequestedOutputTensor
 
 
+def verdict_outputs(model: ServedModel) -> tuple[str, ...]:
+    """What every answer of the service has of an image, activations or not: the outputs of a request that names none.
+
+    They are the digit, the output layer and, where the model has a threshold, the novelty and whether it is a digit.
+    """
+    output = model.metadata.layers[-1].name
+    return (DIGIT, output) if model.metadata.novelty_threshold is None else (DIGIT, output, NOVELTY, IS_DIGIT)
+
+
 def read_outputs(message: pb.ModelInferRequest, model: ServedModel) -> LayerSelection:
     """The wanted layers, but for the output layer: every answer of the service has that.
 
     Raises:
         InvalidRequest: the model has no such output, or the output no classes.
     """
-    known = [layer.name for layer in model.metadata.layers]
+    always_there, layers = verdict_outputs(model), [layer.name for layer in model.metadata.layers]
     for index, output in enumerate(message.outputs):
-        if output.name != DIGIT and output.name not in known:
+        if output.name not in always_there and output.name not in layers:
             text = f"unexpected inference output {quoted(output.name)} for model {model.name!r}; "
-            text += f"it has: {listed([DIGIT, *known])}"
+            text += f"it has: {listed(dict.fromkeys((*always_there, *layers)))}"
             raise InvalidRequest("UNKNOWN_OUTPUT", text, f"outputs[{index}].name")
-        _check_classification(output, known[-1], f"outputs[{index}].parameters")
-    always_there = (DIGIT, known[-1])
+        _check_classification(output, layers[-1], f"outputs[{index}].parameters")
     return LayerSelection(names=tuple(dict.fromkeys(o.name for o in message.outputs if o.name not in always_there)))
 
 
@@ -59,9 +71,15 @@ def _check_classification(output: Wanted, output_layer: str, field: str) -> None
     raise InvalidRequest("WRONG_PARAMETER", text, field)
 
 
-def class_bytes(message: pb.ModelInferRequest, model: ServedModel) -> int:
+def further_bytes(message: pb.ModelInferRequest, model: ServedModel) -> int:
+    """What the answer has of each image besides activations, the digit and whether it is one, in bytes at most."""
+    wanted = _wanted(message, model)
+    return _class_bytes(wanted, model) + (NOVELTY_BYTES if NOVELTY in wanted else 0)
+
+
+def _class_bytes(wanted: Mapping[str, int], model: ServedModel) -> int:
     """How many bytes the most probable classes take that are wanted of each image, at most."""
-    count = max(_wanted(message).values(), default=0)
+    count = max(wanted.values(), default=0)
     if not count:
         return 0
     texts = (_class_text(1.0, index, label) for index, label in enumerate(model.metadata.classes))
@@ -89,20 +107,30 @@ def check_size(response: pb.ModelInferResponse, limit: int) -> None:
 def write_response(message: pb.ModelInferRequest, answer: Classification) -> pb.ModelInferResponse:
     """Writes the answer to a request whose outputs `read_outputs` has read."""
     response = pb.ModelInferResponse(model_name=answer.model.name, model_version=answer.model.version, id=message.id)
-    output_layer = answer.model.metadata.layers[-1].name
-    for name, classes in (_wanted(message) or {DIGIT: 0, output_layer: 0}).items():
-        if name == DIGIT:
-            _add(response, name, "INT64", answer.digits.shape, answer.digits.astype("<i8", copy=False).tobytes())
-        elif classes:
+    for name, classes in _wanted(message, answer.model).items():
+        if classes:
             _add_classes(response, name, answer, classes)
         else:
-            values = answer.probabilities if name == output_layer else answer.activations[name]
-            _add(response, name, "FP32", values.shape, values.astype("<f4", copy=False).tobytes())
+            datatype, values = _tensor(answer, name)
+            _add(response, name, datatype, values.shape, values.tobytes())
     return response
 
 
-def _wanted(message: pb.ModelInferRequest) -> Mapping[str, int]:
+def _tensor(answer: Classification, name: str) -> tuple[str, npt.NDArray[Any]]:
+    """An output's datatype, and its values in the wire's order of bytes."""
+    if name == DIGIT:
+        return "INT64", answer.digits.astype("<i8", copy=False)
+    if name == IS_DIGIT:
+        return "BOOL", np.asarray(answer.is_digit)
+    always_there = {answer.model.metadata.layers[-1].name: answer.probabilities, NOVELTY: answer.novelty}
+    values = always_there[name] if name in always_there else answer.activations[name]
+    return "FP32", np.asarray(values, "<f4")
+
+
+def _wanted(message: pb.ModelInferRequest, model: ServedModel) -> Mapping[str, int]:
     """The outputs that are wanted, each once, with how many classes of it are."""
+    if not message.outputs:
+        return dict.fromkeys(verdict_outputs(model), 0)
     return {output.name: _class_count(output) for output in message.outputs}
 
 

@@ -21,7 +21,7 @@ from vitrine.server.grpc.oip.describe import (
 )
 from vitrine.server.grpc.oip.errors import in_triton_words, unsupported
 from vitrine.server.grpc.oip.inputs import read_input
-from vitrine.server.grpc.oip.outputs import check_size, class_bytes, read_outputs, write_response
+from vitrine.server.grpc.oip.outputs import check_size, further_bytes, read_outputs, write_response
 from vitrine.server.grpc.oip.parameters import check_id, check_parameters, id_to_say_back
 from vitrine.server.grpc.status import CODES
 from vitrine.server.models import ServedModel, Snapshot
@@ -165,7 +165,7 @@ class OipServicer:
         layers = read_outputs(request, model)
         given = read_input(request, model, self._classifier.limits.max_images)
         pixels, files = (given, None) if isinstance(given, np.ndarray) else (None, given)
-        wanted = ClassifyRequest(pixels, files, model, layers, class_bytes(request, model))
+        wanted = ClassifyRequest(pixels, files, model, layers, further_bytes(request, model))
         with in_triton_words():
             return await self._classifier.classify(wanted, call)
 
