@@ -86,10 +86,17 @@ def served(model: Path) -> Iterator[str]:
 def show(client: Client, file: Path) -> Prediction:
     """Classifies one image and prints what every layer calculated."""
     prediction = client.classify(file)
-    click.echo(f"\n{file.name}: digit {prediction.digit}, probability {prediction.probability:.1%}")
+    click.echo(f"\n{file.name}: digit {prediction.digit}, probability {prediction.probability:.1%}{judged(prediction)}")
     click.echo(render_pixels(prediction.activations["input"], colour=sys.stdout.isatty()))
     click.echo(render_strips(prediction, colour=sys.stdout.isatty()))
     return prediction
+
+
+def judged(prediction: Prediction) -> str:
+    """Whether the image is a digit at all, where the model can tell."""
+    if prediction.is_digit is None:
+        return ""
+    return f", {'a digit' if prediction.is_digit else 'no digit'}: novelty {prediction.novelty:.2f}"
 
 
 def accuracy_of(client: Client, files: list[Path], labels: npt.NDArray[np.int64]) -> float:

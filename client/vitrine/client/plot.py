@@ -45,7 +45,7 @@ def plot_prediction(prediction: Prediction, path: str | os.PathLike[str], *, tit
         prediction: what to draw; layers whose activations it lacks, or whose kind only a newer Vitrine knows, are left
             out.
         path: the file; its suffix says the format: .png, .pdf or .svg.
-        title: what stands above; None: the digit and its probability.
+        title: what stands above; None: the digit and its probability, and that it is no digit where it is none.
 
     Raises:
         UsageError: matplotlib is missing, or the file can't be written.
@@ -89,7 +89,8 @@ def check_matplotlib() -> None:
 
 def _draw_header(figure: "Figure", layout: Layout, prediction: Prediction, title: str | None) -> None:
     top, left = layout.height - MARGIN, MARGIN
-    shown = title or f"{prediction.digit} · {prediction.probability:.1%}"
+    no_digit = " · no digit" if prediction.is_digit is False else ""
+    shown = title or f"{prediction.digit} · {prediction.probability:.1%}{no_digit}"
     model = prediction.model
     _write(figure, left, top, shown, size=19, weight="bold", va="top")
     _write(figure, left, top - 0.38, f"{model.name} · {model.version} · {model.provider}", size=9, color=PALE, va="top")

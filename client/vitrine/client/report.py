@@ -15,7 +15,9 @@ ROW = "{:<10} {:<8} {:>11} {:>12}  {}"
 
 
 def prediction_line(prediction: Prediction, image: Path) -> str:
-    """The file, the digit and its probability."""
+    """The file, the digit and its probability; of what is no digit, the nearest one with a question mark, and that."""
+    if prediction.is_digit is False:
+        return f"{image}  {prediction.digit}?  {prediction.probability:.1%}  no digit: novelty {prediction.novelty:.2f}"
     return f"{image}  {prediction.digit}  {prediction.probability:.1%}"
 
 
@@ -32,6 +34,8 @@ def prediction_document(prediction: Prediction, image: Path, *, activations: boo
         "digit": prediction.digit,
         "probability": prediction.probability,
         "probabilities": prediction.probabilities.tolist(),
+        "novelty": prediction.novelty,
+        "is_digit": prediction.is_digit,
         "model": asdict(prediction.model),
     }
     if activations:
@@ -53,6 +57,7 @@ def model_text(model: Model) -> str:
             *_layer_table(model),
             "",
             f"classes   {' '.join(model.classes)}",
+            f"novelty   {_novelty_text(model)}",
             f"training  {_training_text(model)}",
             f"limits    {_limits_text(model)}",
         ]
@@ -74,6 +79,12 @@ def _training_text(model: Model) -> str:
     metrics = [f"{name} {value:.4g}" for name, value in sorted(facts.metrics.items())]
     versions = [f"{name} {version}" for name, version in sorted(facts.versions.items())]
     return ", ".join([facts.dataset, f"{facts.epochs} epochs", f"seed {facts.seed}", *metrics, *versions])
+
+
+def _novelty_text(model: Model) -> str:
+    if model.novelty_threshold is None:
+        return "unknown to this model: an image that is no digit gets one of the classes, too"
+    return f"above {model.novelty_threshold:.2f} an image is no digit"
 
 
 def _limits_text(model: Model) -> str:

@@ -73,6 +73,14 @@ class Prediction:
     """The activations that were asked for: float32 (width,) by layer, in the order of the layers."""
     model: ModelIdentity
     """The model that answered."""
+    novelty: float | None = None
+    """How unlike a digit the image is: −log Σ exp of the last linear layer's activations, any number; the larger, the
+    less like a digit. Compare it with the same model's `novelty_threshold`, or with the novelties of images that are
+    known to be digits: alone it says nothing. None: the model that answered can't tell."""
+    is_digit: bool | None = None
+    """Whether the image is a digit at all: whether its `novelty` is at most the model's threshold. A classifier has ten
+    answers, and gives a letter, a face or an empty page one of them, too, often with a high probability: where this is
+    False, neither `digit` nor `probability` means anything. None: the model that answered can't tell."""
 
     @property
     def probability(self) -> float:
@@ -80,8 +88,9 @@ class Prediction:
         return float(self.probabilities[self.digit])
 
     def __repr__(self) -> str:
+        judged = "" if self.is_digit is None else f"is_digit={self.is_digit}, novelty={self.novelty:.4f}, "
         return (
-            f"Prediction(digit={self.digit}, probability={self.probability:.4f}, "
+            f"Prediction(digit={self.digit}, probability={self.probability:.4f}, {judged}"
             f"activations={self.activations!r}, model={self.model.name!r})"
         )
 
@@ -123,6 +132,9 @@ class Model(ModelIdentity):
     """What one request may hold."""
     training: TrainingFacts
     """How it was trained."""
+    novelty_threshold: float | None = None
+    """The largest `Prediction.novelty` that is still a digit's; of what is above it, `is_digit` is False. None: the
+    model can't tell what is no digit, and its predictions have neither."""
 
     @property
     def parameter_count(self) -> int:

@@ -168,10 +168,28 @@ def read_predictions(response: pb.ClassifyResponse, count: int) -> list[Predicti
     layers = {tensor.name: _read_rows(tensor, count) for tensor in response.activations}  # (N, width) each
     if len(response.digits) != count:
         raise AnswerError(f"the server sent {len(response.digits)} digits for {count} images")
+    judgements = _read_judgements(response, count)
     return [
-        Prediction(digit, probabilities[i], Activations({name: rows[i] for name, rows in layers.items()}), identity)
+        Prediction(
+            digit,
+            probabilities[i],
+            Activations({name: rows[i] for name, rows in layers.items()}),
+            identity,
+            *judgements[i],
+        )
         for i, digit in enumerate(response.digits)
     ]
+
+
+def _read_judgements(response: pb.ClassifyResponse, count: int) -> Sequence[tuple[float | None, bool | None]]:
+    """Each image's novelty and whether it is a digit: None where the model can't tell, or the server is an older one."""
+    novelties, are_digits = response.novelties, response.are_digits
+    if not novelties and not are_digits:
+        return [(None, None)] * count
+    if not len(novelties) == len(are_digits) == count:
+        sent = f"{len(novelties)} novelties and {len(are_digits)} judgements of them"
+        raise AnswerError(f"the server sent {sent} for {count} images")
+    return list(zip(novelties, are_digits, strict=True))
 
 
 def _read_rows(tensor: pb.Tensor, count: int) -> Floats:
@@ -227,6 +245,7 @@ def read_model(response: pb.GetModelResponse) -> Model:
         classes=tuple(model.classes),
         limits=Limits(model.limits.max_images, model.limits.max_message_bytes, model.limits.max_image_pixels),
         training=_read_training(model.training),
+        novelty_threshold=model.novelty_threshold if model.HasField("novelty_threshold") else None,
     )
 
 
