@@ -18,7 +18,12 @@ def random_mlp(hidden: Sequence[int], output: OutputKind = "softmax", seed: int 
 
 
 def export_random(
-    path: Path, hidden: Sequence[int], output: OutputKind = "softmax", inline_limit: int = INLINE_LIMIT, seed: int = 0
+    path: Path,
+    hidden: Sequence[int],
+    output: OutputKind = "softmax",
+    inline_limit: int = INLINE_LIMIT,
+    seed: int = 0,
+    novelty_threshold: float | None = None,
 ) -> Path:
     """Exports an MLP of random weights, named as the file; gives the file's path."""
     export(
@@ -28,6 +33,7 @@ def export_random(
         facts=TrainingFacts("noise", seed=0, epochs=0, metrics={"test_accuracy": 0.1}),
         pixels=random_pixels(64),
         inline_limit=inline_limit,
+        novelty_threshold=novelty_threshold,
     )
     return path
 

@@ -27,3 +27,16 @@ def server(tiny_artifact: Path) -> Iterator[RunningServer]:
 def pixels() -> npt.NDArray[np.uint8]:
     """Sixteen images' pixels: uint8 (16, 18, 18)."""
     return random_pixels(16)
+
+
+@pytest.fixture(scope="session")
+def judging_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model with a novelty threshold, by which about half of all pixels of noise are no digits."""
+    return export_random(tmp_path_factory.mktemp("judging") / "tiny.onnx", [32, 16], novelty_threshold=-2.5)
+
+
+@pytest.fixture(scope="session")
+def judging_server(judging_artifact: Path) -> Iterator[RunningServer]:
+    """A real server that serves the model which can tell what is no digit."""
+    with running_server(judging_artifact) as running:
+        yield running

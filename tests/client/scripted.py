@@ -1,6 +1,7 @@
 """A server that does what a test tells it, over a real socket: fails, waits, or answers by a simple rule.
 
-The rule: an image's digit is its first pixel modulo 10, and its activations are all that first pixel.
+The rule: an image's digit is its first pixel modulo 10, and its activations, and its novelty where the server has a
+threshold, are all that first pixel.
 """
 
 import threading
@@ -81,6 +82,7 @@ class ScriptedServer(ClassifierServiceServicer):
         self.metadata: list[dict[str, str | bytes]] = []
         self.limits = pb.Limits(max_images=4, max_message_bytes=1 << 20, max_image_pixels=1000)
         self.answer: pb.ClassifyResponse | None = None
+        self.threshold: float | None = None
         self.serving = True
         self._lock = threading.Lock()
 
@@ -98,7 +100,7 @@ class ScriptedServer(ClassifierServiceServicer):
 
     def Classify(self, request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:  # noqa: N802
         self._arrive(request, context)
-        return self.answer or answer_to(request)
+        return self.answer or answer_to(request, self.threshold)
 
     def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:  # noqa: N802
         self._arrive(request, context)
@@ -106,7 +108,13 @@ class ScriptedServer(ClassifierServiceServicer):
         layers = [pb.Layer(name=x.name, kind=kinds[x.kind], width=x.width, reads=x.reads) for x in LAYERS]
         classes = [str(digit) for digit in range(10)]
         return pb.GetModelResponse(
-            model=pb.Model(identity=IDENTITY, layers=layers, classes=classes, limits=self.limits)
+            model=pb.Model(
+                identity=IDENTITY,
+                layers=layers,
+                classes=classes,
+                limits=self.limits,
+                novelty_threshold=self.threshold,
+            )
         )
 
     def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: N802
@@ -145,8 +153,8 @@ def count_of(request: pb.ClassifyRequest) -> int:
     return request.pixels.shape[0] if request.HasField("pixels") else len(request.encoded.files)
 
 
-def answer_to(request: pb.ClassifyRequest) -> pb.ClassifyResponse:
-    """The answer by the rule; of an image file, the first byte counts."""
+def answer_to(request: pb.ClassifyRequest, threshold: float | None = None) -> pb.ClassifyResponse:
+    """The answer by the rule; of an image file, the first byte counts. Without a threshold, an older server's."""
     count = count_of(request)
     data = np.frombuffer(request.pixels.data, np.uint8).reshape(count, -1) if request.HasField("pixels") else None
     firsts = data[:, 0] if data is not None else np.array([file[0] for file in request.encoded.files], np.uint8)
@@ -157,6 +165,8 @@ def answer_to(request: pb.ClassifyRequest) -> pb.ClassifyResponse:
         digits=[int(first) % 10 for first in firsts],
         probabilities=floats("softmax", np.eye(10)[firsts % 10]),
         activations=[floats(x.name, np.repeat(firsts[:, None], x.width, axis=1)) for x in names],
+        novelties=[] if threshold is None else firsts.tolist(),
+        are_digits=[] if threshold is None else (firsts <= threshold).tolist(),
     )
 
 

@@ -146,6 +146,23 @@ def test_a_prediction_says_what_it_is(prediction: Prediction) -> None:
     )
 
 
+def test_an_older_server_that_says_nothing_of_novelty_is_understood(ask: Ask, scripted: ScriptedServer) -> None:
+    prediction = ask(scripted.target, "classify", SEVEN, preparation="none")
+    assert (prediction.digit, prediction.novelty, prediction.is_digit) == (7, None, None)
+    assert ask(scripted.target, "model").novelty_threshold is None
+
+
+@pytest.mark.parametrize(("threshold", "is_digit"), [(7.0, True), (6.5, False), (0.0, False)])
+def test_a_prediction_says_whether_it_is_of_a_digit(
+    threshold: float, is_digit: bool, ask: Ask, scripted: ScriptedServer
+) -> None:
+    scripted.threshold = threshold
+    prediction = ask(scripted.target, "classify", SEVEN, preparation="none")
+    assert (prediction.digit, prediction.novelty, prediction.is_digit) == (7, 7.0, is_digit)
+    assert f"probability=1.0000, is_digit={is_digit}, novelty=7.0000, activations=" in repr(prediction)
+    assert ask(scripted.target, "model").novelty_threshold == threshold
+
+
 def test_a_prediction_cant_be_changed(prediction: Prediction) -> None:
     with pytest.raises(FrozenInstanceError):
         prediction.digit = 8  # type: ignore[misc]
@@ -180,6 +197,18 @@ def test_rows_of_a_batch_are_views_of_one_array() -> None:
 TENSOR = floats("softmax", np.eye(10)[:1])
 WRONG_ANSWERS = [
     (pb.ClassifyResponse(probabilities=TENSOR, digits=[1, 2]), "2 digits for 1 images"),
+    (
+        pb.ClassifyResponse(probabilities=TENSOR, digits=[1], novelties=[0.5, 1], are_digits=[True, True]),
+        "2 novelties and 2 judgements of them for 1 images",
+    ),
+    (
+        pb.ClassifyResponse(probabilities=TENSOR, digits=[1], novelties=[0.5]),
+        "1 novelties and 0 judgements of them for 1 images",
+    ),
+    (
+        pb.ClassifyResponse(probabilities=TENSOR, digits=[1], are_digits=[False]),
+        "0 novelties and 1 judgements of them for 1 images",
+    ),
     (pb.ClassifyResponse(probabilities=floats("softmax", np.eye(10)), digits=[1]), "of shape .* for 1 images"),
     (pb.ClassifyResponse(probabilities=floats("softmax", np.zeros(10)), digits=[1]), "of shape .* for 1 images"),
     (

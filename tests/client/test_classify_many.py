@@ -20,7 +20,7 @@ from client.scripted import (
     succeed,
     wait_for_the_client_to_leave,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrine.client import (
@@ -40,6 +40,13 @@ from vitrine.model.answer import ENVELOPE_BYTES, LAYER_BYTES
 from vitrine.v1 import classifier_pb2 as pb
 
 Images = npt.NDArray[np.uint8]
+
+
+def test_each_of_many_images_has_its_own_novelty(ask: Ask, scripted: ScriptedServer, images: Images) -> None:
+    scripted.threshold = 6.0
+    predictions = ask(scripted.target, "classify_many", images, preparation="none")
+    assert scripted.sizes == [4, 4, 2]
+    assert [(one.novelty, one.is_digit) for one in predictions] == [(float(i), i <= 6) for i in range(10)]
 
 
 def many(scripted: ScriptedServer, images: Any, ask: Ask, **options: Any) -> list[int]:
@@ -266,6 +273,7 @@ def model_with(limits: Limits) -> Model:
     return Model("m", "1", "CPU", LAYERS, tuple("0123456789"), limits, TrainingFacts("d", 0, 0))
 
 
+@settings(deadline=None)
 @given(
     images=st.integers(1, 5000),
     message_bytes=st.integers(1 << 14, 1 << 24),
@@ -278,13 +286,20 @@ def test_a_full_request_and_its_answer_fit_the_limits(images: int, message_bytes
     names = {layer.name: layer.width for layer in LAYERS if wanted == "all" or layer.name in (wanted or [])}
     tensors = [pb.Tensor(name=name, shape=[rows, width], data=bytes(4 * rows * width)) for name, width in names.items()]
     probabilities = pb.Tensor(name="softmax", shape=[rows, 10], data=bytes(40 * rows))
-    answer = pb.ClassifyResponse(digits=[9] * rows, probabilities=probabilities, activations=tensors)
+    answer = pb.ClassifyResponse(
+        digits=[9] * rows,
+        probabilities=probabilities,
+        activations=tensors,
+        novelties=[-1.5] * rows,
+        are_digits=[True] * rows,
+    )
     assert rows <= images
     assert answer.ByteSize() <= message_bytes
     fitting = min(rows, capacity.payload_bytes // (324 + FRAME_BYTES))
     assert build_request([bytes(324)] * fitting, selection, "", "none").ByteSize() <= message_bytes
 
 
+@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 50)),
     most=st.integers(1, 6),

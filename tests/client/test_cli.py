@@ -51,6 +51,21 @@ def test_classify_prints_a_line_for_each_image(run: Run, drawings: list[Path]) -
     assert result.stdout == "".join(f"{path}  {prepare(path)[0, 0] % 10}  100.0%\n" for path in drawings)
 
 
+def test_classify_says_of_what_is_no_digit_that_it_is_none(
+    run: Run, drawings: list[Path], scripted: ScriptedServer
+) -> None:
+    seen = [int(prepare(path)[0, 0]) for path in drawings]
+    scripted.threshold = min(seen) - 0.5
+    result = run("classify", *drawings)
+    lines = [
+        f"{path}  {novelty % 10}?  100.0%  no digit: novelty {novelty}.00\n"
+        for path, novelty in zip(drawings, seen, strict=True)
+    ]
+    assert result.stdout == "".join(lines)
+    scripted.threshold = max(seen) + 0.5
+    assert "no digit" not in run("classify", *drawings).stdout
+
+
 def test_classify_shows_the_pixels_and_a_strip_for_each_layer(run: Run, drawings: list[Path]) -> None:
     lines = run("classify", drawings[0], "--activations").stdout.splitlines()
     assert [line.split()[0] for line in lines[10:15]] == [layer.name for layer in LAYERS]
@@ -72,6 +87,14 @@ def test_json_is_one_document(run: Run, drawings: list[Path]) -> None:
     assert [entry["image"] for entry in predictions] == [str(path) for path in drawings]
     assert all(len(entry["probabilities"]) == 10 and "activations" not in entry for entry in predictions)
     assert predictions[0]["model"] == {"name": "scripted", "version": "1", "provider": "CPUExecutionProvider"}
+    assert {(entry["novelty"], entry["is_digit"]) for entry in predictions} == {(None, None)}
+
+
+def test_json_has_the_novelty(run: Run, drawings: list[Path], scripted: ScriptedServer) -> None:
+    scripted.threshold = 255.0
+    (entry,) = json.loads(run("classify", drawings[0], "--json").stdout)["predictions"]
+    assert (entry["novelty"], entry["is_digit"]) == (prepare(drawings[0])[0, 0], True)
+    assert json.loads(run("inspect", "--json").stdout)["novelty_threshold"] == 255.0
 
 
 def test_json_has_the_activations_as_lists_when_asked(run: Run, drawings: list[Path]) -> None:
@@ -100,6 +123,12 @@ def test_inspect_prints_the_layers_as_a_table(run: Run) -> None:
     assert [line.split()[0] for line in lines[3:8]] == [layer.name for layer in LAYERS]
     assert lines[8].split() == ["together", "360", "0"]
     assert any(line.startswith("limits    4 images and 1.0 MiB") for line in lines)
+
+
+def test_inspect_says_from_which_novelty_on_an_image_is_no_digit(run: Run, scripted: ScriptedServer) -> None:
+    assert "novelty   unknown to this model: an image that is no digit gets one" in run("inspect").stdout
+    scripted.threshold = -4.25
+    assert "novelty   above -4.25 an image is no digit\n" in run("inspect").stdout
 
 
 def test_inspect_prints_json(run: Run) -> None:

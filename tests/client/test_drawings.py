@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,8 @@ def test_a_figures_title_says_the_digit_unless_another_is_given() -> None:
     prediction = prediction_of([8])
     shown = [text.get_text() for text in draw_prediction(prediction).texts]
     assert shown[0] == f"{prediction.digit} · {prediction.probability:.1%}"
+    no_digit = replace(prediction, novelty=1.5, is_digit=False)
+    assert draw_prediction(no_digit).texts[0].get_text() == f"{shown[0]} · no digit"
     assert draw_prediction(prediction, title="an eight").texts[0].get_text() == "an eight"
 
 

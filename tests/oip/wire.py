@@ -64,7 +64,7 @@ def at_last(look: Callable[[], Any], expected: object) -> Any:
 
 def array(response: pb.ModelInferResponse, name: str) -> npt.NDArray[Any]:
     index = [output.name for output in response.outputs].index(name)
-    kinds = {"INT64": "<i8", "FP32": "<f4"}
+    kinds = {"INT64": "<i8", "FP32": "<f4", "BOOL": "?"}
     kind = kinds[response.outputs[index].datatype]
     return np.frombuffer(response.raw_output_contents[index], kind).reshape(response.outputs[index].shape)
 

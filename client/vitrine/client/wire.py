@@ -182,7 +182,7 @@ def read_predictions(response: pb.ClassifyResponse, count: int) -> list[Predicti
 
 
 def _read_judgements(response: pb.ClassifyResponse, count: int) -> Sequence[tuple[float | None, bool | None]]:
-    """Each image's novelty and whether it is a digit: None where the model can't tell, or the server is an older one."""
+    """Each image's novelty and whether it is a digit; None where the model, or an older server, can't tell."""
     novelties, are_digits = response.novelties, response.are_digits
     if not novelties and not are_digits:
         return [(None, None)] * count
