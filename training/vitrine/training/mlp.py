@@ -52,6 +52,17 @@ class MLP(nn.Module):
             values[layer.name] = self._calculate(layer, values[layer.reads])
         return values
 
+    def divide_logits(self, temperature: float) -> None:
+        """Divides the last linear layer by a number above 0, which moves no prediction.
+
+        Its parameters are divided, not its activations: so the layers that are served, the parameters that they are
+        calculated with and the probabilities chain as ever, and the graph needs no operator more.
+        """
+        *_, last = self.linears.values()
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter.div_(temperature)
+
     def _calculate(self, layer: Layer, before: Tensor) -> Tensor:
         match layer.kind:
             case LayerKind.LINEAR:
