@@ -49,6 +49,7 @@ class Figures:
 @click.option("--settings", default="", help="Further arguments of the server, as in a shell.")
 @click.option("--hidden", default="512,256", help="The model's hidden layers.")
 @click.option("--activations/--no-activations", default=False, help="Whether every layer is asked for.")
+@click.option("--novelty/--no-novelty", default=False, help="Whether the model can tell what is no digit.")
 def main(
     sources: tuple[str, ...],
     callers: int,
@@ -58,13 +59,14 @@ def main(
     settings: str,
     hidden: str,
     activations: bool,
+    novelty: bool,
 ) -> None:
     """Measure, and print one JSON line for each run, with the medians at the end."""
     pixels = pb.Tensor(shape=[rows, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=os.urandom(rows * 324))
     request = pb.ClassifyRequest(pixels=pixels, activations=pb.LayerSelection(all=activations))
     found: dict[str, list[Figures]] = {source: [] for source in sources or (".",)}
     with tempfile.TemporaryDirectory() as folder:
-        model = export_model(Path(folder, "model.onnx"), [int(width) for width in hidden.split(",")])
+        model = export_model(Path(folder, "model.onnx"), [int(width) for width in hidden.split(",")], novelty)
         for turn in range(rounds):
             for source in list(found)[:: -1 if turn % 2 else 1]:  # whoever comes later in a round is slower: take turns
                 with running(str(model), "--log-level", "error", *shlex.split(settings), source=source) as server:
@@ -79,11 +81,12 @@ def main(
         )
 
 
-def export_model(path: Path, hidden: list[int]) -> Path:
+def export_model(path: Path, hidden: list[int], novelty: bool) -> Path:
     """An artifact of random weights: what they are makes no difference to how long they take."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 18, 18), dtype=np.uint8)
     mlp = MLP(hidden, generator=torch.Generator().manual_seed(0))
-    export(mlp, path, name="benchmark", facts=TrainingFacts("noise", 0, 0), pixels=pixels)
+    facts, threshold = TrainingFacts("noise", 0, 0), -2.5 if novelty else None
+    export(mlp, path, name="benchmark", facts=facts, pixels=pixels, novelty_threshold=threshold)
     return path
 
 

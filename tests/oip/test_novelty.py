@@ -1,5 +1,6 @@
 """What is no digit, in the open protocol: the same novelties and judgements as in Vitrine's own."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from artifacts import random_pixels
+from oip.environments import Environment
 from oip.wire import Output, array, pixels_input, refused, request
 from serving import RunningServer
 
@@ -85,8 +87,29 @@ def test_a_model_that_can_not_tell_has_no_such_outputs(
 ) -> None:
     code, text, reason, field = refused(lambda: stub.ModelInfer(asked(pixels, output)))
     assert (code, reason, field) == (grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_OUTPUT", "outputs[0].name")
-    assert text.endswith("it has: digit, softmax, input, linear_1, relu_1, linear_2, relu_2, linear_3")
+    assert text.endswith("it has: digit, input, linear_1, relu_1, linear_2, relu_2, linear_3, softmax")
     assert [output.name for output in stub.ModelInfer(asked(pixels)).outputs] == ["digit", "softmax"]
+
+
+TRITON = """
+import json, sys
+import numpy as np
+import tritonclient.grpc as triton
+
+pixels = np.frombuffer(bytes.fromhex(sys.argv[2]), np.uint8).reshape(-1, 18, 18)
+given = triton.InferInput("pixels", list(pixels.shape), "UINT8").set_data_from_numpy(pixels)
+answer = triton.InferenceServerClient(sys.argv[1]).infer("tiny", [given])
+print(json.dumps([answer.as_numpy(name).tolist() for name in ("novelty", "is_digit")]))
+"""
+
+
+def test_tritons_own_client_reads_them(
+    triton_environment: Environment, judging_server: RunningServer, pixels: Pixels, predictions: list[Prediction]
+) -> None:
+    said = triton_environment.says("-c", TRITON, judging_server.target, pixels.tobytes().hex())
+    novelties, are_digits = json.loads(said)
+    assert novelties == [prediction.novelty for prediction in predictions]
+    assert are_digits == [prediction.is_digit for prediction in predictions]
 
 
 @pytest.mark.parametrize("outputs", [(), ("novelty", "digit", "softmax"), ("digit",)])

@@ -50,7 +50,7 @@ def read_outputs(message: pb.ModelInferRequest, model: ServedModel) -> LayerSele
     for index, output in enumerate(message.outputs):
         if output.name not in always_there and output.name not in layers:
             text = f"unexpected inference output {quoted(output.name)} for model {model.name!r}; "
-            text += f"it has: {listed(dict.fromkeys((*always_there, *layers)))}"
+            text += f"it has: {listed(dict.fromkeys((DIGIT, *layers, *always_there)))}"
             raise InvalidRequest("UNKNOWN_OUTPUT", text, f"outputs[{index}].name")
         _check_classification(output, layers[-1], f"outputs[{index}].parameters")
     return LayerSelection(names=tuple(dict.fromkeys(o.name for o in message.outputs if o.name not in always_there)))
