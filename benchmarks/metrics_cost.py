@@ -37,7 +37,7 @@ def a_call() -> Call:
     seconds = {Stage.QUEUE: 2e-4, Stage.BATCH: 1e-5, Stage.COMPUTE: 1e-4, Stage.ENCODE: 3e-5}
     passages = [Passage(stage, now - took, now) for stage, took in seconds.items()]
     passages.append(Passage(Stage.ENCODE, now, now + 1e-5))
-    return Call(METHOD, model="digits@1", images=1, outcome="OK", passages=passages)
+    return Call(METHOD, model="digits@1", images=1, no_digits=0, outcome="OK", passages=passages)
 
 
 def microseconds(work: Callable[[], object], times: int) -> float:

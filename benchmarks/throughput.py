@@ -81,7 +81,7 @@ def main(
         )
 
 
-def export_model(path: Path, hidden: list[int], novelty: bool) -> Path:
+def export_model(path: Path, hidden: list[int], novelty: bool = False) -> Path:
     """An artifact of random weights: what they are makes no difference to how long they take."""
     pixels = np.random.default_rng(0).integers(0, 256, (64, 18, 18), dtype=np.uint8)
     mlp = MLP(hidden, generator=torch.Generator().manual_seed(0))
