@@ -215,6 +215,11 @@ def lose_all_of_the_graphs_novelty(model: onnx.ModelProto) -> None:
     model.graph.initializer.remove(axis_of(model))
 
 
+def lose_all_but_the_golden_samples(model: onnx.ModelProto) -> None:
+    lose_the_threshold(model)
+    lose_all_of_the_graphs_novelty(model)
+
+
 def give_one_for_all_images(model: onnx.ModelProto) -> None:
     model.graph.output[-1].type.tensor_type.shape.dim[0].dim_value = 1
 
@@ -258,6 +263,7 @@ OPERATORS = "its operators aren't those that calculate the layers of its catalog
 AXIS = r"its class_axis isn't int64 \[1\]: the novelty would be summed over something else"
 TAMPERED: dict[Change, str] = {
     lose_the_threshold: "its graph gives a novelty, and its metadata have no threshold to judge it by",
+    lose_all_but_the_golden_samples: "its golden sample has a novelty, and its metadata have no threshold",
     lose_the_output: "its metadata have a novelty threshold, and its graph gives no novelty",
     lose_all_of_the_graphs_novelty: "its metadata have a novelty threshold, and its graph gives no novelty",
     give_one_for_all_images: r"its outputs aren't the layers of its catalogue, .* and novelty, float32 \[N\]",

@@ -109,11 +109,12 @@ def _check_interface(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None
 
 
 def _check_novelty(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
-    """The novelty and its threshold mean nothing without each other."""
+    """The novelty, its threshold and what it must be for the golden sample mean nothing without each other."""
     given = any(value.name == NOVELTY for value in graph.output)
-    if given and metadata.novelty_threshold is None:
-        raise ArtifactError(f"its graph gives a {NOVELTY}, and its metadata have no threshold to judge it by")
-    if not given and metadata.novelty_threshold is not None:
+    if metadata.novelty_threshold is None and (given or metadata.golden.novelty is not None):
+        where = "graph gives" if given else "golden sample has"
+        raise ArtifactError(f"its {where} a {NOVELTY}, and its metadata have no threshold to judge it by")
+    if metadata.novelty_threshold is not None and not given:
         raise ArtifactError(f"its metadata have a {NOVELTY} threshold, and its graph gives no {NOVELTY}")
 
 
