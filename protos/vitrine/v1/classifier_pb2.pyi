@@ -312,7 +312,7 @@ class ClassifyResponse(_message.Message):
 
     @_builtins.property
     def are_digits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
-        """Whether each image is a digit at all: N values, true where its novelty is at most the threshold of the model that
+        """Whether each image passes for a digit: N values, true where its novelty is at most the threshold of the model that
         answered. Where it is false, `digits` has the nearest of ten wrong answers. Empty where the model has no threshold.
         """
 
