@@ -78,8 +78,8 @@ class Prediction:
     less like a digit. Compare it with the same model's `novelty_threshold`, or with the novelties of images that are
     known to be digits: alone it says nothing. None: the model that answered can't tell."""
     is_digit: bool | None = None
-    """Whether the image passes for a digit: whether its `novelty` is at most the model's threshold. A classifier has ten
-    answers, and gives noise, a face or an empty page one of them, too, often with a high probability: where this is
+    """Whether the image passes for a digit: whether its `novelty` is at most the model's threshold. A classifier has
+    ten answers, and gives noise, a face or an empty page one of them, too, often with a high probability: where this is
     False, neither `digit` nor `probability` means anything. True is no proof: what is drawn like a digit, as many a
     letter is, passes. None: the model that answered can't tell."""
 
