@@ -4,6 +4,7 @@ After each epoch the checkpoint is written; when the epochs are done, or someone
 everything else from it. What an epoch is, `trainer` knows.
 """
 
+import hashlib
 import os
 import signal
 import threading
@@ -23,14 +24,15 @@ from vitrine.training.completion import Run, complete
 from vitrine.training.config import FitConfig, find_device
 from vitrine.training.counter_examples import counter_examples
 from vitrine.training.data import Dataset, Examples, split
+from vitrine.training.data.cache import cache_dir
 from vitrine.training.errors import CheckpointError, DataError
-from vitrine.training.lessons import Lessons
+from vitrine.training.lessons import JudgedLessons, Lessons
 from vitrine.training.lock import locked
 from vitrine.training.mlp import MLP
 from vitrine.training.randomness import Stream, torch_generator
 from vitrine.training.recipes import recipe
 from vitrine.training.run_folder import RunFolder
-from vitrine.training.teacher import Teacher, fit_teacher, load_teacher, save_teacher
+from vitrine.training.teacher import fit_teacher, load_teacher, save_teacher
 from vitrine.training.trainer import Trainer
 
 TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation")
@@ -124,26 +126,22 @@ def _trainer(checkpoint: Checkpoint, examples: Examples, teacher_file: Path, pro
     learnt = examples[kept]
     if config.counter_examples:
         learnt += counter_examples(config.counter_examples, progress=progress)
-    teacher = _teacher(checkpoint, learnt, teacher_file, progress) if config.teacher_epochs else None
-    return Trainer(checkpoint, learnt, examples[held_out], teacher)
+    lessons = Lessons(learnt, config.augment, config.seed, find_device(config.device))
+    judged = _judged(lessons, checkpoint, teacher_file, progress) if config.teacher_epochs else None
+    return Trainer(checkpoint, judged or lessons, examples[held_out])
 
 
-def _teacher(checkpoint: Checkpoint, learnt: Examples, file: Path, progress: bool) -> Teacher:
-    config, device = checkpoint.config, find_device(checkpoint.config.device)
+def _judged(lessons: Lessons, checkpoint: Checkpoint, file: Path, progress: bool) -> JudgedLessons:
+    """The lessons of a teacher, who is made first where there is none."""
+    config = checkpoint.config
     facts = {"digest": checkpoint.identity.digest, **{name: getattr(config, name) for name in TEACHER_SETTINGS}}
-    if file.exists():
-        return load_teacher(file, facts).to(device)
-    lessons = Lessons(learnt, config.augment, config.seed, device)
-    teacher = fit_teacher(
-        lessons,
-        classes=len(DIGITS) + bool(config.counter_examples),
-        epochs=config.teacher_epochs,
-        seed=config.seed,
-        device=device,
-        progress=progress,
-    )
-    save_teacher(file, teacher, facts)
-    return teacher
+    if not file.exists():
+        classes = len(DIGITS) + bool(config.counter_examples)
+        made = fit_teacher(lessons, classes, config.teacher_epochs, config.seed, progress=progress)
+        save_teacher(file, made, facts)
+    teacher = load_teacher(file, facts).to(lessons.device)
+    kept_in = cache_dir() / "lessons" / hashlib.sha256(file.read_bytes()).hexdigest()[:32]
+    return JudgedLessons(lessons, teacher, kept_in, config.versions)
 
 
 def _train(checkpoint: Checkpoint, trainer: Trainer, folder: RunFolder, progress: bool) -> Checkpoint:

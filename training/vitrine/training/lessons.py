@@ -5,8 +5,10 @@ teacher, asking it takes longer than learning, so a number of versions of all ex
 made once, when an epoch first needs one, and gone through in turns.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -14,8 +16,10 @@ from torch import Tensor
 
 from vitrine.training.augmentation import augment
 from vitrine.training.data import Examples
+from vitrine.training.errors import CheckpointError
 from vitrine.training.precision import mixed_precision
 from vitrine.training.randomness import Stream, torch_generator
+from vitrine.training.sealed import read_sealed, write_sealed
 
 CHUNK = 1024
 """Images that are bent and judged at a time: bounds the memory."""
@@ -23,6 +27,12 @@ CHUNK = 1024
 
 Judge: TypeAlias = Callable[[Tensor], Tensor]
 """A teacher: (B, 18, 18), 0 to 255, to logits, float32 (B, C)."""
+
+
+LESSONS_SEED = 0
+"""How a teacher's lessons are bent doesn't depend on the pupil."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +48,7 @@ class Lesson:
 
 
 class Lessons:
-    """Examples on a device, bent anew for each epoch, or in a number of versions.
+    """Examples on a device, bent anew for each epoch.
 
     Args:
         examples: what is learnt from.
@@ -48,7 +58,9 @@ class Lessons:
     """
 
     def __init__(self, examples: Examples, strength: float, seed: int, device: torch.device) -> None:
-        self._strength, self._seed, self._device = strength, seed, device
+        self.device = device
+        """Where the tensors are."""
+        self._strength, self._seed = strength, seed
         self._pixels = torch.tensor(examples.pixels, device=device)  # (N, 18, 18)
         self._labels = torch.tensor(examples.labels, device=device)  # (N,)
         self._ink = torch.tensor(examples.bendable.ink, device=device)  # (N, H, W)
@@ -62,52 +74,71 @@ class Lessons:
         """All examples in a random order, each bent in its own way; the same ones for a number every time."""
         generator = torch_generator(self._seed, stream, number)
         for chosen in self._order(generator, batch_size):
-            yield Lesson(self._bent(chosen, generator), self._labels[chosen])
+            yield Lesson(self.bent(chosen, generator), self._labels[chosen])
 
     def _order(self, generator: torch.Generator, batch_size: int) -> tuple[Tensor, ...]:
-        order = torch.randperm(len(self), generator=generator).to(self._device)
+        order = torch.randperm(len(self), generator=generator).to(self.device)
         return torch.split(order, batch_size)
 
-    def _bent(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """Pixels (B, 18, 18) of some examples."""
+    def bent(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """Pixels (B, 18, 18) of the examples at some positions, int64 (B,)."""
         if not self._strength:
             return self._pixels[chosen]
         return augment(self._ink[chosen], self._frames[chosen], self._strength, generator)
 
+    def seen_in(self, pixels: Tensor, judgement: Tensor, number: int, batch_size: int) -> Iterator[Lesson]:
+        """All examples in the order of an epoch, as pixels and with a judgement that were made before."""
+        for chosen in self._order(torch_generator(self._seed, Stream.EPOCH, number), batch_size):
+            yield Lesson(pixels[chosen], self._labels[chosen], judgement[chosen].to(torch.float32))
 
-class JudgedLessons(Lessons):
+
+class JudgedLessons:
     """Lessons in a number of versions, with a teacher's judgement of every image.
 
-    Args:
-        teacher: who is asked.
-        versions: how many differently bent versions of all examples there are, at least 1; 20 MB each for MNIST.
+    The versions are the teacher's: the same for every pupil, whatever its seed, and kept for the next one.
 
-    The others are those of `Lessons`.
+    Args:
+        lessons: what is bent and judged.
+        teacher: who is asked.
+        kept_in: the folder where the versions are kept.
+        versions: how many there are, at least 1; each takes 20 MB for MNIST.
     """
 
-    def __init__(
-        self, examples: Examples, strength: float, seed: int, device: torch.device, teacher: Judge, versions: int
-    ) -> None:
-        super().__init__(examples, strength, seed, device)
-        self._teacher, self._versions = teacher, versions
+    def __init__(self, lessons: Lessons, teacher: Judge, kept_in: Path, versions: int) -> None:
+        self._lessons, self._teacher, self._folder, self._versions = lessons, teacher, kept_in, versions
         self._made: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def epoch(self, number: int, batch_size: int, stream: Stream = Stream.EPOCH) -> Iterator[Lesson]:
+    def __len__(self) -> int:
+        """How many examples an epoch has."""
+        return len(self._lessons)
+
+    def epoch(self, number: int, batch_size: int) -> Iterator[Lesson]:
         """All examples in a random order, in the version whose turn it is."""
         version = (number - 1) % self._versions
         if version not in self._made:
-            self._made[version] = self._make(version)
-        pixels, judgement = self._made[version]
-        for chosen in self._order(torch_generator(self._seed, stream, number), batch_size):
-            yield Lesson(pixels[chosen], self._labels[chosen], judgement[chosen].to(torch.float32))
+            self._made[version] = self._find(version)
+        return self._lessons.seen_in(*self._made[version], number, batch_size)
+
+    def _find(self, version: int) -> tuple[Tensor, Tensor]:
+        """Every example bent, uint8 (N, 18, 18), and what the teacher says of it, float16 (N, C)."""
+        file, device = self._folder / f"{version}.pt", self._lessons.device
+        try:
+            kept = read_sealed(file)
+            return kept["pixels"].to(device), kept["judgement"].to(device)
+        except (CheckpointError, OSError):  # there is none yet, or it is damaged
+            pixels, judgement = self._make(version)
+        try:
+            write_sealed(file, {"pixels": pixels.cpu(), "judgement": judgement.cpu()})
+        except OSError as error:
+            _log.warning("lessons can't be kept in %s, and are made anew by the next run: %s", self._folder, error)
+        return pixels, judgement
 
     def _make(self, version: int) -> tuple[Tensor, Tensor]:
-        """Every example bent, uint8 (N, 18, 18), and what the teacher says of it, float16 (N, C)."""
-        generator = torch_generator(self._seed, Stream.VERSION, version)
+        generator, device = torch_generator(LESSONS_SEED, Stream.VERSION, version), self._lessons.device
         pixels, judgement = [], []
-        with torch.inference_mode(), mixed_precision(self._device):
-            for chosen in torch.split(torch.arange(len(self), device=self._device), CHUNK):
-                bent = self._bent(chosen, generator).round().to(torch.uint8)
+        with torch.no_grad(), mixed_precision(device):  # what inference mode gives, nothing may be learnt from
+            for chosen in torch.split(torch.arange(len(self), device=device), CHUNK):
+                bent = self._lessons.bent(chosen, generator).round().to(torch.uint8)
                 pixels.append(bent)
                 judgement.append(self._teacher(bent).to(torch.float16))
         return torch.cat(pixels), torch.cat(judgement)

@@ -73,28 +73,17 @@ def _convolution(reads: int, gives: int) -> tuple[nn.Module, ...]:
     return nn.Conv2d(reads, gives, 3, padding=1, bias=False), nn.BatchNorm2d(gives), nn.ReLU()
 
 
-def fit_teacher(
-    lessons: Lessons,
-    *,
-    classes: int,
-    epochs: int,
-    seed: int,
-    device: torch.device,
-    progress: bool = True,
-) -> Teacher:
-    """Fits a teacher, with one cycle of the learning rate.
+def fit_teacher(lessons: Lessons, classes: int, epochs: int, seed: int, *, progress: bool = True) -> Teacher:
+    """Fits a teacher, with one cycle of the learning rate, where the lessons are.
 
     Args:
         lessons: what it learns from.
         classes: how many classes the labels have.
         epochs: passes over the examples, at least 1.
         seed: where its random start comes from.
-        device: where to train.
         progress: whether to show a bar.
-
-    Returns:
-        The teacher, on the device, ready to be asked.
     """
+    device = lessons.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # dropout has no generator
         torch.manual_seed(entropy(seed, Stream.TEACHER))
         teacher = Teacher(classes).to(device).train()

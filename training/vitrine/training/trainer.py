@@ -24,7 +24,6 @@ from vitrine.training.losses import distillation_loss, loss_of, with_no_digit
 from vitrine.training.mlp import MLP
 from vitrine.training.precision import mixed_precision
 from vitrine.training.schedule import learning_rate_at
-from vitrine.training.teacher import Teacher
 
 AVERAGED_EVERY = 4
 """Steps between two that go into the average of the weights: each step's would cost as much as a tenth of the step."""
@@ -35,16 +34,14 @@ class Trainer:
 
     Args:
         checkpoint: where it begins.
-        learnt: the examples that are learnt from.
+        lessons: what is learnt from.
         held_out: the examples by which the best epoch is found.
-        teacher: whose logits are learnt; None learns the labels.
     """
 
-    def __init__(self, checkpoint: Checkpoint, learnt: Examples, held_out: Examples, teacher: Teacher | None) -> None:
+    def __init__(self, checkpoint: Checkpoint, lessons: Lessons | JudgedLessons, held_out: Examples) -> None:
         self._config = config = checkpoint.config
         self._device = find_device(config.device)
-        about = (learnt, config.augment, config.seed, self._device)
-        self._lessons = Lessons(*about) if teacher is None else JudgedLessons(*about, teacher, config.versions)
+        self._lessons = lessons
         self._validation = (torch.tensor(held_out.pixels, device=self._device), torch.tensor(held_out.labels))
         self._mlp = checkpoint.mlp().to(self._device)
         self._average = copy.deepcopy(self._mlp) if config.average else None

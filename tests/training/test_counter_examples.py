@@ -1,0 +1,46 @@
+"""Counter-examples: images without a digit and printed digits, which a fit may learn from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vitrine.training import Dataset, FitConfig, fit
+from vitrine.training.counter_examples import NO_DIGIT, PRINTED, counter_examples
+from vitrine.training.mlp import novelty_of
+
+COUNT = 90
+
+
+def test_there_are_as_many_as_asked_for_and_printed_digits_beside_them() -> None:
+    made = counter_examples(COUNT, progress=False)
+    without = int((made.labels == NO_DIGIT).sum())
+    assert abs(without - COUNT) < 7
+    np.testing.assert_array_equal(np.unique(made.labels), np.arange(11))
+    assert len(made) - without == round(PRINTED * COUNT)
+    assert made.originals is not None
+
+
+def test_they_are_the_same_every_time_and_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = counter_examples(COUNT, progress=False)
+    monkeypatch.setattr(
+        "vitrine.training.counter_examples.draw_non_digits", lambda *_args, **_options: pytest.fail("drawn again")
+    )
+    np.testing.assert_array_equal(first.pixels, counter_examples(COUNT, progress=False).pixels)
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_a_network_that_learns_from_them_finds_them_more_novel_than_digits(
+    toy: Dataset, tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitrine.training.completion._draw", lambda *_arguments: None)
+    config = FitConfig(hidden=(64,), output=output, epochs=20, batch_size=16, augment=0.0, device="cpu")  # type: ignore[arg-type]
+    done = fit(toy, replace(config, counter_examples=COUNT), tmp_path / "run", progress=False)
+    made = counter_examples(COUNT, progress=False)
+    mlp, without = done.checkpoint.best_mlp(), made.pixels[made.labels == NO_DIGIT]
+    with torch.inference_mode():
+        digits, others = (novelty_of(mlp(torch.tensor(pixels))) for pixels in (toy.test.pixels, without))
+    assert digits.median() < others.median()
+    assert done.evaluation.accuracy > 0.9
