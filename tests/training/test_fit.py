@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -26,7 +27,8 @@ from vitrine.training import (
     fit,
 )
 from vitrine.training import fit as fit_function
-from vitrine.training.evaluate import loss_of
+from vitrine.training.data import stratified_split
+from vitrine.training.evaluate import calculate_logits, loss_of
 from vitrine.training.fit import _Trainer  # the one place where an interruption can be put
 from vitrine.training.lock import locked
 
@@ -51,6 +53,7 @@ def assert_same(one: Run, other: Run) -> None:
     ):
         assert weights.keys() == others.keys()
         assert all(torch.equal(weights[name], others[name]) for name in weights)
+    assert torch.equal(one.checkpoint.validation_logits, other.checkpoint.validation_logits)
     assert one.folder.model.read_bytes() == other.folder.model.read_bytes()
 
 
@@ -75,6 +78,7 @@ def test_a_fit_learns_and_completes_its_run_folder(toy: Dataset, tmp_path: Path,
     done = run(toy, tmp_path / "run", replace(CONFIG, output=output, epochs=10, augment=0.0))
     assert done.finished
     assert done.evaluation.accuracy > 0.9
+    assert [entry.name for entry in onnx.load(done.folder.model).graph.output][-2:] == [output, "novelty"]
     assert sorted(path.name for path in done.folder.path.iterdir()) == [
         ".lock",
         "MODEL_CARD.md",
@@ -109,11 +113,11 @@ def test_global_random_state_is_left_alone(toy: Dataset, tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("no_pictures")
 def test_the_number_of_threads_is_a_setting_and_put_back_afterwards(toy: Dataset, tmp_path: Path) -> None:
-    seen = set()
+    seen, measured = set(), _Trainer._validate
 
-    def validate(_trainer: _Trainer) -> tuple[float, float]:
+    def validate(trainer: _Trainer) -> tuple[float, float, torch.Tensor]:
         seen.add(torch.get_num_threads())
-        return 1.0, 0.5
+        return measured(trainer)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_Trainer, "_validate", validate)
@@ -259,6 +263,19 @@ def test_the_best_weights_are_kept_not_the_last(toy: Dataset, tmp_path: Path) ->
     assert checkpoint.best.validation_error == min(epoch.validation_error for epoch in checkpoint.history)
     shorter = run(toy, tmp_path / "run", wild).checkpoint
     assert all(torch.equal(shorter.best_weights[name], checkpoint.best_weights[name]) for name in checkpoint.weights)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_validation_logits_are_those_of_the_best_weights(toy: Dataset, tmp_path: Path) -> None:
+    wild = replace(CONFIG, learning_rate=0.5, epochs=8, augment=0.0)
+    checkpoint = run(toy, tmp_path / "run", wild).checkpoint
+    _, held_out = stratified_split(toy.train.pixels, toy.train.labels, wild.validation, wild.seed)
+    best = checkpoint.mlp()
+    best.load_state_dict(dict(checkpoint.best_weights))
+    expected = calculate_logits(best, torch.tensor(toy.train.pixels[held_out]))
+    assert checkpoint.best.number < 8
+    assert torch.equal(checkpoint.validation_logits, expected)
+    assert torch.equal(checkpoint.validation_labels, torch.tensor(toy.train.labels[held_out]))
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from vitrine.training.atomic import write_bytes
+from vitrine.training.calibration import Calibration, calibrate
 from vitrine.training.config import FitConfig
 from vitrine.training.errors import CheckpointError
 from vitrine.training.mlp import MLP
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The version of this layout. A reader refuses one that it doesn't know."""
 
 DIGEST_SIZE = hashlib.sha256().digest_size
@@ -76,6 +77,10 @@ class Checkpoint:
     """The optimizer's state after the last epoch."""
     best_weights: Weights
     """The parameters after the best epoch."""
+    validation_logits: Tensor
+    """float32 (V, 10): what the best epoch's network gave for the validation part; none before the first epoch."""
+    validation_labels: Tensor
+    """int64 (V,): what the validation part shows."""
     samples: Tensor
     """uint8 (S, 18, 18): some held-out examples, which an export is checked with and counts activations over."""
 
@@ -96,9 +101,18 @@ class Checkpoint:
         """The network with the weights after the last epoch, on the CPU."""
         return self._mlp(self.weights)
 
+    def calibration(self) -> Calibration:
+        """What the validation part says of the best epoch's network; there has been an epoch."""
+        return calibrate(self.validation_logits.numpy(), self.validation_labels.numpy(), self.config.output)
+
     def best_mlp(self) -> MLP:
-        """The network with the weights after the best epoch, on the CPU."""
-        return self._mlp(self.best_weights)
+        """The network with the weights after the best epoch, on the CPU, its logits divided by the temperature.
+
+        This is the network that is evaluated, exported and served.
+        """
+        mlp = self._mlp(self.best_weights)
+        mlp.divide_logits(self.calibration().temperature)
+        return mlp
 
     def _mlp(self, weights: Weights) -> MLP:
         unused = torch.Generator()  # the random start is overwritten, and the global generator isn't drawn from

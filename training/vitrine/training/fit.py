@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from vitrine.model import DIGITS
 from vitrine.training.augmentation import augment
 from vitrine.training.checkpoint import Checkpoint, Epoch, RunIdentity, Weights
 from vitrine.training.completion import Run, complete
@@ -91,7 +92,9 @@ def _begun(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Chec
     start = torch_generator(config.seed, Stream.START)
     weights = MLP(config.hidden, config.output, generator=start).state_dict()
     spread = np.linspace(0, len(held_out) - 1, min(SAMPLES, len(held_out))).astype(np.int64)
-    return Checkpoint(identity, config, (), weights, {}, weights, torch.tensor(held_out.pixels[spread]))
+    samples = torch.tensor(held_out.pixels[spread])
+    logits, labels = torch.empty(0, len(DIGITS)), torch.empty(0, dtype=torch.int64)  # there are none yet
+    return Checkpoint(identity, config, (), weights, {}, weights, logits, labels, samples)
 
 
 def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | None, name: str | None) -> Checkpoint:
@@ -187,10 +190,10 @@ class _Trainer:
         training_loss = self._pass(number, bar)
         if not math.isfinite(training_loss):
             raise TrainingError(f"the loss is {training_loss} after epoch {number}: lower the learning rate")
-        loss, error = self._validate()
+        loss, error, logits = self._validate()
         bar.set_postfix_str(f"epoch {number}/{self._config.epochs}, validation error {error:.2%}")
         epoch = Epoch(number, training_loss, loss, error, time.monotonic() - began, self._device.type)
-        return self._after(checkpoint, epoch)
+        return self._after(checkpoint, epoch, logits)
 
     def _pass(self, number: int, bar: "tqdm[Any]") -> float:
         """Steps through all examples; the mean training loss."""
@@ -222,14 +225,14 @@ class _Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
-    def _validate(self) -> tuple[float, float]:
-        """The loss and the error on the validation part."""
+    def _validate(self) -> tuple[float, float, Tensor]:
+        """The loss, the error and the logits, float32 (V, 10), on the validation part."""
         pixels, labels = self._validation
         logits = calculate_logits(self._mlp, pixels)
         wrong = (logits.argmax(dim=1) != labels).to(torch.float64).mean()
-        return float(loss_of(self._config.output, logits, labels)), float(wrong)
+        return float(loss_of(self._config.output, logits, labels)), float(wrong), logits
 
-    def _after(self, checkpoint: Checkpoint, epoch: Epoch) -> Checkpoint:
+    def _after(self, checkpoint: Checkpoint, epoch: Epoch, logits: Tensor) -> Checkpoint:
         weights = _copied(self._mlp.state_dict())
         after = replace(
             checkpoint,
@@ -237,7 +240,10 @@ class _Trainer:
             weights=weights,
             optimizer=copy.deepcopy(self._optimizer.state_dict()),  # the next epoch changes it in place
         )
-        return replace(after, best_weights=weights) if after.best == epoch else after
+        if after.best != epoch:
+            return after
+        labels = self._validation[1].cpu()
+        return replace(after, best_weights=weights, validation_logits=logits.cpu(), validation_labels=labels)
 
     def _to_device(self, examples: Examples) -> tuple[Tensor, Tensor]:
         return torch.tensor(examples.pixels, device=self._device), torch.tensor(examples.labels, device=self._device)
