@@ -1,7 +1,7 @@
 """How good a network is on examples: its error, and which digits it takes for which. It knows no run and no file."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,13 @@ class Evaluation:
 
     confusion: npt.NDArray[np.int64]
     """int64 (10, 10): how many examples of the row's digit were taken for the column's."""
+
+    @classmethod
+    def of(cls, taken_for: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Self:
+        """Counts examples by the digit that they were taken for and the one that they show, int64 (N,) each."""
+        confusion = np.zeros((len(DIGITS), len(DIGITS)), np.int64)
+        np.add.at(confusion, (labels, taken_for), 1)
+        return cls(confusion)
 
     @property
     def count(self) -> int:
@@ -88,10 +95,7 @@ def evaluate(mlp: MLP, examples: Examples) -> Evaluation:
         examples: at least one.
     """
     logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
-    predicted = logits.argmax(dim=1).numpy()
-    confusion = np.zeros((len(DIGITS), len(DIGITS)), np.int64)
-    np.add.at(confusion, (examples.labels, predicted), 1)
-    return Evaluation(confusion)
+    return Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels)
 
 
 def percent(share: float) -> str:
