@@ -157,7 +157,7 @@ def _tell(run: Run) -> None:
 @click.option("--stress", is_flag=True, help="Render MNIST's test digits as people send them, and count.")
 @click.option("--full", is_flag=True, help="All of it: --novelty and --stress.")
 @click.option(
-    "--count", default=500, show_default=True, help="Images of each set, or condition.", type=click.IntRange(1)
+    "--count", default=300, show_default=True, help="Images of each set, or condition.", type=click.IntRange(1)
 )
 @click.option(
     "--seed", default=0, show_default=True, help="Where all random numbers come from.", type=click.IntRange(0)

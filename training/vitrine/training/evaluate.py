@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitrine.model import DIGITS, OutputKind
+from vitrine.model import DIGITS, LayerKind, OutputKind
 from vitrine.training.data import Examples
 from vitrine.training.mlp import MLP
 
@@ -107,6 +107,14 @@ def calculate_logits(mlp: MLP, pixels: Tensor) -> Tensor:
     """The last linear layer's activations: (N, 18, 18), 0 to 255, to float32 (N, C), a chunk at a time."""
     with torch.inference_mode():
         return torch.cat([mlp(chunk) for chunk in torch.split(pixels, CHUNK)])
+
+
+def probabilities_of(mlp: MLP, logits: Tensor) -> npt.NDArray[np.float32]:
+    """The output layer's activations for what `calculate_logits` gave: float32 (N, C) to float32 (N, C)."""
+    softmax = mlp.layers[-1].kind is LayerKind.SOFTMAX
+    outputs = torch.softmax(logits, dim=1) if softmax else torch.sigmoid(logits)
+    probabilities: npt.NDArray[np.float32] = outputs.numpy()
+    return probabilities
 
 
 def loss_of(output: OutputKind, logits: Tensor, labels: Tensor) -> Tensor:

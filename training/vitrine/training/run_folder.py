@@ -37,13 +37,18 @@ class ReportFolder:
         return self.path / "most_wrong.png"
 
     @property
+    def least_novel(self) -> Path:
+        """What shows no digit and passes for one most easily, as a picture; only where that was measured."""
+        return self.path / "least_novel.png"
+
+    @property
     def roc(self) -> Path:
         """What novelty refuses, as a picture; only where that was measured."""
         return self.path / "roc.png"
 
     def remove(self) -> None:
         """Takes away the report, and nothing else that lies there."""
-        pictures = (self.calibration, self.confusion_matrix, self.most_wrong, self.roc)
+        pictures = (self.calibration, self.confusion_matrix, self.most_wrong, self.least_novel, self.roc)
         for file in (self.page, self.numbers, *pictures):
             file.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -27,7 +28,9 @@ def draw_calibration(curve: Reliability, error: float, path: Path) -> None:
     middles, filled = (np.arange(bins) + 0.5) / bins, curve.counts > 0
     accuracy.plot([0, 1], [0, 1], color=TRAINING, linestyle="--", label="calibrated")
     accuracy.bar(middles[filled], curve.accuracy[filled], 0.92 / bins, color=VALIDATION, alpha=0.25)
-    accuracy.plot(curve.confidence[filled], curve.accuracy[filled], "o-", color=VALIDATION, label="this network")
+    shares = curve.accuracy[filled]
+    reach = np.abs(wilson_interval(shares, curve.counts[filled]) - shares)  # (2, B)
+    accuracy.errorbar(curve.confidence[filled], shares, reach, fmt="o", color=VALIDATION, label="this network, ± 95%")
     accuracy.set_ylabel("share that is right")
     accuracy.set_title(f"Expected calibration error {error:.2%}", loc="left", fontsize=11)
     accuracy.set_ylim(0, 1.03)
@@ -52,8 +55,7 @@ def draw_roc(novelty: Novelty, path: Path) -> None:
         colour, style = SETS[number % len(SETS)], STYLES[number % len(STYLES)]
         axes.plot(np.maximum(digits, fewest), others, style, color=colour, label=label, drawstyle="steps-post")
     threshold = max(1 - novelty.kept, fewest)
-    axes.axvline(threshold, color=BEST, linewidth=1, linestyle=":")
-    axes.annotate("threshold", (threshold, 0.01), (3, 2), textcoords="offset points", fontsize=9, color=BEST)
+    axes.axvline(threshold, color=BEST, linewidth=1.2, linestyle=":", label=f"threshold: {1 - novelty.kept:.2%}")
     axes.set_xscale("log")
     axes.set_xlim(fewest, 1)
     axes.set_ylim(0, 1.02)
@@ -64,6 +66,17 @@ def draw_roc(novelty: Novelty, path: Path) -> None:
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     _style(axes)
     save(figure, path)
+
+
+def wilson_interval(shares: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Where the true shares lie, of which `shares` were seen among `counts`: 95 % intervals, float64 (2, B).
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA (1927).
+    """
+    z = 1.96
+    middle = shares + z**2 / (2 * counts)
+    reach = z * np.sqrt(shares * (1 - shares) / counts + z**2 / (4 * counts**2))
+    return np.stack([middle - reach, middle + reach]) / (1 + z**2 / counts)
 
 
 def _style(axes: Axes) -> None:

@@ -9,21 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from vitrine.model import OutputKind
 from vitrine.training.calibration import Reliability, expected_calibration_error, reliability
 from vitrine.training.checkpoint import Checkpoint
 from vitrine.training.completion import export_checkpoint
 from vitrine.training.data import Examples
-from vitrine.training.evaluate import Evaluation, calculate_logits
+from vitrine.training.evaluate import Evaluation, calculate_logits, probabilities_of
 from vitrine.training.mlp import novelty_of
 from vitrine.training.report.mistakes import Mistake, find_mistakes
 from vitrine.training.report.novelty import Novelty, NoveltyPlan, measure_novelty
 from vitrine.training.stress import CONDITIONS, Outcome, measure_stress
 
 MISTAKES = 60
-"""How many of the most wrong examples are shown."""
+"""How many of the most wrong examples are told of at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +32,7 @@ class StressPlan:
     """uint8 (N, 28, 28), 0 = paper, 255 = ink: MNIST's digits that the run wasn't trained on."""
     labels: npt.NDArray[np.int64]
     """int64 (N,)."""
-    count: int = 500
+    count: int = 300
     """How many digits for each condition."""
     seed: int = 0
     """Where all that is random comes from."""
@@ -57,7 +55,7 @@ class Report:
     reliability: Reliability
     """What its probabilities promised and kept, by bins of confidence."""
     most_wrong: Sequence[Mistake]
-    """The examples with the highest loss, the worst first."""
+    """The examples whose digit it holds less than even probable, the worst first; at most `MISTAKES`."""
     novelty: Novelty | None
     """What it makes of images that show no digit, where that was measured."""
     stress: Sequence[Outcome] | None
@@ -113,7 +111,7 @@ def make_report(
     """
     mlp, calibration, output = checkpoint.best_mlp(), checkpoint.calibration(), checkpoint.config.output
     logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, 10)
-    probabilities, scores = probabilities_of(output, logits), novelty_of(logits).numpy()
+    probabilities, scores = probabilities_of(mlp, logits), novelty_of(logits).numpy()
     threshold = calibration.novelty_threshold
     return Report(
         checkpoint.identity.name,
@@ -126,13 +124,6 @@ def make_report(
         measure_novelty(mlp, threshold, scores, novelty, progress=progress) if novelty else None,
         _measure_stress(checkpoint, stress, progress) if stress else None,
     )
-
-
-def probabilities_of(output: OutputKind, logits: Tensor) -> npt.NDArray[np.float32]:
-    """The output layer's activations: float32 (N, C) to float32 (N, C)."""
-    outputs = torch.softmax(logits, dim=1) if output == "softmax" else torch.sigmoid(logits)
-    probabilities: npt.NDArray[np.float32] = outputs.numpy()
-    return probabilities
 
 
 def _measure_stress(checkpoint: Checkpoint, plan: StressPlan, progress: bool) -> list[Outcome]:

@@ -1,5 +1,6 @@
 """Which examples a network is most wrong about: those with the highest loss. It knows no picture."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,13 @@ from torch.nn import functional as F
 from vitrine.model import DIGITS, OutputKind, Pixels
 from vitrine.training.data import Examples
 
+DOUBT = math.log(2)
+"""The least loss that counts: that of an even chance. Every misclassified example has more, whatever the output."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mistake:
-    """An example, and how wrong a network is about it; the last of many may be right, and merely unsure."""
+    """An example, and how wrong a network is about it; some are right, and merely unsure."""
 
     number: int
     """Its place among the examples; the first is 0."""
@@ -43,17 +47,17 @@ class Mistake:
 def find_mistakes(
     examples: Examples, logits: Tensor, probabilities: npt.NDArray[np.float32], output: OutputKind, count: int
 ) -> list[Mistake]:
-    """The examples with the highest loss, the worst first.
+    """The examples with the highest loss, the worst first, as long as it is `DOUBT` at least.
 
     Args:
         examples: N of them.
         logits: float32 (N, C), what a network gave for them.
         probabilities: float32 (N, C), its output layer's activations.
         output: the function of the output layer.
-        count: how many are wanted; at most N are given.
+        count: how many at most.
     """
     losses = losses_of(output, logits, torch.tensor(examples.labels)).numpy()
-    worst = np.argsort(-losses, kind="stable")[:count]
+    worst = [number for number in np.argsort(-losses, kind="stable")[:count] if losses[number] >= DOUBT]
     taken_for = probabilities.argmax(axis=1)
     return [
         Mistake(

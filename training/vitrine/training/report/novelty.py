@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vitrine.training.evaluate import calculate_logits
+from vitrine.training.evaluate import calculate_logits, probabilities_of
 from vitrine.training.mlp import MLP, novelty_of
 from vitrine.training.nondigits import NON_DIGITS, make_non_digits, printed_digits
 from vitrine.training.report.roc import auroc, roc_curve
@@ -22,7 +22,7 @@ REFUSED_DIGITS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 class NoveltyPlan:
     """What novelty is to be measured with."""
 
-    count: int = 500
+    count: int = 300
     """How many images of each set."""
     seed: int = 0
     """Where all of them come from."""
@@ -38,14 +38,21 @@ class SetOutcome:
 
     name: str
     """The set's."""
+    pixels: npt.NDArray[np.uint8]
+    """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink): the images, prepared."""
+    probabilities: npt.NDArray[np.float32]
+    """float32 (N, 10): the output layer's activations."""
     scores: npt.NDArray[np.float32]
     """float32 (N,): each image's novelty."""
-    empty: float
-    """The share of images without any ink once they are prepared, 0 to 1."""
     auroc: float
     """How often one of them is more novel than a held-out digit, 0 to 1."""
     refused: float
     """The share above the threshold, 0 to 1."""
+
+    @property
+    def empty(self) -> float:
+        """The share of images without any ink once they are prepared, 0 to 1."""
+        return float((~self.pixels.any(axis=(1, 2))).mean())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,6 +137,7 @@ def _measure_set(
         look_alikes=plan.look_alikes,
         progress=progress,
     )
-    scores = novelty_of(calculate_logits(mlp, torch.tensor(pixels))).numpy()
-    empty = float((~pixels.any(axis=(1, 2))).mean())
-    return SetOutcome(name, scores, empty, auroc(digits, scores), float((scores > threshold).mean()))
+    logits = calculate_logits(mlp, torch.tensor(pixels))
+    scores, probabilities = novelty_of(logits).numpy(), probabilities_of(mlp, logits)
+    refused = float((scores > threshold).mean())
+    return SetOutcome(name, pixels, probabilities, scores, auroc(digits, scores), refused)

@@ -60,8 +60,8 @@ def to_markdown(report: Report) -> str:
         *_novelty_page(report.novelty),
         *_stress_page(report.stress),
         "## What it is most wrong about",
-        "The images with the highest loss, as the network sees them: what it took them for, how probable it held that "
-        "to be, and what they are.",
+        "The images with the highest loss, as the network sees them: what they are, what it took them for, and how "
+        "probable it held that to be. It held what they are less than even probable.",
         "![The most wrong images](most_wrong.png)",
     ]
     return "\n\n".join(parts) + "\n"
@@ -78,6 +78,8 @@ def _novelty_page(novelty: Novelty | None) -> list[str]:
         novelty_table(novelty).to_markdown(),
         _sentence(_kept(novelty)),
         "![Refused images against refused digits](roc.png)",
+        "Of each set, those that pass for digits most easily:",
+        "![The least novel images of each set](least_novel.png)",
     ]
 
 

@@ -3,7 +3,7 @@
 import json
 
 from vitrine.training.atomic import write_text
-from vitrine.training.report.contact_sheet import draw_contact_sheet
+from vitrine.training.report.contact_sheet import draw_least_novel, draw_most_wrong
 from vitrine.training.report.measure import Report
 from vitrine.training.report.text import to_markdown
 from vitrine.training.run_folder import ReportFolder
@@ -28,6 +28,7 @@ def _draw(report: Report, files: ReportFolder) -> None:
 
     draw_confusion_matrix(report.evaluation, files.confusion_matrix)
     draw_calibration(report.reliability, report.calibration_error, files.calibration)
-    draw_contact_sheet(report.most_wrong, files.most_wrong)
+    draw_most_wrong(report.most_wrong, files.most_wrong)
     if report.novelty:
         draw_roc(report.novelty, files.roc)
+        draw_least_novel(report.novelty, files.least_novel)
