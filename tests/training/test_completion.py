@@ -77,7 +77,7 @@ def test_the_stored_parameters_are_those_of_the_best_epoch_with_the_temperature_
 def test_the_artifact_keeps_the_rightly_seen_validation_digits_as_digits(run: Run, toy: Dataset) -> None:
     """As many as the threshold says: of so few, all."""
     session = onnxruntime.InferenceSession(run.folder.model, providers=["CPUExecutionProvider"])
-    config, train, threshold = run.checkpoint.config, toy.train, metadata_of(run.folder.model).novelty_threshold
+    config, train, threshold = run.checkpoint.config, toy.train, run.checkpoint.calibration().novelty_threshold
     _, held_out = stratified_split(train.pixels, train.labels, config.validation, config.seed)
     novelty, output = session.run(["novelty", "softmax"], {"pixels": train.pixels[held_out]})
     right = output.argmax(axis=1) == train.labels[held_out]

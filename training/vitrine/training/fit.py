@@ -27,7 +27,7 @@ from vitrine.training.augmentation import augment
 from vitrine.training.checkpoint import Checkpoint, Epoch, RunIdentity, Weights
 from vitrine.training.completion import Run, complete
 from vitrine.training.config import FitConfig, find_device
-from vitrine.training.data import Dataset, Examples, stratified_split
+from vitrine.training.data import Dataset, Examples, split
 from vitrine.training.errors import CheckpointError, DataError, TrainingError
 from vitrine.training.evaluate import calculate_logits, loss_of
 from vitrine.training.lock import locked
@@ -169,10 +169,13 @@ class _Trainer:
     def __init__(self, checkpoint: Checkpoint, examples: Examples) -> None:
         self._config = config = checkpoint.config
         self._device = find_device(config.device)
-        kept, held_out = stratified_split(examples.pixels, examples.labels, config.validation, config.seed)
+        kept, held_out = split(examples, config.validation, config.seed)
         if len(held_out) == 0:
             raise DataError("no digit has two different training examples: there is nothing to validate with")
         self._pixels, self._labels = self._to_device(examples[kept])  # (N, 18, 18), (N,)
+        originals = examples[kept].bendable
+        self._ink = torch.tensor(originals.ink, device=self._device)  # (N, H, W)
+        self._frames = torch.tensor(originals.frames, device=self._device)  # (N, 3)
         self._validation = self._to_device(examples[held_out])
         self._mlp = checkpoint.mlp().to(self._device)
         self._optimizer = torch.optim.AdamW(self._mlp.parameters(), weight_decay=config.weight_decay, fused=True)
@@ -209,9 +212,13 @@ class _Trainer:
         generator = torch_generator(self._config.seed, Stream.EPOCH, number)
         order = torch.randperm(len(self._labels), generator=generator).to(self._device)
         for chosen in torch.split(order, self._config.batch_size):
-            pixels = self._pixels[chosen]
-            bent = augment(pixels, self._config.augment, generator) if self._config.augment else pixels
-            yield bent, self._labels[chosen]
+            yield self._bent(chosen, generator), self._labels[chosen]
+
+    def _bent(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """Pixels (B, 18, 18) of some examples, bent in their own ways unless that is switched off."""
+        if not self._config.augment:
+            return self._pixels[chosen]
+        return augment(self._ink[chosen], self._frames[chosen], self._config.augment, generator)
 
     def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
         loss = loss_of(self._config.output, self._mlp(pixels), labels)
