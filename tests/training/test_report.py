@@ -22,7 +22,7 @@ from vitrine.training.report.contact_sheet import CELL, SCALE, draw_most_wrong
 from vitrine.training.report.figures import wilson_interval
 from vitrine.training.report.measure import MISTAKES
 from vitrine.training.report.mistakes import DOUBT, Mistake, find_mistakes, losses_of
-from vitrine.training.report.novelty import Novelty, SetOutcome
+from vitrine.training.report.novelty import Novelty, NoveltyPlan, SetOutcome
 from vitrine.training.report.roc import auroc, roc_curve
 from vitrine.training.report.table import Table
 from vitrine.training.run_folder import ReportFolder
@@ -60,7 +60,7 @@ def a_novelty(threshold: float) -> Novelty:
     digits = np.arange(10, dtype=np.float32)
     refused = float((scores > threshold).mean())
     outcome = SetOutcome("shapes", pixels, np.full((4, 10), 0.1, np.float32), scores, auroc(digits, scores), refused)
-    return Novelty(threshold, digits, digits[:4] + 7, 0.75, [outcome])
+    return Novelty(NoveltyPlan(), threshold, digits, digits[:4] + 7, 0.75, [outcome])
 
 
 def test_novelty_up_to_the_threshold_is_kept_and_above_it_refused() -> None:
@@ -236,7 +236,7 @@ def test_a_report_takes_the_place_of_the_one_before_and_of_nothing_else(run: Pat
 
 def test_the_stress_set_is_measured_on_the_network_as_it_would_be_served(run: Path, mnist: Path) -> None:
     result = evaluate(run, "--stress", "--count", "1", "--data-dir", mnist, "--out", mnist / "report")
-    outcomes = json.loads((mnist / "report" / "report.json").read_text())["stress"]
+    outcomes = json.loads((mnist / "report" / "report.json").read_text())["stress"]["conditions"]
     assert [outcome["condition"] for outcome in outcomes] == list(CONDITIONS)
     assert "mean over conditions" in result.stdout
     assert "| phone_photo | 1 |" in (mnist / "report" / "REPORT.md").read_text()

@@ -38,6 +38,29 @@ class StressPlan:
     """Where all that is random comes from."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stress:
+    """How many digits a network recognises as people send them."""
+
+    seed: int
+    """Where all that is random came from."""
+    outcomes: Sequence[Outcome]
+    """What it made of each condition; at least one."""
+
+    @property
+    def mean(self) -> float:
+        """The mean over conditions of the share of recognised digits, 0 to 1."""
+        return sum(outcome.accuracy for outcome in self.outcomes) / len(self.outcomes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        return {
+            "seed": self.seed,
+            "mean": self.mean,
+            "conditions": [outcome.to_dict() for outcome in self.outcomes],
+        }
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
     """How good a run's network is on examples that it wasn't trained on, and where it is weak."""
@@ -58,8 +81,8 @@ class Report:
     """The examples whose digit it holds less than even probable, the worst first; at most `MISTAKES`."""
     novelty: Novelty | None
     """What it makes of images that show no digit, where that was measured."""
-    stress: Sequence[Outcome] | None
-    """How many digits it recognises as people send them, where that was measured."""
+    stress: Stress | None
+    """What it makes of digits as people send them, where that was measured."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for JSON: every number of the report."""
@@ -73,7 +96,7 @@ class Report:
                 "bins": _bins(self.reliability),
             },
             "novelty": self.novelty and self.novelty.to_dict(),
-            "stress": None if self.stress is None else [outcome.to_dict() for outcome in self.stress],
+            "stress": self.stress and self.stress.to_dict(),
             "most_wrong": [mistake.to_dict() for mistake in self.most_wrong],
         }
 
@@ -126,11 +149,10 @@ def make_report(
     )
 
 
-def _measure_stress(checkpoint: Checkpoint, plan: StressPlan, progress: bool) -> list[Outcome]:
+def _measure_stress(checkpoint: Checkpoint, plan: StressPlan, progress: bool) -> Stress:
     """On the artifact, as it would be served: the run folder may have none, or had it taken away."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model.onnx")
         export_checkpoint(checkpoint, model, test_accuracy=None)
-        return measure_stress(
-            model, plan.images, plan.labels, tuple(CONDITIONS), plan.count, plan.seed, progress=progress
-        )
+        names, count, seed = tuple(CONDITIONS), plan.count, plan.seed
+        return Stress(seed, measure_stress(model, plan.images, plan.labels, names, count, seed, progress=progress))

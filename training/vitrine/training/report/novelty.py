@@ -59,6 +59,8 @@ class SetOutcome:
 class Novelty:
     """What novelty makes of digits and of what is none."""
 
+    plan: NoveltyPlan
+    """What it was measured with."""
     threshold: float
     """The largest novelty that passes for a digit's."""
     digits: npt.NDArray[np.float32]
@@ -84,6 +86,9 @@ class Novelty:
         """As plain data, for JSON."""
         printed = {"count": len(self.printed), "kept": self.printed_kept, "recognised": self.printed_recognised}
         return {
+            "seed": self.plan.seed,
+            "fonts": self.plan.fonts and str(self.plan.fonts),
+            "look_alikes": self.plan.look_alikes,
             "threshold": self.threshold,
             "digits": {"count": len(self.digits), "kept": self.kept},
             "printed_digits": printed,
@@ -122,7 +127,7 @@ def measure_novelty(
     pixels, labels = printed_digits(plan.count, plan.seed, "evaluation", fonts=plan.fonts)
     logits = calculate_logits(mlp, torch.tensor(pixels))
     recognised = float((logits.argmax(dim=1).numpy() == labels).mean())
-    return Novelty(threshold, digits, novelty_of(logits).numpy(), recognised, sets)
+    return Novelty(plan, threshold, digits, novelty_of(logits).numpy(), recognised, sets)
 
 
 def _measure_set(

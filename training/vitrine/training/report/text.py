@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from vitrine.model import DIGITS
 from vitrine.training.evaluate import Evaluation, percent
-from vitrine.training.report.measure import Report
+from vitrine.training.report.measure import Report, Stress
 from vitrine.training.report.novelty import Novelty
 from vitrine.training.report.table import Table
 from vitrine.training.stress import Outcome
@@ -41,7 +41,7 @@ def to_text(report: Report) -> str:
     if report.novelty:
         parts += [novelty_table(report.novelty).to_text(), _kept(report.novelty)]
     if report.stress:
-        parts += [stress_table(report.stress).to_text(), _mean(report.stress)]
+        parts += [stress_table(report.stress.outcomes).to_text(), _mean(report.stress)]
     return "\n\n".join(parts)
 
 
@@ -83,14 +83,14 @@ def _novelty_page(novelty: Novelty | None) -> list[str]:
     ]
 
 
-def _stress_page(outcomes: Sequence[Outcome] | None) -> list[str]:
-    if not outcomes:
+def _stress_page(stress: Stress | None) -> list[str]:
+    if stress is None:
         return []
     return [
         "## Digits as people send them",
         "MNIST's digits, rendered under conditions of light, pen, paper and size, and prepared as a server would.",
-        stress_table(outcomes).to_markdown(),
-        _sentence(_mean(outcomes)),
+        stress_table(stress.outcomes).to_markdown(),
+        _sentence(_mean(stress)),
     ]
 
 
@@ -110,8 +110,8 @@ def _kept(novelty: Novelty) -> str:
     )
 
 
-def _mean(outcomes: Sequence[Outcome]) -> str:
-    return f"mean over conditions {percent(sum(each.accuracy for each in outcomes) / len(outcomes))}"
+def _mean(stress: Stress) -> str:
+    return f"mean over conditions {percent(stress.mean)}"
 
 
 def _sentence(words: str) -> str:
