@@ -23,7 +23,7 @@ def images(draw: Draw) -> np.ndarray:
 
 
 def prepared(images: np.ndarray, digest: str = "abc") -> np.ndarray:
-    return prepare_all(images, digest, "toy", progress=False).pixels
+    return prepare_all(images, len(images), digest, "toy", progress=False).pixels
 
 
 def cached_files(cache: Path) -> list[Path]:
@@ -42,8 +42,8 @@ def test_pixels_are_what_prepare_makes(images: np.ndarray) -> None:
 
 
 def test_originals_that_are_not_bent_are_the_pixels_nearly(images: np.ndarray) -> None:
-    made = prepare_all(images, "abc", "toy", progress=False)
-    again = prepare_all(images, "abc", "toy", progress=False)
+    made = prepare_all(images, len(images), "abc", "toy", progress=False)
+    again = prepare_all(images, len(images), "abc", "toy", progress=False)
     ink, frames = torch.tensor(again.originals.ink), torch.tensor(again.originals.frames)
     straight = augment(ink, frames, 0.0, torch.Generator()).numpy()
     assert np.abs(straight - made.pixels).mean() < 6  # of 255: two ways to resample

@@ -20,7 +20,7 @@ from vitrine.training.calibration import (
     fit_temperature,
     reliability,
 )
-from vitrine.training.evaluate import loss_of
+from vitrine.training.losses import loss_of
 from vitrine.training.mlp import novelty_of
 
 Floats = npt.NDArray[np.float32]

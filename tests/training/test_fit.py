@@ -28,9 +28,11 @@ from vitrine.training import (
 )
 from vitrine.training import fit as fit_function
 from vitrine.training.data import stratified_split
-from vitrine.training.evaluate import calculate_logits, loss_of
-from vitrine.training.fit import _Trainer  # the one place where an interruption can be put
+from vitrine.training.evaluate import calculate_logits
+from vitrine.training.lessons import Lesson, Lessons
 from vitrine.training.lock import locked
+from vitrine.training.losses import loss_of
+from vitrine.training.trainer import Trainer  # the one place where an interruption can be put
 
 CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, device="cpu")
 
@@ -60,16 +62,16 @@ def assert_same(one: Run, other: Run) -> None:
 @contextmanager
 def interrupted_in_epoch(number: int) -> Iterator[None]:
     """Ctrl-C in the middle of an epoch, after its first step."""
-    batches = _Trainer._batches
+    lessons = Lessons.epoch
 
-    def interrupting(self: _Trainer, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for batch in batches(self, epoch):
-            yield batch
+    def interrupting(self: Lessons, epoch: int, batch_size: int) -> Iterator[Lesson]:
+        for lesson in lessons(self, epoch, batch_size):
+            yield lesson
             if epoch == number:
                 raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Trainer, "_batches", interrupting)
+        patch.setattr(Lessons, "epoch", interrupting)
         yield
 
 
@@ -113,14 +115,14 @@ def test_global_random_state_is_left_alone(toy: Dataset, tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("no_pictures")
 def test_the_number_of_threads_is_a_setting_and_put_back_afterwards(toy: Dataset, tmp_path: Path) -> None:
-    seen, measured = set(), _Trainer._validate
+    seen, measured = set(), Trainer._validate
 
-    def validate(trainer: _Trainer) -> tuple[float, float, torch.Tensor]:
+    def validate(trainer: Trainer) -> tuple[float, float, torch.Tensor]:
         seen.add(torch.get_num_threads())
         return measured(trainer)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Trainer, "_validate", validate)
+        patch.setattr(Trainer, "_validate", validate)
         run(toy, tmp_path / "run", replace(CONFIG, threads=2))
     assert (seen, torch.get_num_threads()) == ({2}, 1)
 
@@ -193,7 +195,7 @@ def test_a_run_that_is_killed_leaves_nothing_of_an_earlier_checkpoint(
 ) -> None:
     with interrupted_in_epoch(2):
         stopped = run(toy, tmp_path / "run")
-    monkeypatch.setattr(sys.modules[_Trainer.__module__], "complete", kill)
+    monkeypatch.setattr(sys.modules[fit.__module__], "complete", kill)
     with pytest.raises(Killed):
         run(toy, tmp_path / "run", resume=resume)
     assert contents(stopped.folder).keys() == {".lock", "checkpoint.pt"}
@@ -229,7 +231,7 @@ def test_the_folder_is_held_while_it_is_completed(
             pass
         raise Killed
 
-    monkeypatch.setattr(sys.modules[_Trainer.__module__], "complete", completing)
+    monkeypatch.setattr(sys.modules[fit.__module__], "complete", completing)
     with pytest.raises(Killed):
         run(toy, tmp_path / "run")
 

@@ -15,7 +15,8 @@ from PIL import Image
 from vitrine.model import OutputKind
 from vitrine.training import Dataset, Examples, FitConfig, RunFolder, fit, load_dataset
 from vitrine.training.cli import main
-from vitrine.training.evaluate import loss_of, percent
+from vitrine.training.evaluate import percent
+from vitrine.training.losses import loss_of
 from vitrine.training.nondigits import NON_DIGITS
 from vitrine.training.report import make_report
 from vitrine.training.report.contact_sheet import CELL, SCALE, draw_most_wrong

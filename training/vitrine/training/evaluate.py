@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from vitrine.model import DIGITS, LayerKind, OutputKind
+from vitrine.model import DIGITS, LayerKind
 from vitrine.training.data import Examples
 from vitrine.training.mlp import MLP
 
@@ -115,20 +114,6 @@ def probabilities_of(mlp: MLP, logits: Tensor) -> npt.NDArray[np.float32]:
     outputs = torch.softmax(logits, dim=1) if softmax else torch.sigmoid(logits)
     probabilities: npt.NDArray[np.float32] = outputs.numpy()
     return probabilities
-
-
-def loss_of(output: OutputKind, logits: Tensor, labels: Tensor) -> Tensor:
-    """The loss that belongs to an output layer: the mean over examples, of the sum over classes.
-
-    Args:
-        output: `softmax` has cross-entropy; `sigmoid` binary cross-entropy, each class a question of its own.
-        logits: float32 (N, C).
-        labels: int64 (N,).
-    """
-    if output == "softmax":
-        return F.cross_entropy(logits, labels)
-    targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)  # (N, C)
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(labels)
 
 
 def _none_for_nan(share: float) -> float | None:

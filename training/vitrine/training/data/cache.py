@@ -9,7 +9,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,8 @@ import PIL
 from tqdm import tqdm
 
 from vitrine.model import PIXELS_SHAPE, ImageSource, blobs, image, paper, pen, photo, preparation, read_grey
-from vitrine.model.preparation import Ink, find_box, pixels_of
+from vitrine.model.photo import Ink
+from vitrine.model.preparation import find_box, pixels_of
 from vitrine.training.atomic import atomic_file
 from vitrine.training.data import originals
 from vitrine.training.data.originals import CANVAS, Originals
@@ -53,12 +54,13 @@ class Prepared:
 
 
 def prepare_all(
-    images: Sequence[ImageSource] | npt.NDArray[np.uint8], digest: str, name: str, *, progress: bool = True
+    images: Iterable[ImageSource], count: int, digest: str, name: str, *, progress: bool = True
 ) -> Prepared:
     """The pixels and originals of many images, from the cache where they are in it.
 
     Args:
-        images: what `prepare` takes, N of them.
+        images: what `prepare` takes; it is read only when they aren't in the cache.
+        count: how many images there are.
         digest: a digest of the images' content, in hex.
         name: what the progress bar and the cached file are called.
         progress: whether to show a bar.
@@ -67,18 +69,21 @@ def prepare_all(
         ImageError: an image can't be turned into pixels.
     """
     cached = cache_dir() / "pixels" / f"{name}-{_key(digest)}.npz"
-    prepared = _read(cached, len(images))
+    prepared = _read(cached, count)
     if prepared is None:
-        prepared = _prepare_each(images, name, progress)
+        prepared = _prepare_each(images, count, name, progress)
         _write(cached, prepared)
     return prepared
 
 
-def _prepare_each(images: Sequence[ImageSource] | npt.NDArray[np.uint8], name: str, progress: bool) -> Prepared:
+def _prepare_each(images: Iterable[ImageSource], count: int, name: str, progress: bool) -> Prepared:
     """One image after the other: MNIST takes 10 s once, and a pool of processes would need a guarded `__main__`."""
-    bar = tqdm(images, f"prepare {name}", unit="image", unit_scale=True, disable=not progress)
-    boxes: list[Ink] = [find_box(read_grey(source)) for source in bar]
-    pixels = np.array([pixels_of(box) for box in boxes], np.uint8).reshape(-1, *PIXELS_SHAPE)
+    bar = tqdm(images, f"prepare {name}", count, unit="image", unit_scale=True, disable=not progress)
+    boxes: list[Ink] = []
+    pixels = np.empty((count, *PIXELS_SHAPE), np.uint8)
+    for position, source in enumerate(bar):
+        boxes.append(find_box(read_grey(source)))
+        pixels[position] = pixels_of(boxes[-1])
     return Prepared(pixels, Originals.of_boxes(boxes))
 
 

@@ -127,7 +127,8 @@ def _find(data_dir: Path, name: str) -> Path:
 def _read_part(images_path: Path, labels_path: Path, progress: bool) -> Examples:
     images, labels = _read_raw(images_path, labels_path)
     name = images_path.name.split("-")[0]
-    prepared = prepare_all(images, hashlib.sha256(images.tobytes()).hexdigest(), f"mnist-{name}", progress=progress)
+    digest = hashlib.sha256(images.tobytes()).hexdigest()
+    prepared = prepare_all(images, len(images), digest, f"mnist-{name}", progress=progress)
     return Examples(prepared.pixels, labels, prepared.originals)
 
 

@@ -9,6 +9,7 @@ from vitrine.training.nondigits.sets import (
     EXPOSURE_SETS,
     NON_DIGITS,
     draw_non_digits,
+    draw_printed_digits,
     make_non_digits,
     printed_digits,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "NON_DIGITS",
     "Part",
     "draw_non_digits",
+    "draw_printed_digits",
     "make_non_digits",
     "printed_digits",
 ]

@@ -127,10 +127,18 @@ def printed_digits(
     Raises:
         ConfigError: the folder has no usable font.
     """
-    labels, kit = np.arange(count, dtype=np.int64) % len(DIGITS), kit_for(part, fonts)
-    generators = (_generator("printed_digits", part, seed, number) for number in range(count))
-    images = (one_character(DIGITS[label], kit, random) for label, random in zip(labels, generators, strict=True))
-    return _prepared(images, count), labels
+    return _prepared(draw_printed_digits(count, seed, part, fonts=fonts), count), np.arange(count) % len(DIGITS)
+
+
+def draw_printed_digits(count: int, seed: int, part: Part, *, fonts: Path | None = None) -> Iterator[Grey]:
+    """Draws digits in print, 0 to 9 in turn, as a user would send them: see `printed_digits`.
+
+    Yields:
+        uint8 (H, W), 0 = black and 255 = white.
+    """
+    kit = kit_for(part, fonts)
+    for number in range(count):
+        yield one_character(DIGITS[number % len(DIGITS)], kit, _generator("printed_digits", part, seed, number))
 
 
 def _generator(name: str, part: Part, seed: int, number: int) -> Generator:
