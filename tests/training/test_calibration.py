@@ -80,12 +80,19 @@ def test_the_probabilities_of_an_overconfident_network_become_honest() -> None:
 
 
 def test_examples_without_a_mistake_say_nothing_of_the_temperature() -> None:
-    """Likelihood would have it run to 0; and what float64 rounds off must not look like a mistake."""
+    """Likelihood would have it run to 0."""
     for scale in (0.1, 1, 10, 100):
         logits, labels = faultless(30)
         assert fit_temperature(logits * np.float32(scale), labels, "softmax") == 1
         apart = 3 * np.float32(scale) * (2 * np.eye(10)[labels] - 1)  # each class right for itself
         assert fit_temperature(apart, labels, "sigmoid") == 1
+
+
+def test_a_network_that_hardly_says_anything_is_sharpened_no_further_than_the_range() -> None:
+    """As one that learnt nothing but how frequent the digits are: its logits are small, and its mistakes are many."""
+    logits, labels = examples()
+    fitted = fit_temperature(logits / np.float32(1000), labels, "softmax")
+    assert fitted == pytest.approx(SHARPEST)
 
 
 def test_one_example_is_enough() -> None:

@@ -6,6 +6,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ def test_its_best_network_is_the_best_weights_with_the_logits_divided_by_the_tem
     saved: tuple[Checkpoint, Path], toy: Dataset
 ) -> None:
     checkpoint, _ = saved
+    labels = checkpoint.validation_labels.clone()
+    labels[0] += 1  # a mistake, without which there is no temperature
+    checkpoint = replace(checkpoint, validation_labels=labels)
     plain, pixels = checkpoint.best_mlp(), torch.tensor(toy.test.pixels)
     plain.load_state_dict(dict(checkpoint.best_weights))
     temperature = checkpoint.calibration().temperature

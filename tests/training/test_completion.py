@@ -18,8 +18,8 @@ from PIL import Image
 from vitrine.model import DIGITS, ArtifactMetadata
 from vitrine.training import Dataset, Evaluation, FitConfig, Run, export_run, fit
 from vitrine.training.cli import main
-from vitrine.training.completion import FRAMEWORKS
-from vitrine.training.data import stratified_split
+from vitrine.training.completion import FRAMEWORKS, export_checkpoint
+from vitrine.training.data import split
 from vitrine.training.figures import draw_confusion_matrix
 from vitrine.training.model_card import fit_command, model_card
 
@@ -64,11 +64,19 @@ def test_a_run_that_was_killed_can_still_be_exported(run: Run) -> None:
     assert "test_accuracy" not in metrics
 
 
-def test_the_stored_parameters_are_those_of_the_best_epoch_with_the_temperature_divided_in(run: Run) -> None:
-    stored = {entry.name: numpy_helper.to_array(entry) for entry in onnx.load(run.folder.model).graph.initializer}
-    temperature = run.checkpoint.calibration().temperature
+def test_the_stored_parameters_are_those_of_the_best_epoch_with_the_temperature_divided_in(
+    run: Run, tmp_path: Path
+) -> None:
+    labels = run.checkpoint.validation_labels.clone()
+    labels[0] += 1  # a mistake, without which there is no temperature
+    checkpoint = replace(run.checkpoint, validation_labels=labels)
+    export_checkpoint(checkpoint, tmp_path / "model.onnx", None)
+    stored = {
+        entry.name: numpy_helper.to_array(entry) for entry in onnx.load(tmp_path / "model.onnx").graph.initializer
+    }
+    temperature = checkpoint.calibration().temperature
     assert temperature != 1
-    for name, values in run.checkpoint.best_weights.items():
+    for name, values in checkpoint.best_weights.items():
         last = name.startswith("linears.linear_3.")
         expected = values / temperature if last else values
         np.testing.assert_array_equal(stored[name.removeprefix("linears.")], expected.numpy())
@@ -78,7 +86,7 @@ def test_the_artifact_keeps_the_rightly_seen_validation_digits_as_digits(run: Ru
     """As many as the threshold says: of so few, all."""
     session = onnxruntime.InferenceSession(run.folder.model, providers=["CPUExecutionProvider"])
     config, train, threshold = run.checkpoint.config, toy.train, run.checkpoint.calibration().novelty_threshold
-    _, held_out = stratified_split(train.pixels, train.labels, config.validation, config.seed)
+    _, held_out = split(train, config.validation, config.seed)
     novelty, output = session.run(["novelty", "softmax"], {"pixels": train.pixels[held_out]})
     right = output.argmax(axis=1) == train.labels[held_out]
     assert right.any()

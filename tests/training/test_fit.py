@@ -27,7 +27,7 @@ from vitrine.training import (
     fit,
 )
 from vitrine.training import fit as fit_function
-from vitrine.training.data import stratified_split
+from vitrine.training.data import split
 from vitrine.training.evaluate import calculate_logits
 from vitrine.training.lessons import Lesson, Lessons
 from vitrine.training.lock import locked
@@ -271,7 +271,7 @@ def test_the_best_weights_are_kept_not_the_last(toy: Dataset, tmp_path: Path) ->
 def test_the_validation_logits_are_those_of_the_best_weights(toy: Dataset, tmp_path: Path) -> None:
     wild = replace(CONFIG, learning_rate=0.5, epochs=8, augment=0.0)
     checkpoint = run(toy, tmp_path / "run", wild).checkpoint
-    _, held_out = stratified_split(toy.train.pixels, toy.train.labels, wild.validation, wild.seed)
+    _, held_out = split(toy.train, wild.validation, wild.seed)
     best = checkpoint.mlp()
     best.load_state_dict(dict(checkpoint.best_weights))
     expected = calculate_logits(best, torch.tensor(toy.train.pixels[held_out]))

@@ -110,8 +110,9 @@ def _how_calibrated(calibration: Calibration) -> str:
 def _what_novelty_tells(calibration: Calibration) -> str:
     return (
         f"That is what the output `{NOVELTY}` is for: above {calibration.novelty_threshold:.3g} an image is unlike the "
-        f"digits that this model knows, {KEPT:.1%} of which lie below. It is a hint and no proof: below it an image "
-        "may still show anything, for many letters and shapes resemble some digit, and an unusual digit may lie above."
+        f"digits that this model knows. Of those that it reads rightly in the validation part, {KEPT:.1%} or more lie "
+        "no higher. It is a hint and no proof: below it an image may still show anything, for many letters and shapes "
+        "resemble some digit, and an unusual digit may lie above."
     )
 
 
