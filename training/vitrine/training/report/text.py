@@ -46,7 +46,7 @@ def to_text(report: Report) -> str:
 
 
 def to_markdown(report: Report) -> str:
-    """The page that goes with the pictures; it links to them by their names in `writing`."""
+    """The page that goes with the pictures; it links to them by their names in `ReportFolder`."""
     parts = [
         f"# {report.model}: how good it is, and where it is weak",
         f"Measured by `vitrine-train evaluate` on {report.evaluation.count:,} images of {report.dataset} that it "
