@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from vitrine.client import Activations, ModelIdentity, Prediction
 from vitrine.client.plot import plot_prediction
@@ -21,6 +21,8 @@ from vitrine.server.bundled import bundled_model
 from vitrine.server.device import Device
 from vitrine.server.loading import load_model
 from vitrine.training import digit_images
+from vitrine.training.nondigits import NON_DIGITS
+from vitrine.training.nondigits import draw_non_digits as draw_non_digit_images
 from vitrine.training.stress import CONDITIONS, draw_sheet
 
 HERE = Path(__file__).parent
@@ -33,6 +35,7 @@ def main() -> None:
     draw_eight(HERE.parent / "examples" / "eight.png")
     draw_preparation(HERE / "preparation.png")
     draw_stress(HERE / "stress.png")
+    draw_non_digits(HERE / "nondigits.png")
     draw_architecture(HERE / "architecture.png")
     draw_layers(HERE.parent / "examples" / "eight.png", HERE / "layers.png")
 
@@ -96,6 +99,19 @@ def draw_stress(path: Path) -> None:
     images = [Image.fromarray(255 - image[:, 2:-2]) for image in digit_images()[0][:10]]
     large = [np.asarray(image.resize((15, 20), Image.Resampling.BICUBIC)) for image in images]
     draw_sheet(np.stack([np.pad(image, ((4, 4), (6, 7))) for image in large]), list(CONDITIONS), 0, path)
+
+
+def draw_non_digits(path: Path) -> None:
+    """Twelve images of each set that shows no digit, as `vitrine-train evaluate` makes them."""
+    side, margin = 84, 110
+    sheet = Image.new("RGB", (margin + 12 * side, len(NON_DIGITS) * side), (225, 228, 233))
+    for row, name in enumerate(NON_DIGITS):
+        ImageDraw.Draw(sheet).text((8, (row + 0.42) * side), name, TEXT, ImageFont.load_default(13))
+        for column, grey in enumerate(draw_non_digit_images(name, 12, 1, part="evaluation")):
+            image = ImageOps.contain(Image.fromarray(grey), (side - 6, side - 6))
+            left, top = (side - image.width) // 2, (side - image.height) // 2
+            sheet.paste(image, (margin + column * side + left, row * side + top))
+    sheet.quantize(64).save(path, optimize=True)
 
 
 def _sheet_on_a_table() -> Image.Image:

@@ -14,8 +14,11 @@ from vitrine.client import Client
 from vitrine.model import image, paper, photo, preparation
 from vitrine.server.bundled import bundled_model
 from vitrine.server.cli import main as server_main
+from vitrine.training.cli import main as train_main
+from vitrine.training.nondigits import LOOK_ALIKES
 
 ROOT = Path(__file__).parents[2]
+EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 README = (ROOT / "README.md").read_text()
 
 
@@ -43,6 +46,17 @@ def test_the_readmes_files_are_there() -> None:
 def test_the_settings_in_the_docs_are_the_servers() -> None:
     shown = CliRunner().invoke(server_main, ["--help"], prog_name="vitrine-server", terminal_width=110).output
     assert shown.strip() in (ROOT / "docs" / "server.md").read_text()
+
+
+def test_the_evaluations_settings_in_the_docs_are_the_programs() -> None:
+    words, name = ("evaluate", "--help"), "vitrine-train"
+    shown = CliRunner().invoke(train_main, words, prog_name=name, terminal_width=110).output
+    assert shown.strip() in EVALUATION
+
+
+def test_the_letters_in_the_docs_are_those_that_are_left_out() -> None:
+    told = {digit: letters.replace(" ", "") for digit, letters in re.findall(r"\| (\d) \| ([A-Za-z ]+) \|", EVALUATION)}
+    assert told == LOOK_ALIKES
 
 
 def test_the_recipe_in_the_docs_makes_a_token(tmp_path: Path) -> None:

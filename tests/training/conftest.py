@@ -1,14 +1,17 @@
 """What the training room's tests share: a cache of their own, and small data."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
 
-from vitrine.training import Dataset, Examples
+from vitrine.training import Dataset, Examples, held_out_digit_images
+from vitrine.training.data.mnist import FILES
 
 torch.set_num_threads(1)  # tests run side by side; more threads each would only get in each other's way
 
@@ -58,3 +61,23 @@ def bars(tmp_path: Path, draw: Callable[[int, int], np.ndarray]) -> Path:
         for number in range(8):
             Image.fromarray(draw(label, number)).save(tmp_path / "bars" / str(label) / f"{number}.png")
     return tmp_path / "bars"
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Held-out embedded digits, as large as MNIST's: 20 pixels of digit in a field of 28."""
+    images, labels = held_out_digit_images()
+    resized = [Image.fromarray(255 - image[:, 2:-2]).resize((15, 20), Image.Resampling.BICUBIC) for image in images]
+    return np.stack([np.pad(np.asarray(image), ((4, 4), (6, 7))) for image in resized]), labels
+
+
+@pytest.fixture
+def mnist(tmp_path: Path, digits: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]) -> Path:
+    """MNIST's four files with other images in them, and who wrote them."""
+    images, labels = digits
+    parts = (images[:24], labels[:24].astype(np.uint8), images[24:30], labels[24:30].astype(np.uint8))
+    for name, values in zip((file.name for file in FILES), parts, strict=True):
+        header = bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape)
+        (tmp_path / name.removesuffix(".gz")).write_bytes(header + values.tobytes())
+    np.savez(tmp_path / "writers.npz", train_writer=np.repeat(np.arange(12), 2))
+    return tmp_path

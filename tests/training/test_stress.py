@@ -2,7 +2,6 @@
 
 import io
 import json
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from vitrine.training import held_out_digit_images
 from vitrine.training.cli import main
-from vitrine.training.data.mnist import FILES
 from vitrine.training.stress import CONDITIONS, measure_stress, render
 from vitrine.training.stress.strokes import thin, with_a_fine_pen, with_a_marker, with_a_pen
 
 BUNDLED = Path(__file__).parents[2] / "server" / "vitrine" / "server" / "bundled" / "digits.onnx"
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Held-out embedded digits, as large as MNIST's: 20 pixels of digit in a field of 28."""
-    images, labels = held_out_digit_images()
-    resized = [Image.fromarray(255 - image[:, 2:-2]).resize((15, 20), Image.Resampling.BICUBIC) for image in images]
-    return np.stack([np.pad(np.asarray(image), ((4, 4), (6, 7))) for image in resized]), labels
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -66,18 +55,6 @@ def test_thinning_leaves_lines_of_one_pixel_that_hang_together() -> None:
     assert 14 <= line.sum() <= 22
     columns = np.flatnonzero(line.any(axis=0))
     assert (np.diff(columns) == 1).all()
-
-
-@pytest.fixture
-def mnist(tmp_path: Path, digits: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]) -> Path:
-    """MNIST's four files with other images in them, and who wrote them."""
-    images, labels = digits
-    parts = (images[:24], labels[:24].astype(np.uint8), images[24:30], labels[24:30].astype(np.uint8))
-    for name, values in zip((file.name for file in FILES), parts, strict=True):
-        header = bytes((0, 0, 8, values.ndim)) + struct.pack(f">{values.ndim}I", *values.shape)
-        (tmp_path / name.removesuffix(".gz")).write_bytes(header + values.tobytes())
-    np.savez(tmp_path / "writers.npz", train_writer=np.repeat(np.arange(12), 2))
-    return tmp_path
 
 
 def stress(mnist: Path, *words: str | Path) -> Result:

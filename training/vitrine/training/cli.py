@@ -5,24 +5,25 @@ It knows no training: each command is a few lines around what `vitrine.training`
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import click
+import numpy as np
+import numpy.typing as npt
 
-from vitrine.model import DIGITS, OutputKind, VitrineError
+from vitrine.model import OutputKind, VitrineError
 from vitrine.training.checkpoint import Checkpoint
 from vitrine.training.completion import Run, export_run
 from vitrine.training.config import DeviceChoice, find_device
 from vitrine.training.data import BUILT_IN, Dataset, Examples, Split, load_dataset, load_mnist_images
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
-from vitrine.training.evaluate import Evaluation, evaluate, percent
 from vitrine.training.fit import fit
 from vitrine.training.recipes import recipe
-from vitrine.training.run_folder import RunFolder
-from vitrine.training.stress import CONDITIONS, Outcome, draw_sheet, measure_stress
+from vitrine.training.report import NoveltyPlan, StressPlan, make_report, stress_table, to_text, write_report
+from vitrine.training.run_folder import ReportFolder, RunFolder
+from vitrine.training.stress import CONDITIONS, draw_sheet, measure_stress
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
@@ -152,17 +153,66 @@ def _tell(run: Run) -> None:
     "--dataset", "source", metavar="digits|mnist|FOLDER", help="Other images than those of the run's data set."
 )
 @_data_dir
+@click.option("--novelty", is_flag=True, help="Make images that show no digit, and measure what it makes of them.")
+@click.option("--stress", is_flag=True, help="Render MNIST's test digits as people send them, and count.")
+@click.option("--full", is_flag=True, help="All of it: --novelty and --stress.")
+@click.option(
+    "--count", default=300, show_default=True, help="Images of each set, or condition.", type=click.IntRange(1)
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="Where all random numbers come from.", type=click.IntRange(0)
+)
+@click.option(
+    "--fonts",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder, such as /usr/share/fonts, whose fonts letters and printed digits are made of, in place of DejaVu.",
+)
+@click.option("--look-alikes", is_flag=True, help="Letters with a digit's shape, O and l and S, are made, too.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Where to.  [evaluation in the folder RUN]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option("--quiet", is_flag=True, help="Show no progress bars.")
-def evaluate_command(run: Path, source: str | None, data_dir: Path | None, as_json: bool, quiet: bool) -> None:
-    """Classify images that RUN wasn't trained on with its best weights, and count the errors.
+def evaluate_command(
+    run: Path,
+    source: str | None,
+    data_dir: Path | None,
+    novelty: bool,
+    stress: bool,
+    full: bool,
+    count: int,
+    seed: int,
+    fonts: Path | None,
+    look_alikes: bool,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Report how good RUN's best weights are, on images that RUN wasn't trained on.
 
-    They are the held-out ones of the run's data set, or of digits or mnist, or all of another folder.
+    They are the held-out ones of the run's data set, or of digits or mnist, or all of another folder. The report has
+    error, calibration and the most wrong images, as numbers, pictures and a page of Markdown.
     """
-    checkpoint = Checkpoint.load(RunFolder(run).checkpoint)
+    folder = RunFolder(run)
+    checkpoint = Checkpoint.load(folder.checkpoint)
     dataset = load_dataset(_source(checkpoint, source), data_dir, progress=not quiet)
-    evaluation = evaluate(checkpoint.best_mlp(), _unseen(checkpoint, dataset))
-    click.echo(json.dumps(evaluation.to_dict(), allow_nan=False) if as_json else _table(evaluation))
+    report = make_report(
+        checkpoint,
+        _unseen(checkpoint, dataset),
+        dataset.name,
+        novelty=NoveltyPlan(count, seed, fonts, look_alikes) if novelty or full else None,
+        stress=StressPlan(*_mnist("test", data_dir, quiet), count, seed) if stress or full else None,
+        progress=not quiet,
+    )
+    files = ReportFolder(out) if out else folder.evaluation
+    write_report(report, files)
+    click.echo(json.dumps(report.to_dict(), allow_nan=False) if as_json else f"{to_text(report)}\n\n{files.page}")
+
+
+def _mnist(split: Split, data_dir: Path | None, quiet: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """MNIST's images as they are, from where the flag or the environment says."""
+    folder = data_dir or (Path(found) if (found := os.environ.get("VITRINE_DATA_DIR")) else None)
+    return load_mnist_images(split, folder, progress=not quiet)
 
 
 def _unseen(checkpoint: Checkpoint, dataset: Dataset) -> Examples:
@@ -176,15 +226,6 @@ def _unseen(checkpoint: Checkpoint, dataset: Dataset) -> Examples:
             "it: put it back as it was, fit again, or name a folder of other images with --dataset"
         )
     return dataset.train + dataset.test
-
-
-def _table(evaluation: Evaluation) -> str:
-    lines = ["digit   images    recall  precision"]
-    for digit, count in zip(DIGITS, evaluation.confusion.sum(axis=1), strict=True):
-        recall, precision = percent(evaluation.recall[digit]), percent(evaluation.precision[digit])
-        lines.append(f"{digit:>5}  {count:>7,}  {recall:>8}  {precision:>9}")
-    lines.append(f"\nerror {evaluation.error:.2%}: {evaluation.errors:,} of {evaluation.count:,} misclassified")
-    return "\n".join(lines)
 
 
 @main.command("stress")
@@ -224,19 +265,12 @@ def stress_command(
 
     MODEL is an ONNX artifact. Each condition renders the same digits: light, pens, papers, sizes, noise.
     """
-    folder = data_dir or (Path(found) if (found := os.environ.get("VITRINE_DATA_DIR")) else None)
-    images, labels = load_mnist_images(split, folder, progress=not quiet)
+    images, labels = _mnist(split, data_dir, quiet)
     outcomes = measure_stress(model, images, labels, names or tuple(CONDITIONS), count, seed, progress=not quiet)
     if sheet:
         draw_sheet(images, names or tuple(CONDITIONS), seed, sheet)
     figures = {"dataset": dataset, "split": split, "seed": seed, "conditions": [each.to_dict() for each in outcomes]}
-    click.echo(json.dumps(figures) if as_json else _stress_table(outcomes))
-
-
-def _stress_table(outcomes: Sequence[Outcome]) -> str:
-    lines = [f"{'condition':<16}  images  recognised"]
-    lines += [f"{each.condition:<16}  {each.count:>6,}  {each.accuracy:>10.2%}" for each in outcomes]
-    return "\n".join(lines)
+    click.echo(json.dumps(figures) if as_json else stress_table(outcomes).to_text())
 
 
 @main.command("export")

@@ -1,14 +1,14 @@
 """How good a network is on examples: its error, and which digits it takes for which. It knows no run and no file."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vitrine.model import DIGITS
+from vitrine.model import DIGITS, LayerKind
 from vitrine.training.data import Examples
 from vitrine.training.mlp import MLP
 
@@ -22,6 +22,13 @@ class Evaluation:
 
     confusion: npt.NDArray[np.int64]
     """int64 (10, 10): how many examples of the row's digit were taken for the column's."""
+
+    @classmethod
+    def of(cls, taken_for: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Self:
+        """Counts examples by the digit that they were taken for and the one that they show, int64 (N,) each."""
+        confusion = np.zeros((len(DIGITS), len(DIGITS)), np.int64)
+        np.add.at(confusion, (labels, taken_for), 1)
+        return cls(confusion)
 
     @property
     def count(self) -> int:
@@ -87,10 +94,7 @@ def evaluate(mlp: MLP, examples: Examples) -> Evaluation:
         examples: at least one.
     """
     logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
-    predicted = logits.argmax(dim=1).numpy()
-    confusion = np.zeros((len(DIGITS), len(DIGITS)), np.int64)
-    np.add.at(confusion, (examples.labels, predicted), 1)
-    return Evaluation(confusion)
+    return Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels)
 
 
 def percent(share: float) -> str:
@@ -102,6 +106,14 @@ def calculate_logits(mlp: MLP, pixels: Tensor) -> Tensor:
     """The last linear layer's activations: (N, 18, 18), 0 to 255, to float32 (N, C), a chunk at a time."""
     with torch.inference_mode():
         return torch.cat([mlp(chunk) for chunk in torch.split(pixels, CHUNK)])
+
+
+def probabilities_of(mlp: MLP, logits: Tensor) -> npt.NDArray[np.float32]:
+    """The output layer's activations for what `calculate_logits` gave: float32 (N, C) to float32 (N, C)."""
+    softmax = mlp.layers[-1].kind is LayerKind.SOFTMAX
+    outputs = torch.softmax(logits, dim=1) if softmax else torch.sigmoid(logits)
+    probabilities: npt.NDArray[np.float32] = outputs.numpy()
+    return probabilities
 
 
 def _none_for_nan(share: float) -> float | None:

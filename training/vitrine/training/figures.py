@@ -37,7 +37,7 @@ def draw_learning_curve(history: Sequence[Epoch], best: Epoch, path: Path) -> No
     _mark(error, best, 100 * best.validation_error)
     _style(loss, "Loss")
     _style(error, "Error, %")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _mark(axes: Axes, best: Epoch, value: float) -> None:
@@ -83,7 +83,7 @@ def draw_confusion_matrix(evaluation: Evaluation, path: Path) -> None:
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _text_style(right: bool, share: float) -> dict[str, Any]:
@@ -97,7 +97,8 @@ def _text_style(right: bool, share: float) -> dict[str, Any]:
     }
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG."""
     FigureCanvasAgg(figure)
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=DPI)

@@ -20,6 +20,9 @@ EXPOSURE_FONTS = (
 )
 """Computer Modern and STIX: a book's fonts, and a typewriter's."""
 
+EXPOSED_FAMILIES = ("CMU", "LM", "Latin Modern", "STIX", "cm")
+"""How the names of those fonts' families begin, those of their other publishers among them."""
+
 EVALUATION_FONTS = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-BoldOblique", "DejaVuSans-Oblique", "DejaVuSansMono"),
     *("DejaVuSansMono-Bold", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-BoldItalic", "DejaVuSerif-Italic"),
@@ -53,8 +56,8 @@ def fonts_in(folder: Path) -> tuple[Path, ...]:
     Raises:
         ConfigError: there are none.
     """
-    exposed = {family_of(path) for path in bundled_fonts(EXPOSURE_FONTS)}
-    found = tuple(path for path in _font_files(folder) if writes_latin(path) and family_of(path) not in exposed)
+    latin = (path for path in _font_files(folder) if writes_latin(path))
+    found = tuple(path for path in latin if not family_of(path).startswith(EXPOSED_FAMILIES))
     if not found:
         raise ConfigError(f"{folder} has no font with Latin letters: name a folder such as /usr/share/fonts/truetype")
     return found

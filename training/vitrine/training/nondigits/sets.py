@@ -6,7 +6,6 @@ set, and not how anything is drawn.
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from string import ascii_letters
 from typing import TypeAlias
@@ -50,7 +49,6 @@ EXPOSURE_SETS = tuple(name for name in NON_DIGITS if name != "faces")
 """What may train a network. Faces are in no exposure, so that one whole set is new to every network."""
 
 
-@cache
 def kit_for(part: Part, fonts: Path | None = None, look_alikes: bool = False) -> Kit:
     """What a part is drawn with.
 

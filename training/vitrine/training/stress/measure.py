@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from vitrine.model import ArtifactError, prepare
+from vitrine.model import NOVELTY, ArtifactError, prepare
 from vitrine.training.atomic import atomic_file
 from vitrine.training.runtime import onnxruntime
 from vitrine.training.stress.conditions import render
@@ -75,12 +75,13 @@ def measure_stress(
         ArtifactError: the model can't be loaded.
     """
     session = _load(model)
+    output = [output.name for output in session.get_outputs() if output.name != NOVELTY][-1]
     chosen = _choose(len(images), count, seed)
     outcomes = []
     for condition in conditions:
         bar = tqdm(images[chosen], condition, unit="image", disable=not progress)
         pixels = np.stack([prepare(render(condition, digit, seed, number)) for number, digit in enumerate(bar)])
-        (scores,) = session.run([session.get_outputs()[-1].name], {"pixels": pixels})  # (N, 10)
+        (scores,) = session.run([output], {"pixels": pixels})  # (N, 10)
         outcomes.append(Outcome(condition, len(chosen), int((scores.argmax(axis=1) == labels[chosen]).sum())))
     return outcomes
 

@@ -1,0 +1,267 @@
+"""The report of a run: what its figures mean, and what lies in its folder."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from vitrine.model import OutputKind
+from vitrine.training import Dataset, Examples, FitConfig, RunFolder, fit, load_dataset
+from vitrine.training.cli import main
+from vitrine.training.evaluate import percent
+from vitrine.training.losses import loss_of
+from vitrine.training.nondigits import NON_DIGITS
+from vitrine.training.report import make_report
+from vitrine.training.report.contact_sheet import CELL, SCALE, draw_most_wrong
+from vitrine.training.report.figures import wilson_interval
+from vitrine.training.report.measure import MISTAKES
+from vitrine.training.report.mistakes import DOUBT, Mistake, find_mistakes, losses_of
+from vitrine.training.report.novelty import Novelty, NoveltyPlan, SetOutcome
+from vitrine.training.report.roc import auroc, roc_curve
+from vitrine.training.report.table import Table
+from vitrine.training.run_folder import ReportFolder
+from vitrine.training.stress import CONDITIONS
+
+WRITTEN = {"REPORT.md", "calibration.png", "confusion_matrix.png", "most_wrong.png", "report.json"}
+BY_NOVELTY = {"least_novel.png", "roc.png"}
+
+
+def test_auroc_is_the_share_of_pairs_in_order_ties_counted_half() -> None:
+    low, high = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0])
+    assert auroc(low, high) == pytest.approx((1.5 + 3) / 6)  # 2 is above 1 and ties with 2; 4 is above all three
+    assert auroc(high, low) == pytest.approx(1 - (1.5 + 3) / 6)
+
+
+def test_auroc_is_a_half_where_scores_tell_nothing_and_1_where_they_tell_all() -> None:
+    assert auroc(np.zeros(3), np.zeros(5)) == 0.5
+    assert auroc(np.array([1.0, 2.0]), np.array([3.0])) == 1.0
+
+
+def test_the_area_under_the_curve_is_the_auroc() -> None:
+    generator = np.random.default_rng(0)
+    low, high = generator.integers(0, 20, 300).astype(float), generator.integers(5, 25, 200).astype(float)
+    of_low, of_high = roc_curve(low, high)
+    assert (of_low[0], of_high[0], of_low[-1], of_high[-1]) == (0, 0, 1, 1)
+    area = (np.diff(of_low) * (of_high[1:] + of_high[:-1]) / 2).sum()
+    assert area == pytest.approx(auroc(low, high))
+
+
+def a_novelty(threshold: float) -> Novelty:
+    """Digits of novelty 0 to 9, and four images that show none, of novelty 5, 8.5, 9.5 and 20; two have no ink."""
+    pixels = np.zeros((4, 18, 18), np.uint8)
+    pixels[:2, 9, 9] = 255
+    scores = np.array([5, 8.5, 9.5, 20], np.float32)
+    digits = np.arange(10, dtype=np.float32)
+    refused = float((scores > threshold).mean())
+    outcome = SetOutcome("shapes", pixels, np.full((4, 10), 0.1, np.float32), scores, auroc(digits, scores), refused)
+    return Novelty(NoveltyPlan(), threshold, digits, digits[:4] + 7, 0.75, [outcome])
+
+
+def test_novelty_up_to_the_threshold_is_kept_and_above_it_refused() -> None:
+    document = a_novelty(threshold=8.0).to_dict()
+    assert document["digits"] == {"count": 10, "kept": 0.9}
+    assert document["printed_digits"] == {"count": 4, "kept": 0.5, "recognised": 0.75}
+    (shapes,) = document["sets"]
+    assert (shapes["count"], shapes["empty"], shapes["refused"]) == (4, 0.5, 0.75)
+    assert shapes["auroc"] == pytest.approx((5.5 + 9 + 10 + 10) / 40)
+
+
+def test_what_is_refused_is_told_for_shares_of_refused_digits() -> None:
+    (shapes,) = a_novelty(threshold=8.0).to_dict()["sets"]
+    by_digits = shapes["refused_by_refused_digits"]
+    assert by_digits["0.05"] == 0.5  # no digit may be refused: what is above 9
+    assert by_digits["0.1"] == 0.75  # one digit may: what is above 8
+
+
+OUTPUTS: tuple[OutputKind, ...] = ("softmax", "sigmoid")
+
+
+@pytest.fixture
+def guessed() -> tuple[Examples, torch.Tensor]:
+    """Examples, and logits at random that are right about most of them."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 10, 200)
+    logits = torch.tensor(generator.normal(0, 2, (200, 10)) + 3 * np.eye(10)[labels], dtype=torch.float32)
+    pixels = np.arange(200, dtype=np.uint8)[:, None, None].repeat(18, axis=1).repeat(18, axis=2)
+    return Examples(pixels, labels), logits
+
+
+def mistakes_of(examples: Examples, logits: torch.Tensor, output: OutputKind, count: int = 500) -> list[Mistake]:
+    outputs = torch.softmax(logits, dim=1) if output == "softmax" else torch.sigmoid(logits)
+    return find_mistakes(examples, logits, outputs.numpy(), output, count)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_the_most_wrong_come_by_their_loss_and_none_is_forgotten(
+    guessed: tuple[Examples, torch.Tensor], output: OutputKind
+) -> None:
+    examples, logits = guessed
+    mistakes = mistakes_of(examples, logits, output)
+    losses = [mistake.loss for mistake in mistakes]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] >= DOUBT
+    misclassified = np.flatnonzero(logits.argmax(dim=1).numpy() != examples.labels)
+    assert len(misclassified) > 0
+    assert sorted(mistake.number for mistake in mistakes if mistake.wrong) == misclassified.tolist()
+    assert [mistake.number for mistake in mistakes_of(examples, logits, output, 3)] == [
+        mistake.number for mistake in mistakes[:3]
+    ]
+
+
+def test_a_mistake_says_what_was_seen_what_it_is_and_what_it_was_taken_for() -> None:
+    logits = torch.zeros(2, 10)
+    logits[0, 4], logits[1, 7] = 50, 50
+    examples = Examples(np.stack([np.full((18, 18), 9, np.uint8)] * 2), np.array([4, 2]))
+    (mistake,) = mistakes_of(examples, logits, "softmax")
+    assert (mistake.number, mistake.label, mistake.taken_for, mistake.probability) == (1, "2", "7", 1.0)
+    assert mistake.loss == pytest.approx(50)
+    assert mistake.pixels[0, 0] == 9
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_the_mean_of_the_losses_is_the_loss(guessed: tuple[Examples, torch.Tensor], output: OutputKind) -> None:
+    examples, logits = guessed
+    labels = torch.tensor(examples.labels)
+    mean = losses_of(output, logits, labels).mean()
+    assert float(mean) == pytest.approx(float(loss_of(output, logits, labels)), rel=1e-5)
+
+
+def test_the_contact_sheet_shows_the_mistakes_in_their_order(
+    guessed: tuple[Examples, torch.Tensor], tmp_path: Path
+) -> None:
+    mistakes = mistakes_of(*guessed, "softmax", count=12)
+    draw_most_wrong(mistakes, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (10 * CELL[0], 2 * CELL[1])
+        margin = (CELL[0] - 18 * SCALE) // 2 + SCALE
+        shown = [sheet.getpixel((place % 10 * CELL[0] + margin, place // 10 * CELL[1] + margin)) for place in range(12)]
+    assert shown == [(255 - int(mistake.pixels[0, 0]),) * 3 for mistake in mistakes]
+
+
+def test_a_network_without_mistakes_has_an_empty_sheet(tmp_path: Path) -> None:
+    draw_most_wrong([], tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert len(sheet.getcolors() or []) == 1
+
+
+def test_an_interval_is_wide_for_few_images_and_stays_between_0_and_1() -> None:
+    low, high = wilson_interval(np.array([0.5, 1.0]), np.array([10, 1]))
+    assert (low[0], high[0]) == pytest.approx((0.2366, 0.7634), abs=1e-4)  # as tables have it for 5 of 10
+    assert 0 < low[1] < 0.3
+    assert high[1] == pytest.approx(1)
+
+
+def test_a_table_reads_in_a_terminal_and_in_markdown() -> None:
+    table = Table(("name", "share"), [("a", "5%"), ("longer", "100%")])
+    assert table.to_text().splitlines() == ["name    share", "a          5%", "longer   100%"]
+    assert table.to_markdown().splitlines()[1:3] == ["| --- | ---: |", "| a | 5% |"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the embedded digits, which needs no network."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VITRINE_CACHE_DIR", str(folder / "cache"))
+        dataset = load_dataset("digits", progress=False)
+    fit(dataset, FitConfig(hidden=(16,), epochs=3, device="cpu"), folder, progress=False)
+    return folder
+
+
+def evaluate(run: Path, *words: str | Path) -> Result:
+    result = CliRunner().invoke(main, ["evaluate", str(run), "--quiet", *map(str, words)])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_evaluate_writes_numbers_pictures_and_a_page_that_shows_them(run: Path, tmp_path: Path) -> None:
+    result = evaluate(run, "--out", tmp_path / "report")
+    assert names_in(tmp_path / "report") == WRITTEN
+    assert result.stdout.rstrip().endswith(str(tmp_path / "report" / "REPORT.md"))
+    page = (tmp_path / "report" / "REPORT.md").read_text()
+    linked = set(re.findall(r"\]\(([^)]+)\)", page))
+    assert linked == WRITTEN - {"REPORT.md"}
+    for picture in linked - {"report.json"}:
+        with Image.open(tmp_path / "report" / picture) as image:
+            assert image.width > 500
+
+
+def test_what_is_printed_is_what_is_saved(run: Path) -> None:
+    printed = json.loads(evaluate(run, "--json").stdout)
+    assert printed == json.loads((run / "evaluation" / "report.json").read_text())
+    assert printed["novelty"] is printed["stress"] is None
+    text = evaluate(run).stdout
+    assert f"error {percent(printed['error'])}: {printed['errors']} of {printed['count']} misclassified" in text
+    error = printed["calibration"]["expected_calibration_error"]
+    assert f"expected calibration error {percent(error)}, in 15 bins" in text
+    assert sum(each["count"] for each in printed["calibration"]["bins"]) == printed["count"]
+
+
+def test_the_most_wrong_are_the_misclassified_and_some_that_are_unsure(run: Path) -> None:
+    document = json.loads(evaluate(run, "--json").stdout)
+    wrong = [mistake for mistake in document["most_wrong"] if mistake["label"] != mistake["taken_for"]]
+    assert len(wrong) == min(document["errors"], MISTAKES)
+    assert all(mistake["loss"] >= math.log(2) for mistake in document["most_wrong"])
+
+
+def test_novelty_is_measured_on_every_set_and_on_printed_digits(run: Path, tmp_path: Path) -> None:
+    result = evaluate(run, "--novelty", "--count", "12", "--json", "--out", tmp_path / "report")
+    novelty = json.loads(result.stdout)["novelty"]
+    assert [each["set"] for each in novelty["sets"]] == list(NON_DIGITS)
+    assert {each["count"] for each in novelty["sets"]} == {12} == {novelty["printed_digits"]["count"]}
+    assert all(0 <= each["auroc"] <= 1 for each in novelty["sets"])
+    assert novelty["digits"]["kept"] > 0.9
+    assert names_in(tmp_path / "report") == WRITTEN | BY_NOVELTY
+    page = (tmp_path / "report" / "REPORT.md").read_text()
+    assert set(re.findall(r"\]\(([^)]+)\)", page)) == (WRITTEN | BY_NOVELTY) - {"REPORT.md"}
+
+
+def test_a_report_takes_the_place_of_the_one_before_and_of_nothing_else(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    evaluate(run, "--novelty", "--count", "2", "--out", folder)
+    (folder / "notes.txt").touch()
+    evaluate(run, "--out", folder)
+    assert names_in(folder) == WRITTEN | {"notes.txt"}
+
+
+def test_the_stress_set_is_measured_on_the_network_as_it_would_be_served(run: Path, mnist: Path) -> None:
+    result = evaluate(run, "--stress", "--count", "1", "--data-dir", mnist, "--out", mnist / "report")
+    outcomes = json.loads((mnist / "report" / "report.json").read_text())["stress"]["conditions"]
+    assert [outcome["condition"] for outcome in outcomes] == list(CONDITIONS)
+    assert "mean over conditions" in result.stdout
+    assert "| phone_photo | 1 |" in (mnist / "report" / "REPORT.md").read_text()
+
+
+def test_a_folder_of_fonts_that_has_none_is_an_error_of_one_sentence(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["evaluate", str(run), "--novelty", "--fonts", str(tmp_path), "--quiet"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {tmp_path} has no font with Latin letters")
+
+
+def test_a_report_vanishes_with_the_results_that_it_tells_of(toy: Dataset, tmp_path: Path) -> None:
+    fit(toy, FitConfig(hidden=(8,), epochs=1, device="cpu"), tmp_path, progress=False)
+    report = ReportFolder(tmp_path / "evaluation")
+    report.path.mkdir()
+    report.page.touch()
+    (report.path / "notes.txt").touch()
+    RunFolder(tmp_path).remove_results()
+    assert names_in(report.path) == {"notes.txt"}
+
+
+def test_the_sigmoid_output_has_a_report_too(toy: Dataset, tmp_path: Path) -> None:
+    run = fit(toy, FitConfig(hidden=(8,), output="sigmoid", epochs=2, device="cpu"), tmp_path, progress=False)
+    report = make_report(run.checkpoint, toy.test, "toy", progress=False)
+    assert report.evaluation.count == len(toy.test)
+    confidence: npt.NDArray[np.float64] = report.reliability.confidence
+    assert np.nanmax(confidence) <= 1

@@ -1,0 +1,34 @@
+"""Writes a report into a folder: every number, the pictures, and a page that shows them."""
+
+import json
+
+from vitrine.training.atomic import write_text
+from vitrine.training.report.contact_sheet import draw_least_novel, draw_most_wrong
+from vitrine.training.report.measure import Report
+from vitrine.training.report.text import to_markdown
+from vitrine.training.run_folder import ReportFolder
+
+
+def write_report(report: Report, files: ReportFolder) -> None:
+    """Writes all of it; an earlier report in the folder is replaced.
+
+    Args:
+        report: what was measured.
+        files: where to; the folder is made where it isn't there.
+    """
+    files.remove()  # so that no picture is left of what this report hasn't measured
+    write_text(files.numbers, json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
+    _draw(report, files)
+    write_text(files.page, to_markdown(report))
+
+
+def _draw(report: Report, files: ReportFolder) -> None:
+    from vitrine.training.figures import draw_confusion_matrix  # here, because matplotlib takes a second
+    from vitrine.training.report.figures import draw_calibration, draw_roc
+
+    draw_confusion_matrix(report.evaluation, files.confusion_matrix)
+    draw_calibration(report.reliability, report.calibration_error, files.calibration)
+    draw_most_wrong(report.most_wrong, files.most_wrong)
+    if report.novelty:
+        draw_roc(report.novelty, files.roc)
+        draw_least_novel(report.novelty, files.least_novel)
