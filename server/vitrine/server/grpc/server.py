@@ -35,9 +35,16 @@ OPEN_SERVICES = (HEALTH_SERVICE.full_name, REFLECTION.full_name)
 PENDING_CALLS, MOST_PENDING_CALLS = 10_000, 20_000
 """How many calls may wait to be taken up before gRPC's core cancels some of them, and then each further one.
 
-By default 1,000 and 3,000: one connection that opens and cancels calls fast ("rapid reset") fills that in a moment, and
-other callers' calls end with CANCELLED. To limit the calls of a connection (`grpc.max_concurrent_streams`) is worse:
-core counts those that have ended until they are freed, and refuses a busy caller's within the limit with UNAVAILABLE.
+By default 1,000 and 3,000: a few connections that open and cancel calls fast ("rapid reset") fill that in a moment, and
+other callers' calls end with CANCELLED.
+"""
+
+CONNECTION_CALLS = 1000
+"""How many calls a connection may have under way; a client of gRPC keeps further ones back by itself.
+
+Calls that were cancelled count too, until the caller answers a PING sent after each: or a connection would fill the
+above by opening and cancelling. Core's "overload protection", which counts every call until it is freed, is off: it
+refuses a busy caller's within the limit with UNAVAILABLE.
 """
 
 CHECK_SECONDS = 0.1
@@ -157,6 +164,9 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ),  # clients that probe a slow call aren't turned out
         ("grpc.server.max_pending_requests", PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING_CALLS),
+        ("grpc.max_concurrent_streams", CONNECTION_CALLS),
+        ("grpc.http.overload_protection", 0),
+        ("grpc.http2.ping_on_rst_stream_percent", 100),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.so_reuseport", int(config.shares_port)),  # else two servers would share a port and not know of it
     ]
