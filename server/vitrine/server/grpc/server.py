@@ -1,5 +1,6 @@
 """Builds the gRPC server: which services it has, and what a connection may do."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +51,12 @@ refuses a busy caller's within the limit with UNAVAILABLE.
 CHECK_SECONDS = 0.1
 """How often gRPC is asked whether its server still runs: it tells when it has been asked, and by a log otherwise."""
 
+CALL_TASK = "rpc_task"
+"""What gRPC calls the task of a call. It says that it has stopped when its core has: tasks may still be ending then."""
+
+LAST_SECONDS = 1.0
+"""How long they may take. Those that are left when the event loop is closed are cancelled, and log that as a fault."""
+
 HANDSHAKE_MS = 20_000
 """How long a connection may take to say what HTTP/2 begins with. Each that says nothing holds an open file."""
 
@@ -89,6 +96,8 @@ class GrpcServer:
     async def drain(self, seconds: float) -> None:
         """Takes no new requests, lets those under way finish for up to `seconds`, then ends the rest."""
         await self.server.stop(seconds)
+        if left := [task for task in asyncio.all_tasks() if task.get_name() == CALL_TASK]:
+            await asyncio.wait(left, timeout=LAST_SECONDS)
 
 
 METHODS = tuple(
