@@ -64,7 +64,7 @@ async def fuzz(server: WatchedServer, messages: int, seed: int, kinds: tuple[str
             show(reports[-1])
     return {
         "before": asdict(before),
-        "after": asdict(server.usage()),
+        "after": asdict(await campaign.settled(before)),
         "kinds": [row(report) for report in reports],
         "messages": sum(report.tally.messages for report in reports),
         "good_requests": asdict(campaign.health),

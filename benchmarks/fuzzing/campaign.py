@@ -111,7 +111,7 @@ class Campaign:
             senders = (self._send(kind, numbers, tally, messages, channel) for channel in channels)
             await asyncio.gather(*senders)
             await self._check(channels[0])
-        usage = await self._settled(before)
+        usage = await self.settled(before)
         return Report(kind, tally, time.monotonic() - begin, usage)
 
     async def replay(self, kind: str, number: int) -> Outcome:
@@ -169,7 +169,7 @@ class Campaign:
         except ConnectionError:  # those that only stay and leave expect none
             return Outcome("reset")
 
-    async def _settled(self, before: Usage) -> Usage:
+    async def settled(self, before: Usage) -> Usage:
         """What the server holds, as soon as that is no more than before; after some patience, whatever it is."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (usage := self._server.usage()).files > before.files and time.monotonic() < deadline:
