@@ -97,6 +97,7 @@ class Campaign:
         self._server = server
         self._seed = seed
         self._restarts = Restarts(server.log)
+        self._checking: grpc.aio.Channel | None = None
         self._first: npt.NDArray[np.float32] | None = None
         self.health = Health()
 
@@ -124,12 +125,14 @@ class Campaign:
         """While the block lasts, sends good requests, and checks their answers; and once more at its end."""
         async with grpc.aio.insecure_channel(self._server.target, OWN_CONNECTION) as channel:
             await self._check(channel)
+            self._checking = channel
             checking = asyncio.ensure_future(self._keep_checking(channel))
             try:
                 yield
             finally:
                 checking.cancel()
                 await asyncio.wait([checking])
+                self._checking = None
             await self._check(channel)
 
     @asynccontextmanager
@@ -171,6 +174,8 @@ class Campaign:
 
     async def settled(self, before: Usage) -> Usage:
         """What the server holds, as soon as that is no more than before; after some patience, whatever it is."""
+        if self._checking:  # its connection counts, and comes back a while after a restart
+            await self._checking.channel_ready()
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (usage := self._server.usage()).files > before.files and time.monotonic() < deadline:
             await asyncio.sleep(CHECK_SECONDS)
