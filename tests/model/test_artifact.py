@@ -21,6 +21,8 @@ from vitrine.model import (
     parse_layers,
 )
 
+NOVELTY_OF_TWO = np.array([-7.25, -3.5], np.float32)
+
 
 def metadata(output: OutputKind = "softmax") -> ArtifactMetadata:
     layers = layer_catalogue([7, 5], output)
@@ -28,11 +30,21 @@ def metadata(output: OutputKind = "softmax") -> ArtifactMetadata:
     golden = GoldenSample(
         random.integers(0, 256, (2, 18, 18), dtype=np.uint8),
         {layer.name: random.normal(size=(2, layer.width)).astype(np.float32) for layer in layers},
+        NOVELTY_OF_TWO,
     )
     facts = TrainingFacts("digits", seed=3, epochs=9, metrics={"test_accuracy": 0.97}, versions={"torch": "2"})
     seen = {layer.name: LayerStatistics(0.25, 0.5 if layer.kind is LayerKind.RELU else None) for layer in layers}
     statistics = ActivationStatistics(64, seen)
-    return ArtifactMetadata("small", layers, DIGITS, facts, golden, data_sha256="00ff", statistics=statistics)
+    return ArtifactMetadata(
+        "small", layers, DIGITS, facts, golden, data_sha256="00ff", statistics=statistics, novelty_threshold=-2.5
+    )
+
+
+def with_golden(**changes: object) -> dict[str, str]:
+    """The properties, with changes to the golden sample's document."""
+    properties = metadata().to_properties()
+    golden = json.loads(properties["vitrine.golden_sample"]) | changes
+    return properties | {"vitrine.golden_sample": json.dumps(golden)}
 
 
 @pytest.mark.parametrize("output", ["softmax", "sigmoid"])
@@ -46,6 +58,9 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
     np.testing.assert_array_equal(read.golden.pixels, written.golden.pixels)
     for name, values in written.golden.activations.items():
         np.testing.assert_array_equal(read.golden.activations[name], values)
+    assert read.novelty_threshold == -2.5
+    assert read.golden.novelty is not None
+    np.testing.assert_array_equal(read.golden.novelty, NOVELTY_OF_TWO, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +88,10 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
         ("training", "[]", "damaged"),
         ("activation_statistics", '{"images": 9, "layers": {}}', "damaged"),
         ("activation_statistics", "[]", "damaged"),
+        ("novelty_threshold", "NaN", "its novelty threshold is nan"),
+        ("novelty_threshold", "-Infinity", "its novelty threshold is -inf"),
+        ("novelty_threshold", '"high"', "damaged"),
+        ("novelty_threshold", "[1]", "damaged"),
         ("golden_sample", "{}", "damaged"),
         ("golden_sample", '{"pixels": "", "activations": {}}', "its golden sample is empty"),
         ("golden_sample", '{"pixels": "AAAA", "activations": {}}', "damaged"),
@@ -96,6 +115,25 @@ def test_an_artifact_from_before_statistics_were_recorded_is_read() -> None:
     properties = metadata().to_properties()
     del properties["vitrine.activation_statistics"]
     assert ArtifactMetadata.from_properties(properties).statistics is None
+
+
+@pytest.mark.parametrize("novelty", ["", "AAAA", "AAAAAA==", "?", 7, [1.0, 2.0]])
+def test_a_golden_novelty_that_is_not_a_number_for_each_image_is_refused(novelty: object) -> None:
+    with pytest.raises(ArtifactError, match="damaged"):
+        ArtifactMetadata.from_properties(with_golden(novelty=novelty))
+
+
+def test_a_threshold_without_a_golden_novelty_to_check_it_by_is_refused() -> None:
+    with pytest.raises(ArtifactError, match="its golden sample says nothing of the novelty"):
+        ArtifactMetadata.from_properties(with_golden(novelty=None))
+
+
+def test_an_artifact_from_before_novelty_was_recorded_is_read() -> None:
+    properties = metadata().to_properties()
+    golden = json.loads(properties["vitrine.golden_sample"])
+    del golden["novelty"], properties["vitrine.novelty_threshold"]
+    read = ArtifactMetadata.from_properties(properties | {"vitrine.golden_sample": json.dumps(golden)})
+    assert (read.novelty_threshold, read.golden.novelty) == (None, None)
 
 
 def test_a_file_of_someone_else_is_refused() -> None:

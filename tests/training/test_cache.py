@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from vitrine.model import prepare
+from vitrine.model.preparation import pixels_of
+from vitrine.training.augmentation import augment
 from vitrine.training.data import cache as cache_module
 from vitrine.training.data.cache import cache_dir, prepare_all
 
@@ -20,7 +23,7 @@ def images(draw: Draw) -> np.ndarray:
 
 
 def prepared(images: np.ndarray, digest: str = "abc") -> np.ndarray:
-    return prepare_all(images, digest, "toy", progress=False)
+    return prepare_all(images, len(images), digest, "toy", progress=False).pixels
 
 
 def cached_files(cache: Path) -> list[Path]:
@@ -31,11 +34,19 @@ def cached_files(cache: Path) -> list[Path]:
 def no_preparing(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fills the cache; from here on, preparing anything fails."""
     prepared(images)
-    monkeypatch.setattr(cache_module, "prepare", lambda _image: pytest.fail("it was prepared again"))
+    monkeypatch.setattr(cache_module, "read_grey", lambda _image: pytest.fail("it was prepared again"))
 
 
 def test_pixels_are_what_prepare_makes(images: np.ndarray) -> None:
     np.testing.assert_array_equal(prepared(images), [prepare(image) for image in images])
+
+
+def test_originals_that_are_not_bent_are_the_pixels_nearly(images: np.ndarray) -> None:
+    made = prepare_all(images, len(images), "abc", "toy", progress=False)
+    again = prepare_all(images, len(images), "abc", "toy", progress=False)
+    ink, frames = torch.tensor(again.originals.ink), torch.tensor(again.originals.frames)
+    straight = augment(ink, frames, 0.0, torch.Generator()).numpy()
+    assert np.abs(straight - made.pixels).mean() < 6  # of 255: two ways to resample
 
 
 @pytest.mark.usefixtures("no_preparing")
@@ -56,7 +67,7 @@ def test_a_changed_preparation_is_never_served_stale(
     changed = tmp_path / "preparation.py"
     changed.write_text(cache_module.PREPARATION_CODE[1].read_text().replace("INK_SIDE = 16.0", "INK_SIDE = 15.0"))
     monkeypatch.setattr(cache_module, "PREPARATION_CODE", (cache_module.PREPARATION_CODE[0], changed))
-    monkeypatch.setattr(cache_module, "prepare", lambda image: 255 - prepare(image))
+    monkeypatch.setattr(cache_module, "pixels_of", lambda box: 255 - pixels_of(box))
     np.testing.assert_array_equal(prepared(images), 255 - before)
     assert len(cached_files(cache)) == 2
 

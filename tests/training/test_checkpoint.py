@@ -6,6 +6,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,26 @@ def test_it_comes_back_as_it_was(saved: tuple[Checkpoint, Path]) -> None:
     assert (after.identity, after.config, after.history) == (before.identity, before.config, before.history)
     assert all(torch.equal(after.weights[name], before.weights[name]) for name in before.weights)
     assert torch.equal(after.samples, before.samples)
+    assert torch.equal(after.validation_logits, before.validation_logits)
+    assert torch.equal(after.validation_labels, before.validation_labels)
+    assert after.calibration() == before.calibration()
+
+
+def test_its_best_network_is_the_best_weights_with_the_logits_divided_by_the_temperature(
+    saved: tuple[Checkpoint, Path], toy: Dataset
+) -> None:
+    checkpoint, _ = saved
+    labels = checkpoint.validation_labels.clone()
+    labels[0] += 1  # a mistake, without which there is no temperature
+    checkpoint = replace(checkpoint, validation_labels=labels)
+    plain, pixels = checkpoint.best_mlp(), torch.tensor(toy.test.pixels)
+    plain.load_state_dict(dict(checkpoint.best_weights))
+    temperature = checkpoint.calibration().temperature
+    with torch.no_grad():
+        before, after = plain.activations(pixels), checkpoint.best_mlp().activations(pixels)
+    assert temperature != 1
+    assert all(torch.equal(after[name], before[name]) for name in ("input", "linear_1", "relu_1"))
+    torch.testing.assert_close(after["linear_2"], before["linear_2"] / temperature)
 
 
 class Trojan:
@@ -56,7 +77,7 @@ def test_one_that_would_execute_code_is_refused_and_executes_none(
     tmp_path: Path, to_bytes: Callable[[Any], bytes]
 ) -> None:
     path, evidence = tmp_path / "checkpoint.pt", tmp_path / "evidence"
-    write_sealed(path, to_bytes({"format_version": 2, "weights": Trojan(evidence)}))
+    write_sealed(path, to_bytes({"format_version": 3, "weights": Trojan(evidence)}))
     with pytest.raises(CheckpointError, match="more than tensors and plain data"):
         Checkpoint.load(path)
     assert not evidence.exists()
@@ -83,9 +104,9 @@ def test_one_flipped_bit_is_an_error_that_names_it(saved: tuple[Checkpoint, Path
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [
-        ({"format_version": 1}, "isn't a checkpoint of this Vitrine's"),
+        ({"format_version": 2}, "isn't a checkpoint of this Vitrine's"),
         ([1, 2], "isn't a checkpoint of this Vitrine's"),
-        ({"format_version": 2}, "is damaged: KeyError"),
+        ({"format_version": 3}, "is damaged: KeyError"),
     ],
 )
 def test_something_else_is_an_error(tmp_path: Path, document: Any, complaint: str) -> None:

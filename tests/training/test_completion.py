@@ -1,21 +1,25 @@
 """What a completed run folder says: pictures, model card, artifact."""
 
+import json
 import shlex
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from click.testing import CliRunner
+from onnx import numpy_helper
 from PIL import Image
 
 from vitrine.model import DIGITS, ArtifactMetadata
 from vitrine.training import Dataset, Evaluation, FitConfig, Run, export_run, fit
 from vitrine.training.cli import main
-from vitrine.training.completion import FRAMEWORKS
+from vitrine.training.completion import FRAMEWORKS, export_checkpoint
+from vitrine.training.data import split
 from vitrine.training.figures import draw_confusion_matrix
 from vitrine.training.model_card import fit_command, model_card
 
@@ -32,13 +36,17 @@ def metadata_of(path: Path) -> ArtifactMetadata:
 
 def test_the_artifact_says_how_it_was_trained(run: Run) -> None:
     metadata = metadata_of(run.folder.model)
-    facts, best = metadata.training, run.checkpoint.best
+    facts, best, calibration = metadata.training, run.checkpoint.best, run.checkpoint.calibration()
     assert (metadata.name, metadata.classes) == ("shapes", DIGITS)
     assert (facts.dataset, facts.seed, facts.epochs) == ("toy", 5, best.number)
     assert facts.metrics == {
         "validation_accuracy": 1 - best.validation_error,
+        "temperature": calibration.temperature,
+        "validation_calibration_error": calibration.error,
+        "validation_calibration_error_before": calibration.error_before,
         "test_accuracy": run.evaluation.accuracy,
     }
+    assert metadata.novelty_threshold == calibration.novelty_threshold
     assert facts.versions.keys() == {"python", *FRAMEWORKS}
 
 
@@ -51,7 +59,47 @@ def test_a_run_that_was_killed_can_still_be_exported(run: Run) -> None:
     for path in run.folder.path.iterdir():
         if path != run.folder.checkpoint:
             path.unlink()
-    assert metadata_of(export_run(run.folder.path)).training.metrics.keys() == {"validation_accuracy"}
+    metrics = metadata_of(export_run(run.folder.path)).training.metrics
+    assert {"validation_accuracy", "temperature"} < metrics.keys()
+    assert "test_accuracy" not in metrics
+
+
+def test_the_stored_parameters_are_those_of_the_best_epoch_with_the_temperature_divided_in(
+    run: Run, tmp_path: Path
+) -> None:
+    labels = run.checkpoint.validation_labels.clone()
+    labels[0] += 1  # a mistake, without which there is no temperature
+    checkpoint = replace(run.checkpoint, validation_labels=labels)
+    export_checkpoint(checkpoint, tmp_path / "model.onnx", None)
+    stored = {
+        entry.name: numpy_helper.to_array(entry) for entry in onnx.load(tmp_path / "model.onnx").graph.initializer
+    }
+    temperature = checkpoint.calibration().temperature
+    assert temperature != 1
+    for name, values in checkpoint.best_weights.items():
+        last = name.startswith("linears.linear_3.")
+        expected = values / temperature if last else values
+        np.testing.assert_array_equal(stored[name.removeprefix("linears.")], expected.numpy())
+
+
+def test_the_artifact_keeps_the_rightly_seen_validation_digits_as_digits(run: Run, toy: Dataset) -> None:
+    """As many as the threshold says: of so few, all."""
+    session = onnxruntime.InferenceSession(run.folder.model, providers=["CPUExecutionProvider"])
+    config, train, threshold = run.checkpoint.config, toy.train, run.checkpoint.calibration().novelty_threshold
+    _, held_out = split(train, config.validation, config.seed)
+    novelty, output = session.run(["novelty", "softmax"], {"pixels": train.pixels[held_out]})
+    right = output.argmax(axis=1) == train.labels[held_out]
+    assert right.any()
+    assert (novelty[right] <= threshold + 1e-5).all()
+    assert novelty[right].max() >= threshold - 1e-5
+
+
+def test_the_metrics_and_the_card_have_the_calibration(run: Run) -> None:
+    calibration = run.checkpoint.calibration()
+    assert json.loads(run.folder.metrics.read_text())["calibration"] == asdict(calibration)
+    card = run.folder.model_card.read_text()
+    assert f"| calibration error | {calibration.error:.2%} on the validation part, by temperature" in card
+    assert f"above {calibration.novelty_threshold:.3g} an image is unlike the digits" in card
 
 
 @pytest.mark.parametrize("picture", ["learning_curve", "confusion_matrix"])

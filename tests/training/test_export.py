@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,9 +12,18 @@ import onnxruntime
 import pytest
 import torch
 
-from vitrine.model import DIGITS, ArtifactError, ArtifactMetadata, LayerKind, OutputKind, TrainingFacts, deviation
+from vitrine.model import (
+    DIGITS,
+    NOVELTY,
+    ArtifactError,
+    ArtifactMetadata,
+    LayerKind,
+    OutputKind,
+    TrainingFacts,
+    deviation,
+)
 from vitrine.training import MLP, compute_activations, export
-from vitrine.training.export import data_path
+from vitrine.training.export import compute_novelty, data_path
 
 FACTS = TrainingFacts("toy", seed=3, epochs=5, metrics={"test_accuracy": 0.9}, versions={"torch": torch.__version__})
 
@@ -26,8 +36,8 @@ def random_pixels(count: int) -> np.ndarray:
     return np.random.default_rng(count).integers(0, 256, (count, 18, 18), np.uint8)
 
 
-def export_to(path: Path, mlp: MLP, inline_limit: int = 1 << 30) -> ArtifactMetadata:
-    return export(mlp, path, name="toy", facts=FACTS, pixels=random_pixels(10), inline_limit=inline_limit)
+def export_to(path: Path, mlp: MLP, **options: Any) -> ArtifactMetadata:
+    return export(mlp, path, name="toy", facts=FACTS, pixels=random_pixels(10), **options)
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:
@@ -151,4 +161,68 @@ def test_weights_that_are_no_numbers_are_not_exported(tmp_path: Path) -> None:
     torch.nn.init.constant_(mlp.get_parameter("linears.linear_2.bias"), float("nan"))
     with pytest.raises(ArtifactError, match="linear_2 deviates"):
         export_to(tmp_path / "model.onnx", mlp)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("inline_limit", [1 << 30, 100])
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_the_novelty_is_what_pytorch_computes_and_minus_log_sum_exp_of_the_last_linear_layer(
+    tmp_path: Path, output: OutputKind, inline_limit: int
+) -> None:
+    mlp = random_mlp((16, 8), output)
+    export_to(tmp_path / "model.onnx", mlp, novelty_threshold=-2.5, inline_limit=inline_limit)
+    session = session_of(tmp_path / "model.onnx")
+    for batch in (0, 1, 2, 7, 64):
+        pixels = random_pixels(batch)
+        novelty, logits = session.run([NOVELTY, "linear_3"], {"pixels": pixels})
+        assert (novelty.dtype, novelty.shape) == (np.float32, (batch,))
+        assert deviation(novelty, compute_novelty(mlp, pixels)) <= 1e-5
+        np.testing.assert_allclose(novelty, -np.log(np.exp(logits.astype(np.float64)).sum(axis=1)), rtol=0, atol=1e-5)
+
+
+def test_the_novelty_of_large_logits_does_not_overflow(tmp_path: Path) -> None:
+    """exp(88.8) is more than float32 can hold."""
+    mlp = random_mlp()
+    with torch.no_grad():
+        mlp.get_parameter("linears.linear_3.bias").copy_(torch.linspace(100, 1000, 10))
+    export_to(tmp_path / "model.onnx", mlp, novelty_threshold=0.0)
+    (novelty,) = session_of(tmp_path / "model.onnx").run([NOVELTY], {"pixels": random_pixels(7)})
+    np.testing.assert_allclose(novelty, -1000, rtol=0.01)
+
+
+def test_with_a_threshold_the_graph_has_the_novelty_after_all_layers(tmp_path: Path) -> None:
+    mlp = random_mlp()
+    export_to(tmp_path / "plain.onnx", mlp)
+    export_to(tmp_path / "novelty.onnx", mlp, novelty_threshold=-2.5)
+    plain, graph = (onnx.load(tmp_path / f"{name}.onnx").graph for name in ("plain", "novelty"))
+    count = len(plain.node)
+    assert list(graph.node)[:count] == list(plain.node)
+    assert list(graph.output)[:-1] == list(plain.output)
+    assert list(graph.initializer)[:-1] == list(plain.initializer)
+    assert [(node.op_type, list(node.input), list(node.output), node.name) for node in graph.node[count:]] == [
+        ("ReduceLogSumExp", ["linear_3", "class_axis"], ["log_sum_exp"], ""),
+        ("Neg", ["log_sum_exp"], ["novelty"], ""),
+    ]
+    assert [[(a.name, a.i) for a in node.attribute] for node in graph.node[count:]] == [[("keepdims", 0)], []]
+    assert onnx.numpy_helper.to_array(graph.initializer[-1]).tolist() == [1]
+    tensor = graph.output[-1].type.tensor_type
+    assert (tensor.elem_type, [axis.dim_param for axis in tensor.shape.dim]) == (onnx.TensorProto.FLOAT, ["N"])
+
+
+def test_the_metadata_has_the_threshold_and_the_golden_novelty_or_neither(tmp_path: Path) -> None:
+    mlp, path = random_mlp(), tmp_path / "model.onnx"
+    for threshold in (None, -2.5):
+        written = export_to(path, mlp, novelty_threshold=threshold)
+        read = ArtifactMetadata.from_properties(session_of(path).get_modelmeta().custom_metadata_map)
+        assert read.novelty_threshold == written.novelty_threshold == threshold
+        expected = None if threshold is None else compute_novelty(mlp, read.golden.pixels).tolist()
+        assert (None if read.golden.novelty is None else read.golden.novelty.tolist()) == expected
+
+
+def test_a_novelty_that_deviates_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sys.modules[data_path.__module__], "compute_novelty", lambda mlp, pixels: compute_novelty(mlp, pixels) + 1e-3
+    )
+    with pytest.raises(ArtifactError, match="novelty deviates from PyTorch"):
+        export_to(tmp_path / "model.onnx", random_mlp(), novelty_threshold=-2.5)
     assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -26,9 +27,12 @@ from vitrine.training import (
     fit,
 )
 from vitrine.training import fit as fit_function
-from vitrine.training.evaluate import loss_of
-from vitrine.training.fit import _Trainer  # the one place where an interruption can be put
+from vitrine.training.data import split
+from vitrine.training.evaluate import calculate_logits
+from vitrine.training.lessons import Lesson, Lessons
 from vitrine.training.lock import locked
+from vitrine.training.losses import loss_of
+from vitrine.training.trainer import Trainer  # the one place where an interruption can be put
 
 CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, device="cpu")
 
@@ -51,22 +55,23 @@ def assert_same(one: Run, other: Run) -> None:
     ):
         assert weights.keys() == others.keys()
         assert all(torch.equal(weights[name], others[name]) for name in weights)
+    assert torch.equal(one.checkpoint.validation_logits, other.checkpoint.validation_logits)
     assert one.folder.model.read_bytes() == other.folder.model.read_bytes()
 
 
 @contextmanager
 def interrupted_in_epoch(number: int) -> Iterator[None]:
     """Ctrl-C in the middle of an epoch, after its first step."""
-    batches = _Trainer._batches
+    lessons = Lessons.epoch
 
-    def interrupting(self: _Trainer, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for batch in batches(self, epoch):
-            yield batch
+    def interrupting(self: Lessons, epoch: int, batch_size: int) -> Iterator[Lesson]:
+        for lesson in lessons(self, epoch, batch_size):
+            yield lesson
             if epoch == number:
                 raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Trainer, "_batches", interrupting)
+        patch.setattr(Lessons, "epoch", interrupting)
         yield
 
 
@@ -75,6 +80,7 @@ def test_a_fit_learns_and_completes_its_run_folder(toy: Dataset, tmp_path: Path,
     done = run(toy, tmp_path / "run", replace(CONFIG, output=output, epochs=10, augment=0.0))
     assert done.finished
     assert done.evaluation.accuracy > 0.9
+    assert [entry.name for entry in onnx.load(done.folder.model).graph.output][-2:] == [output, "novelty"]
     assert sorted(path.name for path in done.folder.path.iterdir()) == [
         ".lock",
         "MODEL_CARD.md",
@@ -109,14 +115,14 @@ def test_global_random_state_is_left_alone(toy: Dataset, tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("no_pictures")
 def test_the_number_of_threads_is_a_setting_and_put_back_afterwards(toy: Dataset, tmp_path: Path) -> None:
-    seen = set()
+    seen, measured = set(), Trainer._validate
 
-    def validate(_trainer: _Trainer) -> tuple[float, float]:
+    def validate(trainer: Trainer) -> tuple[float, float, torch.Tensor]:
         seen.add(torch.get_num_threads())
-        return 1.0, 0.5
+        return measured(trainer)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_Trainer, "_validate", validate)
+        patch.setattr(Trainer, "_validate", validate)
         run(toy, tmp_path / "run", replace(CONFIG, threads=2))
     assert (seen, torch.get_num_threads()) == ({2}, 1)
 
@@ -189,7 +195,7 @@ def test_a_run_that_is_killed_leaves_nothing_of_an_earlier_checkpoint(
 ) -> None:
     with interrupted_in_epoch(2):
         stopped = run(toy, tmp_path / "run")
-    monkeypatch.setattr(sys.modules[_Trainer.__module__], "complete", kill)
+    monkeypatch.setattr(sys.modules[fit.__module__], "complete", kill)
     with pytest.raises(Killed):
         run(toy, tmp_path / "run", resume=resume)
     assert contents(stopped.folder).keys() == {".lock", "checkpoint.pt"}
@@ -225,7 +231,7 @@ def test_the_folder_is_held_while_it_is_completed(
             pass
         raise Killed
 
-    monkeypatch.setattr(sys.modules[_Trainer.__module__], "complete", completing)
+    monkeypatch.setattr(sys.modules[fit.__module__], "complete", completing)
     with pytest.raises(Killed):
         run(toy, tmp_path / "run")
 
@@ -259,6 +265,19 @@ def test_the_best_weights_are_kept_not_the_last(toy: Dataset, tmp_path: Path) ->
     assert checkpoint.best.validation_error == min(epoch.validation_error for epoch in checkpoint.history)
     shorter = run(toy, tmp_path / "run", wild).checkpoint
     assert all(torch.equal(shorter.best_weights[name], checkpoint.best_weights[name]) for name in checkpoint.weights)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_validation_logits_are_those_of_the_best_weights(toy: Dataset, tmp_path: Path) -> None:
+    wild = replace(CONFIG, learning_rate=0.5, epochs=8, augment=0.0)
+    checkpoint = run(toy, tmp_path / "run", wild).checkpoint
+    _, held_out = split(toy.train, wild.validation, wild.seed)
+    best = checkpoint.mlp()
+    best.load_state_dict(dict(checkpoint.best_weights))
+    expected = calculate_logits(best, torch.tensor(toy.train.pixels[held_out]))
+    assert checkpoint.best.number < 8
+    assert torch.equal(checkpoint.validation_logits, expected)
+    assert torch.equal(checkpoint.validation_labels, torch.tensor(toy.train.labels[held_out]))
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -66,13 +66,13 @@ class Finalized:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
 
-run_epoch = fit._Trainer.run_epoch
+run_epoch = fit.Trainer.run_epoch
 
 def interrupted(*arguments):
     Finalized()
     return run_epoch(*arguments)
 
-fit._Trainer.run_epoch = interrupted
+fit.Trainer.run_epoch = interrupted
 from vitrine.training.cli import main
 main(prog_name="vitrine-train")
 """

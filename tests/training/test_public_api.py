@@ -8,6 +8,7 @@ from vitrine.model import VitrineError
 OFFERED = [
     "MLP",
     "RECIPES",
+    "Calibration",
     "Checkpoint",
     "CheckpointError",
     "ConfigError",

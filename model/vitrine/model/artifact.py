@@ -66,6 +66,16 @@ class GoldenSample:
     """uint8 (G, 18, 18)."""
     activations: Mapping[str, npt.NDArray[np.float32]]
     """float32 (G, width) for every layer, by name."""
+    novelty: npt.NDArray[np.float32] | None = None
+    """float32 (G,): how unlike a digit each is; None: the graph has no output `NOVELTY`."""
+
+    def to_document(self) -> dict[str, Any]:
+        """As plain data, the arrays' little-endian bytes in base64."""
+        return {
+            "pixels": _to_base64(self.pixels),
+            "activations": {name: _to_base64(values) for name, values in self.activations.items()},
+            "novelty": None if self.novelty is None else _to_base64(self.novelty),
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,10 +108,7 @@ class ArtifactMetadata:
             "classes": list(self.classes),
             "output": self.layers[-1].kind,
             "training": asdict(self.training),
-            "golden_sample": {
-                "pixels": _to_base64(self.golden.pixels),
-                "activations": {name: _to_base64(values) for name, values in self.golden.activations.items()},
-            },
+            "golden_sample": self.golden.to_document(),
             "data_sha256": self.data_sha256,
             "activation_statistics": self.statistics and asdict(self.statistics),
             "novelty_threshold": self.novelty_threshold,
@@ -121,15 +128,16 @@ class ArtifactMetadata:
             document = {k.removeprefix(PREFIX): json.loads(v) for k, v in properties.items() if k.startswith(PREFIX)}
             _check_format(document["format_version"])
             layers = parse_layers(document["layers"])
+            golden = _golden_sample(document["golden_sample"], layers)
             return cls(
                 name=_name(document["name"]),
                 layers=layers,
                 classes=_classes(document["classes"], layers[-1]),
                 training=_training_facts(document["training"]),
-                golden=_golden_sample(document["golden_sample"], layers),
+                golden=golden,
                 data_sha256=document.get("data_sha256"),
                 statistics=_statistics(document.get("activation_statistics"), layers),
-                novelty_threshold=_threshold(document.get("novelty_threshold")),
+                novelty_threshold=_threshold(document.get("novelty_threshold"), golden),
             )
         except ArtifactError:
             raise
@@ -186,14 +194,14 @@ def _golden_sample(document: Mapping[str, Any], layers: tuple[Layer, ...]) -> Go
     pixels = flat.reshape(-1, *PIXELS_SHAPE)  # (G, 18, 18)
     if len(pixels) == 0:
         raise ArtifactError("its golden sample is empty")
+    novelty = document.get("novelty")
     return GoldenSample(
         pixels=pixels,
         activations={
-            layer.name: np.frombuffer(
-                base64.b64decode(document["activations"][layer.name], validate=True), "<f4"
-            ).reshape(len(pixels), layer.width)
+            layer.name: _floats(document["activations"][layer.name]).reshape(len(pixels), layer.width)
             for layer in layers
         },
+        novelty=None if novelty is None else _floats(novelty).reshape(len(pixels)),
     )
 
 
@@ -207,9 +215,11 @@ def _statistics(document: Mapping[str, Any] | None, layers: tuple[Layer, ...]) -
     )
 
 
-def _threshold(value: Any) -> float | None:
+def _threshold(value: Any, golden: GoldenSample) -> float | None:
     if value is None:
         return None
+    if golden.novelty is None:
+        raise ArtifactError("it has a novelty threshold, and its golden sample says nothing of the novelty")
     if not math.isfinite(threshold := float(value)):
         raise ArtifactError(f"its novelty threshold is {threshold}, by which nothing can be told apart")
     return threshold
@@ -217,6 +227,10 @@ def _threshold(value: Any) -> float | None:
 
 def _ratio(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _floats(text: str) -> npt.NDArray[np.float32]:
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
 
 
 def _to_base64(values: npt.NDArray[Any]) -> str:

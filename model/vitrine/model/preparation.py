@@ -61,7 +61,12 @@ def prepare(image: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Pixels:
     Raises:
         ImageError: the image is missing, no image, truncated, too large, or of an unsupported kind.
     """
-    return stretch(place(find_box(read_grey(image, max_pixels))))
+    return pixels_of(find_box(read_grey(image, max_pixels)))
+
+
+def pixels_of(box: Ink) -> Pixels:
+    """Steps 4 and 5: what the model takes of a box of ink, uint8 (h, w) to uint8 (18, 18)."""
+    return stretch(place(box))
 
 
 def find_box(grey: Grey) -> Ink:
@@ -101,8 +106,7 @@ def crop(ink: Ink) -> Ink:
 
 def place(box: Ink) -> Pixels:
     """Step 4: the box scaled to `INK_SIDE` and centred by mass, in one resampling; uint8 (h, w) to uint8 (18, 18)."""
-    window = max(box.shape) * SIDE / INK_SIDE  # the frame's side, measured in the box's own pixels
-    top, left = (_window_start(box.sum(axis=1 - axis, dtype=np.int64), window) for axis in (0, 1))
+    top, left, window = find_frame(box)
     pad_top, pad_left = int(np.ceil(-top)), int(np.ceil(-left))  # both starts are ≤ 0: the box lies in the window
     side = int(np.ceil(window)) + 1
     canvas = np.zeros((side, side), np.uint8)
@@ -110,6 +114,13 @@ def place(box: Ink) -> Pixels:
     x, y = left + pad_left, top + pad_top
     view = (x, y, min(x + window, side), min(y + window, side))
     return np.asarray(Image.fromarray(canvas).resize(PIXELS_SHAPE, Image.Resampling.HAMMING, view))
+
+
+def find_frame(box: Ink) -> tuple[float, float, float]:
+    """Where the 18 × 18 frame lies around a box: its top, its left and its side, measured in the box's own pixels."""
+    window = max(box.shape) * SIDE / INK_SIDE
+    top, left = (_window_start(box.sum(axis=1 - axis, dtype=np.int64), window) for axis in (0, 1))
+    return top, left, window
 
 
 def _window_start(profile: npt.NDArray[np.int64], window: float) -> float:

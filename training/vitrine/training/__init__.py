@@ -5,6 +5,7 @@ run = fit(dataset, FitConfig(hidden=(128, 64)), "runs/digits")
 run.evaluation.accuracy, run.folder.model
 """
 
+from vitrine.training.calibration import Calibration
 from vitrine.training.checkpoint import Checkpoint, Epoch
 from vitrine.training.completion import Run, export_run
 from vitrine.training.config import DeviceChoice, FitConfig
@@ -20,6 +21,7 @@ from vitrine.training.run_folder import RunFolder
 __all__ = [
     "MLP",
     "RECIPES",
+    "Calibration",
     "Checkpoint",
     "CheckpointError",
     "ConfigError",

@@ -1,10 +1,8 @@
 """What a training run has reached, as a file: enough to go on with bit for bit, and to evaluate and export.
 
-It holds tensors and plain data only, and is read with PyTorch's `weights_only`, so that loading one executes nothing.
+It holds tensors and plain data only; `sealed` reads it, executing nothing.
 """
 
-import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,16 +11,14 @@ from typing import Any, Self, TypeAlias
 import torch
 from torch import Tensor
 
-from vitrine.training.atomic import write_bytes
+from vitrine.training.calibration import Calibration, calibrate
 from vitrine.training.config import FitConfig
 from vitrine.training.errors import CheckpointError
 from vitrine.training.mlp import MLP
+from vitrine.training.sealed import read_sealed, write_sealed
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The version of this layout. A reader refuses one that it doesn't know."""
-
-DIGEST_SIZE = hashlib.sha256().digest_size
-"""The bytes at the file's end: the SHA-256 of all before, as PyTorch loads a flipped bit without complaint."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
 """The parameters by name, on the CPU."""
@@ -74,8 +70,14 @@ class Checkpoint:
     """The parameters after the last epoch."""
     optimizer: Mapping[str, Any]
     """The optimizer's state after the last epoch."""
+    average: Weights
+    """The moving average of the parameters after the last epoch; empty where none is kept."""
     best_weights: Weights
-    """The parameters after the best epoch."""
+    """The parameters, or their average, after the best epoch."""
+    validation_logits: Tensor
+    """float32 (V, 10): what the best epoch's network gave for the validation part; none before the first epoch."""
+    validation_labels: Tensor
+    """int64 (V,): what the validation part shows."""
     samples: Tensor
     """uint8 (S, 18, 18): some held-out examples, which an export is checked with and counts activations over."""
 
@@ -96,9 +98,18 @@ class Checkpoint:
         """The network with the weights after the last epoch, on the CPU."""
         return self._mlp(self.weights)
 
+    def calibration(self) -> Calibration:
+        """What the validation part says of the best epoch's network; there has been an epoch."""
+        return calibrate(self.validation_logits.numpy(), self.validation_labels.numpy(), self.config.output)
+
     def best_mlp(self) -> MLP:
-        """The network with the weights after the best epoch, on the CPU."""
-        return self._mlp(self.best_weights)
+        """The network with the weights after the best epoch, on the CPU, its logits divided by the temperature.
+
+        This is the network that is evaluated, exported and served.
+        """
+        mlp = self._mlp(self.best_weights)
+        mlp.divide_logits(self.calibration().temperature)
+        return mlp
 
     def _mlp(self, weights: Weights) -> MLP:
         unused = torch.Generator()  # the random start is overwritten, and the global generator isn't drawn from
@@ -114,10 +125,7 @@ class Checkpoint:
             "config": self.config.to_dict(),
             "history": [asdict(epoch) for epoch in self.history],
         }
-        payload = io.BytesIO()  # Ctrl-C amid PyTorch's writing to a file can end the process; in memory it can't
-        torch.save(document, payload)
-        content = payload.getvalue()
-        write_bytes(path, content + hashlib.sha256(content).digest())
+        write_sealed(path, document)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -126,7 +134,7 @@ class Checkpoint:
         Raises:
             CheckpointError: it is missing, damaged, of another version, or holds more than tensors and plain data.
         """
-        document = _read(path)
+        document = read_sealed(path)
         if document.pop("format_version", None) != FORMAT_VERSION:
             raise CheckpointError(f"{path} isn't a checkpoint of this Vitrine's")
         try:
@@ -140,18 +148,3 @@ class Checkpoint:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged: {error!r}") from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}: fit first") from error
-    payload, digest = content[:-DIGEST_SIZE], content[-DIGEST_SIZE:]
-    if hashlib.sha256(payload).digest() != digest:
-        raise CheckpointError(f"{path} is damaged, or isn't a checkpoint of this Vitrine's")
-    try:
-        document = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:  # PyTorch raises nearly anything on damaged files
-        raise CheckpointError(f"{path} is damaged, or holds more than tensors and plain data") from error
-    return dict(document) if isinstance(document, dict) else {}

@@ -79,6 +79,13 @@ def export_run(run_folder: Path, out: Path | None = None) -> Path:
 
 def export_checkpoint(checkpoint: Checkpoint, path: Path, test_accuracy: float | None) -> ArtifactMetadata:
     """Exports a checkpoint's best weights; see `export`."""
+    calibration = checkpoint.calibration()
+    metrics = {
+        "validation_accuracy": 1 - checkpoint.best.validation_error,
+        "temperature": calibration.temperature,
+        "validation_calibration_error": calibration.error,
+        "validation_calibration_error_before": calibration.error_before,
+    }
     tested = {} if test_accuracy is None else {"test_accuracy": test_accuracy}
     return export(
         checkpoint.best_mlp(),
@@ -88,10 +95,11 @@ def export_checkpoint(checkpoint: Checkpoint, path: Path, test_accuracy: float |
             dataset=checkpoint.identity.dataset,
             seed=checkpoint.config.seed,
             epochs=checkpoint.best.number,
-            metrics={"validation_accuracy": 1 - checkpoint.best.validation_error} | tested,
+            metrics=metrics | tested,
             versions=_versions(),
         ),
         pixels=checkpoint.samples.numpy(),
+        novelty_threshold=calibration.novelty_threshold,
     )
 
 
@@ -122,6 +130,7 @@ def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -
         "best_epoch": checkpoint.best.number,
         "seconds": sum(epoch.seconds for epoch in checkpoint.history),
         "history": [asdict(epoch) for epoch in checkpoint.history],
+        "calibration": asdict(checkpoint.calibration()),
         "test": evaluation.to_dict(),
         "versions": dict(_versions()),
     }

@@ -47,6 +47,17 @@ class FitConfig:
     """Epochs without a better one after which the fit stops early, at least 1; None goes to the end."""
     augment: float = 1.0
     """How far training images are bent, 0 (off) to 3; see `augmentation` for what 1 is."""
+    average: float = 0.0
+    """How much of the moving average of the weights is kept each time, 0 (there is none) to below 1. The average is
+    what is validated and kept: it errs less than the weights at any one step."""
+    counter_examples: int = 0
+    """How many made images without a digit are learnt from, 0 or more, so that novelty can tell them; with them a
+    quarter as many printed digits."""
+    teacher_epochs: int = 0
+    """Epochs of a convolutional network that learns first and then teaches; 0: the labels alone teach. Only for
+    softmax."""
+    versions: int = 20
+    """How many differently bent versions of all examples a teacher judges, at least 1; the epochs take turns."""
 
     def __post_init__(self) -> None:
         for allowed, requirement in (
@@ -62,6 +73,14 @@ class FitConfig:
             (0 < self.validation <= 0.5, f"validation is above 0 and at most 0.5, not {self.validation}"),
             (self.patience is None or self.patience >= 1, f"patience is at least 1, not {self.patience}"),
             (0 <= self.augment <= 3, f"augment is 0 to 3, not {self.augment}"),
+            (0 <= self.average < 1, f"average is 0 or more and below 1, not {self.average}"),
+            (self.counter_examples >= 0, f"counter_examples is 0 or more, not {self.counter_examples}"),
+            (self.teacher_epochs >= 0, f"teacher_epochs is 0 or more, not {self.teacher_epochs}"),
+            (self.versions >= 1, f"versions is at least 1, not {self.versions}"),
+            (
+                not self.teacher_epochs or self.output == "softmax",
+                "teacher_epochs is 0 for a sigmoid",
+            ),
         ):
             if not allowed:
                 raise ConfigError(requirement)

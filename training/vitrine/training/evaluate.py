@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from vitrine.model import DIGITS, OutputKind
+from vitrine.model import DIGITS
 from vitrine.training.data import Examples
 from vitrine.training.mlp import MLP
 
@@ -103,20 +102,6 @@ def calculate_logits(mlp: MLP, pixels: Tensor) -> Tensor:
     """The last linear layer's activations: (N, 18, 18), 0 to 255, to float32 (N, C), a chunk at a time."""
     with torch.inference_mode():
         return torch.cat([mlp(chunk) for chunk in torch.split(pixels, CHUNK)])
-
-
-def loss_of(output: OutputKind, logits: Tensor, labels: Tensor) -> Tensor:
-    """The loss that belongs to an output layer: the mean over examples, of the sum over classes.
-
-    Args:
-        output: `softmax` has cross-entropy; `sigmoid` binary cross-entropy, each class a question of its own.
-        logits: float32 (N, C).
-        labels: int64 (N,).
-    """
-    if output == "softmax":
-        return F.cross_entropy(logits, labels)
-    targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)  # (N, C)
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(labels)
 
 
 def _none_for_nan(share: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Writes the artifact: one ONNX file with every layer as an output, its metadata, and a golden sample.
+"""Writes the artifact: one ONNX file with every layer and the novelty as outputs, its metadata, and a golden sample.
 
 The graph is built node by node, so that its tensors carry the layers' names and nothing else is in it. What stands at
 its place has been checked: by ONNX's own checker, and against PyTorch, layer by layer, through ONNX Runtime.
@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vitrine.model import (
     DIGITS,
+    NOVELTY,
     PIXELS_SHAPE,
     ActivationStatistics,
     ActivationTally,
@@ -29,7 +30,7 @@ from vitrine.model import (
 )
 from vitrine.model import deviation as deviation_between
 from vitrine.training.atomic import publish
-from vitrine.training.mlp import MLP
+from vitrine.training.mlp import MLP, novelty_of
 from vitrine.training.runtime import onnxruntime
 
 OPSET = 18
@@ -62,6 +63,7 @@ def export(
     facts: TrainingFacts,
     pixels: npt.NDArray[np.uint8],
     inline_limit: int = INLINE_LIMIT,
+    novelty_threshold: float | None = None,
 ) -> ArtifactMetadata:
     """Writes `mlp` to `path` as an artifact, and checks what was written.
 
@@ -73,23 +75,32 @@ def export(
         pixels: uint8 (N, 18, 18), some examples: the golden sample and the checks are made of them, and the
             statistics of the activations over all of them.
         inline_limit: the number of bytes of parameters that stay inside the file.
+        novelty_threshold: the largest novelty that is still a digit's; None leaves the output `NOVELTY` out.
 
     Returns:
         What the artifact says of itself.
 
     Raises:
-        ArtifactError: a layer deviates from PyTorch by more than `EXPORT_TOLERANCE`; what was at `path` stays.
+        ArtifactError: an output deviates from PyTorch by more than `EXPORT_TOLERANCE`; what was at `path` stays.
     """
     mlp = mlp.to("cpu").eval()
-    golden, statistics = _golden_sample(mlp, pixels[:GOLDEN_COUNT]), _statistics(mlp, pixels)
-    metadata = ArtifactMetadata(name, mlp.layers, DIGITS, facts, golden, statistics=statistics)
-    model = _build_model(mlp)
+    novelty = novelty_threshold is not None
+    metadata = ArtifactMetadata(
+        name,
+        mlp.layers,
+        DIGITS,
+        facts,
+        golden=_golden_sample(mlp, pixels[:GOLDEN_COUNT], novelty),
+        statistics=_statistics(mlp, pixels),
+        novelty_threshold=novelty_threshold,
+    )
+    model = _build_model(mlp, novelty)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder, path.name)
         metadata = _write(model, metadata, written, inline_limit)
         onnx.checker.check_model(str(written), full_check=True)  # the file: in memory its limit is 2 GiB
-        _check_against_pytorch(mlp, written, pixels)
+        _check_against_pytorch(mlp, written, pixels, novelty)
         _publish(written, path)
     return metadata
 
@@ -105,8 +116,17 @@ def compute_activations(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> dict[str, np
         return {layer: values.numpy() for layer, values in mlp.activations(torch.tensor(pixels)).items()}
 
 
-def _golden_sample(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> GoldenSample:
-    return GoldenSample(pixels, compute_activations(mlp, pixels))
+def compute_novelty(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """How unlike a digit each image is, as PyTorch computes it: uint8 (N, 18, 18) to float32 (N,); see `NOVELTY`."""
+    with torch.inference_mode():
+        novelty: npt.NDArray[np.float32] = novelty_of(mlp(torch.tensor(pixels))).numpy()
+    return novelty
+
+
+def _golden_sample(mlp: MLP, pixels: npt.NDArray[np.uint8], novelty: bool) -> GoldenSample:
+    return GoldenSample(
+        pixels, compute_activations(mlp, pixels), novelty=compute_novelty(mlp, pixels) if novelty else None
+    )
 
 
 def _statistics(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> ActivationStatistics:
@@ -117,7 +137,7 @@ def _statistics(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> ActivationStatistics
     return tally.statistics()
 
 
-def _build_model(mlp: MLP) -> onnx.ModelProto:
+def _build_model(mlp: MLP, novelty: bool) -> onnx.ModelProto:
     pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *PIXELS_SHAPE])
     outputs = [helper.make_tensor_value_info(layer.name, TensorProto.FLOAT, ["N", layer.width]) for layer in mlp.layers]
     parameters = {f"linears.{name}": value.detach().numpy() for name, value in mlp.linears.named_parameters()}
@@ -125,6 +145,8 @@ def _build_model(mlp: MLP) -> onnx.ModelProto:
     white_to_black = numpy_helper.from_array(np.array(255, np.float32), "full_scale")
     nodes = [node for layer in mlp.layers for node in _nodes(layer)]
     graph = helper.make_graph(nodes, "vitrine", [pixels], outputs, [white_to_black, *initializers])
+    if novelty:
+        _add_novelty(graph, logits=mlp.layers[-1].reads)
     return helper.make_model(
         graph,
         producer_name="vitrine",
@@ -153,6 +175,14 @@ def _nodes(layer: Layer) -> list[onnx.NodeProto]:
             return [helper.make_node("Sigmoid", [reads], [name], name)]
 
 
+def _add_novelty(graph: onnx.GraphProto, logits: str) -> None:
+    """One more output: what `novelty_of` calculates. It is no layer: it has no width, and nothing reads it."""
+    graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "class_axis"))
+    graph.node.append(helper.make_node("ReduceLogSumExp", [logits, "class_axis"], ["log_sum_exp"], keepdims=0))
+    graph.node.append(helper.make_node("Neg", ["log_sum_exp"], [NOVELTY]))
+    graph.output.append(helper.make_tensor_value_info(NOVELTY, TensorProto.FLOAT, ["N"]))
+
+
 def _write(model: onnx.ModelProto, metadata: ArtifactMetadata, path: Path, inline_limit: int) -> ArtifactMetadata:
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > inline_limit:
         data = data_path(path)
@@ -175,13 +205,13 @@ def _publish(written: Path, path: Path) -> None:
         data_path(path).unlink(missing_ok=True)
 
 
-def _check_against_pytorch(mlp: MLP, path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+def _check_against_pytorch(mlp: MLP, path: Path, pixels: npt.NDArray[np.uint8], novelty: bool) -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # as it is served; more threads would only wait for each other
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for batch in CHECKED_BATCHES:
         examples = np.resize(pixels, (batch, *PIXELS_SHAPE))  # repeats them where there are fewer
-        expected = compute_activations(mlp, examples)
+        expected = compute_activations(mlp, examples) | ({NOVELTY: compute_novelty(mlp, examples)} if novelty else {})
         for name, computed in zip(expected, session.run(list(expected), {"pixels": examples}), strict=True):
             if not deviation_between(computed, expected[name]) <= EXPORT_TOLERANCE:
                 raise ArtifactError(f"{name} deviates from PyTorch by more than {EXPORT_TOLERANCE} at batch {batch}")

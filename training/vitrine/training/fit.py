@@ -1,40 +1,40 @@
 """Fits an MLP to a data set, epoch by epoch, into a run folder.
 
 After each epoch the checkpoint is written; when the epochs are done, or someone presses Ctrl-C, `completion` makes
-everything else from it. All examples stay in memory as tensors: they are small, and slicing is faster than a loader.
+everything else from it. What an epoch is, `trainer` knows.
 """
 
-import copy
-import math
 import os
 import signal
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
-from vitrine.training.augmentation import augment
-from vitrine.training.checkpoint import Checkpoint, Epoch, RunIdentity, Weights
+from vitrine.model import DIGITS
+from vitrine.training.checkpoint import Checkpoint, RunIdentity
 from vitrine.training.completion import Run, complete
 from vitrine.training.config import FitConfig, find_device
-from vitrine.training.data import Dataset, Examples, stratified_split
-from vitrine.training.errors import CheckpointError, DataError, TrainingError
-from vitrine.training.evaluate import calculate_logits, loss_of
+from vitrine.training.counter_examples import counter_examples
+from vitrine.training.data import Dataset, Examples, split
+from vitrine.training.errors import CheckpointError, DataError
+from vitrine.training.lessons import Lessons
 from vitrine.training.lock import locked
 from vitrine.training.mlp import MLP
 from vitrine.training.randomness import Stream, torch_generator
 from vitrine.training.recipes import recipe
 from vitrine.training.run_folder import RunFolder
-from vitrine.training.schedule import learning_rate_at
+from vitrine.training.teacher import Teacher, fit_teacher, load_teacher, save_teacher
+from vitrine.training.trainer import Trainer
+
+TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation")
+"""The settings that a teacher must have in common with the run that it teaches."""
 
 SAMPLES = 1024
 """How many held-out examples go into the checkpoint at most: what the statistics of the activations are taken over."""
@@ -47,6 +47,7 @@ def fit(
     *,
     name: str | None = None,
     resume: bool = False,
+    teacher: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Run:
     """Fits an MLP and completes a run folder: checkpoint, artifact, metrics, pictures and model card.
@@ -64,7 +65,9 @@ def fit(
             the first epoch is done.
         name: what the model is called when it is served; None takes the data set's name.
         resume: go on with the run in `run_folder`. A finished run is completed anew.
-        progress: whether to show a bar.
+        teacher: the file of a teacher that another run has made, with the same data and settings, to be spared the
+            time; None takes the run folder's, and makes one where there is none. Only for recipes with a teacher.
+        progress: whether to show bars.
 
     Returns:
         The completed run.
@@ -82,16 +85,20 @@ def fit(
             checkpoint = _resumed(Checkpoint.load(folder.checkpoint), identity, config, name)
         else:
             checkpoint = _begun(identity, config or recipe(dataset.source), dataset.test)
-        trainer = _Trainer(checkpoint, dataset.train)
         with _threads(checkpoint.config.threads):
-            return complete(folder, _train(checkpoint, trainer, folder, progress), dataset)
+            if not checkpoint.finished:
+                trainer = _trainer(checkpoint, dataset.train, Path(teacher or folder.teacher), progress)
+                checkpoint = _train(checkpoint, trainer, folder, progress)
+            return complete(folder, checkpoint, dataset)
 
 
 def _begun(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Checkpoint:
     start = torch_generator(config.seed, Stream.START)
     weights = MLP(config.hidden, config.output, generator=start).state_dict()
     spread = np.linspace(0, len(held_out) - 1, min(SAMPLES, len(held_out))).astype(np.int64)
-    return Checkpoint(identity, config, (), weights, {}, weights, torch.tensor(held_out.pixels[spread]))
+    samples = torch.tensor(held_out.pixels[spread])
+    logits, labels = torch.empty(0, len(DIGITS)), torch.empty(0, dtype=torch.int64)  # there are none yet
+    return Checkpoint(identity, config, (), weights, {}, {}, weights, logits, labels, samples)
 
 
 def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | None, name: str | None) -> Checkpoint:
@@ -108,7 +115,38 @@ def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | 
     return replace(checkpoint, config=config, identity=identity)
 
 
-def _train(checkpoint: Checkpoint, trainer: "_Trainer", folder: RunFolder, progress: bool) -> Checkpoint:
+def _trainer(checkpoint: Checkpoint, examples: Examples, teacher_file: Path, progress: bool) -> Trainer:
+    """Everything that an epoch needs; a teacher is made where the settings want one, and there is none."""
+    config = checkpoint.config
+    kept, held_out = split(examples, config.validation, config.seed)
+    if len(held_out) == 0:
+        raise DataError("no digit has two different training examples: there is nothing to validate with")
+    learnt = examples[kept]
+    if config.counter_examples:
+        learnt += counter_examples(config.counter_examples, progress=progress)
+    teacher = _teacher(checkpoint, learnt, teacher_file, progress) if config.teacher_epochs else None
+    return Trainer(checkpoint, learnt, examples[held_out], teacher)
+
+
+def _teacher(checkpoint: Checkpoint, learnt: Examples, file: Path, progress: bool) -> Teacher:
+    config, device = checkpoint.config, find_device(checkpoint.config.device)
+    facts = {"digest": checkpoint.identity.digest, **{name: getattr(config, name) for name in TEACHER_SETTINGS}}
+    if file.exists():
+        return load_teacher(file, facts).to(device)
+    lessons = Lessons(learnt, config.augment, config.seed, device)
+    teacher = fit_teacher(
+        lessons,
+        classes=len(DIGITS) + bool(config.counter_examples),
+        epochs=config.teacher_epochs,
+        seed=config.seed,
+        device=device,
+        progress=progress,
+    )
+    save_teacher(file, teacher, facts)
+    return teacher
+
+
+def _train(checkpoint: Checkpoint, trainer: Trainer, folder: RunFolder, progress: bool) -> Checkpoint:
     """Runs the epochs that are left, and keeps what each reached."""
     steps = checkpoint.config.epochs * trainer.steps
     begun = len(checkpoint.history) * trainer.steps
@@ -158,90 +196,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class _Trainer:
-    """The moving parts: the network, its optimizer, and the examples on the device."""
-
-    def __init__(self, checkpoint: Checkpoint, examples: Examples) -> None:
-        self._config = config = checkpoint.config
-        self._device = find_device(config.device)
-        kept, held_out = stratified_split(examples.pixels, examples.labels, config.validation, config.seed)
-        if len(held_out) == 0:
-            raise DataError("no digit has two different training examples: there is nothing to validate with")
-        self._pixels, self._labels = self._to_device(examples[kept])  # (N, 18, 18), (N,)
-        self._validation = self._to_device(examples[held_out])
-        self._mlp = checkpoint.mlp().to(self._device)
-        self._optimizer = torch.optim.AdamW(self._mlp.parameters(), weight_decay=config.weight_decay, fused=True)
-        if checkpoint.optimizer:
-            self._optimizer.load_state_dict(copy.deepcopy(dict(checkpoint.optimizer)))
-
-    @property
-    def steps(self) -> int:
-        """Steps for each epoch."""
-        return math.ceil(len(self._labels) / self._config.batch_size)
-
-    def run_epoch(self, checkpoint: Checkpoint, bar: "tqdm[Any]") -> Checkpoint:
-        """One pass over the training examples; gives the checkpoint after it."""
-        number, began = len(checkpoint.history) + 1, time.monotonic()
-        training_loss = self._pass(number, bar)
-        if not math.isfinite(training_loss):
-            raise TrainingError(f"the loss is {training_loss} after epoch {number}: lower the learning rate")
-        loss, error = self._validate()
-        bar.set_postfix_str(f"epoch {number}/{self._config.epochs}, validation error {error:.2%}")
-        epoch = Epoch(number, training_loss, loss, error, time.monotonic() - began, self._device.type)
-        return self._after(checkpoint, epoch)
-
-    def _pass(self, number: int, bar: "tqdm[Any]") -> float:
-        """Steps through all examples; the mean training loss."""
-        losses = []
-        for position, (pixels, labels) in enumerate(self._batches(number)):
-            self._set_learning_rate((number - 1) * self.steps + position)
-            losses.append(self._step(pixels, labels))
-            bar.update()
-        return float(torch.stack(losses).mean())
-
-    def _batches(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """What one epoch learns from: pixels (B, 18, 18), each image bent in its own way, and labels (B,)."""
-        generator = torch_generator(self._config.seed, Stream.EPOCH, number)
-        order = torch.randperm(len(self._labels), generator=generator).to(self._device)
-        for chosen in torch.split(order, self._config.batch_size):
-            pixels = self._pixels[chosen]
-            bent = augment(pixels, self._config.augment, generator) if self._config.augment else pixels
-            yield bent, self._labels[chosen]
-
-    def _step(self, pixels: Tensor, labels: Tensor) -> Tensor:
-        loss = loss_of(self._config.output, self._mlp(pixels), labels)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        return loss.detach()
-
-    def _set_learning_rate(self, step: int) -> None:
-        rate = learning_rate_at(step, self._config.epochs * self.steps, self._config.learning_rate)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-
-    def _validate(self) -> tuple[float, float]:
-        """The loss and the error on the validation part."""
-        pixels, labels = self._validation
-        logits = calculate_logits(self._mlp, pixels)
-        wrong = (logits.argmax(dim=1) != labels).to(torch.float64).mean()
-        return float(loss_of(self._config.output, logits, labels)), float(wrong)
-
-    def _after(self, checkpoint: Checkpoint, epoch: Epoch) -> Checkpoint:
-        weights = _copied(self._mlp.state_dict())
-        after = replace(
-            checkpoint,
-            history=(*checkpoint.history, epoch),
-            weights=weights,
-            optimizer=copy.deepcopy(self._optimizer.state_dict()),  # the next epoch changes it in place
-        )
-        return replace(after, best_weights=weights) if after.best == epoch else after
-
-    def _to_device(self, examples: Examples) -> tuple[Tensor, Tensor]:
-        return torch.tensor(examples.pixels, device=self._device), torch.tensor(examples.labels, device=self._device)
-
-
-def _copied(weights: Weights) -> Mapping[str, Tensor]:
-    return {name: values.detach().to("cpu", copy=True) for name, values in weights.items()}

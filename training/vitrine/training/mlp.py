@@ -52,6 +52,17 @@ class MLP(nn.Module):
             values[layer.name] = self._calculate(layer, values[layer.reads])
         return values
 
+    def divide_logits(self, temperature: float) -> None:
+        """Divides the last linear layer by a number above 0, which moves no prediction.
+
+        Its parameters are divided, not its activations: so the layers that are served, the parameters that they are
+        calculated with and the probabilities chain as ever, and the graph needs no operator more.
+        """
+        *_, last = self.linears.values()
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter.div_(temperature)
+
     def _calculate(self, layer: Layer, before: Tensor) -> Tensor:
         match layer.kind:
             case LayerKind.LINEAR:
@@ -68,6 +79,15 @@ class MLP(nn.Module):
 def scale(pixels: Tensor) -> Tensor:
     """The input layer: (N, 18, 18), 0 (white) to 255 (black), to float32 (N, 324), 0 to 1, row by row."""
     return (pixels.to(torch.float32) / 255).flatten(1)
+
+
+def novelty_of(logits: Tensor) -> Tensor:
+    """How unlike a digit images are: float32 (N, C), the last linear layer's, to float32 (N,).
+
+    −log Σ exp, the energy of W. Liu et al. 2020 (arXiv:2010.03759): large where no class is spoken for. Probabilities
+    can't tell that: softmax divides by that very sum.
+    """
+    return -torch.logsumexp(logits, dim=1)
 
 
 def _random_linear(reads: int, width: int, generator: torch.Generator | None) -> nn.Linear:

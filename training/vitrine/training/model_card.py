@@ -5,7 +5,8 @@ The form follows M. Mitchell et al. 2019 (arXiv:1810.03993).
 
 import shlex
 
-from vitrine.model import DIGITS, Layer
+from vitrine.model import DIGITS, NOVELTY, Layer
+from vitrine.training.calibration import KEPT, Calibration
 from vitrine.training.checkpoint import Checkpoint, RunIdentity
 from vitrine.training.config import FitConfig
 from vitrine.training.evaluate import Evaluation, percent
@@ -32,7 +33,7 @@ ABOUT_OTHER_DATA = "One's own images, one folder for each digit; 20 % of each di
 def model_card(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> str:
     """The card, in Markdown; its pictures are those of the run folder."""
     identity, best = checkpoint.identity, checkpoint.best
-    mlp = checkpoint.best_mlp()
+    mlp, calibration = checkpoint.best_mlp(), checkpoint.calibration()
     return f"""# {identity.name}
 
 A ReLU MLP that tells the ten digits apart on 18 × 18 pixels, 0 = white (paper) and 255 = black \
@@ -42,6 +43,7 @@ A ReLU MLP that tells the ten digits apart on 18 × 18 pixels, 0 = white (paper)
 | --- | --- |
 | test error | **{evaluation.error:.2%}** ({evaluation.errors:,} of {evaluation.count:,}) |
 | validation error | {best.validation_error:.2%}, by which epoch {best.number} was chosen |
+| calibration error | {_how_calibrated(calibration)} |
 | parameters | {sum(layer.parameter_count for layer in mlp.layers):,} |
 | output | {checkpoint.config.output} |
 | trained | {_how_long(checkpoint)} |
@@ -52,9 +54,11 @@ For learning and showing how a network reads single digits, drawn, photographed 
 on light or light on dark. `vitrine-server {folder.model.name}` serves it; `vitrine.model.prepare` turns any image \
 into its pixels.
 
-**Limits.** Every image gets one of the ten digits, also one that shows none of them, or two: a high probability is \
-no proof. Several digits in one image must be cut apart first. Not for cheques, ballots, medicine, or whatever else a \
-wrong digit harms.
+**Limits.** Every image gets one of the ten digits and its probability, also one that shows none of them, or two. \
+{_what_novelty_tells(calibration)}
+
+Several digits in one image must be cut apart first. Not for cheques, ballots, medicine, or whatever else a wrong \
+digit harms.
 
 ## Data
 
@@ -94,6 +98,22 @@ def fit_command(identity: RunIdentity, config: FitConfig) -> str:
         *("--validation", str(config.validation), "--augment", str(config.augment), *patience),
     ]
     return shlex.join(words)
+
+
+def _how_calibrated(calibration: Calibration) -> str:
+    return (
+        f"{calibration.error:.2%} on the validation part, by temperature {calibration.temperature:.3g}; "
+        f"{calibration.error_before:.2%} without"
+    )
+
+
+def _what_novelty_tells(calibration: Calibration) -> str:
+    return (
+        f"That is what the output `{NOVELTY}` is for: above {calibration.novelty_threshold:.3g} an image is unlike the "
+        f"digits that this model knows. Of those that it reads rightly in the validation part, {KEPT:.1%} or more lie "
+        "no higher. It is a hint and no proof: below it an image may still show anything, for many letters and shapes "
+        "resemble some digit, and an unusual digit may lie above."
+    )
 
 
 def _how_alike(checkpoint: Checkpoint) -> str:

@@ -19,6 +19,10 @@ class Stream(IntEnum):
     """Which examples are held out."""
     EPOCH = 2
     """One epoch's order and augmentation; its number is part of the stream's place."""
+    TEACHER = 3
+    """The same for the teacher's epochs, and its random start."""
+    VERSION = 4
+    """How one version of the lessons is bent; its number is part of the stream's place."""
 
 
 def entropy(seed: int, stream: Stream, number: int = 0) -> int:

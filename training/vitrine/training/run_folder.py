@@ -17,6 +17,11 @@ class RunFolder:
         return self.path / "checkpoint.pt"
 
     @property
+    def teacher(self) -> Path:
+        """The network that taught the model, where a recipe has one."""
+        return self.path / "teacher.pt"
+
+    @property
     def model(self) -> Path:
         """The artifact."""
         return self.path / "model.onnx"

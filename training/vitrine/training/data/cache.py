@@ -1,4 +1,4 @@
-"""Prepares images, and keeps the pixels, so that a data set is prepared once.
+"""Prepares images, and keeps pixels and originals, so that a data set is prepared once.
 
 A cached file is found by a key of two digests: one of the images, one of the code that prepares them. When either
 changes, the key does, and nothing stale is ever served. It knows no data set.
@@ -9,7 +9,8 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,16 @@ import numpy.typing as npt
 import PIL
 from tqdm import tqdm
 
-from vitrine.model import PIXELS_SHAPE, ImageSource, blobs, image, paper, pen, photo, preparation, prepare
+from vitrine.model import PIXELS_SHAPE, ImageSource, blobs, image, paper, pen, photo, preparation, read_grey
+from vitrine.model.photo import Ink
+from vitrine.model.preparation import find_box, pixels_of
 from vitrine.training.atomic import atomic_file
+from vitrine.training.data import originals
+from vitrine.training.data.originals import CANVAS, Originals
 
-PREPARATION_CODE = tuple(Path(str(module.__file__)) for module in (blobs, image, paper, pen, photo, preparation))
+PREPARATION_CODE = tuple(
+    Path(str(module.__file__)) for module in (blobs, image, originals, paper, pen, photo, preparation)
+)
 """The files that decide how an image becomes pixels, with their constants."""
 
 DAMAGES = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -36,40 +43,48 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitrine"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Images, prepared."""
+
+    pixels: npt.NDArray[np.uint8]
+    """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink): what `prepare` gives."""
+    originals: Originals
+    """The same before it became pixels."""
+
+
 def prepare_all(
-    images: Sequence[ImageSource] | npt.NDArray[np.uint8], digest: str, name: str, *, progress: bool = True
-) -> npt.NDArray[np.uint8]:
-    """The pixels of many images, from the cache where they are in it.
+    images: Iterable[ImageSource], count: int, digest: str, name: str, *, progress: bool = True
+) -> Prepared:
+    """The pixels and originals of many images, from the cache where they are in it.
 
     Args:
-        images: what `prepare` takes, N of them.
+        images: what `prepare` takes; it is read only when they aren't in the cache.
+        count: how many images there are.
         digest: a digest of the images' content, in hex.
         name: what the progress bar and the cached file are called.
         progress: whether to show a bar.
-
-    Returns:
-        uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink).
 
     Raises:
         ImageError: an image can't be turned into pixels.
     """
     cached = cache_dir() / "pixels" / f"{name}-{_key(digest)}.npz"
-    pixels = _read(cached, len(images))
-    if pixels is None:
-        pixels = _prepare_each(images, name, progress)
-        _write(cached, pixels)
-    return pixels
+    prepared = _read(cached, count)
+    if prepared is None:
+        prepared = _prepare_each(images, count, name, progress)
+        _write(cached, prepared)
+    return prepared
 
 
-def _prepare_each(
-    images: Sequence[ImageSource] | npt.NDArray[np.uint8], name: str, progress: bool
-) -> npt.NDArray[np.uint8]:
+def _prepare_each(images: Iterable[ImageSource], count: int, name: str, progress: bool) -> Prepared:
     """One image after the other: MNIST takes 10 s once, and a pool of processes would need a guarded `__main__`."""
-    bar = tqdm(images, f"prepare {name}", unit="image", unit_scale=True, disable=not progress)
-    pixels = np.empty((len(images), *PIXELS_SHAPE), np.uint8)
+    bar = tqdm(images, f"prepare {name}", count, unit="image", unit_scale=True, disable=not progress)
+    boxes: list[Ink] = []
+    pixels = np.empty((count, *PIXELS_SHAPE), np.uint8)
     for position, source in enumerate(bar):
-        pixels[position] = prepare(source)
-    return pixels
+        boxes.append(find_box(read_grey(source)))
+        pixels[position] = pixels_of(boxes[-1])
+    return Prepared(pixels, Originals.of_boxes(boxes))
 
 
 def _key(digest: str) -> str:
@@ -80,23 +95,26 @@ def _key(digest: str) -> str:
     return key.hexdigest()[:32]
 
 
-def _read(cached: Path, count: int) -> npt.NDArray[np.uint8] | None:
-    """The pixels of a cached file; None where there is none, or it is damaged."""
+def _read(cached: Path, count: int) -> Prepared | None:
+    """What a cached file holds; None where there is none, or it is damaged."""
     try:
         with cached.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            pixels: npt.NDArray[np.uint8] = arrays["pixels"]
+            pixels, ink, frames = (arrays[name] for name in ("pixels", "ink", "frames"))
     except FileNotFoundError:
         return None
     except DAMAGES as error:
         _log.warning("%s is damaged and is made anew: %s", cached, error)
         return None
-    return pixels if pixels.dtype == np.uint8 and pixels.shape == (count, *PIXELS_SHAPE) else None
+    found = [(array.dtype, array.shape) for array in (pixels, ink, frames)]
+    shapes = ((count, *PIXELS_SHAPE), (count, CANVAS, CANVAS), (count, 3))
+    fits = found == list(zip((np.uint8, np.uint8, np.float32), shapes, strict=True))
+    return Prepared(pixels, Originals(ink, frames)) if fits else None
 
 
-def _write(cached: Path, pixels: npt.NDArray[np.uint8]) -> None:
+def _write(cached: Path, prepared: Prepared) -> None:
     """A cache that can't be written costs time, not the run."""
     try:
         with atomic_file(cached) as file:
-            np.savez(file, pixels=pixels)
+            np.savez(file, pixels=prepared.pixels, ink=prepared.originals.ink, frames=prepared.originals.frames)
     except OSError as error:
         _log.warning("prepared pixels can't be kept in %s: %s", cached.parent, error)

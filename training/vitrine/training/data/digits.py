@@ -28,8 +28,9 @@ INK_LEVELS = 16
 def load_digits_dataset(*, progress: bool = True) -> Dataset:
     """The embedded digits, prepared, 20 % held out."""
     images, labels = digit_images()
-    pixels = prepare_all(images, hashlib.sha256(images.tobytes()).hexdigest(), "digits", progress=progress)
-    examples = Examples(pixels, labels)
+    digest = hashlib.sha256(images.tobytes()).hexdigest()
+    prepared = prepare_all(images, len(images), digest, "digits", progress=progress)
+    examples = Examples(prepared.pixels, labels, prepared.originals)
     kept, held_out = stratified_split(images, labels, TEST_SHARE, SPLIT_SEED)
     return Dataset("digits", examples[kept], examples[held_out], "digits")
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import DIGITS, PIXELS_SHAPE
+from vitrine.training.data.originals import Originals
 from vitrine.training.errors import DataError
 from vitrine.training.randomness import Stream, numpy_generator
 
@@ -23,10 +24,17 @@ class Examples:
     """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink)."""
     labels: npt.NDArray[np.int64]
     """int64 (N,): each example's digit."""
+    originals: Originals | None = None
+    """The ink that the pixels were made of; None where only pixels are known."""
+    writers: npt.NDArray[np.int64] | None = None
+    """int64 (N,): who wrote each example, by a number; None where nobody knows."""
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.shape[1:] != PIXELS_SHAPE:
             raise DataError(f"pixels are uint8 (N, 18, 18), not {self.pixels.dtype} {self.pixels.shape}")
+        for beside in (self.originals, self.writers):
+            if beside is not None and len(beside) != len(self.pixels):
+                raise DataError(f"there are {len(beside)} originals or writers for {len(self.pixels)} pixels")
         if self.labels.dtype != np.int64 or self.labels.shape != self.pixels.shape[:1]:
             raise DataError(f"labels are int64 ({len(self.pixels)},), not {self.labels.dtype} {self.labels.shape}")
 
@@ -34,11 +42,26 @@ class Examples:
         return len(self.labels)
 
     def __getitem__(self, chosen: npt.NDArray[np.int64] | slice) -> Self:
-        return type(self)(self.pixels[chosen], self.labels[chosen])
+        originals, writers = self.originals, self.writers
+        return type(self)(
+            self.pixels[chosen],
+            self.labels[chosen],
+            None if originals is None else originals[chosen],
+            None if writers is None else writers[chosen],
+        )
 
     def __add__(self, others: Self) -> Self:
+        """Both together; what only one of them knows of its examples is lost."""
         pixels, labels = (self.pixels, others.pixels), (self.labels, others.labels)
-        return type(self)(np.concatenate(pixels), np.concatenate(labels))
+        known = self.originals is not None and others.originals is not None
+        return type(self)(
+            np.concatenate(pixels), np.concatenate(labels), self.bendable + others.bendable if known else None
+        )
+
+    @property
+    def bendable(self) -> Originals:
+        """What training bends: the originals, or, where none are known, the pixels themselves."""
+        return Originals.of_pixels(self.pixels) if self.originals is None else self.originals
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +92,19 @@ class Dataset:
         for part in (self.train, self.test):
             digest.update(part.pixels.tobytes())
             digest.update(part.labels.tobytes())
+            digest.update(b"" if part.writers is None else part.writers.tobytes())
         return digest.hexdigest()
+
+
+def split(examples: Examples, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Splits examples by their writers where those are known, and otherwise so that each digit gives the same share.
+
+    Arguments and results are those of `split_by_writer` and `stratified_split`.
+    """
+    writers = examples.writers
+    if writers is not None and len(np.unique(writers)) > 1:
+        return split_by_writer(writers, share)
+    return stratified_split(examples.pixels, examples.labels, share, seed)
 
 
 def stratified_split(
@@ -97,6 +132,24 @@ def stratified_split(
             copies.setdefault(images[member].tobytes(), []).append(member)
         for members in list(copies.values())[: held_out_count(len(copies), share)]:
             held_out[members] = True
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def split_by_writer(
+    writers: npt.NDArray[np.int64], share: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Splits examples by who wrote them, so that what is held out tells of people whose hand was never seen.
+
+    No seed decides: runs with different seeds are compared by the same people.
+
+    Args:
+        writers: int64 (N,), at least two different ones.
+        share: how much is held out, above 0 and at most 0.5: every so many writers, by their numbers.
+
+    Returns:
+        The positions of what is kept and of what is held out, each int64 and ascending.
+    """
+    held_out = np.isin(writers, np.unique(writers)[:: max(2, round(1 / share))])
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 

@@ -49,7 +49,8 @@ def load_folder(folder: Path, *, progress: bool = True) -> Dataset:
     labels = [digit for digit, images in found.items() for _ in images]
     held_out = np.concatenate([_is_held_out(len(images)) for images in found.values()])
     key = hashlib.sha256("".join(digests).encode()).hexdigest()
-    examples = Examples(prepare_all(paths, key, "folder", progress=progress), np.array(labels, np.int64))
+    prepared = prepare_all(paths, len(paths), key, "folder", progress=progress)
+    examples = Examples(prepared.pixels, np.array(labels, np.int64), prepared.originals)
     train, test = examples[np.flatnonzero(~held_out)], examples[np.flatnonzero(held_out)]
     return Dataset(folder.resolve().name, train, test, str(folder.resolve()))
 

@@ -6,6 +6,7 @@ image.
 
 import hashlib
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -46,6 +47,8 @@ EVERY = 6
 def load_mnist(data_dir: Path | None = None, *, progress: bool = True) -> Dataset:
     """MNIST, prepared, with its own test part.
 
+    Where `writers.npz` lies beside the training images, they know their writers.
+
     Args:
         data_dir: a folder that has the four files, gzipped or not, or has them in `mnist/`; None downloads them.
         progress: whether to show bars.
@@ -56,7 +59,7 @@ def load_mnist(data_dir: Path | None = None, *, progress: bool = True) -> Datase
     """
     files = _download_all(progress) if data_dir is None else [_find(data_dir, file.name) for file in FILES]
     train_images, train_labels, test_images, test_labels = files
-    train = _read_part(train_images, train_labels, progress)
+    train = _with_writers(_read_part(train_images, train_labels, progress), train_images.with_name(WRITERS))
     test = _read_part(test_images, test_labels, progress)
     return Dataset("mnist", train, test, "mnist")
 
@@ -104,6 +107,11 @@ def _read_writers(path: Path, count: int) -> npt.NDArray[np.int64]:
     return writers
 
 
+def _with_writers(examples: Examples, path: Path) -> Examples:
+    """The examples with who wrote each, where that is known."""
+    return replace(examples, writers=_read_writers(path, len(examples))) if path.exists() else examples
+
+
 def _download_all(progress: bool) -> list[Path]:
     return [download(file, cache_dir() / "mnist", MIRRORS, progress=progress) for file in FILES]
 
@@ -119,8 +127,9 @@ def _find(data_dir: Path, name: str) -> Path:
 def _read_part(images_path: Path, labels_path: Path, progress: bool) -> Examples:
     images, labels = _read_raw(images_path, labels_path)
     name = images_path.name.split("-")[0]
-    pixels = prepare_all(images, hashlib.sha256(images.tobytes()).hexdigest(), f"mnist-{name}", progress=progress)
-    return Examples(pixels, labels)
+    digest = hashlib.sha256(images.tobytes()).hexdigest()
+    prepared = prepare_all(images, len(images), digest, f"mnist-{name}", progress=progress)
+    return Examples(prepared.pixels, labels, prepared.originals)
 
 
 def _read_raw(images_path: Path, labels_path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

@@ -1,0 +1,142 @@
+"""The moving parts of a fit: the network, its optimizer, the lessons, and the average of the weights.
+
+It knows one epoch; which epochs there are, and where their results go, `fit` knows.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vitrine.training.checkpoint import Checkpoint, Epoch, Weights
+from vitrine.training.config import find_device
+from vitrine.training.data import Examples
+from vitrine.training.errors import TrainingError
+from vitrine.training.evaluate import calculate_logits
+from vitrine.training.lessons import JudgedLessons, Lesson, Lessons
+from vitrine.training.losses import distillation_loss, loss_of, with_no_digit
+from vitrine.training.mlp import MLP
+from vitrine.training.precision import mixed_precision
+from vitrine.training.schedule import learning_rate_at
+from vitrine.training.teacher import Teacher
+
+AVERAGED_EVERY = 4
+"""Steps between two that go into the average of the weights: each step's would cost as much as a tenth of the step."""
+
+
+class Trainer:
+    """Runs epochs.
+
+    Args:
+        checkpoint: where it begins.
+        learnt: the examples that are learnt from.
+        held_out: the examples by which the best epoch is found.
+        teacher: whose logits are learnt; None learns the labels.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, learnt: Examples, held_out: Examples, teacher: Teacher | None) -> None:
+        self._config = config = checkpoint.config
+        self._device = find_device(config.device)
+        about = (learnt, config.augment, config.seed, self._device)
+        self._lessons = Lessons(*about) if teacher is None else JudgedLessons(*about, teacher, config.versions)
+        self._validation = (torch.tensor(held_out.pixels, device=self._device), torch.tensor(held_out.labels))
+        self._mlp = checkpoint.mlp().to(self._device)
+        self._average = copy.deepcopy(self._mlp) if config.average else None
+        if self._average and checkpoint.average:
+            self._average.load_state_dict(dict(checkpoint.average))
+        self._optimizer = torch.optim.AdamW(self._mlp.parameters(), weight_decay=config.weight_decay, fused=True)
+        if checkpoint.optimizer:
+            self._optimizer.load_state_dict(copy.deepcopy(dict(checkpoint.optimizer)))
+
+    @property
+    def steps(self) -> int:
+        """Steps for each epoch."""
+        return math.ceil(len(self._lessons) / self._config.batch_size)
+
+    def run_epoch(self, checkpoint: Checkpoint, bar: "tqdm[Any]") -> Checkpoint:
+        """One pass over the examples; gives the checkpoint after it.
+
+        Raises:
+            TrainingError: the loss is no number any more.
+        """
+        number, began = len(checkpoint.history) + 1, time.monotonic()
+        training_loss = self._pass(number, bar)
+        if not math.isfinite(training_loss):
+            raise TrainingError(f"the loss is {training_loss} after epoch {number}: lower the learning rate")
+        loss, error, logits = self._validate()
+        bar.set_postfix_str(f"epoch {number}/{self._config.epochs}, validation error {error:.2%}")
+        epoch = Epoch(number, training_loss, loss, error, time.monotonic() - began, self._device.type)
+        return self._after(checkpoint, epoch, logits)
+
+    def _pass(self, number: int, bar: "tqdm[Any]") -> float:
+        """Steps through all examples; the mean training loss."""
+        losses = []
+        for position, lesson in enumerate(self._lessons.epoch(number, self._config.batch_size)):
+            step = (number - 1) * self.steps + position
+            self._set_learning_rate(step)
+            losses.append(self._step(lesson))
+            if self._average and step % AVERAGED_EVERY == 0:
+                self._move(self._average, step // AVERAGED_EVERY)
+            bar.update()
+        return float(torch.stack(losses).mean())
+
+    def _step(self, lesson: Lesson) -> Tensor:
+        with mixed_precision(self._device):
+            loss = self._loss(self._mlp(lesson.pixels), lesson)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return loss.detach()
+
+    def _loss(self, logits: Tensor, lesson: Lesson) -> Tensor:
+        if self._config.counter_examples and self._config.output == "softmax":
+            logits = with_no_digit(logits)
+        if lesson.judgement is None:
+            return loss_of(self._config.output, logits, lesson.labels)
+        return distillation_loss(logits, lesson.judgement)
+
+    def _set_learning_rate(self, step: int) -> None:
+        rate = learning_rate_at(step, self._config.epochs * self.steps, self._config.learning_rate)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+
+    def _move(self, average: MLP, number: int) -> None:
+        """The `number`th move, from 0: the average is short at first, so that the random start is soon forgotten."""
+        kept = min(self._config.average, (1 + number) / (10 + number))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(self._mlp.parameters()), 1 - kept)
+
+    @property
+    def _judged(self) -> MLP:
+        """The network that validation looks at, and that is kept."""
+        return self._average or self._mlp
+
+    def _validate(self) -> tuple[float, float, Tensor]:
+        """The loss, the error and the logits, float32 (V, 10), on the validation part."""
+        pixels, labels = self._validation
+        logits = calculate_logits(self._judged, pixels).cpu()
+        wrong = (logits.argmax(dim=1) != labels).to(torch.float64).mean()
+        return float(loss_of(self._config.output, logits, labels)), float(wrong), logits
+
+    def _after(self, checkpoint: Checkpoint, epoch: Epoch, logits: Tensor) -> Checkpoint:
+        after = replace(
+            checkpoint,
+            history=(*checkpoint.history, epoch),
+            weights=_copied(self._mlp.state_dict()),
+            average=_copied(self._average.state_dict()) if self._average else {},
+            optimizer=copy.deepcopy(self._optimizer.state_dict()),  # the next epoch changes it in place
+        )
+        if after.best != epoch:
+            return after
+        best = after.average or after.weights
+        return replace(after, best_weights=best, validation_logits=logits, validation_labels=self._validation[1])
+
+
+def _copied(weights: Weights) -> Mapping[str, Tensor]:
+    return {name: values.detach().to("cpu", copy=True) for name, values in weights.items()}
