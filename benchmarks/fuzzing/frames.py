@@ -69,7 +69,7 @@ def headers_frame(headers: Headers, stream: int, flags: int = END_HEADERS) -> by
 
 @lru_cache(maxsize=64)
 def _encoded(headers: Headers) -> bytes:
-    """Headers in HPACK; kept, for floods have the same thousands of times. Plain text is made faster than Huffman's code."""
+    """Headers in HPACK, kept: floods have the same ones thousands of times, and Huffman's code takes long to make."""
     payload: bytes = Encoder().encode([(name, value, True) for name, value in headers], huffman=False)
     return payload
 
