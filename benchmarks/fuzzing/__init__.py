@@ -7,6 +7,7 @@
 - `rubbish`: sends such bytes over plain sockets
 - `lingering`: callers that stay, say nothing, don't read, or leave without a word
 - `verdict`: counts what came of it, and knows what may
+- `restarts`: knows what falls into a restart of gRPC's part of the server, which some of it brings about
 - `campaign`: runs them all against one server, and watches that
 
 Everything is made from a seed, the kind and a number: what went wrong once can be sent again.

@@ -5,7 +5,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import grpc.aio
@@ -16,12 +16,19 @@ from watched import Usage, WatchedServer
 
 from fuzzing import calls, lingering, rubbish, verdict
 from fuzzing.corpus import CLASSIFY, files
+from fuzzing.restarts import EXCUSED, WHOLE_SECONDS, Restarts
 from fuzzing.verdict import Outcome, Tally
 from vitrine.model import TOLERANCE
 from vitrine.v1 import classifier_pb2 as pb
 
 CHANNELS = 4
+FLOODS_AT_ONCE = 8
+"""With 1,000 calls of each, they stay below what may wait to be taken up before core cancels anybody's calls."""
+
 CHECK_SECONDS = 0.2
+RETRY_SECONDS = 5.0
+"""How long a good caller tries again while gRPC's part of the server restarts."""
+
 PATIENCE_SECONDS = 30
 """How long an answer to a good request may take, and how long the server may take to give back what it held."""
 
@@ -48,7 +55,7 @@ KINDS: Mapping[str, Kind] = {
     "streams": Kind(0.18, 64, verdict.REFUSED, over_channel=calls.send_stream),
     "neighbours": Kind(0.03, 64, verdict.NEIGHBOURS, over_channel=calls.send_to_neighbours),
     "rubbish": Kind(0.02, 64, verdict.TURNED_OUT, over_socket=rubbish.send_rubbish),
-    "floods": Kind(0.0003, 8, verdict.FLOODED, over_socket=rubbish.send_flood),
+    "floods": Kind(0.0003, FLOODS_AT_ONCE, verdict.FLOODED, over_socket=rubbish.send_flood),
     "faulty calls": Kind(0.015, 64, verdict.FAULTY, over_socket=rubbish.send_faulty_call),
     "abandoned streams": Kind(0.0112, 16, verdict.LEFT, over_socket=lingering.abandon_streams),
     "slow readers": Kind(0.0005, 32, verdict.LEFT, over_socket=lingering.read_slowly),
@@ -73,6 +80,8 @@ class Health:
 
     answered: int = 0
     longest_seconds: float = 0.0
+    tried_again: int = 0
+    """How often it had to ask again, during a restart."""
     wrong: list[str] = field(default_factory=list)
 
 
@@ -87,17 +96,23 @@ class Campaign:
     def __init__(self, server: WatchedServer, seed: int) -> None:
         self._server = server
         self._seed = seed
+        self._restarts = Restarts(server.log)
+        self._checking: grpc.aio.Channel | None = None
         self._first: npt.NDArray[np.float32] | None = None
         self.health = Health()
 
     async def run(self, kind: str, messages: int) -> Report:
-        """Sends so many messages of a kind, and waits until the server has given back what they took."""
+        """Sends so many messages of a kind, and waits until the server has given back what they took.
+
+        A good request is sent behind them: its answer comes when all that had been waiting was taken up.
+        """
         before, begin, tally = self._server.usage(), time.monotonic(), Tally()
         numbers = itertools.count()
         async with self._channels() as channels:
             senders = (self._send(kind, numbers, tally, messages, channel) for channel in channels)
             await asyncio.gather(*senders)
-        usage = await self._settled(before)
+            await self._check(channels[0])
+        usage = await self.settled(before)
         return Report(kind, tally, time.monotonic() - begin, usage)
 
     async def replay(self, kind: str, number: int) -> Outcome:
@@ -110,19 +125,21 @@ class Campaign:
         """While the block lasts, sends good requests, and checks their answers; and once more at its end."""
         async with grpc.aio.insecure_channel(self._server.target, OWN_CONNECTION) as channel:
             await self._check(channel)
+            self._checking = channel
             checking = asyncio.ensure_future(self._keep_checking(channel))
             try:
                 yield
             finally:
                 checking.cancel()
                 await asyncio.wait([checking])
+                self._checking = None
             await self._check(channel)
 
     @asynccontextmanager
-    async def _channels(self) -> AsyncIterator[Iterator[grpc.aio.Channel]]:
+    async def _channels(self) -> AsyncIterator[list[grpc.aio.Channel]]:
         opened = [grpc.aio.insecure_channel(self._server.target, OWN_CONNECTION) for _ in range(CHANNELS)]
         try:
-            yield iter(opened)
+            yield opened
         finally:
             await asyncio.gather(*(channel.close() for channel in opened))
 
@@ -133,20 +150,32 @@ class Campaign:
 
         async def one_after_the_other() -> None:
             while tally.messages < messages and self._server.alive:
-                number = next(numbers)
-                tally.note(number, await self._attack(kind, number, channel), KINDS[kind].expected)
+                number, began = next(numbers), time.time()
+                outcome = await self._attack(kind, number, channel)
+                tally.note(number, await self._judged(kind, outcome, began), KINDS[kind].expected)
 
         await asyncio.gather(*(one_after_the_other() for _ in range(max(1, KINDS[kind].width // CHANNELS))))
+
+    async def _judged(self, kind: str, outcome: Outcome, began: float) -> Outcome:
+        """The same outcome, or that it fell into a restart, where it did."""
+        if verdict.expects(outcome, KINDS[kind].expected) or outcome.name not in EXCUSED:
+            return outcome
+        return replace(outcome, name=verdict.RESTARTED) if await self._restarted_since(began) else outcome
 
     async def _attack(self, kind: str, number: int, channel: grpc.aio.Channel) -> Outcome:
         rng, send = Random(f"{self._seed} {kind} {number}"), KINDS[kind]
         if send.over_channel is not None:
             return await send.over_channel(channel, rng)
         assert send.over_socket is not None
-        return await send.over_socket(self._server.target, rng)
+        try:
+            return await send.over_socket(self._server.target, rng)
+        except ConnectionError:  # those that only stay and leave expect none
+            return Outcome("reset")
 
-    async def _settled(self, before: Usage) -> Usage:
+    async def settled(self, before: Usage) -> Usage:
         """What the server holds, as soon as that is no more than before; after some patience, whatever it is."""
+        if self._checking:  # its connection counts, and comes back a while after a restart
+            await self._checking.channel_ready()
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (usage := self._server.usage()).files > before.files and time.monotonic() < deadline:
             await asyncio.sleep(CHECK_SECONDS)
@@ -161,13 +190,33 @@ class Campaign:
         """One good request; the first one's answer is what all others must be like."""
         begin = time.monotonic()
         try:
-            answer = await _good_answer(channel)
+            answer = await self._answer(channel)
         except grpc.aio.AioRpcError as error:
             self.health.wrong.append(f"{error.code().name}: {error.details()}")
             return
         self.health.answered += 1
         self.health.longest_seconds = max(self.health.longest_seconds, time.monotonic() - begin)
         self._compare(answer)
+
+    async def _answer(self, channel: grpc.aio.Channel) -> pb.ClassifyResponse:
+        """The answer to a good request; it is sent again where it may have fallen into a restart."""
+        began = time.time()
+        while True:
+            try:
+                return await _good_answer(channel)
+            except grpc.aio.AioRpcError as error:
+                too_late = time.time() > began + RETRY_SECONDS
+                if too_late or error.code().name not in EXCUSED or not await self._restarted_since(began):
+                    raise
+                await asyncio.sleep(CHECK_SECONDS)
+                self.health.tried_again += 1
+
+    async def _restarted_since(self, began: float) -> bool:
+        """Whether there was a restart since then; it may be logged a moment later."""
+        deadline = time.time() + WHOLE_SECONDS
+        while not (restarted := self._restarts.any_since(began)) and time.time() < deadline:
+            await asyncio.sleep(CHECK_SECONDS)
+        return restarted
 
     def _compare(self, answer: pb.ClassifyResponse) -> None:
         values = np.frombuffer(answer.probabilities.data, "<f4")

@@ -5,6 +5,7 @@ Frames are those of RFC 9113, section 6; gRPC's messages inside them those of it
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hpack import Encoder
 
@@ -63,8 +64,14 @@ def call_headers(path: str, **changed: str) -> list[tuple[str, str]]:
 
 def headers_frame(headers: Headers, stream: int, flags: int = END_HEADERS) -> bytes:
     """A HEADERS frame, in an encoding that needs no memory of the connection's earlier ones."""
-    payload: bytes = Encoder().encode([(name, value, True) for name, value in headers])
-    return frame(HEADERS, flags, stream, payload)
+    return frame(HEADERS, flags, stream, _encoded(tuple(headers)))
+
+
+@lru_cache(maxsize=64)
+def _encoded(headers: Headers) -> bytes:
+    """Headers in HPACK, kept: floods have the same ones thousands of times, and Huffman's code takes long to make."""
+    payload: bytes = Encoder().encode([(name, value, True) for name, value in headers], huffman=False)
+    return payload
 
 
 def grpc_message(data: bytes, compressed: int = 0, length: int | None = None) -> bytes:

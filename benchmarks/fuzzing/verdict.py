@@ -22,6 +22,9 @@ FAULTY = NEIGHBOURS | {"DEADLINE_EXCEEDED", "RST_STREAM", "GOAWAY", "closed", "n
 LEFT = frozenset({"left"})
 """How it ends where the caller goes away."""
 
+RESTARTED = "restarted"
+"""How it ends that falls into a restart of gRPC's part of the server, whatever was expected."""
+
 CORE_TEXTS = (
     "Error parsing '",
     "Compression bit set but no encoding",
@@ -57,9 +60,10 @@ class Tally:
         self.attacks += 1
         self.messages += outcome.messages
         self.outcomes[outcome.name] += 1
-        if outcome.name not in expected and not _from_core(outcome):
+        if outcome.name != RESTARTED and not expects(outcome, expected):
             self.unexpected.append(f"number {number} ended with {outcome.name}: {outcome.text[:200]}")
 
 
-def _from_core(outcome: Outcome) -> bool:
-    return outcome.name == "INTERNAL" and outcome.text.startswith(CORE_TEXTS)
+def expects(outcome: Outcome, expected: Collection[str]) -> bool:
+    """Whether that may come of it; some faults are told by gRPC's core with INTERNAL."""
+    return outcome.name in expected or (outcome.name == "INTERNAL" and outcome.text.startswith(CORE_TEXTS))

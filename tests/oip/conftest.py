@@ -1,9 +1,9 @@
 """What the open protocol's tests share: other servers' clients, each in an environment of its own, and its stubs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import numpy as np
@@ -96,28 +96,32 @@ def pixels(drawings: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
     return np.stack([prepare(drawing) for drawing in drawings])
 
 
+Reported: TypeAlias = Callable[[Environment, str], Report]
+"""Gives what a client in an environment says of the server, by its script."""
+
+
 @pytest.fixture(scope="session")
-def triton(
-    triton_environment: Environment,
-    server: RunningServer,
-    pixels: npt.NDArray[np.uint8],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Report:
+def reported(
+    server: RunningServer, pixels: npt.NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory
+) -> Reported:
+    """What other clients say of the server."""
+
+    def of(environment: Environment, script: str) -> Report:
+        return report(environment, script, server.target, pixels, tmp_path_factory.mktemp("reported"))
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def triton(triton_environment: Environment, reported: Reported) -> Report:
     """What Triton's client says of the server."""
-    folder = tmp_path_factory.mktemp("triton")
-    return report(triton_environment, "calls_triton.py", server.target, pixels, folder)
+    return reported(triton_environment, "calls_triton.py")
 
 
 @pytest.fixture(scope="session")
-def kserve(
-    kserve_environment: Environment,
-    server: RunningServer,
-    pixels: npt.NDArray[np.uint8],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Report:
+def kserve(kserve_environment: Environment, reported: Reported) -> Report:
     """What KServe's client says of the server."""
-    folder = tmp_path_factory.mktemp("kserve")
-    return report(kserve_environment, "calls_kserve.py", server.target, pixels, folder)
+    return reported(kserve_environment, "calls_kserve.py")
 
 
 @pytest.fixture(scope="session")

@@ -180,6 +180,35 @@ async def test_a_fault_inside_is_logged_and_not_shown(
     assert "RuntimeError: the secret cause" in caplog.text
 
 
+async def test_a_drained_server_leaves_no_call_behind(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left when the event loop closes logs tracebacks; this call takes a few turns of the loop to end."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def classify(*_: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _turn in range(20):
+                await asyncio.sleep(0)
+            ended.set()
+
+    monkeypatch.setattr(Classifier, "classify", classify)
+    with ThreadPoolExecutor(1) as pool:
+        server = build_server(
+            classifier_of(load_model(tiny_artifact, Device.CPU), pool), ServerConfig(tiny_artifact, port=0)
+        )
+        await server.start()
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            call: Any = ClassifierServiceStub(channel).Classify(ONE_IMAGE)
+            await begun.wait()
+            server.health.leave()
+            await server.drain(0)
+            assert ended.is_set()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call
+
+
 async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
     tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

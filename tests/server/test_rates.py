@@ -9,7 +9,7 @@ from serving import running_server
 
 from vitrine.client import Client, LimitError
 from vitrine.server.errors import RateExceeded
-from vitrine.server.rates import MOST_CALLERS, Rates
+from vitrine.server.rates import MOST_CALLERS, Rates, caller_at
 
 
 class Clock:
@@ -64,6 +64,21 @@ def test_quiet_callers_are_forgotten_and_busy_ones_are_not() -> None:
     assert refused_for(rates, "busy", 1) > 0
 
 
+@pytest.mark.parametrize(
+    ("host", "caller"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("[2001:db8:1:2:3:4:5:6]", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2::7]", "2001:db8:1:2::/64"),
+        ("[fe80::1%eth0]", "fe80::/64"),
+        ("[::ffff:192.0.2.1]", "192.0.2.1"),
+        ("", ""),
+    ],
+)
+def test_who_has_a_network_of_addresses_is_one_caller(host: str, caller: str) -> None:
+    assert caller_at(host) == caller
+
+
 def test_one_caller_over_its_rate_is_refused_and_told_when_to_come_again_and_another_is_answered(
     tiny_artifact: Path, tmp_path: Path
 ) -> None:
@@ -94,5 +109,5 @@ def test_without_tokens_callers_are_told_apart_by_their_addresses(tiny_artifact:
         Client(server.target) as other,
     ):
         one.classify(pixels, preparation="none", activations=None)
-        with pytest.raises(LimitError, match=r"(127\.0\.0\.1|\[::1\]) may send"):
+        with pytest.raises(LimitError, match=r"(127\.0\.0\.1|::/64) may send"):
             other.classify(pixels, preparation="none", activations=None)

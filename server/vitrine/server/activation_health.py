@@ -4,7 +4,6 @@ It counts a sample of the runs, within a budget of time. It knows arrays, and ne
 shown.
 """
 
-import logging
 import math
 import threading
 import time
@@ -14,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import ActivationStatistics, ActivationTally, Layer
-
-logger = logging.getLogger(__name__)
+from vitrine.server.forgiving import Streak
 
 SHARE = 0.01
 """The share of one thread's time that sampled runs may take as a whole: what sampling adds to them is a part of it."""
@@ -42,7 +40,7 @@ class ActivationHealth:
         self._lock = threading.Lock()
         self._before, self._now = ActivationTally(self.layers), ActivationTally(self.layers)
         self._next = 0.0
-        self._fails = False
+        self._failures = Streak("a run can't be sampled: what is shown of activations stays as it was until one can")
 
     def claim(self) -> bool:
         """Whether the run that begins now is to be sampled. Of runs side by side that is one: the others run on.
@@ -72,14 +70,12 @@ class ActivationHealth:
             self._now = self._now.merged(run)
             if self._now.images >= HALF_WINDOW:
                 self._before, self._now = self._now, ActivationTally(self.layers)
-        self._fails = False
+        self._failures.end()
         self._wait(begin)
 
     def fail(self, begin: float) -> None:
         """Gives a sample up because of the exception that is being handled, which is logged once in a row."""
-        if not self._fails:
-            logger.exception("a run can't be sampled: what is shown of activations stays as it was until one can")
-        self._fails = True
+        self._failures.fail()
         self._wait(begin)
 
     def reading(self) -> ActivationStatistics | None:

@@ -24,7 +24,7 @@ from vitrine.server.batching import Batcher, BatchingConfig
 from vitrine.server.call import Call, Stage
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.models import Models, ServedModel
-from vitrine.server.rates import Rates
+from vitrine.server.rates import Rates, caller_at
 from vitrine.server.statistics import Statistics
 
 
@@ -243,7 +243,7 @@ class Classifier:
 
 def _name_of(call: Call) -> str:
     """What tells a caller from others: the name of its token, or its address where there are no tokens."""
-    return call.address() if call.caller is ANYONE else call.caller.name
+    return caller_at(call.address()) if call.caller is ANYONE else call.caller.name
 
 
 def _needed(request: ClassifyRequest) -> tuple[Permission, ...]:

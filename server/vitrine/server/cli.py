@@ -206,7 +206,7 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     default=DEFAULTS.limits.caller_rate,
     show_envvar=True,
     help="How many images a second each caller may send to a worker; more are refused with RESOURCE_EXHAUSTED. A "
-    "caller is a name in --tokens, or an address without; 0: no limit.",
+    "caller is a name in --tokens, or without them an address, of IPv6 a /64 network; 0: no limit.",
 )
 @click.option(
     "--propagation-seconds",

@@ -9,6 +9,28 @@ logger = logging.getLogger(__name__)
 Seen = TypeVar("Seen")
 
 
+class Streak:
+    """Exceptions in a row, of which the first is logged.
+
+    Args:
+        failed: what to say of it.
+    """
+
+    def __init__(self, failed: str) -> None:
+        self._failed = failed
+        self._goes_on = False
+
+    def fail(self) -> None:
+        """There was another one: that which is being handled."""
+        if not self._goes_on:
+            logger.exception(self._failed)
+        self._goes_on = True
+
+    def end(self) -> None:
+        """All is well again."""
+        self._goes_on = False
+
+
 def forgiving(observe: Callable[[Seen], None], failed: str) -> Callable[[Seen], None]:
     """The same observer, which doesn't raise: of exceptions in a row the first is logged.
 
@@ -16,17 +38,14 @@ def forgiving(observe: Callable[[Seen], None], failed: str) -> Callable[[Seen], 
         observe: what may fail.
         failed: what to say of that.
     """
-    fails = False
+    streak = Streak(failed)
 
     def tell(seen: Seen) -> None:
-        nonlocal fails
         try:
             observe(seen)
         except Exception:
-            if not fails:
-                logger.exception(failed)
-            fails = True
+            streak.fail()
         else:
-            fails = False
+            streak.end()
 
     return tell

@@ -5,6 +5,7 @@ It knows names, numbers and the clock, and no requests. Everything happens on th
 The method is a leaky bucket for each caller (ITU-T I.371): what it sends is poured in, and leaks out at its rate.
 """
 
+import ipaddress
 import time
 from collections.abc import Callable
 
@@ -60,3 +61,17 @@ class Rates:
         """How many images are in a caller's bucket."""
         level, moment = self._buckets.get(caller, (0.0, now))
         return max(0.0, level - (now - moment) * self._rate)
+
+
+def caller_at(host: str) -> str:
+    """What a caller is called that has nothing but an address: that, or of IPv6 its network of 64 bits.
+
+    Whoever has one address of such a network has them all (RFC 6177), and would have a bucket for each.
+    """
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:  # another kind of address, such as a socket's path
+        return host
+    if address.version == 4:
+        return str(address)
+    return str(address.ipv4_mapped or ipaddress.IPv6Network((int(address), 64), strict=False))

@@ -10,7 +10,8 @@ import grpc.aio
 from vitrine.server.access import Access, Caller, Permission
 from vitrine.server.call import Call, handling
 from vitrine.server.errors import RequestError, quoted
-from vitrine.server.grpc.metadata import Metadata, request_id_of, with_request_id
+from vitrine.server.grpc.aborting import abort
+from vitrine.server.grpc.metadata import Metadata, request_id_of
 from vitrine.server.grpc.status import status_of
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def _refusal(status: grpc.Status, request_id: str) -> Handler:
     """Refuses any call: a handler of streams receives nothing unless it asks, where the others wait for a message."""
 
     async def refuse(_: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[bytes]:
-        await context.abort(status.code, status.details, with_request_id(status.trailing_metadata, request_id))
+        await abort(context, status, request_id)
         yield b""  # never: abort raises; it makes this a stream
 
     return grpc.stream_stream_rpc_method_handler(refuse)

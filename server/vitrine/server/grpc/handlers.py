@@ -23,8 +23,9 @@ from google.protobuf.message_factory import GetMessageClass
 from vitrine.server.access import ANYONE, Caller
 from vitrine.server.call import CANCELLED, HANDLED, Call, Stage
 from vitrine.server.errors import InvalidRequest, RequestError
+from vitrine.server.grpc.aborting import abort, when_over
 from vitrine.server.grpc.counting import UncountableError, has_more_fields
-from vitrine.server.grpc.metadata import Metadata, request_id_of, trace_of, with_request_id
+from vitrine.server.grpc.metadata import Metadata, request_id_of, trace_of
 from vitrine.server.grpc.status import internal_status, status_of
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ class _Method:
 
     async def _answer_one(self, data: bytes, context: Context) -> bytes:
         call = self._call(metadata := context.invocation_metadata() or ())
-        _when_over(call.close)
+        when_over(call.close)
         async with _guard(context, call):
             return await self._answer(data, call, metadata, context)
         raise AssertionError("the guard has aborted")  # for the type checker: abort raises
@@ -149,16 +150,6 @@ class _Method:
         call.request_id = request_id_of(metadata)
         HANDLED.set((call,))
         return call
-
-
-def _when_over(close: Callable[[], None]) -> None:
-    """Calls it when gRPC's task for this call has ended: the answer has been sent, or can't be any more.
-
-    A callback of gRPC's context would do too, and keep all of the call until the garbage collector comes: the context
-    holds the callback, which holds the context.
-    """
-    if task := asyncio.current_task():
-        task.add_done_callback(lambda _: close())
 
 
 def _host_of(context: Context) -> str:
@@ -194,4 +185,4 @@ async def _guard(context: Context, call: Call, prefix: str = "") -> AsyncIterato
 
 async def _abort(context: Context, call: Call, status: grpc.Status) -> None:
     call.finish(status.code.name)
-    await context.abort(status.code, status.details, with_request_id(status.trailing_metadata, call.request_id))
+    await abort(context, status, call.request_id)

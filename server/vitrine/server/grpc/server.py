@@ -1,5 +1,6 @@
 """Builds the gRPC server: which services it has, and what a connection may do."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,13 +36,26 @@ OPEN_SERVICES = (HEALTH_SERVICE.full_name, REFLECTION.full_name)
 PENDING_CALLS, MOST_PENDING_CALLS = 10_000, 20_000
 """How many calls may wait to be taken up before gRPC's core cancels some of them, and then each further one.
 
-By default 1,000 and 3,000: one connection that opens and cancels calls fast ("rapid reset") fills that in a moment, and
-other callers' calls end with CANCELLED. To limit the calls of a connection (`grpc.max_concurrent_streams`) is worse:
-core counts those that have ended until they are freed, and refuses a busy caller's within the limit with UNAVAILABLE.
+By default 1,000 and 3,000: a few connections that open and cancel calls fast ("rapid reset") fill that in a moment, and
+other callers' calls end with CANCELLED.
+"""
+
+CONNECTION_CALLS = 1000
+"""How many calls a connection may have under way; a client of gRPC keeps further ones back by itself.
+
+Calls that were cancelled count too, until the caller answers a PING sent after each: or a connection would fill the
+above by opening and cancelling. Core's "overload protection", which counts every call until it is freed, is off: it
+refuses a busy caller's within the limit with UNAVAILABLE.
 """
 
 CHECK_SECONDS = 0.1
 """How often gRPC is asked whether its server still runs: it tells when it has been asked, and by a log otherwise."""
+
+CALL_TASK = "rpc_task"
+"""What gRPC calls the task of a call. It says that it has stopped when its core has: tasks may still be ending then."""
+
+LAST_SECONDS = 1.0
+"""How long they may take. Those that are left when the event loop is closed are cancelled, and log that as a fault."""
 
 HANDSHAKE_MS = 20_000
 """How long a connection may take to say what HTTP/2 begins with. Each that says nothing holds an open file."""
@@ -82,6 +96,8 @@ class GrpcServer:
     async def drain(self, seconds: float) -> None:
         """Takes no new requests, lets those under way finish for up to `seconds`, then ends the rest."""
         await self.server.stop(seconds)
+        if left := [task for task in asyncio.all_tasks() if task.get_name() == CALL_TASK]:
+            await asyncio.wait(left, timeout=LAST_SECONDS)
 
 
 METHODS = tuple(
@@ -157,6 +173,9 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ),  # clients that probe a slow call aren't turned out
         ("grpc.server.max_pending_requests", PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING_CALLS),
+        ("grpc.max_concurrent_streams", CONNECTION_CALLS),
+        ("grpc.http.overload_protection", 0),
+        ("grpc.http2.ping_on_rst_stream_percent", 100),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.so_reuseport", int(config.shares_port)),  # else two servers would share a port and not know of it
     ]
