@@ -20,7 +20,7 @@ from vitrine.training.config import DeviceChoice, find_device
 from vitrine.training.data import BUILT_IN, Dataset, Examples, Split, load_dataset, load_mnist_images
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.fit import fit
-from vitrine.training.recipes import recipe
+from vitrine.training.recipes import DATA_SETS, RECIPES, recipe
 from vitrine.training.report import NoveltyPlan, StressPlan, make_report, stress_table, to_text, write_report
 from vitrine.training.run_folder import ReportFolder, RunFolder
 from vitrine.training.stress import CONDITIONS, draw_sheet, measure_stress
@@ -68,11 +68,23 @@ def main() -> None:
 
 @main.command("fit")
 @click.option(
-    "--dataset", "source", metavar="digits|mnist|FOLDER", help="What to fit to. A folder has DIGIT/name.png.  [digits]"
+    "--recipe",
+    "recipe_name",
+    type=click.Choice(list(RECIPES)),
+    help="Settings that have been tried; reference makes the model that comes with the server.  [the data set's]",
+)
+@click.option(
+    "--dataset",
+    "source",
+    metavar="digits|mnist|FOLDER",
+    help="What to fit to. A folder has DIGIT/name.png.  [the recipe's, or digits]",
 )
 @_data_dir
 @click.option(
-    "--run", "run_folder", type=click.Path(file_okay=False, path_type=Path), help="The run folder.  [runs/DATASET]"
+    "--run",
+    "run_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The run folder.  [runs/RECIPE or runs/DATASET]",
 )
 @click.option("--name", help="What the model is called when it is served.  [the data set's name]")
 @click.option(
@@ -85,41 +97,55 @@ def main() -> None:
 @click.option("--weight-decay", type=float, help="AdamW's weight decay.  [the recipe's]")
 @click.option("--seed", type=int, help="Where all random numbers come from.  [the recipe's]")
 @click.option("--device", type=click.Choice(get_args(DeviceChoice)), help="Where to train.  [auto]")
-@click.option("--threads", type=int, help="CPU threads to train with.  [1]")
+@click.option("--threads", type=int, help="CPU threads to train with.  [the recipe's]")
 @click.option("--validation", type=float, help="The share of training images that choose the best epoch.  [0.1]")
 @click.option("--patience", type=int, help="Stop after so many epochs without a better one.  [go to the end]")
 @click.option("--augment", type=float, help="How far training images are bent; 0 switches it off.  [the recipe's]")
 @click.option("--no-augment", "augment", flag_value=0.0, help="The same as --augment 0.")
+@click.option(
+    "--average", type=float, help="How much of the weights' moving average stays; 0: there is none.  [the recipe's]"
+)
+@click.option("--counter-examples", type=int, help="Made images without a digit to learn from.  [the recipe's]")
+@click.option("--teacher-epochs", type=int, help="Epochs of a teacher; 0: labels alone teach.  [the recipe's]")
+@click.option("--versions", type=int, help="Bent versions of all images that a teacher judges.  [the recipe's]")
+@click.option(
+    "--teacher",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A run's teacher.pt, to be spared its making: same data, same settings.  [the run folder's]",
+)
 @click.option(
     "--resume", is_flag=True, help="Go on with the run in the run folder, with the settings it was begun with."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run in the run folder.")
 @click.option("--quiet", is_flag=True, help="Show no progress bars.")
 def fit_command(
+    recipe_name: str | None,
     source: str | None,
     data_dir: Path | None,
     run_folder: Path | None,
     name: str | None,
     resume: bool,
     overwrite: bool,
+    teacher: Path | None,
     quiet: bool,
     **settings: Any,
 ) -> None:
     """Fit a model, evaluate it on held-out images, and export it.
 
-    Settings that aren't given come from the data set's recipe. Ctrl-C keeps what was reached; --resume goes on.
+    Settings that aren't given come from the recipe. Ctrl-C keeps what was reached; --resume goes on.
     """
-    folder = RunFolder(run_folder or Path("runs", Path(source or "digits").resolve().name))
+    folder = RunFolder(run_folder or Path("runs", recipe_name or Path(source or "digits").resolve().name))
     if resume:
         checkpoint = Checkpoint.load(folder.checkpoint)
         source, base = _source(checkpoint, source), checkpoint.config
     else:
         _refuse_to_replace(folder, overwrite)
-        source, base = source or "digits", recipe(source or "digits")
+        source = source or DATA_SETS.get(recipe_name or "", "digits")
+        base = RECIPES[recipe_name] if recipe_name else recipe(source)
     config = replace(base, **{field: value for field, value in settings.items() if value is not None})
     find_device(config.device)  # before a data set is downloaded in vain
     dataset = load_dataset(source, data_dir, progress=not quiet)
-    _tell(fit(dataset, config, folder.path, name=name, resume=resume, progress=not quiet))
+    _tell(fit(dataset, config, folder.path, name=name, resume=resume, teacher=teacher, progress=not quiet))
 
 
 def _refuse_to_replace(folder: RunFolder, overwrite: bool) -> None:
