@@ -121,8 +121,8 @@ def _what_novelty_tells(calibration: Calibration) -> str:
 def _about_teaching(config: FitConfig) -> str:
     """What else it learnt from, as paragraphs of their own; empty where that was the data set alone."""
     counter = (
-        f"Beside them it learnt from {config.counter_examples:,} made images without a digit (printed letters, words and "
-        "numbers, shapes, scribbles, noise, empty pages) and a quarter as many printed digits, drawn from a seed."
+        f"Beside them it learnt from {config.counter_examples:,} made images without a digit (printed letters, words "
+        "and numbers, shapes, scribbles, noise, empty pages) and a quarter as many printed digits, drawn from a seed."
     )
     teacher = (
         f"It learnt from the answers of a teacher, a convolutional network that had learnt the same images for "
