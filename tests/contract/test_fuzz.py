@@ -202,7 +202,7 @@ async def ends_of_many_calls(artifact: Path) -> list[grpc.StatusCode]:
     async with served(artifact) as server, grpc.aio.insecure_channel(server.address) as channel:
         method: Any = channel.unary_unary(CLASSIFY)
         calls = [method(messages()[CLASSIFY][0]) for _ in range(300)]
-        return await asyncio.gather(*(call.code() for call in calls))
+        return list(await asyncio.gather(*(call.code() for call in calls)))
 
 
 async def test_a_connection_can_not_open_more_calls_by_cancelling_them(server: RunningServer) -> None:
