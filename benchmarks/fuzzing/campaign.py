@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -174,8 +174,9 @@ class Campaign:
 
     async def settled(self, before: Usage) -> Usage:
         """What the server holds, as soon as that is no more than before; after some patience, whatever it is."""
-        if self._checking:  # its connection counts, and comes back a while after a restart
-            await self._checking.channel_ready()
+        if self._checking and self._server.alive:  # its connection counts, and comes back a while after a restart
+            with suppress(TimeoutError):  # of a server that has ended it doesn't
+                await asyncio.wait_for(self._checking.channel_ready(), PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (usage := self._server.usage()).files > before.files and time.monotonic() < deadline:
             await asyncio.sleep(CHECK_SECONDS)

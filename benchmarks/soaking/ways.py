@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,8 @@ async def cancelled(client: AsyncClient, _: grpc.aio.Channel) -> None:
     call = asyncio.ensure_future(client.classify(PIXELS[0], preparation="none"))
     await asyncio.sleep(0.001)
     call.cancel()
-    await asyncio.wait([call])
+    with suppress(asyncio.CancelledError):
+        await call
 
 
 async def a_stream(_: AsyncClient, channel: grpc.aio.Channel) -> None:

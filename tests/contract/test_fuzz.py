@@ -9,7 +9,7 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -22,7 +22,8 @@ from fuzzing.campaign import KINDS, Campaign
 from fuzzing.corpus import CLASSIFY, files, messages
 from fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, mutated
 from fuzzing.restarts import Restarts
-from fuzzing.rubbish import FLOOD, connected, rapid_reset, send_flood_of, send_good_call
+from fuzzing.rubbish import FLOOD, connected, rapid_reset, send_flood, send_flood_of, send_good_call
+from fuzzing.verdict import expects
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
@@ -43,7 +44,7 @@ from vitrine.server.grpc.classifier_servicer import SERVICE
 from vitrine.server.grpc.convert import read_classify
 from vitrine.server.grpc.counting import SMALL_BYTES, UncountableError, has_more_fields
 from vitrine.server.grpc.handlers import MOST_FIELDS, message_decoder
-from vitrine.server.grpc.server import CONNECTION_CALLS, build_server
+from vitrine.server.grpc.server import CONNECTION_CALLS, GrpcServer, build_server
 from vitrine.server.loading import load_model
 from vitrine.server.models import Models
 from vitrine.v1 import classifier_pb2 as pb
@@ -187,6 +188,23 @@ async def test_a_busy_caller_is_answered_however_many_calls_it_has_under_way(ser
         await asyncio.gather(*(call_on() for _ in range(CONNECTION_CALLS + 500)))
 
 
+async def test_a_call_waits_to_be_taken_up_as_long_as_the_server_says(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default gRPC's core cancels those that had to wait for 30 s: no time at all shows that ours counts instead."""
+    assert set(await ends_of_many_calls(tiny_artifact)) == {grpc.StatusCode.OK}
+    monkeypatch.setattr("vitrine.server.grpc.server.WAITING_SECONDS", 0)
+    assert grpc.StatusCode.CANCELLED in await ends_of_many_calls(tiny_artifact)
+
+
+async def ends_of_many_calls(artifact: Path) -> list[grpc.StatusCode]:
+    """How calls end that are sent at once, so that most of them wait to be taken up."""
+    async with served(artifact) as server, grpc.aio.insecure_channel(server.address) as channel:
+        method: Any = channel.unary_unary(CLASSIFY)
+        calls = [method(messages()[CLASSIFY][0]) for _ in range(300)]
+        return list(await asyncio.gather(*(call.code() for call in calls)))
+
+
 async def test_a_connection_can_not_open_more_calls_by_cancelling_them(server: RunningServer) -> None:
     """Twice as many as it may have are opened, and cancelled at once: or one caller would fill everybody's queue."""
     async with connected(server.target) as (reader, writer), asyncio.timeout(30):
@@ -208,14 +226,20 @@ async def frames_until_ping_is_answered(reader: asyncio.StreamReader) -> AsyncIt
 
 async def test_a_connection_that_says_nothing_is_closed(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vitrine.server.grpc.server.HANDSHAKE_MS", 100)
-    models, config = Models(load_model(tiny_artifact, Device.CPU)), ServerConfig(tiny_artifact, port=0)
+    async with served(tiny_artifact) as server, asyncio.timeout(30), connected(server.address) as (reader, _):
+        while await reader.read(1000):  # the server's own greeting, and then its end
+            pass
+
+
+@asynccontextmanager
+async def served(artifact: Path) -> AsyncIterator[GrpcServer]:
+    """A server on this event loop, which is drained at the end."""
+    models, config = Models(load_model(artifact, Device.CPU)), ServerConfig(artifact, port=0)
     with ThreadPoolExecutor(1) as pool:
         classifier = Classifier(models, Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
         server = build_server(classifier, config)
         await server.start()
-        async with asyncio.timeout(30), connected(server.address) as (reader, _):
-            while await reader.read(1000):  # the server's own greeting, and then its end
-                pass
+        yield server
         server.health.leave()
         await server.drain(10)
 
@@ -231,6 +255,26 @@ async def test_a_server_bears_every_kind_of_bad_input() -> None:
         assert server.alive
         assert server.stop(30) == 0, "a call was left, although all callers had gone"
         assert Restarts(server.log).unexplained(server.faults()) == []
+
+
+async def test_a_campaign_ends_with_its_server_and_says_so() -> None:
+    with watched_server() as server:
+        campaign = Campaign(server, seed=0)
+        async with asyncio.timeout(60), campaign.checked():
+            server.process.kill()
+            server.process.wait()
+            await campaign.run("messages", 10)
+        assert campaign.health.wrong
+
+
+async def test_a_flood_after_which_nobody_is_answered_is_not_got_over() -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        outcome = await send_flood(f"127.0.0.1:{port}", Random(0))
+    assert not expects(outcome, KINDS["floods"].expected)
 
 
 def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact: Path) -> None:
@@ -255,16 +299,11 @@ async def test_a_refused_call_is_let_go_without_the_garbage_collector(
     tiny_artifact: Path, method: str, message: bytes
 ) -> None:
     """It counts objects and not their bytes: what a few refused calls held on to could be large."""
-    models, config = Models(load_model(tiny_artifact, Device.CPU)), ServerConfig(tiny_artifact, port=0)
-    with ThreadPoolExecutor(1) as pool, without_garbage_collector():
-        classifier = Classifier(models, Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
-        server = build_server(classifier, config)
-        await server.start()
-        async with grpc.aio.insecure_channel(server.address) as channel:
+    with without_garbage_collector():
+        async with served(tiny_artifact) as server, grpc.aio.insecure_channel(server.address) as channel:
             call: Any = channel.unary_unary(f"/{SERVICE.full_name}/{method}")
             with pytest.raises(grpc.aio.AioRpcError):
                 await call(message)
-        await server.drain(10)
         assert [held for held in gc.get_objects() if type(held) is Call] == []  # isinstance asks some objects
 
 

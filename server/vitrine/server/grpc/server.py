@@ -40,6 +40,13 @@ By default 1,000 and 3,000: a few connections that open and cancel calls fast ("
 other callers' calls end with CANCELLED.
 """
 
+WAITING_SECONDS = 3600
+"""How long a call may wait to be taken up before gRPC's core ends it with CANCELLED, though its caller still waits.
+
+By default 30: on a machine that is too busy for so long, calls in the queue were lost. Whoever calls has a deadline to
+say how long that is worth it, and a call whose caller has gone leaves the queue by itself.
+"""
+
 CONNECTION_CALLS = 1000
 """How many calls a connection may have under way; a client of gRPC keeps further ones back by itself.
 
@@ -173,6 +180,7 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ),  # clients that probe a slow call aren't turned out
         ("grpc.server.max_pending_requests", PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MOST_PENDING_CALLS),
+        ("grpc.server_max_unrequested_time_in_server", WAITING_SECONDS),
         ("grpc.max_concurrent_streams", CONNECTION_CALLS),
         ("grpc.http.overload_protection", 0),
         ("grpc.http2.ping_on_rst_stream_percent", 100),
