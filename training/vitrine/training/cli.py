@@ -264,7 +264,8 @@ def _unseen(checkpoint: Checkpoint, dataset: Dataset) -> Examples:
     type=click.Choice(get_args(Split)),
     default="validation",
     show_default=True,
-    help="validation: training images of some writers, told by writers.npz beside MNIST's files. test: MNIST's own.",
+    help="validation: the training images of the writers that a fit holds out by default, told by writers.npz beside "
+    "MNIST's files. test: MNIST's own.",
 )
 @_data_dir
 @click.option("--condition", "names", multiple=True, type=click.Choice(list(CONDITIONS)), help="Only this one; repeat.")
