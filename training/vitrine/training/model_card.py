@@ -62,7 +62,7 @@ digit harms.
 
 ## Data
 
-{ABOUT_DATA.get(identity.source, ABOUT_OTHER_DATA)}
+{ABOUT_DATA.get(identity.source, ABOUT_OTHER_DATA)}{_what_else_is_learnt(checkpoint.config)}
 
 ## Figures
 
@@ -118,17 +118,28 @@ def _what_novelty_tells(calibration: Calibration) -> str:
     )
 
 
+def _what_else_is_learnt(config: FitConfig) -> str:
+    if not config.counter_examples:
+        return ""
+    return (
+        f" Beside them it learnt from about {config.counter_examples:,} made images that show no digit, and from a "
+        "quarter as many printed digits."
+    )
+
+
 def _how_alike(checkpoint: Checkpoint) -> str:
     """How much of the run comes back when it is made again: CUDA adds up in whatever order is fastest."""
     if all(epoch.device == "cpu" for epoch in checkpoint.history):
-        return "On one CPU, with the same versions, this gives the same weights, bit for bit."
+        teacher = " and the same teacher, whose file `--teacher` names," if checkpoint.config.teacher_epochs else ","
+        return f"On one CPU, with the same versions{teacher} this gives the same weights, bit for bit."
     return "It was trained on CUDA: this gives a model as good, and not the same weights bit for bit."
 
 
 def _how_long(checkpoint: Checkpoint) -> str:
     seconds = sum(epoch.seconds for epoch in checkpoint.history)
     interrupted = "" if checkpoint.finished else f" of {checkpoint.config.epochs}; it was interrupted"
-    return f"{seconds:.0f} s, {len(checkpoint.history)} epochs{interrupted}"
+    teacher = "; its teacher's time isn't counted" if checkpoint.config.teacher_epochs else ""
+    return f"{seconds:.0f} s, {len(checkpoint.history)} epochs{interrupted}{teacher}"
 
 
 def _class_table(evaluation: Evaluation) -> str:
