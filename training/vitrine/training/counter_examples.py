@@ -17,7 +17,7 @@ from vitrine.training import nondigits
 from vitrine.training.data import Examples
 from vitrine.training.data.cache import prepare_all
 from vitrine.training.nondigits import EXPOSURE_SETS, draw_non_digits, draw_printed_digits
-from vitrine.training.stress import scene
+from vitrine.training.stress import scene, strokes
 
 NO_DIGIT = len(DIGITS)
 """The label of an image that shows no digit."""
@@ -61,7 +61,8 @@ def _draw(counts: list[int], printed: int) -> Iterator[ImageSource]:
 
 def drawing_code() -> list[Path]:
     """The files that decide what the images look like."""
-    return [*sorted(Path(str(nondigits.__file__)).parent.glob("*.py")), Path(str(scene.__file__))]
+    light = (Path(str(module.__file__)) for module in (scene, strokes))
+    return [*sorted(Path(str(nondigits.__file__)).parent.glob("*.py")), *light]
 
 
 def _key(counts: list[int], printed: int) -> str:
