@@ -122,6 +122,15 @@ def test_evaluate_takes_the_held_out_part_of_digits_and_of_the_runs_folder_where
     assert count_evaluated(run, "--dataset", bars.rename(tmp_path / "moved")) == 6
 
 
+def test_evaluate_takes_the_test_part_of_mnist_also_where_its_writers_are_not_known(
+    mnist: Path, tmp_path: Path
+) -> None:
+    words = ("fit", "--dataset", "mnist", "--data-dir", mnist, "--run", tmp_path / "run", *QUICK)
+    assert vitrine_train(*words).exit_code == 0
+    (mnist / "writers.npz").unlink()
+    assert count_evaluated(tmp_path / "run", "--data-dir", mnist) == 6
+
+
 @pytest.mark.parametrize("where", ["load_dataset", "fit"])
 def test_ctrl_c_with_nothing_to_keep_exits_as_shells_expect(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str

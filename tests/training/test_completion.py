@@ -151,6 +151,16 @@ def test_the_card_promises_the_same_bits_only_for_a_run_on_the_cpu(run: Run, dev
     assert ("this gives the same weights, bit for bit" in card) == ("cuda" not in devices)
 
 
+def test_the_card_says_what_else_a_model_learnt_from(run: Run) -> None:
+    """The command makes a teacher of the run's own seed, who needn't be the one that the run had."""
+    assert "teacher, whose file" not in run.folder.model_card.read_text()
+    assert "made images" not in run.folder.model_card.read_text()
+    config = replace(run.checkpoint.config, teacher_epochs=2, counter_examples=8000)
+    card = model_card(run.folder, replace(run.checkpoint, config=config), run.evaluation)
+    assert "and the same teacher, whose file `--teacher` names, this gives the same weights" in card
+    assert "8,000 made images without a digit" in card
+
+
 @pytest.mark.parametrize(("source", "meant"), [("digits", "digits"), ("/home/me/digits", "./digits")])
 def test_the_command_on_the_card_tells_a_folder_from_a_data_set_of_its_name(run: Run, source: str, meant: str) -> None:
     identity = replace(run.checkpoint.identity, dataset="digits", source=source)

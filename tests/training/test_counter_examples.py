@@ -1,5 +1,6 @@
 """Counter-examples: images without a digit and printed digits, which a fit may learn from."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from vitrine.training import Dataset, FitConfig, fit
-from vitrine.training.counter_examples import NO_DIGIT, PRINTED, counter_examples
+from vitrine.training.counter_examples import NO_DIGIT, PRINTED, counter_examples, drawing_code
 from vitrine.training.mlp import novelty_of
 
 COUNT = 90
@@ -29,6 +30,16 @@ def test_they_are_the_same_every_time_and_made_once(monkeypatch: pytest.MonkeyPa
         "vitrine.training.counter_examples.draw_non_digits", lambda *_args, **_options: pytest.fail("drawn again")
     )
     np.testing.assert_array_equal(first.pixels, counter_examples(COUNT, progress=False).pixels)
+
+
+def test_whatever_draws_them_is_part_of_what_they_are_found_by() -> None:
+    """All that the modules of the drawing import from this room is among them, but errors."""
+    imported = set()
+    for path in drawing_code():
+        imported |= set(re.findall(r"^from vitrine\.training\.(\S+) import (\w+)", path.read_text(), re.MULTILINE))
+    known = {".".join(path.with_suffix("").parts[-2:]) for path in drawing_code()}
+    for module, name in imported - {("errors", "ConfigError")}:
+        assert module in known or f"{module}.{name}" in known or f"{module}.__init__" in known, (module, name)
 
 
 @pytest.mark.parametrize("output", ["softmax", "sigmoid"])

@@ -1,16 +1,17 @@
 """A teacher learns, is kept and found again, and teaches only those it was made for."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from vitrine.training import CheckpointError, ConfigError, Dataset, FitConfig, RunFolder, fit
+from vitrine.training import CheckpointError, ConfigError, Dataset, FitConfig, Run, TrainingError, fit
 from vitrine.training.lessons import Lessons
 from vitrine.training.teacher import Teacher, fit_teacher, load_teacher, save_teacher
+from vitrine.training.tuition import FoundTeacher
 
 CONFIG = FitConfig(hidden=(16,), epochs=3, batch_size=16, teacher_epochs=2, versions=2, augment=0.0, device="cpu")
 CPU = torch.device("cpu")
@@ -65,9 +66,26 @@ def test_a_file_that_is_no_teacher_is_refused(toy: Dataset, tmp_path: Path) -> N
         load_teacher(done.folder.checkpoint, {})
 
 
+@pytest.fixture
+def written(toy: Dataset) -> Dataset:
+    """The toy data with writers, so that every seed holds out the same examples."""
+    return replace(toy, train=replace(toy.train, writers=np.arange(len(toy.train)) // 3))
+
+
+def run(dataset: Dataset, folder: Path, config: FitConfig | None = CONFIG, **options: Any) -> Run:
+    return fit(dataset, config, folder, progress=False, **options)
+
+
+def stopped(dataset: Dataset, folder: Path, config: FitConfig = CONFIG, **options: Any) -> Run:
+    """A run that ended after two epochs of three."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vitrine.training.checkpoint.Checkpoint.finished", property(lambda self: len(self.history) >= 2))
+        return run(dataset, folder, config, **options)
+
+
 @pytest.mark.usefixtures("no_pictures")
 def test_a_fit_makes_its_teacher_once_and_another_fit_may_borrow_it(
-    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
 
@@ -75,25 +93,77 @@ def test_a_fit_makes_its_teacher_once_and_another_fit_may_borrow_it(
         made.append(1)
         return fit_teacher(*arguments, **options)
 
-    monkeypatch.setattr(sys.modules[fit.__module__], "fit_teacher", making)
-    first = fit(toy, replace(CONFIG, epochs=1), tmp_path / "first", progress=False)
-    fit(toy, replace(CONFIG, epochs=1), tmp_path / "first", progress=False)
-    fit(toy, replace(CONFIG, seed=1), tmp_path / "second", teacher=first.folder.teacher, progress=False)
+    monkeypatch.setattr("vitrine.training.tuition.fit_teacher", making)
+    first = run(written, tmp_path / "first", replace(CONFIG, epochs=1))
+    run(written, tmp_path / "first", replace(CONFIG, epochs=1))
+    second = run(written, tmp_path / "second", replace(CONFIG, seed=1), teacher=first.folder.teacher)
     assert len(made) == 1
-    assert not RunFolder(tmp_path / "second").teacher.exists()
+    assert second.folder.teacher.read_bytes() == first.folder.teacher.read_bytes()
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_a_pupil_resumed_equals_one_that_was_never_interrupted(toy: Dataset, tmp_path: Path) -> None:
-    whole = fit(toy, replace(CONFIG, average=0.9), tmp_path / "whole", progress=False)
-    config = replace(CONFIG, average=0.9)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vitrine.training.checkpoint.Checkpoint.finished", property(lambda self: len(self.history) >= 2))
-        fit(toy, config, tmp_path / "parts", progress=False)
-    parts = fit(toy, None, tmp_path / "parts", resume=True, progress=False)
+def test_a_teacher_that_has_learnt_what_a_run_is_validated_with_is_refused(toy: Dataset, tmp_path: Path) -> None:
+    """Where writers aren't known, each seed holds out other examples, and the lessons of one show those of the next."""
+    first = run(toy, tmp_path / "first", replace(CONFIG, epochs=1))
+    with pytest.raises(CheckpointError, match="taught with another seed"):
+        run(toy, tmp_path / "second", replace(CONFIG, seed=1), teacher=first.folder.teacher)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_new_run_does_not_take_the_teacher_that_another_seed_has_left_in_its_folder(
+    written: Dataset, tmp_path: Path
+) -> None:
+    run(written, tmp_path / "run", replace(CONFIG, epochs=1))
+    with pytest.raises(CheckpointError, match="taught with another seed: remove it"):
+        run(written, tmp_path / "run", replace(CONFIG, seed=1))
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("borrowed", [False, True])
+def test_a_pupil_resumed_equals_one_that_was_never_interrupted(
+    written: Dataset, tmp_path: Path, borrowed: bool
+) -> None:
+    other = run(written, tmp_path / "other", replace(CONFIG, seed=7, epochs=1)) if borrowed else None
+    config, teacher = replace(CONFIG, average=0.9), other and other.folder.teacher
+    whole = run(written, tmp_path / "whole", config, teacher=teacher)
+    stopped(written, tmp_path / "parts", config, teacher=teacher)
+    parts = run(written, tmp_path / "parts", None, resume=True)
     for name, values in whole.checkpoint.average.items():
         assert torch.equal(values, parts.checkpoint.average[name])
     assert whole.folder.model.read_bytes() == parts.folder.model.read_bytes()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_resumed_run_does_not_change_its_teacher(written: Dataset, tmp_path: Path) -> None:
+    begun, other = stopped(written, tmp_path / "run"), run(written, tmp_path / "other", replace(CONFIG, seed=1))
+    with pytest.raises(CheckpointError, match="begun with another teacher"):
+        run(written, tmp_path / "run", None, resume=True, teacher=other.folder.teacher)
+    begun.folder.teacher.unlink()
+    with pytest.raises(CheckpointError, match="which is gone"):
+        run(written, tmp_path / "run", None, resume=True)
+
+
+def test_a_teacher_that_is_not_there_is_an_error_and_none_is_made_in_its_place(toy: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no teacher"):
+        run(toy, tmp_path / "run", teacher=tmp_path / "teacher.pt")
+    assert not (tmp_path / "teacher.pt").exists()
+
+
+def test_a_teacher_is_refused_where_labels_alone_teach(toy: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a teacher is named, and teacher_epochs is 0"):
+        run(toy, tmp_path / "run", replace(CONFIG, teacher_epochs=0), teacher=tmp_path / "teacher.pt")
+
+
+def test_a_teacher_of_no_use_is_an_error(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitrine.training.teacher.LEARNING_RATE", float("inf"))
+    with pytest.raises(TrainingError, match="no numbers"):
+        taught(toy, 1)
+
+
+def test_lessons_that_were_judged_on_cuda_are_not_those_of_the_cpu() -> None:
+    """CUDA rounds in another way: the CPU's weights would no longer be the same, bit for bit."""
+    folders = [FoundTeacher(Teacher(10), "a" * 64).lessons_folder(torch.device(kind)) for kind in ("cpu", "cuda")]
+    assert folders[0] != folders[1]
 
 
 def test_a_sigmoid_has_no_teacher() -> None:

@@ -80,6 +80,8 @@ class Checkpoint:
     """int64 (V,): what the validation part shows."""
     samples: Tensor
     """uint8 (S, 18, 18): some held-out examples, which an export is checked with and counts activations over."""
+    teacher: str = ""
+    """The SHA-256 of the file of the teacher that it learns from, in hex; empty where the labels alone teach."""
 
     @property
     def best(self) -> Epoch:

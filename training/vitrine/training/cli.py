@@ -111,7 +111,8 @@ def main() -> None:
 @click.option(
     "--teacher",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A run's teacher.pt, to be spared its making: same data, same settings.  [the run folder's]",
+    help="A run's teacher.pt, to be spared its making: same data, same settings, and same seed where writers aren't "
+    "known.  [the run folder's]",
 )
 @click.option(
     "--resume", is_flag=True, help="Go on with the run in the run folder, with the settings it was begun with."
@@ -244,7 +245,7 @@ def _mnist(split: Split, data_dir: Path | None, quiet: bool) -> tuple[npt.NDArra
 def _unseen(checkpoint: Checkpoint, dataset: Dataset) -> Examples:
     """The examples of a data set that the run wasn't trained on."""
     identity = checkpoint.identity
-    if dataset.digest() == identity.digest or (dataset.source in BUILT_IN and dataset.source != identity.source):
+    if dataset.digest() == identity.digest or dataset.source in BUILT_IN:  # whose held-out part never changes
         return dataset.test
     if dataset.source == identity.source:
         raise CheckpointError(
@@ -264,7 +265,8 @@ def _unseen(checkpoint: Checkpoint, dataset: Dataset) -> Examples:
     type=click.Choice(get_args(Split)),
     default="validation",
     show_default=True,
-    help="validation: training images of some writers, told by writers.npz beside MNIST's files. test: MNIST's own.",
+    help="validation: the training images of the writers that a fit holds out by default, told by writers.npz beside "
+    "MNIST's files. test: MNIST's own.",
 )
 @_data_dir
 @click.option("--condition", "names", multiple=True, type=click.Choice(list(CONDITIONS)), help="Only this one; repeat.")

@@ -1,8 +1,8 @@
 """Counter-examples: made images that show no digit, and printed digits, which a fit may learn from beside a data set.
 
 Without them a network is as sure of a letter as of a digit: it has never seen anything else (outlier exposure,
-D. Hendrycks et al. 2019, arXiv:1812.04606). Printed digits go with them, or
-print itself would tell letters from digits.
+D. Hendrycks et al. 2019, arXiv:1812.04606). Printed digits go with them, or print itself would tell letters from
+digits.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from vitrine.training import nondigits
 from vitrine.training.data import Examples
 from vitrine.training.data.cache import prepare_all
 from vitrine.training.nondigits import EXPOSURE_SETS, draw_non_digits, draw_printed_digits
+from vitrine.training.stress import scene, strokes
 
 NO_DIGIT = len(DIGITS)
 """The label of an image that shows no digit."""
@@ -58,9 +59,15 @@ def _draw(counts: list[int], printed: int) -> Iterator[ImageSource]:
     yield from draw_printed_digits(printed, SEED, "exposure")
 
 
+def drawing_code() -> list[Path]:
+    """The files that decide what the images look like."""
+    light = (Path(str(module.__file__)) for module in (scene, strokes))
+    return [*sorted(Path(str(nondigits.__file__)).parent.glob("*.py")), *light]
+
+
 def _key(counts: list[int], printed: int) -> str:
     """What the images are found by once they are prepared: how many, and the code that draws them."""
     key = hashlib.sha256(f"{counts} {printed} {SEED} matplotlib {version('matplotlib')}".encode())
-    for path in sorted(Path(str(nondigits.__file__)).parent.glob("*.py")):
+    for path in drawing_code():
         key.update(path.read_bytes())
     return key.hexdigest()

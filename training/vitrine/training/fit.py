@@ -4,7 +4,6 @@ After each epoch the checkpoint is written; when the epochs are done, or someone
 everything else from it. What an epoch is, `trainer` knows.
 """
 
-import hashlib
 import os
 import signal
 import threading
@@ -23,20 +22,16 @@ from vitrine.training.checkpoint import Checkpoint, RunIdentity
 from vitrine.training.completion import Run, complete
 from vitrine.training.config import FitConfig, find_device
 from vitrine.training.counter_examples import counter_examples
-from vitrine.training.data import Dataset, Examples, split
-from vitrine.training.data.cache import cache_dir
-from vitrine.training.errors import CheckpointError, DataError
+from vitrine.training.data import Dataset, Examples, split, split_by_seed
+from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.lessons import JudgedLessons, Lessons
 from vitrine.training.lock import locked
 from vitrine.training.mlp import MLP
 from vitrine.training.randomness import Stream, torch_generator
 from vitrine.training.recipes import recipe
 from vitrine.training.run_folder import RunFolder
-from vitrine.training.teacher import fit_teacher, load_teacher, save_teacher
 from vitrine.training.trainer import Trainer
-
-TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation")
-"""The settings that a teacher must have in common with the run that it teaches."""
+from vitrine.training.tuition import find_teacher
 
 SAMPLES = 1024
 """How many held-out examples go into the checkpoint at most: what the statistics of the activations are taken over."""
@@ -54,8 +49,8 @@ def fit(
 ) -> Run:
     """Fits an MLP and completes a run folder: checkpoint, artifact, metrics, pictures and model card.
 
-    On one CPU, with one version of PyTorch, the same data and settings give the same weights, bit for bit, whether
-    the run was interrupted and resumed or not.
+    On one CPU, with one version of PyTorch, the same data and settings, and the same teacher where one is named, give
+    the same weights, bit for bit, whether the run was interrupted and resumed or not.
 
     Ctrl-C (KeyboardInterrupt) ends the fit early and keeps what was reached: the folder is completed with the best
     weights so far, and the returned run isn't `finished`. Before the first epoch's end it is raised on.
@@ -68,16 +63,18 @@ def fit(
         name: what the model is called when it is served; None takes the data set's name.
         resume: go on with the run in `run_folder`. A finished run is completed anew.
         teacher: the file of a teacher that another run has made, with the same data and settings, to be spared the
-            time; None takes the run folder's, and makes one where there is none. Only for recipes with a teacher.
+            time; it is copied into the run folder at once. It may have another seed where the data know their writers;
+            elsewhere it would have learnt what this run is validated with. None takes the run folder's, and makes one
+            where there is none. Only for settings with a teacher.
         progress: whether to show bars.
 
     Returns:
         The completed run.
 
     Raises:
-        ConfigError: the settings can't be had on this machine.
+        ConfigError: the settings can't be had on this machine, or have no teacher, and one is named.
         DataError: no digit has examples enough for a validation part.
-        CheckpointError: there is no run to go on with, or it has other settings or data.
+        CheckpointError: there is no run to go on with, or it has other settings or data; or the teacher isn't its.
         TrainingError: the loss is no number any more, or another fit is writing into the run folder.
     """
     folder = RunFolder(Path(run_folder))
@@ -87,9 +84,12 @@ def fit(
             checkpoint = _resumed(Checkpoint.load(folder.checkpoint), identity, config, name)
         else:
             checkpoint = _begun(identity, config or recipe(dataset.source), dataset.test)
+        if teacher is not None and not checkpoint.config.teacher_epochs:
+            raise ConfigError("a teacher is named, and teacher_epochs is 0: the labels alone teach")
         with _threads(checkpoint.config.threads):
             if not checkpoint.finished:
-                trainer = _trainer(checkpoint, dataset.train, Path(teacher or folder.teacher), progress)
+                named = None if teacher is None else Path(teacher)
+                checkpoint, trainer = _prepared(checkpoint, dataset.train, folder, named, progress)
                 checkpoint = _train(checkpoint, trainer, folder, progress)
             return complete(folder, checkpoint, dataset)
 
@@ -117,8 +117,10 @@ def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | 
     return replace(checkpoint, config=config, identity=identity)
 
 
-def _trainer(checkpoint: Checkpoint, examples: Examples, teacher_file: Path, progress: bool) -> Trainer:
-    """Everything that an epoch needs; a teacher is made where the settings want one, and there is none."""
+def _prepared(
+    checkpoint: Checkpoint, examples: Examples, folder: RunFolder, named: Path | None, progress: bool
+) -> tuple[Checkpoint, Trainer]:
+    """Everything that an epoch needs, and the checkpoint with its teacher, where the settings want one."""
     config = checkpoint.config
     kept, held_out = split(examples, config.validation, config.seed)
     if len(held_out) == 0:
@@ -127,21 +129,11 @@ def _trainer(checkpoint: Checkpoint, examples: Examples, teacher_file: Path, pro
     if config.counter_examples:
         learnt += counter_examples(config.counter_examples, progress=progress)
     lessons = Lessons(learnt, config.augment, config.seed, find_device(config.device))
-    judged = _judged(lessons, checkpoint, teacher_file, progress) if config.teacher_epochs else None
-    return Trainer(checkpoint, judged or lessons, examples[held_out])
-
-
-def _judged(lessons: Lessons, checkpoint: Checkpoint, file: Path, progress: bool) -> JudgedLessons:
-    """The lessons of a teacher, who is made first where there is none."""
-    config = checkpoint.config
-    facts = {"digest": checkpoint.identity.digest, **{name: getattr(config, name) for name in TEACHER_SETTINGS}}
-    if not file.exists():
-        classes = len(DIGITS) + bool(config.counter_examples)
-        made = fit_teacher(lessons, classes, config.teacher_epochs, config.seed, progress=progress)
-        save_teacher(file, made, facts)
-    teacher = load_teacher(file, facts).to(lessons.device)
-    kept_in = cache_dir() / "lessons" / hashlib.sha256(file.read_bytes()).hexdigest()[:32]
-    return JudgedLessons(lessons, teacher, kept_in, config.versions)
+    if not config.teacher_epochs:
+        return checkpoint, Trainer(checkpoint, lessons, examples[held_out])
+    teacher = find_teacher(checkpoint, lessons, folder.teacher, named, split_by_seed(examples), progress=progress)
+    judged = JudgedLessons(lessons, teacher.network, teacher.lessons_folder(lessons.device), config.versions)
+    return replace(checkpoint, teacher=teacher.digest), Trainer(checkpoint, judged, examples[held_out])
 
 
 def _train(checkpoint: Checkpoint, trainer: Trainer, folder: RunFolder, progress: bool) -> Checkpoint:

@@ -135,17 +135,16 @@ def _about_teaching(config: FitConfig) -> str:
 def _how_alike(checkpoint: Checkpoint) -> str:
     """How much of the run comes back when it is made again: CUDA adds up in whatever order is fastest."""
     if all(epoch.device == "cpu" for epoch in checkpoint.history):
-        with_what = (
-            "the same versions, threads and teacher" if checkpoint.config.teacher_epochs else "the same versions"
-        )
-        return f"On one CPU, with {with_what}, this gives the same weights, bit for bit."
+        teacher = " and the same teacher, whose file `--teacher` names," if checkpoint.config.teacher_epochs else ","
+        return f"On one CPU, with the same versions{teacher} this gives the same weights, bit for bit."
     return "It was trained on CUDA: this gives a model as good, and not the same weights bit for bit."
 
 
 def _how_long(checkpoint: Checkpoint) -> str:
     seconds = sum(epoch.seconds for epoch in checkpoint.history)
     interrupted = "" if checkpoint.finished else f" of {checkpoint.config.epochs}; it was interrupted"
-    return f"{seconds:.0f} s, {len(checkpoint.history)} epochs{interrupted}"
+    teacher = "; its teacher's time isn't counted" if checkpoint.config.teacher_epochs else ""
+    return f"{seconds:.0f} s, {len(checkpoint.history)} epochs{interrupted}{teacher}"
 
 
 def _class_table(evaluation: Evaluation) -> str:

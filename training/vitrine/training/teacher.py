@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from vitrine.model.preparation import SIDE
-from vitrine.training.errors import CheckpointError
+from vitrine.training.errors import CheckpointError, TrainingError
 from vitrine.training.lessons import Lessons
 from vitrine.training.mlp import scale
 from vitrine.training.precision import mixed_precision
@@ -82,6 +82,9 @@ def fit_teacher(lessons: Lessons, classes: int, epochs: int, seed: int, *, progr
         epochs: passes over the examples, at least 1.
         seed: where its random start comes from.
         progress: whether to show a bar.
+
+    Raises:
+        TrainingError: its parameters are no numbers any more.
     """
     device = lessons.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # dropout has no generator
@@ -101,6 +104,8 @@ def fit_teacher(lessons: Lessons, classes: int, epochs: int, seed: int, *, progr
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 bar.update()
+    if not all(bool(values.isfinite().all()) for values in teacher.state_dict().values()):
+        raise TrainingError("the teacher's parameters are no numbers any more: bend the images less, or do without it")
     return teacher.eval()
 
 
@@ -113,14 +118,16 @@ def load_teacher(path: Path, facts: Mapping[str, Any]) -> Teacher:
     """Reads a teacher, on the CPU and ready to be asked.
 
     Raises:
-        CheckpointError: it is damaged, or was taught other data or with other settings than `facts` says.
+        CheckpointError: it is missing or damaged, or was taught other data or with other settings than `facts` says.
     """
     document = read_sealed(path)
     if document.get("teacher_version") != FORMAT_VERSION:
         raise CheckpointError(f"{path} isn't a teacher of this Vitrine's")
-    if document["facts"] != facts:
-        differing = ", ".join(name for name in facts if document["facts"].get(name) != facts[name])
-        raise CheckpointError(f"the teacher {path} was taught with another {differing}: remove it, or name its like")
+    differing = [name for name in facts if document["facts"].get(name) != facts[name]]
+    if differing:
+        raise CheckpointError(
+            f"the teacher {path} was taught with another {', '.join(differing)}: remove it, or name its like"
+        )
     weights = document["weights"]
     teacher = Teacher(len(weights["last.bias"]))
     teacher.load_state_dict(weights)

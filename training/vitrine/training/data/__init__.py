@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from vitrine.training.data.digits import digit_images, held_out_digit_images, load_digits_dataset
-from vitrine.training.data.examples import Dataset, Examples, split, stratified_split
+from vitrine.training.data.examples import Dataset, Examples, split, split_by_seed, stratified_split
 from vitrine.training.data.folder import load_folder
 from vitrine.training.data.mnist import Split, load_mnist, load_mnist_images
 
@@ -18,6 +18,7 @@ __all__ = [
     "load_dataset",
     "load_mnist_images",
     "split",
+    "split_by_seed",
     "stratified_split",
 ]
 

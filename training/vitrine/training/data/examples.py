@@ -101,10 +101,14 @@ def split(examples: Examples, share: float, seed: int) -> tuple[npt.NDArray[np.i
 
     Arguments and results are those of `split_by_writer` and `stratified_split`.
     """
-    writers = examples.writers
-    if writers is not None and len(np.unique(writers)) > 1:
-        return split_by_writer(writers, share)
+    if examples.writers is not None and not split_by_seed(examples):
+        return split_by_writer(examples.writers, share)
     return stratified_split(examples.pixels, examples.labels, share, seed)
+
+
+def split_by_seed(examples: Examples) -> bool:
+    """Whether `split` goes by its seed: it does where writers aren't known, and then no two seeds hold out the same."""
+    return examples.writers is None or len(np.unique(examples.writers)) < 2
 
 
 def stratified_split(

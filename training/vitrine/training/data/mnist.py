@@ -16,7 +16,7 @@ import numpy.typing as npt
 from vitrine.model import DIGITS
 from vitrine.training.data.cache import cache_dir, prepare_all
 from vitrine.training.data.download import RemoteFile, download
-from vitrine.training.data.examples import Dataset, Examples
+from vitrine.training.data.examples import Dataset, Examples, split_by_writer
 from vitrine.training.data.idx import read_idx
 from vitrine.training.errors import DataError
 
@@ -40,8 +40,8 @@ Split: TypeAlias = Literal["validation", "test"]
 WRITERS = "writers.npz"
 """Who wrote each training image, beside MNIST's files: int `train_writer` (60000,), as QMNIST publishes it."""
 
-EVERY = 6
-"""Every so many writers, by their numbers, belong to the validation part with all their images."""
+VALIDATION = 0.1
+"""The share of the writers whose images are the validation part: what a fit holds out, unless it is told otherwise."""
 
 
 def load_mnist(data_dir: Path | None = None, *, progress: bool = True) -> Dataset:
@@ -70,7 +70,7 @@ def load_mnist_images(
     """MNIST's images of a part as they are, before `prepare`.
 
     Args:
-        split: `validation` takes the training images of every `EVERY`th writer, for which `WRITERS` must be there.
+        split: `validation` takes the training images that a fit holds out, for which `WRITERS` must be there.
         data_dir: as in `load_mnist`.
         progress: whether to show bars.
 
@@ -85,10 +85,8 @@ def load_mnist_images(
     images_path, labels_path = files[:2] if split == "validation" else files[2:]
     images, labels = _read_raw(images_path, labels_path)
     if split == "validation":
-        chosen = np.isin(
-            writers := _read_writers(images_path.with_name(WRITERS), len(images)), np.unique(writers)[::EVERY]
-        )
-        images, labels = images[chosen], labels[chosen]
+        _, held_out = split_by_writer(_read_writers(images_path.with_name(WRITERS), len(images)), VALIDATION)
+        images, labels = images[held_out], labels[held_out]
     return images, labels
 
 
