@@ -29,13 +29,14 @@ def test_the_readmes_example_runs_as_it_stands(
     monkeypatch.chdir(ROOT)
     with running_server() as server:  # the bundled model, as `make serve` has it
         exec(compile(example.replace("localhost:50051", server.target), "README.md", "exec"), {})
-    digit, hidden, activations, weight = capsys.readouterr().out.splitlines()
+    digit, is_digit, hidden, activations, weight = capsys.readouterr().out.splitlines()
     assert digit.startswith("8 9")
-    assert hidden == "(128,)"
+    assert is_digit == "True"
+    assert hidden == "(1100,)"
     assert re.findall(r"(\w+): \d+", activations) == [
         *("input", "linear_1", "relu_1", "linear_2", "relu_2", "linear_3", "softmax")
     ]
-    assert weight == "(128, 324)"
+    assert weight == "(1100, 324)"
 
 
 def test_the_readmes_files_are_there() -> None:

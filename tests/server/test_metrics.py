@@ -21,9 +21,8 @@ from servers import OWN_CONNECTION
 from serving import PATIENCE_SECONDS, refused_start
 
 from vitrine.server.artifact import read_artifact
-from vitrine.server.bundled import bundled_model
 from vitrine.server.port import can_be_shared
-from vitrine.training import load_dataset
+from vitrine.training import FitConfig, fit, load_dataset
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -162,11 +161,13 @@ def test_the_models_that_are_shown_follow_the_repository(tmp_path: Path) -> None
         assert scrape.by("vitrine_model_failures_total", "model") == {("digits",): 1}
 
 
-def test_activations_are_as_in_training_for_its_images_and_others_for_inverted_ones() -> None:
-    trained = read_artifact(bundled_model()).metadata.statistics
+def test_activations_are_as_in_training_for_its_images_and_others_for_inverted_ones(tmp_path: Path) -> None:
+    digits = load_dataset("digits", progress=False)
+    model = fit(digits, FitConfig(hidden=(64, 32), epochs=3), tmp_path, progress=False).folder.model
+    trained = read_artifact(model).metadata.statistics
     assert trained is not None
     dead = trained.layers["relu_1"].dead_ratio or 0.0
-    pixels = load_dataset("digits").test.pixels  # uint8 (359, 18, 18): what training counted
+    pixels = digits.test.pixels  # uint8 (359, 18, 18): what training counted
     assert len(pixels) == trained.images
 
     def classify(images: npt.NDArray[np.uint8]) -> None:
@@ -179,7 +180,7 @@ def test_activations_are_as_in_training_for_its_images_and_others_for_inverted_o
         only_inverted = mean == pytest.approx(1 - trained.layers["input"].mean, rel=1e-4)
         return only_inverted and scrape.value("vitrine_dead_units_ratio", layer="relu_1") > dead
 
-    with measured_server("--max-batch-rows", "512") as server, grpc.insecure_channel(server.target) as channel:
+    with measured_server(model, "--max-batch-rows", "512") as server, grpc.insecure_channel(server.target) as channel:
         classify(pixels)
         alike = server.scrape_when(lambda scrape: scrape.has_activations)
         server.scrape_when(inverted)
