@@ -161,6 +161,12 @@ def test_the_card_says_what_else_a_model_learnt_from(run: Run) -> None:
     assert "8,000 made images without a digit" in card
 
 
+def test_the_card_says_when_the_time_leaves_out_the_teachers(run: Run) -> None:
+    assert "its teacher's time isn't counted" not in run.folder.model_card.read_text()
+    checkpoint = replace(run.checkpoint, config=replace(run.checkpoint.config, teacher_epochs=2))
+    assert "its teacher's time isn't counted" in model_card(run.folder, checkpoint, run.evaluation)
+
+
 @pytest.mark.parametrize(("source", "meant"), [("digits", "digits"), ("/home/me/digits", "./digits")])
 def test_the_command_on_the_card_tells_a_folder_from_a_data_set_of_its_name(run: Run, source: str, meant: str) -> None:
     identity = replace(run.checkpoint.identity, dataset="digits", source=source)
