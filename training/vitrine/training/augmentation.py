@@ -53,7 +53,7 @@ def augment(ink: Tensor, frames: Tensor, strength: float, generator: torch.Gener
     """
     places = _bent_places(len(ink), strength, generator).to(ink.device)  # (B, 18, 18, 2)
     strokes = strength * STROKE * _spread((len(ink), 1, 1), generator).to(ink.device)
-    images = _with_strokes(ink, strokes).unsqueeze(1)  # (B, 1, H, W)
+    images = with_strokes(ink, strokes).unsqueeze(1)  # (B, 1, H, W)
     grid = _on_grid(places, frames, images)
     pixels = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(1)
     return pixels * (255 / pixels.amax(dim=(1, 2), keepdim=True).clamp_min(1))
@@ -100,7 +100,7 @@ def _bumps() -> Tensor:
     return F.normalize(heights, dim=1)
 
 
-def _with_strokes(ink: Tensor, change: Tensor) -> Tensor:
+def with_strokes(ink: Tensor, change: Tensor) -> Tensor:
     """Thicker or thinner strokes: a share of the way to the darkest or to the lightest of each pixel's neighbours.
 
     Args:

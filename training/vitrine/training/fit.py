@@ -89,7 +89,7 @@ def fit(
             checkpoint = _begun(identity, config or recipe(dataset.source), dataset.test)
         with _threads(checkpoint.config.threads):
             if not checkpoint.finished:
-                trainer = _trainer(checkpoint, dataset.train, Path(teacher or folder.teacher), progress)
+                trainer = trainer_for(checkpoint, dataset.train, Path(teacher or folder.teacher), progress)
                 checkpoint = _train(checkpoint, trainer, folder, progress)
             return complete(folder, checkpoint, dataset)
 
@@ -117,7 +117,7 @@ def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | 
     return replace(checkpoint, config=config, identity=identity)
 
 
-def _trainer(checkpoint: Checkpoint, examples: Examples, teacher_file: Path, progress: bool) -> Trainer:
+def trainer_for(checkpoint: Checkpoint, examples: Examples, teacher_file: Path, progress: bool) -> Trainer:
     """Everything that an epoch needs; a teacher is made where the settings want one, and there is none."""
     config = checkpoint.config
     kept, held_out = split(examples, config.validation, config.seed)
