@@ -63,7 +63,7 @@ digit harms.
 ## Data
 
 {ABOUT_DATA.get(identity.source, ABOUT_OTHER_DATA)}
-
+{_about_teaching(checkpoint.config)}
 ## Figures
 
 ![Learning curve]({folder.learning_curve.name})
@@ -118,10 +118,27 @@ def _what_novelty_tells(calibration: Calibration) -> str:
     )
 
 
+def _about_teaching(config: FitConfig) -> str:
+    """What else it learnt from, as paragraphs of their own; empty where that was the data set alone."""
+    counter = (
+        f"Beside them it learnt from {config.counter_examples:,} made images without a digit (printed letters, words "
+        "and numbers, shapes, scribbles, noise, empty pages) and a quarter as many printed digits, drawn from a seed."
+    )
+    teacher = (
+        f"It learnt from the answers of a teacher, a convolutional network that had learnt the same images for "
+        f"{config.teacher_epochs} epochs, about {config.versions} bent versions of each."
+    )
+    told = [text for text, used in ((counter, config.counter_examples), (teacher, config.teacher_epochs)) if used]
+    return "".join(f"\n{text}\n" for text in told)
+
+
 def _how_alike(checkpoint: Checkpoint) -> str:
     """How much of the run comes back when it is made again: CUDA adds up in whatever order is fastest."""
     if all(epoch.device == "cpu" for epoch in checkpoint.history):
-        return "On one CPU, with the same versions, this gives the same weights, bit for bit."
+        with_what = (
+            "the same versions, threads and teacher" if checkpoint.config.teacher_epochs else "the same versions"
+        )
+        return f"On one CPU, with {with_what}, this gives the same weights, bit for bit."
     return "It was trained on CUDA: this gives a model as good, and not the same weights bit for bit."
 
 
