@@ -7,16 +7,16 @@ and each first in every other round. CPU time is that of the server's process, a
 import asyncio
 import json
 import os
-import statistics
 import tempfile
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 import grpc.aio
 import numpy as np
+from figure import Figure
 from servers import Server, running
 from throughput import export_model
 
@@ -31,26 +31,6 @@ MICROSECONDS = 1_000_000
 
 Ask: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 """Sends one request, and waits for its answer."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What was found in every round, in short."""
-
-    median: float
-    least: float
-    most: float
-    n: int
-    """How many rounds."""
-
-    @classmethod
-    def of(cls, values: list[float]) -> "Figure":
-        """That of one value for each round."""
-        return cls(statistics.median(values), min(values), max(values), len(values))
-
-    def text(self, digits: int) -> str:
-        """It, with so many digits after the point."""
-        return f"{self.median:.{digits}f} ({self.least:.{digits}f} to {self.most:.{digits}f}, n={self.n})"
 
 
 @click.command()

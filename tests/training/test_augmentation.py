@@ -1,8 +1,9 @@
 """Augmentation bends images a little, differently each, and repeatably."""
 
 import torch
+from torch.nn import functional as F
 
-from vitrine.training.augmentation import SHIFT, augment
+from vitrine.training.augmentation import SHIFT, augment, with_strokes
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -72,6 +73,15 @@ def test_strokes_get_thicker_and_thinner() -> None:
     ring = (discs(200).float() - torch.nn.functional.pad(discs(200, 14).float(), (2, 2, 2, 2))).to(torch.uint8)
     ink = bent(ring).sum(dim=(1, 2)) / ring[0].sum()
     assert ink.min() < 0.8 < 1.3 < ink.max()
+
+
+def test_strokes_change_towards_the_darkest_or_the_lightest_of_nine_pixels_at_the_edges_too() -> None:
+    ink = torch.randint(0, 256, (6, 9, 11), generator=generator(), dtype=torch.uint8)
+    change = torch.tensor([-1.0, -0.3, 0.0, 0.0, 0.3, 1.0]).view(-1, 1, 1)
+    images = ink.to(torch.float32)
+    darkest, lightest = F.max_pool2d(images, 3, 1, padding=1), -F.max_pool2d(-images, 3, 1, padding=1)
+    expected = images + change.clamp_min(0) * (darkest - images) + change.clamp_max(0) * (images - lightest)
+    assert torch.equal(with_strokes(ink, change), expected)
 
 
 def test_the_global_generator_is_left_alone() -> None:

@@ -71,7 +71,8 @@ def main() -> None:
     "--recipe",
     "recipe_name",
     type=click.Choice(list(RECIPES)),
-    help="Settings that have been tried; reference makes the model that comes with the server.  [the data set's]",
+    help="Settings that have been tried: quick takes seconds, reference makes the model that comes with the server.  "
+    "[the data set's]",
 )
 @click.option(
     "--dataset",

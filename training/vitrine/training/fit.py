@@ -89,7 +89,7 @@ def fit(
         with _threads(checkpoint.config.threads):
             if not checkpoint.finished:
                 named = None if teacher is None else Path(teacher)
-                checkpoint, trainer = _prepared(checkpoint, dataset.train, folder, named, progress)
+                checkpoint, trainer = trainer_for(checkpoint, dataset.train, folder, named, progress)
                 checkpoint = _train(checkpoint, trainer, folder, progress)
             return complete(folder, checkpoint, dataset)
 
@@ -117,7 +117,7 @@ def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | 
     return replace(checkpoint, config=config, identity=identity)
 
 
-def _prepared(
+def trainer_for(
     checkpoint: Checkpoint, examples: Examples, folder: RunFolder, named: Path | None, progress: bool
 ) -> tuple[Checkpoint, Trainer]:
     """Everything that an epoch needs, and the checkpoint with its teacher, where the settings want one."""

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from vitrine.training.augmentation import augment
 from vitrine.training.data import Examples
@@ -23,6 +24,9 @@ from vitrine.training.sealed import read_sealed, write_sealed
 
 CHUNK = 1024
 """Images that are bent and judged at a time: bounds the memory."""
+
+LABEL = "lessons"
+"""What a profiler shows the making of batches as."""
 
 
 Judge: TypeAlias = Callable[[Tensor], Tensor]
@@ -82,14 +86,17 @@ class Lessons:
 
     def bent(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
         """Pixels (B, 18, 18) of the examples at some positions, int64 (B,)."""
-        if not self._strength:
-            return self._pixels[chosen]
-        return augment(self._ink[chosen], self._frames[chosen], self._strength, generator)
+        with record_function(LABEL):
+            if not self._strength:
+                return self._pixels[chosen]
+            return augment(self._ink[chosen], self._frames[chosen], self._strength, generator)
 
     def seen_in(self, pixels: Tensor, judgement: Tensor, number: int, batch_size: int) -> Iterator[Lesson]:
         """All examples in the order of an epoch, as pixels and with a judgement that were made before."""
         for chosen in self._order(torch_generator(self._seed, Stream.EPOCH, number), batch_size):
-            yield Lesson(pixels[chosen], self._labels[chosen], judgement[chosen].to(torch.float32))
+            with record_function(LABEL):
+                lesson = Lesson(pixels[chosen], self._labels[chosen], judgement[chosen].to(torch.float32))
+            yield lesson
 
 
 class JudgedLessons:

@@ -52,9 +52,14 @@ class Trainer:
             self._optimizer.load_state_dict(copy.deepcopy(dict(checkpoint.optimizer)))
 
     @property
+    def examples(self) -> int:
+        """Examples that each epoch goes through."""
+        return len(self._lessons)
+
+    @property
     def steps(self) -> int:
         """Steps for each epoch."""
-        return math.ceil(len(self._lessons) / self._config.batch_size)
+        return math.ceil(self.examples / self._config.batch_size)
 
     def run_epoch(self, checkpoint: Checkpoint, bar: "tqdm[Any]") -> Checkpoint:
         """One pass over the examples; gives the checkpoint after it.
