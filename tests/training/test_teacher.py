@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vitrine.training import CheckpointError, ConfigError, Dataset, FitConfig, Run, TrainingError, fit
+from vitrine.training import CheckpointError, ConfigError, Dataset, FitConfig, Run, TrainingError, fit, tuition
 from vitrine.training.lessons import Lessons
 from vitrine.training.teacher import Teacher, fit_teacher, load_teacher, save_teacher
 from vitrine.training.tuition import FoundTeacher
@@ -164,6 +164,16 @@ def test_lessons_that_were_judged_on_cuda_are_not_those_of_the_cpu() -> None:
     """CUDA rounds in another way: the CPU's weights would no longer be the same, bit for bit."""
     folders = [FoundTeacher(Teacher(10), "a" * 64).lessons_folder(torch.device(kind)) for kind in ("cpu", "cuda")]
     assert folders[0] != folders[1]
+
+
+def test_lessons_that_other_code_bent_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, cpu = FoundTeacher(Teacher(10), "a" * 64), torch.device("cpu")
+    before = teacher.lessons_folder(cpu)
+    assert teacher.lessons_folder(cpu) == before
+    changed = tmp_path / "augmentation.py"
+    changed.write_bytes(tuition.LESSONS_CODE[0].read_bytes() + b"# another")
+    monkeypatch.setattr(tuition, "LESSONS_CODE", (changed, *tuition.LESSONS_CODE[1:]))
+    assert teacher.lessons_folder(cpu) != before
 
 
 def test_a_sigmoid_has_no_teacher() -> None:

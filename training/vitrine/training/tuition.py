@@ -12,8 +12,11 @@ from typing import Any
 import torch
 
 from vitrine.model import DIGITS
+from vitrine.training import augmentation
+from vitrine.training import lessons as lessons_module
 from vitrine.training.atomic import write_bytes
 from vitrine.training.checkpoint import Checkpoint
+from vitrine.training.data import originals
 from vitrine.training.data.cache import cache_dir
 from vitrine.training.errors import CheckpointError
 from vitrine.training.lessons import Lessons
@@ -21,6 +24,10 @@ from vitrine.training.teacher import Teacher, fit_teacher, load_teacher, save_te
 
 TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation")
 """The settings that a teacher must have in common with the run that it teaches."""
+
+
+LESSONS_CODE = tuple(Path(str(module.__file__)) for module in (augmentation, lessons_module, originals))
+"""The files that decide how a teacher's lessons are bent."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,8 +40,14 @@ class FoundTeacher:
     """The SHA-256 of its file, in hex."""
 
     def lessons_folder(self, device: torch.device) -> Path:
-        """Where the lessons that it judged on a device are kept: CUDA rounds in another way than a CPU."""
-        return cache_dir() / "lessons" / (self.digest[:32] + ("-cuda" if device.type == "cuda" else ""))
+        """Where the lessons that it judged on a device are kept: CUDA rounds in another way than a CPU.
+
+        The code that bends them is part of the name, so that what another version of it made is never served.
+        """
+        key = hashlib.sha256(self.digest.encode())
+        for path in LESSONS_CODE:
+            key.update(path.read_bytes())
+        return cache_dir() / "lessons" / (key.hexdigest()[:32] + ("-cuda" if device.type == "cuda" else ""))
 
 
 def find_teacher(
