@@ -5,7 +5,6 @@ D. Hendrycks et al. 2019, arXiv:1812.04606). Printed digits go with them, or pri
 digits.
 """
 
-import hashlib
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from vitrine.model import DIGITS, ImageSource
 from vitrine.training import nondigits
 from vitrine.training.data import Examples
-from vitrine.training.data.cache import prepare_all
+from vitrine.training.data.cache import code_key, prepare_all
 from vitrine.training.nondigits import EXPOSURE_SETS, draw_non_digits, draw_printed_digits
 from vitrine.training.stress import scene, strokes
 
@@ -67,7 +66,4 @@ def drawing_code() -> list[Path]:
 
 def _key(counts: list[int], printed: int) -> str:
     """What the images are found by once they are prepared: how many, and the code that draws them."""
-    key = hashlib.sha256(f"{counts} {printed} {SEED} matplotlib {version('matplotlib')}".encode())
-    for path in drawing_code():
-        key.update(path.read_bytes())
-    return key.hexdigest()
+    return code_key(f"{counts} {printed} {SEED} matplotlib {version('matplotlib')}", drawing_code())

@@ -17,7 +17,7 @@ from vitrine.training import lessons as lessons_module
 from vitrine.training.atomic import write_bytes
 from vitrine.training.checkpoint import Checkpoint
 from vitrine.training.data import originals
-from vitrine.training.data.cache import cache_dir
+from vitrine.training.data.cache import cache_dir, code_key
 from vitrine.training.errors import CheckpointError
 from vitrine.training.lessons import Lessons
 from vitrine.training.teacher import Teacher, fit_teacher, load_teacher, save_teacher
@@ -44,10 +44,8 @@ class FoundTeacher:
 
         The code that bends them is part of the name, so that what another version of it made is never served.
         """
-        key = hashlib.sha256(self.digest.encode())
-        for path in LESSONS_CODE:
-            key.update(path.read_bytes())
-        return cache_dir() / "lessons" / (key.hexdigest()[:32] + ("-cuda" if device.type == "cuda" else ""))
+        kind = "-cuda" if device.type == "cuda" else ""
+        return cache_dir() / "lessons" / (code_key(self.digest, LESSONS_CODE) + kind)
 
 
 def find_teacher(

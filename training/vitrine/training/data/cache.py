@@ -89,8 +89,16 @@ def _prepare_each(images: Iterable[ImageSource], count: int, name: str, progress
 
 def _key(digest: str) -> str:
     """Pillow is part of it too: it decodes, and it resamples."""
-    key = hashlib.sha256(f"{digest} pillow {PIL.__version__}".encode())
-    for path in PREPARATION_CODE:
+    return code_key(f"{digest} pillow {PIL.__version__}", PREPARATION_CODE)
+
+
+def code_key(source: str, code: Iterable[Path]) -> str:
+    """What something that was made is found by: 32 hex digits of what it was made from, and of the files that made it.
+
+    When one of these files changes, the key does, and nothing stale is ever served.
+    """
+    key = hashlib.sha256(source.encode())
+    for path in code:
         key.update(hashlib.sha256(path.read_bytes()).digest())
     return key.hexdigest()[:32]
 
