@@ -1,5 +1,6 @@
 """A teacher learns, is kept and found again, and teaches only those it was made for."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from vitrine.training import CheckpointError, ConfigError, Dataset, FitConfig, Run, TrainingError, fit, tuition
-from vitrine.training.lessons import Lessons
+from vitrine.training.lessons import Lesson, Lessons
 from vitrine.training.teacher import Teacher, fit_teacher, load_teacher, save_teacher
 from vitrine.training.tuition import FoundTeacher
 
@@ -36,10 +38,45 @@ def test_a_teacher_learns_what_it_is_taught(toy: Dataset) -> None:
 
 def test_the_seed_decides_everything_and_the_global_generator_is_left_alone(toy: Dataset) -> None:
     before = torch.get_rng_state()
-    first, again, other = (taught(toy, 1, seed).state_dict()["last.weight"] for seed in (0, 0, 1))
+    first, again, other = (taught(toy, 1, seed).state_dict()["networks.1.last.weight"] for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_its_networks_learn_each_in_its_own_way_and_leave_pytorchs_threads_as_they_were(toy: Dataset) -> None:
+    threads = torch.get_num_threads()
+    weights = taught(toy, 2).state_dict()
+    assert not torch.equal(weights["networks.0.last.weight"], weights["networks.1.last.weight"])
+    assert torch.get_num_threads() == threads
+
+
+def test_what_stops_one_of_its_networks_stops_the_other(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C waits for one step rather than for the minutes that are left."""
+    bends: list[int] = []
+
+    def failing(lessons: Lessons, number: int, *arguments: Any) -> Iterator[Lesson]:
+        bends.append(number)
+        if number == 10_002:  # the second epoch of the second network
+            raise KeyboardInterrupt
+        return whole(lessons, number, *arguments)
+
+    whole = Lessons.epoch
+    monkeypatch.setattr(Lessons, "epoch", failing)
+    with pytest.raises(KeyboardInterrupt):
+        taught(toy, 10_000)
+    assert 10_002 in bends
+    assert len(bends) < 1000
+
+
+def test_folded_it_says_the_same(toy: Dataset) -> None:
+    teacher, pixels = taught(toy, 2), torch.tensor(toy.test.pixels)
+    before = {name: values.clone() for name, values in teacher.state_dict().items()}
+    folded = teacher.folded()
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(pixels), teacher(pixels), atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(values, before[name]) for name, values in teacher.state_dict().items())
 
 
 def test_a_teacher_is_kept_and_found_again(toy: Dataset, tmp_path: Path) -> None:
@@ -131,6 +168,23 @@ def test_a_pupil_resumed_equals_one_that_was_never_interrupted(
     for name, values in whole.checkpoint.average.items():
         assert torch.equal(values, parts.checkpoint.average[name])
     assert whole.folder.model.read_bytes() == parts.folder.model.read_bytes()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_what_is_kept_of_a_pupil_is_its_last_epoch(toy: Dataset, tmp_path: Path) -> None:
+    """Which of its epochs errs least on the validation part is chance."""
+    checkpoint = run(toy, tmp_path / "run", replace(CONFIG, epochs=8, average=0.5)).checkpoint
+    errors = [epoch.validation_error for epoch in checkpoint.history]
+    assert min(errors) in errors[:-1]  # so that another one would have been kept without a teacher, or as well
+    assert checkpoint.best.number == 8
+    assert all(torch.equal(values, checkpoint.average[name]) for name, values in checkpoint.best_weights.items())
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_patience_stops_a_pupil_that_gets_no_better(toy: Dataset, tmp_path: Path) -> None:
+    done = run(toy, tmp_path / "run", replace(CONFIG, epochs=200, patience=2))
+    assert done.finished
+    assert done.checkpoint.best.number == len(done.checkpoint.history) < 200
 
 
 @pytest.mark.usefixtures("no_pictures")

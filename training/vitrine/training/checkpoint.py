@@ -85,6 +85,15 @@ class Checkpoint:
 
     @property
     def best(self) -> Epoch:
+        """The epoch whose network is kept: the last one with a teacher, and without one that with the fewest errors.
+
+        Labels can be learnt by heart, which shows in the validation part. A pupil only comes closer to its teacher,
+        epoch by epoch, and which of its epochs errs least on some thousand images is chance.
+        """
+        return self.history[-1] if self.teacher else self._fewest_errors
+
+    @property
+    def _fewest_errors(self) -> Epoch:
         """The epoch with the fewest validation errors; among equals, the one with the lowest validation loss."""
         return min(self.history, key=lambda epoch: (epoch.validation_error, epoch.validation_loss))
 
@@ -94,7 +103,7 @@ class Checkpoint:
         if not self.history:
             return False
         done, patience = len(self.history), self.config.patience
-        return done >= self.config.epochs or (patience is not None and done - self.best.number >= patience)
+        return done >= self.config.epochs or (patience is not None and done - self._fewest_errors.number >= patience)
 
     def mlp(self) -> MLP:
         """The network with the weights after the last epoch, on the CPU."""

@@ -23,7 +23,10 @@ from vitrine.training.randomness import Stream, torch_generator
 from vitrine.training.sealed import read_sealed, write_sealed
 
 CHUNK = 1024
-"""Images that are bent and judged at a time: bounds the memory."""
+"""Images that are bent at a time: bounds the memory."""
+
+ASKED = 128
+"""Images that a teacher is asked about at a time: what its layers calculate stays in a core's cache."""
 
 LABEL = "lessons"
 """What a profiler shows the making of batches as."""
@@ -147,5 +150,5 @@ class JudgedLessons:
             for chosen in torch.split(torch.arange(len(self), device=device), CHUNK):
                 bent = self._lessons.bent(chosen, generator).round().to(torch.uint8)
                 pixels.append(bent)
-                judgement.append(self._teacher(bent).to(torch.float16))
+                judgement += [self._teacher(asked).to(torch.float16) for asked in torch.split(bent, ASKED)]
         return torch.cat(pixels), torch.cat(judgement)

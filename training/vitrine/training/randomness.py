@@ -23,6 +23,8 @@ class Stream(IntEnum):
     """The same for the teacher's epochs, and its random start."""
     VERSION = 4
     """How one version of the lessons is bent; its number is part of the stream's place."""
+    DROPOUT = 5
+    """What one of the teacher's networks leaves out while it learns; its place is part of the stream's place."""
 
 
 def entropy(seed: int, stream: Stream, number: int = 0) -> int:

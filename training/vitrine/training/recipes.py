@@ -11,14 +11,15 @@ from vitrine.training.config import FitConfig
 
 _REFERENCE = FitConfig(
     hidden=(1100, 720),
-    epochs=240,
+    epochs=360,
     batch_size=512,
     learning_rate=2e-3,
     weight_decay=0.05,
     threads=2,
     average=0.999,
     counter_examples=8000,
-    teacher_epochs=14,
+    teacher_epochs=24,
+    versions=40,
 )
 
 RECIPES: Mapping[str, FitConfig] = {
@@ -28,7 +29,7 @@ RECIPES: Mapping[str, FitConfig] = {
         hidden=(512, 256), epochs=12, batch_size=256, learning_rate=4e-3, weight_decay=0.05, threads=2, augment=0.6
     ),
     "reference": _REFERENCE,
-    "large": replace(_REFERENCE, hidden=(2048, 1536, 768), epochs=60, learning_rate=1e-3),
+    "large": replace(_REFERENCE, hidden=(2048, 1536, 768), epochs=120, learning_rate=1e-3),
 }
 """By name. `digits` and `mnist` are called like the data sets that they are for; the others are for MNIST."""
 

@@ -71,11 +71,11 @@ def find_teacher(
     if not chosen.exists():
         raise CheckpointError(f"there is no teacher {chosen}")
     begun_here = named is None and not checkpoint.history
-    network = load_teacher(chosen, _facts(checkpoint, with_seed=same_seed or begun_here)).to(lessons.device)
+    network = load_teacher(chosen, _facts(checkpoint, with_seed=same_seed or begun_here))
     digest = _digest_for(checkpoint, content := chosen.read_bytes(), chosen)
     if named:
         write_bytes(file, content)
-    return FoundTeacher(network, digest)
+    return FoundTeacher(network.folded().to(lessons.device), digest)
 
 
 def _make(checkpoint: Checkpoint, lessons: Lessons, file: Path, progress: bool) -> None:
