@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -22,8 +23,8 @@ from fuzzing.campaign import KINDS, Campaign
 from fuzzing.corpus import CLASSIFY, files, messages
 from fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, mutated
 from fuzzing.restarts import Restarts
-from fuzzing.rubbish import FLOOD, connected, rapid_reset, send_flood, send_flood_of, send_good_call
-from fuzzing.verdict import expects
+from fuzzing.rubbish import FLOOD, connected, rapid_reset, send_flood_of, send_good_call
+from fuzzing.verdict import Outcome, expects
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
@@ -271,10 +272,30 @@ async def test_a_flood_after_which_nobody_is_answered_is_not_got_over() -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        outcome = await send_flood(f"127.0.0.1:{port}", Random(0))
+    with watched_server() as server:
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as nobody:
+            port = nobody.sockets[0].getsockname()[1]
+            outcome = await Campaign(replace(server, target=f"127.0.0.1:{port}"), seed=0).replay("floods", 0)
+    assert outcome.name == "no answer"
     assert not expects(outcome, KINDS["floods"].expected)
+
+
+async def test_the_good_call_behind_a_flood_is_sent_again_where_the_server_restarts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ends = iter(["GOAWAY", "reset", "closed"])
+
+    async def falls_into_a_restart(target: str, rng: Random) -> Outcome:
+        if (end := next(ends, None)) == "GOAWAY":
+            await asyncio.to_thread(restart, target)
+        return Outcome(end) if end else await send_good_call(target, rng)
+
+    monkeypatch.setattr("fuzzing.rubbish.send_good_call", falls_into_a_restart)
+    with watched_server() as server:
+        campaign = Campaign(server, seed=0)
+        outcome = await campaign.replay("floods", 0)
+    assert expects(outcome, KINDS["floods"].expected)
+    assert campaign.health.tried_again >= 3  # and again while nobody listens yet
 
 
 def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact: Path) -> None:
@@ -282,13 +303,18 @@ def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact:
     with running_server(tiny_artifact) as server, Client(server.target) as client:
         for _ in range(2):
             assert client.health()
-            host, _, number = server.target.rpartition(":")
-            with socket.create_connection((host, int(number))) as connection:
-                connection.sendall(h2.greeting() + h2.frame(HEADERS, END_STREAM | h2.END_HEADERS, 1, PATH_OF_RUBBISH))
-                while connection.recv(4096):
-                    pass  # until the server has hung up
+            restart(server.target)
         assert client.classify(random_pixels(1)[0], preparation="none").digit in range(10)
         assert server.stop() == 0
+
+
+def restart(target: str) -> None:
+    """Ends gRPC's part of a server, which starts it again; returns when the connection has ended with it."""
+    host, _, number = target.rpartition(":")
+    with socket.create_connection((host, int(number))) as connection:
+        connection.sendall(h2.greeting() + h2.frame(HEADERS, END_STREAM | h2.END_HEADERS, 1, PATH_OF_RUBBISH))
+        while connection.recv(4096):
+            pass
 
 
 @pytest.mark.parametrize(
