@@ -5,32 +5,34 @@ of `benchmarks/fuzzing` to a real server. Both make the same bytes every time.
 """
 
 import asyncio
+import functools
 import gc
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import Any, cast
 
+import fuzz
 import grpc.aio
 import pytest
 from artifacts import random_pixels
 from fuzzing import frames as h2
-from fuzzing.campaign import KINDS, Campaign
+from fuzzing.campaign import KINDS, Campaign, Health, Report
 from fuzzing.corpus import CLASSIFY, files, messages
 from fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, mutated
 from fuzzing.restarts import Restarts
 from fuzzing.rubbish import FLOOD, connected, rapid_reset, send_flood_of, send_good_call
-from fuzzing.verdict import Outcome, expects
+from fuzzing.verdict import Outcome, Tally, expects
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import RunningServer, running_server
-from watched import watched_server
+from watched import Usage, watched_server
 
 from vitrine.client import Client
 from vitrine.model import ImageError, prepare
@@ -296,6 +298,41 @@ async def test_the_good_call_behind_a_flood_is_sent_again_where_the_server_resta
         outcome = await campaign.replay("floods", 0)
     assert expects(outcome, KINDS["floods"].expected)
     assert campaign.health.tried_again >= 3  # and again while nobody listens yet
+
+
+MIB = 1024
+"""In KiB."""
+
+
+def failures(kib: Sequence[int] = (300 * MIB,) * 10, unexpected: Sequence[str] = ()) -> list[str]:
+    """What `benchmarks/fuzz.py` says of a campaign that held so much after each round; the first one had these."""
+    rounds = [Usage(rss, files=10, threads=10, processes=1) for rss in kib]
+    first, *others = (Report("messages", Tally(), 1.0, usage) for usage in rounds)
+    first.tally.unexpected += unexpected
+    figures = {
+        "rounds": [asdict(usage) for usage in rounds],
+        "kinds": [fuzz.row(functools.reduce(fuzz.joined, others, first))],
+        "good_requests": asdict(Health()),
+        "alive": True,
+        "seconds_to_drain": 0.1,
+        "exit_status": 0,
+        "faults_in_log": [],
+    }
+    return fuzz.failures_of(figures, most_growth=32)
+
+
+def test_what_is_unexpected_in_the_first_round_fails_a_campaign_too() -> None:
+    assert failures() == []
+    assert failures(unexpected=["number 0 ended with UNKNOWN"]) == ["messages: number 0 ended with UNKNOWN"]
+
+
+def test_memory_that_is_reached_early_is_no_leak() -> None:
+    """What the allocator keeps of the worst moments comes in the first rounds, and goes up and down in the others."""
+    assert failures([MIB * held for held in (220, 314, 292, 308, 311, 303, 317, 310, 307, 311)]) == []
+
+
+def test_memory_that_grows_in_each_round_fails_a_campaign() -> None:
+    assert failures([MIB * (220 + 7 * number) for number in range(10)]) == ["memory went on growing, by 35 MiB"]
 
 
 def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact: Path) -> None:
