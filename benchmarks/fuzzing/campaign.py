@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -47,6 +47,8 @@ class Kind:
     """What sends one through gRPC."""
     over_socket: Callable[[str, Random], Awaitable[Outcome]] | None = None
     """What sends one to HOST:PORT otherwise."""
+    then_answers: bool = False
+    """Whether a good call behind each must be answered."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -55,7 +57,7 @@ KINDS: Mapping[str, Kind] = {
     "streams": Kind(0.18, 64, verdict.REFUSED, over_channel=calls.send_stream),
     "neighbours": Kind(0.03, 64, verdict.NEIGHBOURS, over_channel=calls.send_to_neighbours),
     "rubbish": Kind(0.02, 64, verdict.TURNED_OUT, over_socket=rubbish.send_rubbish),
-    "floods": Kind(0.0003, FLOODS_AT_ONCE, verdict.FLOODED, over_socket=rubbish.send_flood),
+    "floods": Kind(0.0003, FLOODS_AT_ONCE, verdict.FLOODED, over_socket=rubbish.send_flood, then_answers=True),
     "faulty calls": Kind(0.015, 64, verdict.FAULTY, over_socket=rubbish.send_faulty_call),
     "abandoned streams": Kind(0.0112, 16, verdict.LEFT, over_socket=lingering.abandon_streams),
     "slow readers": Kind(0.0005, 32, verdict.LEFT, over_socket=lingering.read_slowly),
@@ -97,6 +99,7 @@ class Campaign:
         self._server = server
         self._seed = seed
         self._restarts = Restarts(server.log)
+        self._numbers = {kind: itertools.count() for kind in KINDS}
         self._checking: grpc.aio.Channel | None = None
         self._first: npt.NDArray[np.float32] | None = None
         self.health = Health()
@@ -104,12 +107,12 @@ class Campaign:
     async def run(self, kind: str, messages: int) -> Report:
         """Sends so many messages of a kind, and waits until the server has given back what they took.
 
+        Run again, it sends others: attacks are numbered on.
         A good request is sent behind them: its answer comes when all that had been waiting was taken up.
         """
         before, begin, tally = self._server.usage(), time.monotonic(), Tally()
-        numbers = itertools.count()
         async with self._channels() as channels:
-            senders = (self._send(kind, numbers, tally, messages, channel) for channel in channels)
+            senders = (self._send(kind, tally, messages, channel) for channel in channels)
             await asyncio.gather(*senders)
             await self._check(channels[0])
         usage = await self.settled(before)
@@ -143,14 +146,12 @@ class Campaign:
         finally:
             await asyncio.gather(*(channel.close() for channel in opened))
 
-    async def _send(
-        self, kind: str, numbers: Iterator[int], tally: Tally, messages: int, channel: grpc.aio.Channel
-    ) -> None:
+    async def _send(self, kind: str, tally: Tally, messages: int, channel: grpc.aio.Channel) -> None:
         """Attacks over one channel until enough was sent, several at a time."""
 
         async def one_after_the_other() -> None:
             while tally.messages < messages and self._server.alive:
-                number, began = next(numbers), time.time()
+                number, began = next(self._numbers[kind]), time.time()
                 outcome = await self._attack(kind, number, channel)
                 tally.note(number, await self._judged(kind, outcome, began), KINDS[kind].expected)
 
@@ -168,9 +169,18 @@ class Campaign:
             return await send.over_channel(channel, rng)
         assert send.over_socket is not None
         try:
-            return await send.over_socket(self._server.target, rng)
+            outcome = await send.over_socket(self._server.target, rng)
         except ConnectionError:  # those that only stay and leave expect none
-            return Outcome("reset")
+            outcome = Outcome("reset")
+        return await self._answered_after(outcome, rng) if send.then_answers else outcome
+
+    async def _answered_after(self, outcome: Outcome, rng: Random) -> Outcome:
+        """The same outcome, if a good call behind it is answered."""
+        began = time.time()
+        while (good := await rubbish.send_good_call(self._server.target, rng)).name != "OK":
+            if not await self._may_try_again(good.name, began):
+                return Outcome("no answer", f"after it: {good.name}, {good.text}")
+        return outcome
 
     async def settled(self, before: Usage) -> Usage:
         """What the server holds, as soon as that is no more than before; after some patience, whatever it is."""
@@ -206,11 +216,17 @@ class Campaign:
             try:
                 return await _good_answer(channel)
             except grpc.aio.AioRpcError as error:
-                too_late = time.time() > began + RETRY_SECONDS
-                if too_late or error.code().name not in EXCUSED or not await self._restarted_since(began):
+                if not await self._may_try_again(error.code().name, began):
                     raise
-                await asyncio.sleep(CHECK_SECONDS)
-                self.health.tried_again += 1
+
+    async def _may_try_again(self, ended: str, began: float) -> bool:
+        """Whether a good call that ended so may have fallen into a restart; then it is time to send it again."""
+        too_late = time.time() > began + RETRY_SECONDS
+        if too_late or ended not in EXCUSED or not await self._restarted_since(began):
+            return False
+        await asyncio.sleep(CHECK_SECONDS)
+        self.health.tried_again += 1
+        return True
 
     async def _restarted_since(self, began: float) -> bool:
         """Whether there was a restart since then; it may be logged a moment later."""

@@ -17,7 +17,7 @@ LOGGED_TIME = "%Y-%m-%d %H:%M:%S,%f"
 WHOLE_SECONDS = 1.0
 """How long before it is logged, and after, calls may fail by a restart."""
 
-EXCUSED = frozenset({"UNAVAILABLE", "CANCELLED", "reset", "closed"})
+EXCUSED = frozenset({"UNAVAILABLE", "CANCELLED", "GOAWAY", "reset", "closed"})
 """How calls may end that fall into a restart; CANCELLED where gRPC hadn't taken them up (grpc/grpc#41785)."""
 
 LOGGED = (

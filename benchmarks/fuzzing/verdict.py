@@ -63,6 +63,13 @@ class Tally:
         if outcome.name != RESTARTED and not expects(outcome, expected):
             self.unexpected.append(f"number {number} ended with {outcome.name}: {outcome.text[:200]}")
 
+    def add(self, other: "Tally") -> None:
+        """Counts what another one has counted."""
+        self.attacks += other.attacks
+        self.messages += other.messages
+        self.outcomes += other.outcomes
+        self.unexpected += other.unexpected
+
 
 def expects(outcome: Outcome, expected: Collection[str]) -> bool:
     """Whether that may come of it; some faults are told by gRPC's core with INTERNAL."""

@@ -5,31 +5,34 @@ of `benchmarks/fuzzing` to a real server. Both make the same bytes every time.
 """
 
 import asyncio
+import functools
 import gc
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import Any, cast
 
+import fuzz
 import grpc.aio
 import pytest
 from artifacts import random_pixels
 from fuzzing import frames as h2
-from fuzzing.campaign import KINDS, Campaign
+from fuzzing.campaign import KINDS, Campaign, Health, Report
 from fuzzing.corpus import CLASSIFY, files, messages
 from fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, mutated
 from fuzzing.restarts import Restarts
-from fuzzing.rubbish import FLOOD, connected, rapid_reset, send_flood, send_flood_of, send_good_call
-from fuzzing.verdict import expects
+from fuzzing.rubbish import FLOOD, connected, rapid_reset, send_flood_of, send_good_call
+from fuzzing.verdict import Outcome, Tally, expects
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import RunningServer, running_server
-from watched import watched_server
+from watched import Usage, watched_server
 
 from vitrine.client import Client
 from vitrine.model import ImageError, prepare
@@ -271,10 +274,65 @@ async def test_a_flood_after_which_nobody_is_answered_is_not_got_over() -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        outcome = await send_flood(f"127.0.0.1:{port}", Random(0))
+    with watched_server() as server:
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as nobody:
+            port = nobody.sockets[0].getsockname()[1]
+            outcome = await Campaign(replace(server, target=f"127.0.0.1:{port}"), seed=0).replay("floods", 0)
+    assert outcome.name == "no answer"
     assert not expects(outcome, KINDS["floods"].expected)
+
+
+async def test_the_good_call_behind_a_flood_is_sent_again_where_the_server_restarts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ends = iter(["GOAWAY", "reset", "closed"])
+
+    async def falls_into_a_restart(target: str, rng: Random) -> Outcome:
+        if (end := next(ends, None)) == "GOAWAY":
+            await asyncio.to_thread(restart, target)
+        return Outcome(end) if end else await send_good_call(target, rng)
+
+    monkeypatch.setattr("fuzzing.rubbish.send_good_call", falls_into_a_restart)
+    with watched_server() as server:
+        campaign = Campaign(server, seed=0)
+        outcome = await campaign.replay("floods", 0)
+    assert expects(outcome, KINDS["floods"].expected)
+    assert campaign.health.tried_again >= 3  # and again while nobody listens yet
+
+
+MIB = 1024
+"""In KiB."""
+
+
+def failures(kib: Sequence[int] = (300 * MIB,) * 10, unexpected: Sequence[str] = ()) -> list[str]:
+    """What `benchmarks/fuzz.py` says of a campaign that held so much after each round; the first one had these."""
+    rounds = [Usage(rss, files=10, threads=10, processes=1) for rss in kib]
+    first, *others = (Report("messages", Tally(), 1.0, usage) for usage in rounds)
+    first.tally.unexpected += unexpected
+    figures = {
+        "rounds": [asdict(usage) for usage in rounds],
+        "kinds": [fuzz.row(functools.reduce(fuzz.joined, others, first))],
+        "good_requests": asdict(Health()),
+        "alive": True,
+        "seconds_to_drain": 0.1,
+        "exit_status": 0,
+        "faults_in_log": [],
+    }
+    return fuzz.failures_of(figures, most_growth=32)
+
+
+def test_what_is_unexpected_in_the_first_round_fails_a_campaign_too() -> None:
+    assert failures() == []
+    assert failures(unexpected=["number 0 ended with UNKNOWN"]) == ["messages: number 0 ended with UNKNOWN"]
+
+
+def test_memory_that_is_reached_early_is_no_leak() -> None:
+    """What the allocator keeps of the worst moments comes in the first rounds, and goes up and down in the others."""
+    assert failures([MIB * held for held in (220, 314, 292, 308, 311, 303, 317, 310, 307, 311)]) == []
+
+
+def test_memory_that_grows_in_each_round_fails_a_campaign() -> None:
+    assert failures([MIB * (220 + 7 * number) for number in range(10)]) == ["memory went on growing, by 35 MiB"]
 
 
 def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact: Path) -> None:
@@ -282,13 +340,18 @@ def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact:
     with running_server(tiny_artifact) as server, Client(server.target) as client:
         for _ in range(2):
             assert client.health()
-            host, _, number = server.target.rpartition(":")
-            with socket.create_connection((host, int(number))) as connection:
-                connection.sendall(h2.greeting() + h2.frame(HEADERS, END_STREAM | h2.END_HEADERS, 1, PATH_OF_RUBBISH))
-                while connection.recv(4096):
-                    pass  # until the server has hung up
+            restart(server.target)
         assert client.classify(random_pixels(1)[0], preparation="none").digit in range(10)
         assert server.stop() == 0
+
+
+def restart(target: str) -> None:
+    """Ends gRPC's part of a server, which starts it again; returns when the connection has ended with it."""
+    host, _, number = target.rpartition(":")
+    with socket.create_connection((host, int(number))) as connection:
+        connection.sendall(h2.greeting() + h2.frame(HEADERS, END_STREAM | h2.END_HEADERS, 1, PATH_OF_RUBBISH))
+        while connection.recv(4096):
+            pass
 
 
 @pytest.mark.parametrize(
