@@ -7,11 +7,12 @@ grpc.aio's server, which is then started again: what falls into such a restart i
 
 What is let go stays with the C library's allocator for a while, so that memory first grows to what the worst moments
 took. Rounds are equal so that this shows: the later half of them may not take much more than the earlier half did. A
-leak takes as much in each.
+leak takes as much in each. The allocator has as many arenas as in the container.
 """
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,8 +26,8 @@ from fuzzing.verdict import Tally
 from watched import Usage, WatchedServer, watched_server
 
 DRAIN_SECONDS = 60
-EXTRA_THREADS = 4
-"""How many threads more than before may be there: gRPC's core takes and gives back its own as it likes."""
+EXTRA_THREADS = 8
+"""How many threads more than before may be there: gRPC's pool grows while a machine is busy, and shrinks when idle."""
 
 KEPT = 20
 """How many of the unexpected of each kind are shown."""
@@ -37,13 +38,14 @@ KEPT = 20
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(2), help="In how many equal parts.")
 @click.option("--seed", default=0, show_default=True, help="What they are made from.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only this kind; several may be.")
-@click.option("--most-growth", default=32, show_default=True, help="MiB by which later rounds may exceed earlier ones.")
+@click.option("--most-growth", default=64, show_default=True, help="MiB by which later rounds may exceed earlier ones.")
 @click.option("--replay", type=int, help="Send only this number of the one kind, and say what came of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def main(
     messages: int, rounds: int, seed: int, kinds: tuple[str, ...], most_growth: int, replay: int | None, as_json: bool
 ) -> None:
     """Fuzz a server, and print what came of it."""
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     with watched_server("--drain-seconds", str(DRAIN_SECONDS)) as server:
         if replay is not None:
             outcome = asyncio.run(Campaign(server, seed).replay(kinds[0], replay))

@@ -42,7 +42,8 @@ class FitConfig:
     an epoch of MNIST instead of 1.3 s) and loses much on a busy one, where each step waits for the slower of the two.
     """
     validation: float = 0.1
-    """The share of the training examples by which the best epoch is found; above 0, at most 0.5."""
+    """The share of the training examples by which the best epoch is found and the network is calibrated; above 0, at
+    most 0.5."""
     patience: int | None = None
     """Epochs without a better one after which the fit stops early, at least 1; None goes to the end."""
     augment: float = 1.0
@@ -54,7 +55,7 @@ class FitConfig:
     """How many made images without a digit are learnt from, 0 or more, so that novelty can tell them; with them a
     quarter as many printed digits."""
     teacher_epochs: int = 0
-    """Epochs of a convolutional network that learns first and then teaches; 0: the labels alone teach. Only for
+    """Epochs of the convolutional networks that learn first and then teach; 0: the labels alone teach. Only for
     softmax."""
     versions: int = 20
     """How many differently bent versions of all examples a teacher judges, at least 1; the epochs take turns."""

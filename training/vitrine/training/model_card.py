@@ -11,6 +11,7 @@ from vitrine.training.checkpoint import Checkpoint, RunIdentity
 from vitrine.training.config import FitConfig
 from vitrine.training.evaluate import Evaluation, percent
 from vitrine.training.run_folder import RunFolder
+from vitrine.training.teacher import NETWORKS
 
 ABOUT_DATA = {
     "digits": (
@@ -42,7 +43,7 @@ A ReLU MLP that tells the ten digits apart on 18 × 18 pixels, 0 = white (paper)
 | | |
 | --- | --- |
 | test error | **{evaluation.error:.2%}** ({evaluation.errors:,} of {evaluation.count:,}) |
-| validation error | {best.validation_error:.2%}, by which epoch {best.number} was chosen |
+| validation error | {best.validation_error:.2%}, {_which_epoch(checkpoint)} |
 | calibration error | {_how_calibrated(calibration)} |
 | parameters | {sum(layer.parameter_count for layer in mlp.layers):,} |
 | output | {checkpoint.config.output} |
@@ -125,11 +126,16 @@ def _about_teaching(config: FitConfig) -> str:
         "and numbers, shapes, scribbles, noise, empty pages) and a quarter as many printed digits, drawn from a seed."
     )
     teacher = (
-        f"It learnt from the answers of a teacher, a convolutional network that had learnt the same images for "
-        f"{config.teacher_epochs} epochs, about {config.versions} bent versions of each."
+        f"It learnt from the answers of a teacher, {NETWORKS} convolutional networks that had learnt the same images "
+        f"for {config.teacher_epochs} epochs each, about {config.versions} bent versions of each image."
     )
     told = [text for text, used in ((counter, config.counter_examples), (teacher, config.teacher_epochs)) if used]
     return "".join(f"\n{text}\n" for text in told)
+
+
+def _which_epoch(checkpoint: Checkpoint) -> str:
+    number = checkpoint.best.number
+    return f"after epoch {number}, the last" if checkpoint.teacher else f"by which epoch {number} was chosen"
 
 
 def _how_alike(checkpoint: Checkpoint) -> str:
