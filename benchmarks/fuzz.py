@@ -68,7 +68,7 @@ async def fuzz(
     campaign, reports, usages = Campaign(server, seed), dict[str, Report](), list[Usage]()
     async with campaign.checked():
         for number in range(1, rounds + 1):
-            for kind in kinds:
+            for kind in kinds if server.alive else ():
                 report = await campaign.run(kind, share_of(kind, messages / rounds))
                 show(report, f"round {number}, ")
                 reports[kind] = joined(reports.get(kind), report)

@@ -140,7 +140,7 @@ def run_command(folder: Path, seed: int, settings: tuple[str, ...]) -> CompleteR
     subprocess.run([sys.executable, "-c", PROGRAM, *words], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - begun
     metrics = json.loads(RunFolder(folder).metrics.read_bytes())
-    validation = 1 - Checkpoint.load(RunFolder(folder).checkpoint).best.validation_error
+    validation = 1 - Checkpoint.load(RunFolder(folder).checkpoint).kept.validation_error
     return CompleteRun(seed, metrics["seconds"], seconds, validation, metrics["test"]["accuracy"])
 
 

@@ -30,14 +30,14 @@ def test_what_is_trained_is_what_is_served(dataset: Dataset, tmp_path: Path, out
     config = FitConfig(hidden=HIDDEN[:depth], output=output, epochs=15, learning_rate=4e-3, device="cpu", augment=0)
     run = fit(dataset, config, tmp_path, progress=False)
     with running_server(run.folder.model) as server, Client(server.target) as client:
-        assert client.model().layers == run.checkpoint.best_mlp().layers
+        assert client.model().layers == run.checkpoint.kept_mlp().layers
         digits = check_activations(client, run, dataset.test.pixels)
         assert np.mean(digits == dataset.test.labels) > 0.5  # ten classes: chance is 0.1
 
 
 def check_activations(client: Client, run: Run, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Every layer that is served equals PyTorch's, and what numpy makes of the served parameters; gives the digits."""
-    expected = compute_activations(run.checkpoint.best_mlp(), pixels)
+    expected = compute_activations(run.checkpoint.kept_mlp(), pixels)
     predictions = list(client.classify_many(pixels, activations="all", preparation="none"))
     layers = client.model().layers
     served = {x.name: np.stack([p.activations[x.name] for p in predictions]) for x in layers}

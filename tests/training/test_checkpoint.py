@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from vitrine.training import Checkpoint, CheckpointError, Dataset, FitConfig, RunFolder, fit
+from vitrine.training.checkpoint import Epoch
 
 
 @pytest.fixture
@@ -34,21 +35,30 @@ def test_it_comes_back_as_it_was(saved: tuple[Checkpoint, Path]) -> None:
     assert after.calibration() == before.calibration()
 
 
-def test_its_best_network_is_the_best_weights_with_the_logits_divided_by_the_temperature(
+def test_its_network_is_the_kept_weights_with_the_logits_divided_by_the_temperature(
     saved: tuple[Checkpoint, Path], toy: Dataset
 ) -> None:
     checkpoint, _ = saved
     labels = checkpoint.validation_labels.clone()
     labels[0] += 1  # a mistake, without which there is no temperature
     checkpoint = replace(checkpoint, validation_labels=labels)
-    plain, pixels = checkpoint.best_mlp(), torch.tensor(toy.test.pixels)
-    plain.load_state_dict(dict(checkpoint.best_weights))
+    plain, pixels = checkpoint.kept_mlp(), torch.tensor(toy.test.pixels)
+    plain.load_state_dict(dict(checkpoint.kept_weights))
     temperature = checkpoint.calibration().temperature
     with torch.no_grad():
-        before, after = plain.activations(pixels), checkpoint.best_mlp().activations(pixels)
+        before, after = plain.activations(pixels), checkpoint.kept_mlp().activations(pixels)
     assert temperature != 1
     assert all(torch.equal(after[name], before[name]) for name in ("input", "linear_1", "relu_1"))
     torch.testing.assert_close(after["linear_2"], before["linear_2"] / temperature)
+
+
+def test_without_a_teacher_the_epoch_with_the_fewest_errors_is_kept_and_with_one_the_last(
+    saved: tuple[Checkpoint, Path],
+) -> None:
+    checkpoint, _ = saved
+    history = tuple(Epoch(n, 0.1, 0.1, error, 1.0, "cpu") for n, error in enumerate((0.2, 0.0, 0.1), start=1))
+    assert replace(checkpoint, history=history, teacher="").kept.number == 2
+    assert replace(checkpoint, history=history, teacher="a" * 64).kept.number == 3
 
 
 class Trojan:
@@ -77,7 +87,7 @@ def test_one_that_would_execute_code_is_refused_and_executes_none(
     tmp_path: Path, to_bytes: Callable[[Any], bytes]
 ) -> None:
     path, evidence = tmp_path / "checkpoint.pt", tmp_path / "evidence"
-    write_sealed(path, to_bytes({"format_version": 3, "weights": Trojan(evidence)}))
+    write_sealed(path, to_bytes({"format_version": 4, "weights": Trojan(evidence)}))
     with pytest.raises(CheckpointError, match="more than tensors and plain data"):
         Checkpoint.load(path)
     assert not evidence.exists()
@@ -104,9 +114,9 @@ def test_one_flipped_bit_is_an_error_that_names_it(saved: tuple[Checkpoint, Path
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [
-        ({"format_version": 2}, "isn't a checkpoint of this Vitrine's"),
+        ({"format_version": 3}, "isn't a checkpoint of this Vitrine's"),
         ([1, 2], "isn't a checkpoint of this Vitrine's"),
-        ({"format_version": 3}, "is damaged: KeyError"),
+        ({"format_version": 4}, "is damaged: KeyError"),
     ],
 )
 def test_something_else_is_an_error(tmp_path: Path, document: Any, complaint: str) -> None:

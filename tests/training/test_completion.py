@@ -36,11 +36,11 @@ def metadata_of(path: Path) -> ArtifactMetadata:
 
 def test_the_artifact_says_how_it_was_trained(run: Run) -> None:
     metadata = metadata_of(run.folder.model)
-    facts, best, calibration = metadata.training, run.checkpoint.best, run.checkpoint.calibration()
+    facts, kept, calibration = metadata.training, run.checkpoint.kept, run.checkpoint.calibration()
     assert (metadata.name, metadata.classes) == ("shapes", DIGITS)
-    assert (facts.dataset, facts.seed, facts.epochs) == ("toy", 5, best.number)
+    assert (facts.dataset, facts.seed, facts.epochs) == ("toy", 5, kept.number)
     assert facts.metrics == {
-        "validation_accuracy": 1 - best.validation_error,
+        "validation_accuracy": 1 - kept.validation_error,
         "temperature": calibration.temperature,
         "validation_calibration_error": calibration.error,
         "validation_calibration_error_before": calibration.error_before,
@@ -76,7 +76,7 @@ def test_the_stored_parameters_are_those_of_the_best_epoch_with_the_temperature_
     }
     temperature = checkpoint.calibration().temperature
     assert temperature != 1
-    for name, values in checkpoint.best_weights.items():
+    for name, values in checkpoint.kept_weights.items():
         last = name.startswith("linears.linear_3.")
         expected = values / temperature if last else values
         np.testing.assert_array_equal(stored[name.removeprefix("linears.")], expected.numpy())
@@ -117,7 +117,7 @@ def test_a_confusion_matrix_with_empty_rows_is_drawn(tmp_path: Path) -> None:
 
 def test_the_card_has_every_layer_and_class_and_its_links_lead_somewhere(run: Run) -> None:
     card = run.folder.model_card.read_text()
-    for layer in run.checkpoint.best_mlp().layers:
+    for layer in run.checkpoint.kept_mlp().layers:
         assert f"| `{layer.name}` | {layer.kind} | {layer.width:,} | {layer.parameter_count:,} |" in card
     for digit in "012":
         assert f"| {digit} | 10 |" in card
@@ -162,7 +162,7 @@ def test_the_card_says_what_else_a_model_learnt_from(run: Run) -> None:
 
 
 def test_the_card_says_which_epoch_was_kept(run: Run) -> None:
-    assert f"by which epoch {run.checkpoint.best.number} was chosen" in run.folder.model_card.read_text()
+    assert f"by which epoch {run.checkpoint.kept.number} was chosen" in run.folder.model_card.read_text()
     pupil = replace(run.checkpoint, teacher="a" * 64)
     assert f"after epoch {len(pupil.history)}, the last" in model_card(run.folder, pupil, run.evaluation)
 

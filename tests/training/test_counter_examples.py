@@ -50,7 +50,7 @@ def test_a_network_that_learns_from_them_finds_them_more_novel_than_digits(
     config = FitConfig(hidden=(64,), output=output, epochs=20, batch_size=16, augment=0.0, device="cpu")  # type: ignore[arg-type]
     done = fit(toy, replace(config, counter_examples=COUNT), tmp_path / "run", progress=False)
     made = counter_examples(COUNT, progress=False)
-    mlp, without = done.checkpoint.best_mlp(), made.pixels[made.labels == NO_DIGIT]
+    mlp, without = done.checkpoint.kept_mlp(), made.pixels[made.labels == NO_DIGIT]
     with torch.inference_mode():
         digits, others = (novelty_of(mlp(torch.tensor(pixels))) for pixels in (toy.test.pixels, without))
     assert digits.median() < others.median()

@@ -51,7 +51,7 @@ def assert_same(one: Run, other: Run) -> None:
     """Every weight, every bit, and so every byte of the artifact."""
     for weights, others in (
         (one.checkpoint.weights, other.checkpoint.weights),
-        (one.checkpoint.best_weights, other.checkpoint.best_weights),
+        (one.checkpoint.kept_weights, other.checkpoint.kept_weights),
     ):
         assert weights.keys() == others.keys()
         assert all(torch.equal(weights[name], others[name]) for name in weights)
@@ -259,23 +259,23 @@ def test_a_run_that_can_not_begin_leaves_the_earlier_one_alone(
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_the_best_weights_are_kept_not_the_last(toy: Dataset, tmp_path: Path) -> None:
+def test_the_kept_weights_are_kept_not_the_last(toy: Dataset, tmp_path: Path) -> None:
     wild = replace(CONFIG, learning_rate=0.5, epochs=8, augment=0.0)
     checkpoint = run(toy, tmp_path / "run", wild).checkpoint
-    assert checkpoint.best.validation_error == min(epoch.validation_error for epoch in checkpoint.history)
+    assert checkpoint.kept.validation_error == min(epoch.validation_error for epoch in checkpoint.history)
     shorter = run(toy, tmp_path / "run", wild).checkpoint
-    assert all(torch.equal(shorter.best_weights[name], checkpoint.best_weights[name]) for name in checkpoint.weights)
+    assert all(torch.equal(shorter.kept_weights[name], checkpoint.kept_weights[name]) for name in checkpoint.weights)
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_the_validation_logits_are_those_of_the_best_weights(toy: Dataset, tmp_path: Path) -> None:
+def test_the_validation_logits_are_those_of_the_kept_weights(toy: Dataset, tmp_path: Path) -> None:
     wild = replace(CONFIG, learning_rate=0.5, epochs=8, augment=0.0)
     checkpoint = run(toy, tmp_path / "run", wild).checkpoint
     _, held_out = split(toy.train, wild.validation, wild.seed)
-    best = checkpoint.mlp()
-    best.load_state_dict(dict(checkpoint.best_weights))
-    expected = calculate_logits(best, torch.tensor(toy.train.pixels[held_out]))
-    assert checkpoint.best.number < 8
+    kept = checkpoint.mlp()
+    kept.load_state_dict(dict(checkpoint.kept_weights))
+    expected = calculate_logits(kept, torch.tensor(toy.train.pixels[held_out]))
+    assert checkpoint.kept.number < 8
     assert torch.equal(checkpoint.validation_logits, expected)
     assert torch.equal(checkpoint.validation_labels, torch.tensor(toy.train.labels[held_out]))
 
@@ -284,7 +284,7 @@ def test_the_validation_logits_are_those_of_the_best_weights(toy: Dataset, tmp_p
 def test_patience_stops_early(toy: Dataset, tmp_path: Path) -> None:
     stopped = run(toy, tmp_path / "run", replace(CONFIG, epochs=50, patience=2))
     assert stopped.finished
-    assert len(stopped.checkpoint.history) == stopped.checkpoint.best.number + 2 < 50
+    assert len(stopped.checkpoint.history) == stopped.checkpoint.kept.number + 2 < 50
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -1,6 +1,7 @@
 """A teacher learns, is kept and found again, and teaches only those it was made for."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from torch import nn
 
 from vitrine.training import CheckpointError, ConfigError, Dataset, FitConfig, Run, TrainingError, fit, tuition
 from vitrine.training.lessons import Lesson, Lessons
+from vitrine.training.sealed import write_sealed
 from vitrine.training.teacher import Teacher, fit_teacher, load_teacher, save_teacher
+from vitrine.training.trainer import Trainer
 from vitrine.training.tuition import FoundTeacher
 
 CONFIG = FitConfig(hidden=(16,), epochs=3, batch_size=16, teacher_epochs=2, versions=2, augment=0.0, device="cpu")
@@ -44,13 +47,35 @@ def test_the_seed_decides_everything_and_the_global_generator_is_left_alone(toy:
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """One for each network."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def threads_of_a_new_thread() -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_its_networks_learn_each_in_its_own_way_and_leave_pytorchs_threads_as_they_were(toy: Dataset) -> None:
-    threads = torch.get_num_threads()
     weights = taught(toy, 2).state_dict()
     assert not torch.equal(weights["networks.0.last.weight"], weights["networks.1.last.weight"])
-    assert torch.get_num_threads() == threads
+    assert threads_of_a_new_thread() == 2
 
 
+@pytest.mark.usefixtures("two_threads")
+def test_side_by_side_its_networks_become_what_they_are_one_after_the_other(toy: Dataset) -> None:
+    together = taught(toy, 2).state_dict()
+    torch.set_num_threads(1)
+    assert all(torch.equal(values, together[name]) for name, values in taught(toy, 2).state_dict().items())
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_what_stops_one_of_its_networks_stops_the_other(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C waits for one step rather than for the minutes that are left."""
     bends: list[int] = []
@@ -67,6 +92,7 @@ def test_what_stops_one_of_its_networks_stops_the_other(toy: Dataset, monkeypatc
         taught(toy, 10_000)
     assert 10_002 in bends
     assert len(bends) < 1000
+    assert threads_of_a_new_thread() == 2
 
 
 def test_folded_it_says_the_same(toy: Dataset) -> None:
@@ -97,6 +123,9 @@ def test_a_file_that_is_no_teacher_is_refused(toy: Dataset, tmp_path: Path) -> N
     path = tmp_path / "teacher.pt"
     path.write_bytes(b"anything")
     with pytest.raises(CheckpointError, match="damaged"):
+        load_teacher(path, {})
+    write_sealed(path, {"teacher_version": 1, "facts": {}, "weights": {}})
+    with pytest.raises(CheckpointError, match="remove it, or name its like"):
         load_teacher(path, {})
     done = fit(toy, replace(CONFIG, teacher_epochs=0), tmp_path / "run", progress=False)
     with pytest.raises(CheckpointError, match="isn't a teacher"):
@@ -171,20 +200,27 @@ def test_a_pupil_resumed_equals_one_that_was_never_interrupted(
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_what_is_kept_of_a_pupil_is_its_last_epoch(toy: Dataset, tmp_path: Path) -> None:
+def test_what_is_kept_of_a_pupil_is_its_last_epoch(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Which of its epochs errs least on the validation part is chance."""
-    checkpoint = run(toy, tmp_path / "run", replace(CONFIG, epochs=8, average=0.5)).checkpoint
-    errors = [epoch.validation_error for epoch in checkpoint.history]
-    assert min(errors) in errors[:-1]  # so that another one would have been kept without a teacher, or as well
-    assert checkpoint.best.number == 8
-    assert all(torch.equal(values, checkpoint.average[name]) for name, values in checkpoint.best_weights.items())
+    errors, validate = iter((0.0, 0.1, 0.2)), Trainer._validate
+
+    def worse_each_time(trainer: Trainer) -> tuple[float, float, torch.Tensor]:
+        loss, _, logits = validate(trainer)
+        return loss, next(errors), logits
+
+    monkeypatch.setattr(Trainer, "_validate", worse_each_time)
+    checkpoint = run(toy, tmp_path / "run", replace(CONFIG, average=0.5)).checkpoint
+    assert checkpoint.kept.number == 3
+    assert all(torch.equal(values, checkpoint.average[name]) for name, values in checkpoint.kept_weights.items())
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_patience_stops_a_pupil_that_gets_no_better(toy: Dataset, tmp_path: Path) -> None:
     done = run(toy, tmp_path / "run", replace(CONFIG, epochs=200, patience=2))
     assert done.finished
-    assert done.checkpoint.best.number == len(done.checkpoint.history) < 200
+    assert done.checkpoint.kept.number == len(done.checkpoint.history) < 200
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -112,7 +112,7 @@ def fit_novelty_threshold(logits: Floats, labels: npt.NDArray[np.int64]) -> floa
     The rank that promises that is taken of the V digits and the new one together, so it is the ⌈0.995 (V + 1)⌉th
     smallest novelty (V. Vovk et al. 2005, *Algorithmic Learning in a Random World*). Fewer than 199 digits can't
     promise as much; then it is the largest. Mistaken digits don't count, as long as there are right ones: some of them
-    can't be told from no digit. The same digits chose the best epoch, which flatters the promise a little.
+    can't be told from no digit. The same digits may have chosen the epoch, which flatters the promise a little.
 
     Args:
         logits: float64 (V, C), divided by the temperature.

@@ -17,7 +17,7 @@ from vitrine.training.errors import CheckpointError
 from vitrine.training.mlp import MLP
 from vitrine.training.sealed import read_sealed, write_sealed
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """The version of this layout. A reader refuses one that it doesn't know."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
@@ -72,10 +72,10 @@ class Checkpoint:
     """The optimizer's state after the last epoch."""
     average: Weights
     """The moving average of the parameters after the last epoch; empty where none is kept."""
-    best_weights: Weights
-    """The parameters, or their average, after the best epoch."""
+    kept_weights: Weights
+    """The parameters, or their average, after the epoch that is kept."""
     validation_logits: Tensor
-    """float32 (V, 10): what the best epoch's network gave for the validation part; none before the first epoch."""
+    """float32 (V, 10): what the network that is kept gave for the validation part; none before the first epoch."""
     validation_labels: Tensor
     """int64 (V,): what the validation part shows."""
     samples: Tensor
@@ -84,7 +84,7 @@ class Checkpoint:
     """The SHA-256 of the file of the teacher that it learns from, in hex; empty where the labels alone teach."""
 
     @property
-    def best(self) -> Epoch:
+    def kept(self) -> Epoch:
         """The epoch whose network is kept: the last one with a teacher, and without one that with the fewest errors.
 
         Labels can be learnt by heart, which shows in the validation part. A pupil only comes closer to its teacher,
@@ -110,15 +110,15 @@ class Checkpoint:
         return self._mlp(self.weights)
 
     def calibration(self) -> Calibration:
-        """What the validation part says of the best epoch's network; there has been an epoch."""
+        """What the validation part says of the network that is kept; there has been an epoch."""
         return calibrate(self.validation_logits.numpy(), self.validation_labels.numpy(), self.config.output)
 
-    def best_mlp(self) -> MLP:
-        """The network with the weights after the best epoch, on the CPU, its logits divided by the temperature.
+    def kept_mlp(self) -> MLP:
+        """The network that is kept, on the CPU, its logits divided by the temperature.
 
         This is the network that is evaluated, exported and served.
         """
-        mlp = self._mlp(self.best_weights)
+        mlp = self._mlp(self.kept_weights)
         mlp.divide_logits(self.calibration().temperature)
         return mlp
 

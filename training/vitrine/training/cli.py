@@ -99,7 +99,9 @@ def main() -> None:
 @click.option("--seed", type=int, help="Where all random numbers come from.  [the recipe's]")
 @click.option("--device", type=click.Choice(get_args(DeviceChoice)), help="Where to train.  [auto]")
 @click.option("--threads", type=int, help="CPU threads to train with.  [the recipe's]")
-@click.option("--validation", type=float, help="The share of training images that choose the best epoch.  [0.1]")
+@click.option(
+    "--validation", type=float, help="The share of training images that choose the epoch and calibrate.  [0.1]"
+)
 @click.option("--patience", type=int, help="Stop after so many epochs without a better one.  [go to the end]")
 @click.option("--augment", type=float, help="How far training images are bent; 0 switches it off.  [the recipe's]")
 @click.option("--no-augment", "augment", flag_value=0.0, help="The same as --augment 0.")
@@ -167,7 +169,7 @@ def _tell(run: Run) -> None:
     evaluation, checkpoint = run.evaluation, run.checkpoint
     click.echo(
         f"test error {evaluation.error:.2%} ({evaluation.errors:,} of {evaluation.count:,}), "
-        f"best epoch {checkpoint.best.number} of {len(checkpoint.history)}: {run.folder.model}"
+        f"kept after epoch {checkpoint.kept.number} of {len(checkpoint.history)}: {run.folder.model}"
     )
     if not run.finished:
         done, all_epochs = len(checkpoint.history), checkpoint.config.epochs
@@ -216,7 +218,7 @@ def evaluate_command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Report how good RUN's best weights are, on images that RUN wasn't trained on.
+    """Report how good RUN's weights are, on images that RUN wasn't trained on.
 
     They are the held-out ones of the run's data set, or of digits or mnist, or all of another folder. The report has
     error, calibration and the most wrong images, as numbers, pictures and a page of Markdown.
@@ -308,5 +310,5 @@ def stress_command(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="The file to write.  [model.onnx in the run folder]"
 )
 def export_command(run: Path, out: Path | None) -> None:
-    """Export the best weights of RUN as an ONNX artifact, checked layer by layer."""
+    """Export the weights of RUN as an ONNX artifact, checked layer by layer."""
     click.echo(export_run(run, out))

@@ -34,7 +34,7 @@ class Run:
     checkpoint: Checkpoint
     """What it reached: settings, history, weights."""
     evaluation: Evaluation
-    """How good its best weights are on the held-out examples."""
+    """How good its weights are on the held-out examples."""
 
     @property
     def finished(self) -> bool:
@@ -48,7 +48,7 @@ def complete(folder: RunFolder, checkpoint: Checkpoint, dataset: Dataset) -> Run
     Raises:
         ArtifactError: the artifact deviates from PyTorch.
     """
-    evaluation = evaluate(checkpoint.best_mlp(), dataset.test)
+    evaluation = evaluate(checkpoint.kept_mlp(), dataset.test)
     export_checkpoint(checkpoint, folder.model, evaluation.accuracy)
     metrics = _metrics(checkpoint, dataset, evaluation)
     write_text(folder.metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
@@ -58,7 +58,7 @@ def complete(folder: RunFolder, checkpoint: Checkpoint, dataset: Dataset) -> Run
 
 
 def export_run(run_folder: Path, out: Path | None = None) -> Path:
-    """Exports the best weights of a run, also of one that was killed and so never completed.
+    """Exports the weights of a run, also of one that was killed and so never completed.
 
     Args:
         run_folder: where the run is.
@@ -78,23 +78,23 @@ def export_run(run_folder: Path, out: Path | None = None) -> Path:
 
 
 def export_checkpoint(checkpoint: Checkpoint, path: Path, test_accuracy: float | None) -> ArtifactMetadata:
-    """Exports a checkpoint's best weights; see `export`."""
+    """Exports what a checkpoint keeps; see `export`."""
     calibration = checkpoint.calibration()
     metrics = {
-        "validation_accuracy": 1 - checkpoint.best.validation_error,
+        "validation_accuracy": 1 - checkpoint.kept.validation_error,
         "temperature": calibration.temperature,
         "validation_calibration_error": calibration.error,
         "validation_calibration_error_before": calibration.error_before,
     }
     tested = {} if test_accuracy is None else {"test_accuracy": test_accuracy}
     return export(
-        checkpoint.best_mlp(),
+        checkpoint.kept_mlp(),
         path,
         name=checkpoint.identity.name,
         facts=TrainingFacts(
             dataset=checkpoint.identity.dataset,
             seed=checkpoint.config.seed,
-            epochs=checkpoint.best.number,
+            epochs=checkpoint.kept.number,
             metrics=metrics | tested,
             versions=_versions(),
         ),
@@ -127,7 +127,7 @@ def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -
         },
         "config": checkpoint.config.to_dict(),
         "finished": checkpoint.finished,
-        "best_epoch": checkpoint.best.number,
+        "kept_epoch": checkpoint.kept.number,
         "seconds": sum(epoch.seconds for epoch in checkpoint.history),
         "history": [asdict(epoch) for epoch in checkpoint.history],
         "calibration": asdict(checkpoint.calibration()),
@@ -139,5 +139,5 @@ def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -
 def _draw(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> None:
     from vitrine.training import figures  # here, because matplotlib takes a second and only this needs it
 
-    figures.draw_learning_curve(checkpoint.history, checkpoint.best, folder.learning_curve)
+    figures.draw_learning_curve(checkpoint.history, checkpoint.kept, folder.learning_curve)
     figures.draw_confusion_matrix(evaluation, folder.confusion_matrix)

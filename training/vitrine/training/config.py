@@ -42,10 +42,10 @@ class FitConfig:
     an epoch of MNIST instead of 1.3 s) and loses much on a busy one, where each step waits for the slower of the two.
     """
     validation: float = 0.1
-    """The share of the training examples by which the best epoch is found and the network is calibrated; above 0, at
-    most 0.5."""
+    """The share of the training examples by which the network is calibrated and, where the labels alone teach, an epoch
+    is chosen; above 0, at most 0.5."""
     patience: int | None = None
-    """Epochs without a better one after which the fit stops early, at least 1; None goes to the end."""
+    """Epochs without fewer validation errors after which the fit stops early, at least 1; None goes to the end."""
     augment: float = 1.0
     """How far training images are bent, 0 (off) to 3; see `augmentation` for what 1 is."""
     average: float = 0.0

@@ -18,30 +18,30 @@ from vitrine.training.atomic import atomic_file
 from vitrine.training.checkpoint import Epoch
 from vitrine.training.evaluate import Evaluation
 
-TRAINING, VALIDATION, BEST = "#8a94a6", "#1f5fbf", "#c8553d"
+TRAINING, VALIDATION, KEPT = "#8a94a6", "#1f5fbf", "#c8553d"
 """Colours that stay apart for colour-blind eyes and in grey."""
 
 DPI = 150
 """Dots per inch."""
 
 
-def draw_learning_curve(history: Sequence[Epoch], best: Epoch, path: Path) -> None:
-    """Writes loss and validation error by epoch, the best epoch marked."""
+def draw_learning_curve(history: Sequence[Epoch], kept: Epoch, path: Path) -> None:
+    """Writes loss and validation error by epoch, the epoch that is kept marked."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, error = figure.subplots(1, 2)
     numbers = [epoch.number for epoch in history]
     loss.plot(numbers, [epoch.training_loss for epoch in history], color=TRAINING, label="training, augmented")
     loss.plot(numbers, [epoch.validation_loss for epoch in history], color=VALIDATION, label="validation")
     error.plot(numbers, [100 * epoch.validation_error for epoch in history], color=VALIDATION, label="validation")
-    _mark(loss, best, best.validation_loss)
-    _mark(error, best, 100 * best.validation_error)
+    _mark(loss, kept, kept.validation_loss)
+    _mark(error, kept, 100 * kept.validation_error)
     _style(loss, "Loss")
     _style(error, "Error, %")
     save(figure, path)
 
 
-def _mark(axes: Axes, best: Epoch, value: float) -> None:
-    axes.plot([best.number], [value], "o", color=BEST, label=f"best: epoch {best.number}, {value:.3g}")
+def _mark(axes: Axes, kept: Epoch, value: float) -> None:
+    axes.plot([kept.number], [value], "o", color=KEPT, label=f"kept: epoch {kept.number}, {value:.3g}")
 
 
 def _style(axes: Axes, title: str) -> None:
@@ -92,7 +92,7 @@ def _text_style(right: bool, share: float) -> dict[str, Any]:
         "ha": "center",
         "va": "center",
         "fontsize": 9,
-        "color": colour if right or share > 0.3 else BEST,
+        "color": colour if right or share > 0.3 else KEPT,
         "weight": "normal" if right else "bold",
     }
 

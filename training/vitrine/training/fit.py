@@ -52,8 +52,8 @@ def fit(
     On one CPU, with one version of PyTorch, the same data and settings, and the same teacher where one is named, give
     the same weights, bit for bit, whether the run was interrupted and resumed or not.
 
-    Ctrl-C (KeyboardInterrupt) ends the fit early and keeps what was reached: the folder is completed with the best
-    weights so far, and the returned run isn't `finished`. Before the first epoch's end it is raised on.
+    Ctrl-C (KeyboardInterrupt) ends the fit early and keeps what was reached: the folder is completed with what
+    is kept so far, and the returned run isn't `finished`. Before the first epoch's end it is raised on.
 
     Args:
         dataset: what to fit to.

@@ -33,8 +33,8 @@ ABOUT_OTHER_DATA = "One's own images, one folder for each digit; 20 % of each di
 
 def model_card(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> str:
     """The card, in Markdown; its pictures are those of the run folder."""
-    identity, best = checkpoint.identity, checkpoint.best
-    mlp, calibration = checkpoint.best_mlp(), checkpoint.calibration()
+    identity, kept = checkpoint.identity, checkpoint.kept
+    mlp, calibration = checkpoint.kept_mlp(), checkpoint.calibration()
     return f"""# {identity.name}
 
 A ReLU MLP that tells the ten digits apart on 18 × 18 pixels, 0 = white (paper) and 255 = black \
@@ -43,7 +43,7 @@ A ReLU MLP that tells the ten digits apart on 18 × 18 pixels, 0 = white (paper)
 | | |
 | --- | --- |
 | test error | **{evaluation.error:.2%}** ({evaluation.errors:,} of {evaluation.count:,}) |
-| validation error | {best.validation_error:.2%}, {_which_epoch(checkpoint)} |
+| validation error | {kept.validation_error:.2%}, {_which_epoch(checkpoint)} |
 | calibration error | {_how_calibrated(calibration)} |
 | parameters | {sum(layer.parameter_count for layer in mlp.layers):,} |
 | output | {checkpoint.config.output} |
@@ -134,7 +134,7 @@ def _about_teaching(config: FitConfig) -> str:
 
 
 def _which_epoch(checkpoint: Checkpoint) -> str:
-    number = checkpoint.best.number
+    number = checkpoint.kept.number
     return f"after epoch {number}, the last" if checkpoint.teacher else f"by which epoch {number} was chosen"
 
 

@@ -67,7 +67,7 @@ class RunFolder:
 
     @property
     def teacher(self) -> Path:
-        """The network that taught the model, where a recipe has one."""
+        """The networks that taught the model, where a recipe has one."""
         return self.path / "teacher.pt"
 
     @property

@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -91,7 +92,7 @@ class Teacher(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 18, 18), 0 to 255, to the mean of the networks' logits, float32 (B, classes)."""
-        return torch.stack([network(pixels) for network in self.networks]).mean(dim=0)
+        return torch.stack([network(pixels).float() for network in self.networks]).mean(dim=0)
 
     def folded(self) -> Self:
         """A copy that can only be asked, in half the time: each normalisation is folded into its convolution."""
@@ -144,7 +145,7 @@ def fit_teacher(lessons: Lessons, classes: int, epochs: int, seed: int, *, progr
 
 def _begun(classes: int, seed: int) -> Teacher:
     with torch.random.fork_rng(devices=[]):  # what modules start from has no generator of its own
-        torch.manual_seed(entropy(seed, Stream.TEACHER))
+        torch.default_generator.manual_seed(entropy(seed, Stream.TEACHER))  # `torch.manual_seed` is CUDA's, too
         return Teacher(classes)
 
 
@@ -185,17 +186,25 @@ class _Studies:
 
 
 def _side_by_side(studies: _Studies, teacher: Teacher) -> None:
-    """A thread for each network, which share PyTorch's threads: small convolutions gain little from a second one."""
-    threads = torch.get_num_threads()
-    share = max(1, threads // NETWORKS)
-    with ThreadPoolExecutor(NETWORKS, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+    """A thread for each network, as far as PyTorch has threads: small convolutions gain little from a second one."""
+    with _shared_threads() as learners, learners:
         try:
-            under_way = [pool.submit(studies.go_through, network, n) for n, network in enumerate(teacher.networks)]
+            under_way = [learners.submit(studies.go_through, network, n) for n, network in enumerate(teacher.networks)]
             for done in as_completed(under_way):
                 done.result()
         finally:  # Ctrl-C, or an error of one: the others stop after the step that they are at
             studies.stopped.set()
-    torch.set_num_threads(threads)  # what a worker sets is the default of threads that begin later, too
+
+
+@contextmanager
+def _shared_threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads for the networks, with an equal share of PyTorch's threads each."""
+    threads = torch.get_num_threads()
+    learners = min(NETWORKS, threads)
+    try:
+        yield ThreadPoolExecutor(learners, initializer=torch.set_num_threads, initargs=(threads // learners,))
+    finally:
+        torch.set_num_threads(threads)  # what a thread sets for itself is what later threads begin with, too
 
 
 def save_teacher(path: Path, teacher: Teacher, facts: Mapping[str, Any]) -> None:
@@ -211,7 +220,7 @@ def load_teacher(path: Path, facts: Mapping[str, Any]) -> Teacher:
     """
     document = read_sealed(path)
     if document.get("teacher_version") != FORMAT_VERSION:
-        raise CheckpointError(f"{path} isn't a teacher of this Vitrine's")
+        raise CheckpointError(f"{path} isn't a teacher of this Vitrine's: remove it, or name its like")
     differing = [name for name in facts if document["facts"].get(name) != facts[name]]
     if differing:
         raise CheckpointError(

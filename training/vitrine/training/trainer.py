@@ -35,7 +35,7 @@ class Trainer:
     Args:
         checkpoint: where it begins.
         lessons: what is learnt from.
-        held_out: the examples by which the best epoch is found.
+        held_out: the examples that every epoch is validated with.
     """
 
     def __init__(self, checkpoint: Checkpoint, lessons: Lessons | JudgedLessons, held_out: Examples) -> None:
@@ -134,10 +134,10 @@ class Trainer:
             average=_copied(self._average.state_dict()) if self._average else {},
             optimizer=copy.deepcopy(self._optimizer.state_dict()),  # the next epoch changes it in place
         )
-        if after.best != epoch:
+        if after.kept != epoch:
             return after
-        best = after.average or after.weights
-        return replace(after, best_weights=best, validation_logits=logits, validation_labels=self._validation[1])
+        kept = after.average or after.weights
+        return replace(after, kept_weights=kept, validation_logits=logits, validation_labels=self._validation[1])
 
 
 def _copied(weights: Weights) -> Mapping[str, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from vitrine.model import DIGITS
 from vitrine.training import augmentation
 from vitrine.training import lessons as lessons_module
+from vitrine.training import teacher as teacher_module
 from vitrine.training.atomic import write_bytes
 from vitrine.training.checkpoint import Checkpoint
 from vitrine.training.data import originals
@@ -26,8 +27,8 @@ TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation
 """The settings that a teacher must have in common with the run that it teaches."""
 
 
-LESSONS_CODE = tuple(Path(str(module.__file__)) for module in (augmentation, lessons_module, originals))
-"""The files that decide how a teacher's lessons are bent."""
+LESSONS_CODE = tuple(Path(str(module.__file__)) for module in (augmentation, lessons_module, originals, teacher_module))
+"""The files that decide how lessons are bent and judged."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

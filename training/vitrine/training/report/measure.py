@@ -118,7 +118,7 @@ def make_report(
     stress: StressPlan | None = None,
     progress: bool = True,
 ) -> Report:
-    """Measures a run's best network.
+    """Measures the network that a run kept.
 
     Args:
         checkpoint: what the run has reached; at least an epoch.
@@ -132,7 +132,7 @@ def make_report(
         ArtifactError: the artifact, which the stress set is measured with, deviates from PyTorch.
         ConfigError: the folder of fonts has none that is usable.
     """
-    mlp, calibration, output = checkpoint.best_mlp(), checkpoint.calibration(), checkpoint.config.output
+    mlp, calibration, output = checkpoint.kept_mlp(), checkpoint.calibration(), checkpoint.config.output
     logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, 10)
     probabilities, scores = probabilities_of(mlp, logits), novelty_of(logits).numpy()
     threshold = calibration.novelty_threshold
