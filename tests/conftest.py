@@ -7,7 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from artifacts import export_random, random_pixels
+from hypothesis import settings
 from serving import RunningServer, running_server
+
+settings.register_profile("whatever else the machine does", deadline=None)
+settings.load_profile("whatever else the machine does")
 
 
 @pytest.fixture(scope="session")
