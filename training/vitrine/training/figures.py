@@ -18,7 +18,7 @@ from vitrine.training.atomic import atomic_file
 from vitrine.training.checkpoint import Epoch
 from vitrine.training.evaluate import Evaluation
 
-TRAINING, VALIDATION, KEPT = "#8a94a6", "#1f5fbf", "#c8553d"
+TRAINING, VALIDATION, MARKED = "#8a94a6", "#1f5fbf", "#c8553d"
 """Colours that stay apart for colour-blind eyes and in grey."""
 
 DPI = 150
@@ -41,7 +41,7 @@ def draw_learning_curve(history: Sequence[Epoch], kept: Epoch, path: Path) -> No
 
 
 def _mark(axes: Axes, kept: Epoch, value: float) -> None:
-    axes.plot([kept.number], [value], "o", color=KEPT, label=f"kept: epoch {kept.number}, {value:.3g}")
+    axes.plot([kept.number], [value], "o", color=MARKED, label=f"kept: epoch {kept.number}, {value:.3g}")
 
 
 def _style(axes: Axes, title: str) -> None:
@@ -92,7 +92,7 @@ def _text_style(right: bool, share: float) -> dict[str, Any]:
         "ha": "center",
         "va": "center",
         "fontsize": 9,
-        "color": colour if right or share > 0.3 else KEPT,
+        "color": colour if right or share > 0.3 else MARKED,
         "weight": "normal" if right else "bold",
     }
 

@@ -135,12 +135,17 @@ def fit_teacher(lessons: Lessons, classes: int, epochs: int, seed: int, *, progr
         TrainingError: its parameters are no numbers any more.
     """
     teacher = _begun(classes, seed).to(lessons.device)
-    steps = NETWORKS * epochs * math.ceil(len(lessons) / BATCH_SIZE)
+    steps = NETWORKS * _steps(lessons, epochs)
     with tqdm(desc="fit teacher", total=steps, unit="step", disable=not progress, dynamic_ncols=True) as bar:
         _side_by_side(_Studies(lessons, epochs, seed, bar, threading.Event()), teacher)
     if not all(bool(values.isfinite().all()) for values in teacher.state_dict().values()):
         raise TrainingError("the teacher's parameters are no numbers any more: bend the images less, or do without it")
     return teacher.eval()
+
+
+def _steps(lessons: Lessons, epochs: int) -> int:
+    """Those of each network."""
+    return epochs * math.ceil(len(lessons) / BATCH_SIZE)
 
 
 def _begun(classes: int, seed: int) -> Teacher:
@@ -166,7 +171,7 @@ class _Studies:
         network.train()
         optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
         dropping = torch_generator(self.seed, Stream.DROPOUT, place)
-        steps = self.epochs * math.ceil(len(self.lessons) / BATCH_SIZE)
+        steps = _steps(self.lessons, self.epochs)
         for step, lesson in enumerate(self._in_order(place)):
             if self.stopped.is_set():
                 return

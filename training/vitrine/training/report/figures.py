@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from vitrine.training.calibration import Reliability
-from vitrine.training.figures import KEPT, TRAINING, VALIDATION, save
+from vitrine.training.figures import MARKED, TRAINING, VALIDATION, save
 from vitrine.training.report.novelty import Novelty
 from vitrine.training.report.roc import roc_curve
 
@@ -55,7 +55,7 @@ def draw_roc(novelty: Novelty, path: Path) -> None:
         colour, style = SETS[number % len(SETS)], STYLES[number % len(STYLES)]
         axes.plot(np.maximum(digits, fewest), others, style, color=colour, label=label, drawstyle="steps-post")
     threshold = max(1 - novelty.kept, fewest)
-    axes.axvline(threshold, color=KEPT, linewidth=1.2, linestyle=":", label=f"threshold: {1 - novelty.kept:.2%}")
+    axes.axvline(threshold, color=MARKED, linewidth=1.2, linestyle=":", label=f"threshold: {1 - novelty.kept:.2%}")
     axes.set_xscale("log")
     axes.set_xlim(fewest, 1)
     axes.set_ylim(0, 1.02)
