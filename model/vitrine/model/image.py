@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from vitrine.model.errors import ImageError
 
@@ -129,11 +129,18 @@ def _flatten(image: Image.Image, name: str, max_pixels: int) -> Grey:
     if image.mode not in MODES:
         raise ImageError("IMAGE_UNSUPPORTED", f"{name} is of mode {image.mode}: convert it to grey, RGB or RGBA")
     with _decoding(name):
-        upright = ImageOps.exif_transpose(image)
+        upright = _upright(image)
     small = _shrink(_plain(upright))
     if small.mode == "RGBA":
         small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
-    return np.asarray(small.convert("L"))
+    return np.asarray(small if small.mode == "L" else small.convert("L"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The decoded image, turned as its file says; the same object where there is nothing to turn."""
+    image.load()
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
 
 
 def _plain(image: Image.Image) -> Image.Image:

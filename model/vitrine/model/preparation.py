@@ -15,6 +15,7 @@ The steps, each with its constant:
 5. stretch: the darkest pixel becomes 255, so that thin strokes, averaged over whole pixels, don't come out pale.
 """
 
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -89,8 +90,9 @@ def find_ink(grey: Grey, paper: int) -> Ink:
     return _ink_of_level(paper, ink)[grey]
 
 
+@lru_cache(maxsize=1024)  # 256 bytes each; nearly all images of a data set share one
 def _ink_of_level(paper: int, ink: int) -> Ink:
-    """The ink of each of the 256 grey levels: a table is faster than arithmetic on every pixel."""
+    """The ink of each of the 256 grey levels, to be read only: a table is faster than arithmetic on every pixel."""
     contrast = (np.arange(256) - paper) / (ink - paper)
     table: Ink = np.rint(255 * ((contrast - NOISE_FLOOR) / (1 - NOISE_FLOOR)).clip(0, 1)).astype(np.uint8)
     return table
