@@ -105,7 +105,7 @@ def test_a_damaged_one_is_an_error_that_names_it(saved: tuple[Checkpoint, Path])
 def test_one_flipped_bit_is_an_error_that_names_it(saved: tuple[Checkpoint, Path]) -> None:
     checkpoint, path = saved
     content = path.read_bytes()
-    position = content.index(checkpoint.weights["linears.linear_1.weight"].numpy().tobytes())
+    position = content.index(checkpoint.weights["linears.0.weight"].numpy().tobytes())
     path.write_bytes(content[:position] + bytes((content[position] ^ 1,)) + content[position + 1 :])
     with pytest.raises(CheckpointError, match=f"{path} is damaged"):
         Checkpoint.load(path)
@@ -114,9 +114,9 @@ def test_one_flipped_bit_is_an_error_that_names_it(saved: tuple[Checkpoint, Path
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [
-        ({"format_version": 3}, "isn't a checkpoint of this Vitrine's"),
+        ({"format_version": 4}, "isn't a checkpoint of this Vitrine's"),
         ([1, 2], "isn't a checkpoint of this Vitrine's"),
-        ({"format_version": 4}, "is damaged: KeyError"),
+        ({"format_version": 5}, "is damaged: KeyError"),
     ],
 )
 def test_something_else_is_an_error(tmp_path: Path, document: Any, complaint: str) -> None:

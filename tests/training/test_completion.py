@@ -26,7 +26,7 @@ from vitrine.training.model_card import fit_command, model_card
 
 @pytest.fixture
 def run(toy: Dataset, tmp_path: Path) -> Run:
-    config = FitConfig(hidden=(16, 8), epochs=3, batch_size=16, learning_rate=1e-2, seed=5, device="cpu", patience=9)
+    config = FitConfig(hidden=(16, 8), epochs=8, batch_size=16, learning_rate=1e-2, seed=5, device="cpu", patience=9)
     return fit(toy, config, tmp_path / "run", name="shapes", progress=False)
 
 
@@ -90,8 +90,8 @@ def test_the_artifact_keeps_the_rightly_seen_validation_digits_as_digits(run: Ru
     novelty, output = session.run(["novelty", "softmax"], {"pixels": train.pixels[held_out]})
     right = output.argmax(axis=1) == train.labels[held_out]
     assert right.any()
-    assert (novelty[right] <= threshold + 1e-5).all()
-    assert novelty[right].max() >= threshold - 1e-5
+    assert (novelty[right] <= threshold + 1e-4).all()
+    assert novelty[right].max() >= threshold - 1e-4
 
 
 def test_the_metrics_and_the_card_have_the_calibration(run: Run) -> None:

@@ -32,6 +32,7 @@ from vitrine.training.evaluate import calculate_logits
 from vitrine.training.lessons import Lesson, Lessons
 from vitrine.training.lock import locked
 from vitrine.training.losses import loss_of
+from vitrine.training.mlp import MLP
 from vitrine.training.trainer import Trainer  # the one place where an interruption can be put
 
 CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, device="cpu")
@@ -102,7 +103,8 @@ def test_the_same_seed_gives_the_same_artifact_byte_for_byte(toy: Dataset, tmp_p
 
 @pytest.mark.usefixtures("no_pictures")
 def test_another_seed_gives_other_weights(toy: Dataset, tmp_path: Path) -> None:
-    one, other = (run(toy, tmp_path / str(seed), replace(CONFIG, seed=seed)).checkpoint.weights for seed in (0, 1))
+    runs = (run(toy, tmp_path / str(seed), replace(CONFIG, seed=seed)) for seed in (0, 1))
+    one, other = (done.checkpoint.kept_weights for done in runs)
     assert not any(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -117,9 +119,9 @@ def test_global_random_state_is_left_alone(toy: Dataset, tmp_path: Path) -> None
 def test_the_number_of_threads_is_a_setting_and_put_back_afterwards(toy: Dataset, tmp_path: Path) -> None:
     seen, measured = set(), Trainer._validate
 
-    def validate(trainer: Trainer) -> tuple[float, float, torch.Tensor]:
+    def validate(trainer: Trainer, mlp: MLP) -> tuple[float, float, torch.Tensor]:
         seen.add(torch.get_num_threads())
-        return measured(trainer)
+        return measured(trainer, mlp)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_validate", validate)
@@ -264,7 +266,9 @@ def test_the_kept_weights_are_kept_not_the_last(toy: Dataset, tmp_path: Path) ->
     checkpoint = run(toy, tmp_path / "run", wild).checkpoint
     assert checkpoint.kept.validation_error == min(epoch.validation_error for epoch in checkpoint.history)
     shorter = run(toy, tmp_path / "run", wild).checkpoint
-    assert all(torch.equal(shorter.kept_weights[name], checkpoint.kept_weights[name]) for name in checkpoint.weights)
+    assert all(
+        torch.equal(shorter.kept_weights[name], checkpoint.kept_weights[name]) for name in checkpoint.kept_weights
+    )
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -272,7 +276,7 @@ def test_the_validation_logits_are_those_of_the_kept_weights(toy: Dataset, tmp_p
     wild = replace(CONFIG, learning_rate=0.5, epochs=8, augment=0.0)
     checkpoint = run(toy, tmp_path / "run", wild).checkpoint
     _, held_out = split(toy.train, wild.validation, wild.seed)
-    kept = checkpoint.mlp()
+    kept = MLP(wild.hidden)
     kept.load_state_dict(dict(checkpoint.kept_weights))
     expected = calculate_logits(kept, torch.tensor(toy.train.pixels[held_out]))
     assert checkpoint.kept.number < 8

@@ -13,6 +13,7 @@ from torch import nn
 
 from vitrine.training import CheckpointError, ConfigError, Dataset, FitConfig, Run, TrainingError, fit, tuition
 from vitrine.training.lessons import Lesson, Lessons
+from vitrine.training.mlp import MLP
 from vitrine.training.sealed import write_sealed
 from vitrine.training.teacher import Teacher, fit_teacher, load_teacher, save_teacher
 from vitrine.training.trainer import Trainer
@@ -206,14 +207,17 @@ def test_what_is_kept_of_a_pupil_is_its_last_epoch(
     """Which of its epochs errs least on the validation part is chance."""
     errors, validate = iter((0.0, 0.1, 0.2)), Trainer._validate
 
-    def worse_each_time(trainer: Trainer) -> tuple[float, float, torch.Tensor]:
-        loss, _, logits = validate(trainer)
+    def worse_each_time(trainer: Trainer, mlp: MLP) -> tuple[float, float, torch.Tensor]:
+        loss, _, logits = validate(trainer, mlp)
         return loss, next(errors), logits
 
     monkeypatch.setattr(Trainer, "_validate", worse_each_time)
     checkpoint = run(toy, tmp_path / "run", replace(CONFIG, average=0.5)).checkpoint
     assert checkpoint.kept.number == 3
-    assert all(torch.equal(values, checkpoint.average[name]) for name, values in checkpoint.kept_weights.items())
+    learner = checkpoint.learner()
+    learner.load_state_dict(dict(checkpoint.average))
+    expected = learner.folded().state_dict()
+    assert all(torch.equal(values, expected[name]) for name, values in checkpoint.kept_weights.items())
 
 
 @pytest.mark.usefixtures("no_pictures")

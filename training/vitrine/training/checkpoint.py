@@ -14,10 +14,11 @@ from torch import Tensor
 from vitrine.training.calibration import Calibration, calibrate
 from vitrine.training.config import FitConfig
 from vitrine.training.errors import CheckpointError
+from vitrine.training.learner import Learner
 from vitrine.training.mlp import MLP
 from vitrine.training.sealed import read_sealed, write_sealed
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """The version of this layout. A reader refuses one that it doesn't know."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
@@ -67,13 +68,13 @@ class Checkpoint:
     history: tuple[Epoch, ...]
     """Every epoch so far."""
     weights: Weights
-    """The parameters after the last epoch."""
+    """The learner's parameters and statistics after the last epoch."""
     optimizer: Mapping[str, Any]
     """The optimizer's state after the last epoch."""
     average: Weights
-    """The moving average of the parameters after the last epoch; empty where none is kept."""
+    """The moving average of those after the last epoch; empty where none is kept."""
     kept_weights: Weights
-    """The parameters, or their average, after the epoch that is kept."""
+    """The MLP's parameters after the epoch that is kept; empty before the first one."""
     validation_logits: Tensor
     """float32 (V, 10): what the network that is kept gave for the validation part; none before the first epoch."""
     validation_labels: Tensor
@@ -105,9 +106,11 @@ class Checkpoint:
         done, patience = len(self.history), self.config.patience
         return done >= self.config.epochs or (patience is not None and done - self._fewest_errors.number >= patience)
 
-    def mlp(self) -> MLP:
-        """The network with the weights after the last epoch, on the CPU."""
-        return self._mlp(self.weights)
+    def learner(self) -> Learner:
+        """The network that learns, as it is after the last epoch, on the CPU."""
+        learner = Learner(self.config.hidden, self.config.output, generator=torch.Generator())
+        learner.load_state_dict(dict(self.weights))
+        return learner
 
     def calibration(self) -> Calibration:
         """What the validation part says of the network that is kept; there has been an epoch."""
@@ -118,14 +121,10 @@ class Checkpoint:
 
         This is the network that is evaluated, exported and served.
         """
-        mlp = self._mlp(self.kept_weights)
-        mlp.divide_logits(self.calibration().temperature)
-        return mlp
-
-    def _mlp(self, weights: Weights) -> MLP:
         unused = torch.Generator()  # the random start is overwritten, and the global generator isn't drawn from
         mlp = MLP(self.config.hidden, self.config.output, generator=unused)
-        mlp.load_state_dict(dict(weights))
+        mlp.load_state_dict(dict(self.kept_weights))
+        mlp.divide_logits(self.calibration().temperature)
         return mlp
 
     def save(self, path: Path) -> None:

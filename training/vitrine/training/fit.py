@@ -24,9 +24,9 @@ from vitrine.training.config import FitConfig, find_device
 from vitrine.training.counter_examples import counter_examples
 from vitrine.training.data import Dataset, Examples, split, split_by_seed
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
+from vitrine.training.learner import Learner
 from vitrine.training.lessons import JudgedLessons, Lessons
 from vitrine.training.lock import locked
-from vitrine.training.mlp import MLP
 from vitrine.training.randomness import Stream, torch_generator
 from vitrine.training.recipes import recipe
 from vitrine.training.run_folder import RunFolder
@@ -96,11 +96,11 @@ def fit(
 
 def _begun(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Checkpoint:
     start = torch_generator(config.seed, Stream.START)
-    weights = MLP(config.hidden, config.output, generator=start).state_dict()
+    weights = Learner(config.hidden, config.output, generator=start).state_dict()
     spread = np.linspace(0, len(held_out) - 1, min(SAMPLES, len(held_out))).astype(np.int64)
     samples = torch.tensor(held_out.pixels[spread])
     logits, labels = torch.empty(0, len(DIGITS)), torch.empty(0, dtype=torch.int64)  # there are none yet
-    return Checkpoint(identity, config, (), weights, {}, {}, weights, logits, labels, samples)
+    return Checkpoint(identity, config, (), weights, {}, {}, {}, logits, labels, samples)
 
 
 def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | None, name: str | None) -> Checkpoint:

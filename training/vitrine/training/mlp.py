@@ -34,7 +34,7 @@ class MLP(nn.Module):
         width_of = {layer.name: layer.width for layer in self.layers}
         for layer in self.layers:
             if layer.kind is LayerKind.LINEAR:
-                self.linears[layer.name] = _random_linear(width_of[layer.reads], layer.width, generator)
+                self.linears[layer.name] = random_linear(width_of[layer.reads], layer.width, generator)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The last linear layer, which the losses take: (N, 18, 18), 0 to 255, to float32 (N, classes)."""
@@ -90,9 +90,11 @@ def novelty_of(logits: Tensor) -> Tensor:
     return -torch.logsumexp(logits, dim=1)
 
 
-def _random_linear(reads: int, width: int, generator: torch.Generator | None) -> nn.Linear:
+def random_linear(reads: int, width: int, generator: torch.Generator | None, *, bias: bool = True) -> nn.Linear:
     """Weights as He et al. 2015 (arXiv:1502.01852) draw them for ReLU, and biases of zero."""
-    linear = nn.Linear(reads, width, device="meta").to_empty(device="cpu")  # drawn once, and from no global generator
+    empty = nn.Linear(reads, width, bias=bias, device="meta")  # drawn once, and from no global generator
+    linear = empty.to_empty(device="cpu")
     nn.init.kaiming_normal_(linear.weight, nonlinearity="relu", generator=generator)
-    nn.init.zeros_(linear.bias)
+    if bias:
+        nn.init.zeros_(linear.bias)
     return linear

@@ -10,13 +10,12 @@ from dataclasses import replace
 from vitrine.training.config import FitConfig
 
 _REFERENCE = FitConfig(
-    hidden=(1100, 720),
-    epochs=360,
+    hidden=(1000, 640, 256),
+    epochs=160,
     batch_size=512,
-    learning_rate=2e-3,
+    learning_rate=8e-3,
     weight_decay=0.05,
     threads=2,
-    average=0.999,
     counter_examples=8000,
     teacher_epochs=24,
     versions=40,
@@ -29,7 +28,7 @@ RECIPES: Mapping[str, FitConfig] = {
         hidden=(512, 256), epochs=12, batch_size=256, learning_rate=4e-3, weight_decay=0.05, threads=2, augment=0.6
     ),
     "reference": _REFERENCE,
-    "large": replace(_REFERENCE, hidden=(2048, 1536, 768), epochs=120, learning_rate=1e-3),
+    "large": replace(_REFERENCE, hidden=(2048, 1024, 512), epochs=200),
 }
 """By name. `digits` and `mnist` are called like the data sets that they are for; the others are for MNIST."""
 

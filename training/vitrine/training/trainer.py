@@ -19,6 +19,7 @@ from vitrine.training.config import find_device
 from vitrine.training.data import Examples
 from vitrine.training.errors import TrainingError
 from vitrine.training.evaluate import calculate_logits
+from vitrine.training.learner import Learner
 from vitrine.training.lessons import JudgedLessons, Lesson, Lessons
 from vitrine.training.losses import distillation_loss, loss_of, with_no_digit
 from vitrine.training.mlp import MLP
@@ -43,11 +44,11 @@ class Trainer:
         self._device = find_device(config.device)
         self._lessons = lessons
         self._validation = (torch.tensor(held_out.pixels, device=self._device), torch.tensor(held_out.labels))
-        self._mlp = checkpoint.mlp().to(self._device)
-        self._average = copy.deepcopy(self._mlp) if config.average else None
+        self._learner = checkpoint.learner().to(self._device)
+        self._average = copy.deepcopy(self._learner) if config.average else None
         if self._average and checkpoint.average:
             self._average.load_state_dict(dict(checkpoint.average))
-        self._optimizer = torch.optim.AdamW(self._mlp.parameters(), weight_decay=config.weight_decay, fused=True)
+        self._optimizer = torch.optim.AdamW(self._learner.parameters(), weight_decay=config.weight_decay, fused=True)
         if checkpoint.optimizer:
             self._optimizer.load_state_dict(copy.deepcopy(dict(checkpoint.optimizer)))
 
@@ -71,10 +72,11 @@ class Trainer:
         training_loss = self._pass(number, bar)
         if not math.isfinite(training_loss):
             raise TrainingError(f"the loss is {training_loss} after epoch {number}: lower the learning rate")
-        loss, error, logits = self._validate()
+        mlp = self._judged()
+        loss, error, logits = self._validate(mlp)
         bar.set_postfix_str(f"epoch {number}/{self._config.epochs}, validation error {error:.2%}")
         epoch = Epoch(number, training_loss, loss, error, time.monotonic() - began, self._device.type)
-        return self._after(checkpoint, epoch, logits)
+        return self._after(checkpoint, epoch, mlp, logits)
 
     def _pass(self, number: int, bar: "tqdm[Any]") -> float:
         """Steps through all examples; the mean training loss."""
@@ -90,7 +92,7 @@ class Trainer:
 
     def _step(self, lesson: Lesson) -> Tensor:
         with mixed_precision(self._device):
-            loss = self._loss(self._mlp(lesson.pixels), lesson)
+            loss = self._loss(self._learner(lesson.pixels), lesson)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
@@ -108,36 +110,40 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
-    def _move(self, average: MLP, number: int) -> None:
+    def _move(self, average: Learner, number: int) -> None:
         """The `number`th move, from 0: the average is short at first, so that the random start is soon forgotten."""
         kept = min(self._config.average, (1 + number) / (10 + number))
         with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(self._mlp.parameters()), 1 - kept)
+            torch._foreach_lerp_(_moving(average), _moving(self._learner), 1 - kept)
 
-    @property
     def _judged(self) -> MLP:
         """The network that validation looks at, and that is kept."""
-        return self._average or self._mlp
+        return (self._average or self._learner).folded().to(self._device)
 
-    def _validate(self) -> tuple[float, float, Tensor]:
+    def _validate(self, mlp: MLP) -> tuple[float, float, Tensor]:
         """The loss, the error and the logits, float32 (V, 10), on the validation part."""
         pixels, labels = self._validation
-        logits = calculate_logits(self._judged, pixels).cpu()
+        logits = calculate_logits(mlp, pixels).cpu()
         wrong = (logits.argmax(dim=1) != labels).to(torch.float64).mean()
         return float(loss_of(self._config.output, logits, labels)), float(wrong), logits
 
-    def _after(self, checkpoint: Checkpoint, epoch: Epoch, logits: Tensor) -> Checkpoint:
+    def _after(self, checkpoint: Checkpoint, epoch: Epoch, mlp: MLP, logits: Tensor) -> Checkpoint:
         after = replace(
             checkpoint,
             history=(*checkpoint.history, epoch),
-            weights=_copied(self._mlp.state_dict()),
+            weights=_copied(self._learner.state_dict()),
             average=_copied(self._average.state_dict()) if self._average else {},
             optimizer=copy.deepcopy(self._optimizer.state_dict()),  # the next epoch changes it in place
         )
         if after.kept != epoch:
             return after
-        kept = after.average or after.weights
+        kept = _copied(mlp.state_dict())
         return replace(after, kept_weights=kept, validation_logits=logits, validation_labels=self._validation[1])
+
+
+def _moving(learner: Learner) -> list[Tensor]:
+    """What the average is taken of: the parameters, and the statistics that normalise; no counts."""
+    return [values for values in learner.state_dict().values() if values.is_floating_point()]
 
 
 def _copied(weights: Weights) -> Mapping[str, Tensor]:

@@ -1,0 +1,100 @@
+"""What learns is, once it is folded, the plain MLP that is served; it begins by looking at places."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitrine.training import Dataset, FitConfig, fit
+from vitrine.training.learner import FEW, Learner
+
+CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, augment=0.0, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitrine.training.completion._draw", lambda *_arguments: None)
+
+
+def images(count: int) -> Tensor:
+    return torch.randint(256, (count, 18, 18), generator=torch.Generator().manual_seed(7), dtype=torch.uint8)
+
+
+def experienced(hidden: Sequence[int]) -> Learner:
+    """One whose statistics and parameters have all moved from where they began."""
+    learner, generator = Learner(hidden, generator=torch.Generator().manual_seed(0)), torch.Generator().manual_seed(1)
+    for _ in range(3):
+        learner(images(64))
+    with torch.no_grad():
+        for parameter in learner.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return learner.eval()
+
+
+@pytest.mark.parametrize("hidden", [(1,), (8,), (32, 16), (40, 30, 20, 10)])
+def test_folded_it_gives_the_same_logits(hidden: tuple[int, ...]) -> None:
+    learner, pixels = experienced(hidden), images(100)
+    with torch.no_grad():
+        torch.testing.assert_close(learner.folded()(pixels), learner(pixels), atol=1e-4, rtol=1e-4)
+
+
+def test_folding_leaves_it_as_it_was_and_still_learning() -> None:
+    learner = experienced((8, 4)).train()
+    before = {name: values.clone() for name, values in learner.state_dict().items()}
+    learner.folded()
+    assert learner.training
+    assert all(torch.equal(values, before[name]) for name, values in learner.state_dict().items())
+
+
+def test_the_same_generator_gives_the_same_start_and_no_global_one_is_drawn_from() -> None:
+    before = torch.get_rng_state()
+    one, other = (Learner((8, 4), generator=torch.Generator().manual_seed(3)).state_dict() for _ in range(2))
+    assert all(torch.equal(values, other[name]) for name, values in one.items())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_each_unit_of_the_first_layer_begins_at_a_place_and_together_they_see_all() -> None:
+    first = Learner((600, 20), generator=torch.Generator().manual_seed(0)).folded().linears["linear_1"]
+    shares = torch.as_tensor(first.weight.data).view(600, 18, 18).square()
+    shares = shares / shares.sum(dim=(1, 2), keepdim=True)  # (600, 18, 18)
+    inside = shares.unfold(1, 7, 1).unfold(2, 7, 1).sum(dim=(-2, -1)).amax(dim=(1, 2))  # the best window of 7 × 7
+    assert inside.median() > 0.9
+    assert (shares.sum(dim=0) > 0.2).all()
+
+
+@pytest.mark.parametrize("count", [1, FEW - 1])
+def test_few_examples_are_normalised_by_what_was_seen_before(count: int) -> None:
+    learner, pixels = experienced((8,)), images(count)
+    expected = learner(pixels)
+    before = learner.norms[0].state_dict()["running_mean"].clone()
+    torch.testing.assert_close(learner.train()(pixels), expected)
+    assert torch.equal(learner.norms[0].state_dict()["running_mean"], before)
+
+
+def test_a_batch_is_normalised_by_itself() -> None:
+    learner = experienced((8,)).train()
+    seen: list[Tensor] = []
+    learner.norms[0].register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    with torch.no_grad():
+        for parameter, value in ((learner.norms[0].weight, 1.0), (learner.norms[0].bias, 0.0)):
+            torch.as_tensor(parameter).fill_(value)
+        learner(images(64))
+    torch.testing.assert_close(seen[0].mean(dim=0), torch.zeros(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen[0].var(dim=0, correction=0), torch.ones(8), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("batch_size", "learning_rate"), [(1, 3e-3), (3, 3e-3), (1000, 3e-2)])
+def test_it_learns_in_batches_of_any_size(toy: Dataset, tmp_path: Path, batch_size: int, learning_rate: float) -> None:
+    config = replace(CONFIG, batch_size=batch_size, epochs=30, learning_rate=learning_rate)
+    assert fit(toy, config, tmp_path / "run", progress=False).evaluation.accuracy > 0.9
+
+
+def test_the_average_is_one_of_the_statistics_too(toy: Dataset, tmp_path: Path) -> None:
+    """Averaged parameters with the statistics of the start would be another network."""
+    checkpoint = fit(toy, replace(CONFIG, average=0.5, epochs=30), tmp_path / "run", progress=False).checkpoint
+    for name in ("norms.0.running_mean", "norms.0.running_var"):
+        torch.testing.assert_close(checkpoint.average[name], checkpoint.weights[name], atol=0.05, rtol=0.2)
+    assert checkpoint.kept.validation_error < 0.1
