@@ -32,11 +32,11 @@ def test_the_readmes_example_runs_as_it_stands(
     digit, is_digit, hidden, activations, weight = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"8 (9\d|100)\.\d%", digit)
     assert is_digit == "True"
-    assert hidden == "(1100,)"
+    assert hidden == "(1000,)"
     assert re.findall(r"(\w+): \d+", activations) == [
-        *("input", "linear_1", "relu_1", "linear_2", "relu_2", "linear_3", "softmax")
+        *("input", "linear_1", "relu_1", "linear_2", "relu_2", "linear_3", "relu_3", "linear_4", "softmax")
     ]
-    assert weight == "(1100, 324)"
+    assert weight == "(1000, 324)"
 
 
 def test_the_readmes_files_are_there() -> None:

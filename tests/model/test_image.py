@@ -87,7 +87,17 @@ def test_whatever_its_mode_and_shape_an_image_gets_small(mode: str, size: tuple[
     assert max(read_grey(Image.new(mode, size)).shape) < 1024
 
 
-def test_the_callers_image_stays_as_it_is() -> None:
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_callers_image_stays_as_it_is(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(io.BytesIO(encoded(Image.effect_noise((200, 100), 50), "JPEG", exif=exif))) as photo:
+        before = photo.tobytes()
+        read_grey(photo)
+        assert (photo.size, photo.tobytes(), photo.getexif()[0x0112]) == ((200, 100), before, orientation)
+
+
+def test_a_large_photo_of_the_callers_keeps_its_size() -> None:
     with Image.open(io.BytesIO(encoded(Image.new("L", (2000, 1000), 200), "JPEG"))) as photo:
         read_grey(photo)
         assert photo.size == (2000, 1000)
@@ -107,8 +117,9 @@ def test_values_without_a_known_white_are_refused(mode: str) -> None:
     assert caught.value.reason == "IMAGE_UNSUPPORTED"
 
 
-def test_an_opened_image_that_is_cut_off_is_refused() -> None:
-    file = io.BytesIO(encoded(Image.effect_noise((90, 90), 50))[:900])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_an_opened_image_that_is_cut_off_is_refused(kind: str) -> None:
+    file = io.BytesIO(encoded(Image.effect_noise((90, 90), 50), kind)[:900])
     with Image.open(file) as cut_off, pytest.raises(ImageError, match="it is no image, truncated or damaged"):
         read_grey(cut_off)
 

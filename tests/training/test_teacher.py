@@ -191,12 +191,12 @@ def test_a_pupil_resumed_equals_one_that_was_never_interrupted(
     written: Dataset, tmp_path: Path, borrowed: bool
 ) -> None:
     other = run(written, tmp_path / "other", replace(CONFIG, seed=7, epochs=1)) if borrowed else None
-    config, teacher = replace(CONFIG, average=0.9), other and other.folder.teacher
-    whole = run(written, tmp_path / "whole", config, teacher=teacher)
-    stopped(written, tmp_path / "parts", config, teacher=teacher)
+    teacher = other and other.folder.teacher
+    whole = run(written, tmp_path / "whole", CONFIG, teacher=teacher)
+    stopped(written, tmp_path / "parts", CONFIG, teacher=teacher)
     parts = run(written, tmp_path / "parts", None, resume=True)
-    for name, values in whole.checkpoint.average.items():
-        assert torch.equal(values, parts.checkpoint.average[name])
+    for name, values in whole.checkpoint.weights.items():
+        assert torch.equal(values, parts.checkpoint.weights[name])
     assert whole.folder.model.read_bytes() == parts.folder.model.read_bytes()
 
 
@@ -212,11 +212,9 @@ def test_what_is_kept_of_a_pupil_is_its_last_epoch(
         return loss, next(errors), logits
 
     monkeypatch.setattr(Trainer, "_validate", worse_each_time)
-    checkpoint = run(toy, tmp_path / "run", replace(CONFIG, average=0.5)).checkpoint
+    checkpoint = run(toy, tmp_path / "run", CONFIG).checkpoint
     assert checkpoint.kept.number == 3
-    learner = checkpoint.learner()
-    learner.load_state_dict(dict(checkpoint.average))
-    expected = learner.folded().state_dict()
+    expected = checkpoint.learner().folded().state_dict()
     assert all(torch.equal(values, expected[name]) for name, values in checkpoint.kept_weights.items())
 
 

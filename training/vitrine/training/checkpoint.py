@@ -22,7 +22,7 @@ FORMAT_VERSION = 5
 """The version of this layout. A reader refuses one that it doesn't know."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
-"""The parameters by name, on the CPU."""
+"""What a network stores, by name, on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,6 @@ class Checkpoint:
     """The learner's parameters and statistics after the last epoch."""
     optimizer: Mapping[str, Any]
     """The optimizer's state after the last epoch."""
-    average: Weights
-    """The moving average of those after the last epoch; empty where none is kept."""
     kept_weights: Weights
     """The MLP's parameters after the epoch that is kept; empty before the first one."""
     validation_logits: Tensor
@@ -108,7 +106,7 @@ class Checkpoint:
 
     def learner(self) -> Learner:
         """The network that learns, as it is after the last epoch, on the CPU."""
-        learner = Learner(self.config.hidden, self.config.output, generator=torch.Generator())
+        learner = Learner(self.config.hidden, self.config.output, torch.Generator())
         learner.load_state_dict(dict(self.weights))
         return learner
 

@@ -105,9 +105,6 @@ def main() -> None:
 @click.option("--patience", type=int, help="Stop after so many epochs without a better one.  [go to the end]")
 @click.option("--augment", type=float, help="How far training images are bent; 0 switches it off.  [the recipe's]")
 @click.option("--no-augment", "augment", flag_value=0.0, help="The same as --augment 0.")
-@click.option(
-    "--average", type=float, help="How much of the weights' moving average stays; 0: there is none.  [the recipe's]"
-)
 @click.option("--counter-examples", type=int, help="Made images without a digit to learn from.  [the recipe's]")
 @click.option("--teacher-epochs", type=int, help="Epochs of a teacher; 0: labels alone teach.  [the recipe's]")
 @click.option("--versions", type=int, help="Bent versions of all images that a teacher judges.  [the recipe's]")

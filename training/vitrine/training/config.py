@@ -28,7 +28,7 @@ class FitConfig:
     epochs: int = 40
     """Passes over the training examples, at least 1."""
     batch_size: int = 64
-    """Examples for each step, at least 1."""
+    """Examples for each step, at least 1; hidden layers are only normalised in batches of 8 and more."""
     learning_rate: float = 2e-3
     """AdamW's learning rate at its peak, above 0; see `schedule`."""
     weight_decay: float = 1e-2
@@ -48,9 +48,6 @@ class FitConfig:
     """Epochs without fewer validation errors after which the fit stops early, at least 1; None goes to the end."""
     augment: float = 1.0
     """How far training images are bent, 0 (off) to 3; see `augmentation` for what 1 is."""
-    average: float = 0.0
-    """How much of the moving average of the weights is kept each time, 0 (there is none) to below 1. The average is
-    what is validated and kept: it errs less than the weights at any one step."""
     counter_examples: int = 0
     """How many made images without a digit are learnt from, 0 or more, so that novelty can tell them; with them a
     quarter as many printed digits."""
@@ -74,7 +71,6 @@ class FitConfig:
             (0 < self.validation <= 0.5, f"validation is above 0 and at most 0.5, not {self.validation}"),
             (self.patience is None or self.patience >= 1, f"patience is at least 1, not {self.patience}"),
             (0 <= self.augment <= 3, f"augment is 0 to 3, not {self.augment}"),
-            (0 <= self.average < 1, f"average is 0 or more and below 1, not {self.average}"),
             (self.counter_examples >= 0, f"counter_examples is 0 or more, not {self.counter_examples}"),
             (self.teacher_epochs >= 0, f"teacher_epochs is 0 or more, not {self.teacher_epochs}"),
             (self.versions >= 1, f"versions is at least 1, not {self.versions}"),

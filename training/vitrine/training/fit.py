@@ -96,11 +96,21 @@ def fit(
 
 def _begun(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Checkpoint:
     start = torch_generator(config.seed, Stream.START)
-    weights = Learner(config.hidden, config.output, generator=start).state_dict()
+    weights = Learner(config.hidden, config.output, start).state_dict()
     spread = np.linspace(0, len(held_out) - 1, min(SAMPLES, len(held_out))).astype(np.int64)
     samples = torch.tensor(held_out.pixels[spread])
     logits, labels = torch.empty(0, len(DIGITS)), torch.empty(0, dtype=torch.int64)  # there are none yet
-    return Checkpoint(identity, config, (), weights, {}, {}, {}, logits, labels, samples)
+    return Checkpoint(
+        identity,
+        config,
+        history=(),
+        weights=weights,
+        optimizer={},
+        kept_weights={},
+        validation_logits=logits,
+        validation_labels=labels,
+        samples=samples,
+    )
 
 
 def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | None, name: str | None) -> Checkpoint:

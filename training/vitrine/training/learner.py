@@ -4,7 +4,10 @@ Batch normalisation (S. Ioffe and C. Szegedy 2015, arXiv:1502.03167) keeps what 
 everything before it moves, so that steps can be larger. And each unit of the first layer begins by looking at one place
 of the image: neighbouring pixels belong together, which an MLP that begins everywhere at once finds out late.
 
-Once learnt, normalisation is a factor and a shift for each unit, which go into its weights and its bias.
+Once learnt, normalisation is a factor and a shift for each unit, which go into its weights and its bias. The statistics
+that it goes by then begin at a mean of 0 and a spread of 1, which they take some tens of steps to forget.
+
+It knows neither data nor steps.
 """
 
 import copy
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_linear_bn_eval
 
-from vitrine.model import OutputKind
+from vitrine.model import DIGITS, OutputKind
 from vitrine.model.preparation import SIDE
 from vitrine.training.mlp import MLP, random_linear, scale
 
@@ -28,7 +31,8 @@ GRAIN = 0.7
 """How smooth a pattern it begins with: the standard deviation of the blur, in pixels."""
 
 FEW = 8
-"""A batch with fewer examples is normalised by the statistics of those before it: its own say little."""
+"""A batch with fewer examples is normalised by the statistics of those before it: its own say little. Where all batches
+are so small, these stay at a mean of 0 and a spread of 1, and nothing is normalised."""
 
 
 class Learner(nn.Module):
@@ -37,28 +41,21 @@ class Learner(nn.Module):
     Args:
         hidden: the width of each hidden layer; at least one.
         output: the function of the output layer.
-        classes: the number of classes.
-        generator: where the random start comes from; None takes PyTorch's global one.
+        generator: where the random start comes from.
     """
 
-    def __init__(
-        self,
-        hidden: Sequence[int],
-        output: OutputKind = "softmax",
-        classes: int = 10,
-        generator: torch.Generator | None = None,
-    ) -> None:
+    def __init__(self, hidden: Sequence[int], output: OutputKind, generator: torch.Generator) -> None:
         super().__init__()
-        self._shape = (tuple(hidden), output, classes)
+        self._shape = (tuple(hidden), output)
         first, *others = [random_linear(*pair, generator, bias=False) for pair in pairwise((SIDE * SIDE, *hidden))]
         with torch.no_grad():
             _look_at_one_place(first.weight, generator)
         self.linears = nn.ModuleList([first, *others])
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in hidden)
-        self.last = random_linear(hidden[-1], classes, generator)
+        self.last = random_linear(hidden[-1], len(DIGITS), generator)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The last linear layer, which the losses take: (N, 18, 18), 0 to 255, to float32 (N, classes)."""
+        """The last linear layer, which the losses take: (N, 18, 18), 0 to 255, to float32 (N, 10)."""
         values = scale(pixels)  # (N, 324)
         for linear, norm in zip(self.linears, self.norms, strict=True):
             norm.train(self.training and len(values) >= FEW)
@@ -77,7 +74,7 @@ class Learner(nn.Module):
         return mlp
 
 
-def _look_at_one_place(weights: Tensor, generator: torch.Generator | None) -> None:
+def _look_at_one_place(weights: Tensor, generator: torch.Generator) -> None:
     """Makes each row of (width, 324) a blurred pattern within a window of its own, as long a vector as the others."""
     places = torch.arange(SIDE, dtype=weights.dtype)
     centres = torch.rand(len(weights), 2, generator=generator) * SIDE - 0.5

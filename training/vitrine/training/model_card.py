@@ -97,7 +97,7 @@ def fit_command(identity: RunIdentity, config: FitConfig) -> str:
         *("--learning-rate", str(config.learning_rate), "--weight-decay", str(config.weight_decay)),
         *("--seed", str(config.seed), "--device", config.device, "--threads", str(config.threads)),
         *("--validation", str(config.validation), "--augment", str(config.augment), *patience),
-        *("--average", str(config.average), "--counter-examples", str(config.counter_examples)),
+        *("--counter-examples", str(config.counter_examples)),
         *("--teacher-epochs", str(config.teacher_epochs), "--versions", str(config.versions)),
     ]
     return shlex.join(words)

@@ -1,4 +1,4 @@
-"""The moving parts of a fit: the network, its optimizer, the lessons, and the average of the weights.
+"""The moving parts of a fit: the network, its optimizer and the lessons.
 
 It knows one epoch; which epochs there are, and where their results go, `fit` knows.
 """
@@ -19,15 +19,11 @@ from vitrine.training.config import find_device
 from vitrine.training.data import Examples
 from vitrine.training.errors import TrainingError
 from vitrine.training.evaluate import calculate_logits
-from vitrine.training.learner import Learner
 from vitrine.training.lessons import JudgedLessons, Lesson, Lessons
 from vitrine.training.losses import distillation_loss, loss_of, with_no_digit
 from vitrine.training.mlp import MLP
 from vitrine.training.precision import mixed_precision
 from vitrine.training.schedule import learning_rate_at
-
-AVERAGED_EVERY = 4
-"""Steps between two that go into the average of the weights: each step's would cost as much as a tenth of the step."""
 
 
 class Trainer:
@@ -45,9 +41,6 @@ class Trainer:
         self._lessons = lessons
         self._validation = (torch.tensor(held_out.pixels, device=self._device), torch.tensor(held_out.labels))
         self._learner = checkpoint.learner().to(self._device)
-        self._average = copy.deepcopy(self._learner) if config.average else None
-        if self._average and checkpoint.average:
-            self._average.load_state_dict(dict(checkpoint.average))
         self._optimizer = torch.optim.AdamW(self._learner.parameters(), weight_decay=config.weight_decay, fused=True)
         if checkpoint.optimizer:
             self._optimizer.load_state_dict(copy.deepcopy(dict(checkpoint.optimizer)))
@@ -72,7 +65,7 @@ class Trainer:
         training_loss = self._pass(number, bar)
         if not math.isfinite(training_loss):
             raise TrainingError(f"the loss is {training_loss} after epoch {number}: lower the learning rate")
-        mlp = self._judged()
+        mlp = self._learner.folded().to(self._device)
         loss, error, logits = self._validate(mlp)
         bar.set_postfix_str(f"epoch {number}/{self._config.epochs}, validation error {error:.2%}")
         epoch = Epoch(number, training_loss, loss, error, time.monotonic() - began, self._device.type)
@@ -85,8 +78,6 @@ class Trainer:
             step = (number - 1) * self.steps + position
             self._set_learning_rate(step)
             losses.append(self._step(lesson))
-            if self._average and step % AVERAGED_EVERY == 0:
-                self._move(self._average, step // AVERAGED_EVERY)
             bar.update()
         return float(torch.stack(losses).mean())
 
@@ -110,16 +101,6 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
-    def _move(self, average: Learner, number: int) -> None:
-        """The `number`th move, from 0: the average is short at first, so that the random start is soon forgotten."""
-        kept = min(self._config.average, (1 + number) / (10 + number))
-        with torch.no_grad():
-            torch._foreach_lerp_(_moving(average), _moving(self._learner), 1 - kept)
-
-    def _judged(self) -> MLP:
-        """The network that validation looks at, and that is kept."""
-        return (self._average or self._learner).folded().to(self._device)
-
     def _validate(self, mlp: MLP) -> tuple[float, float, Tensor]:
         """The loss, the error and the logits, float32 (V, 10), on the validation part."""
         pixels, labels = self._validation
@@ -132,18 +113,12 @@ class Trainer:
             checkpoint,
             history=(*checkpoint.history, epoch),
             weights=_copied(self._learner.state_dict()),
-            average=_copied(self._average.state_dict()) if self._average else {},
             optimizer=copy.deepcopy(self._optimizer.state_dict()),  # the next epoch changes it in place
         )
         if after.kept != epoch:
             return after
         kept = _copied(mlp.state_dict())
         return replace(after, kept_weights=kept, validation_logits=logits, validation_labels=self._validation[1])
-
-
-def _moving(learner: Learner) -> list[Tensor]:
-    """What the average is taken of: the parameters, and the statistics that normalise; no counts."""
-    return [values for values in learner.state_dict().values() if values.is_floating_point()]
 
 
 def _copied(weights: Weights) -> Mapping[str, Tensor]:
