@@ -25,7 +25,13 @@ RECIPES: Mapping[str, FitConfig] = {
     "digits": FitConfig(hidden=(128, 64), epochs=40, batch_size=64, learning_rate=4e-3),
     "mnist": FitConfig(hidden=(512, 256), epochs=50, batch_size=128, learning_rate=2e-3, weight_decay=0.1),
     "quick": FitConfig(
-        hidden=(512, 256), epochs=12, batch_size=256, learning_rate=4e-3, weight_decay=0.05, threads=2, augment=0.6
+        hidden=(512, 256, 128),
+        epochs=9,
+        batch_size=256,
+        learning_rate=8e-3,
+        weight_decay=0.05,
+        threads=2,
+        augment=0.6,
     ),
     "reference": _REFERENCE,
     "large": replace(_REFERENCE, hidden=(2048, 1024, 512), epochs=200),
