@@ -174,3 +174,9 @@ def test_deviation_is_relative_beyond_one_and_never_hides_what_is_not_finite() -
     assert deviation(values(np.nan, 0), values(0, 0)) == np.inf
     assert deviation(values(np.inf, 0), values(np.inf, 0)) == np.inf
     assert deviation(values(0), values(0, 0)) == np.inf
+
+
+def test_a_novelty_is_as_exact_as_the_logits_that_it_is_calculated_from() -> None:
+    novelty, exact = np.array([0.51], np.float32), np.array([0.5], np.float32)
+    assert deviation(novelty, exact, np.array([[-100.0, 0.5]], np.float32)) == pytest.approx(1e-4)
+    assert deviation(novelty, exact, np.array([[0.1, 0.5]], np.float32)) == pytest.approx(1e-2)

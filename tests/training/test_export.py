@@ -180,6 +180,19 @@ def test_the_novelty_is_what_pytorch_computes_and_minus_log_sum_exp_of_the_last_
         np.testing.assert_allclose(novelty, -np.log(np.exp(logits.astype(np.float64)).sum(axis=1)), rtol=0, atol=1e-5)
 
 
+def test_a_small_novelty_of_large_logits_is_no_reason_to_refuse_the_network(tmp_path: Path) -> None:
+    """It deviates by what they deviate by, which is little only beside their own size."""
+    mlp, pixels = random_mlp((64, 32)), random_pixels(10)
+    with torch.no_grad():
+        mlp.get_parameter("linears.linear_3.weight").mul_(1e4)
+        logits = mlp(torch.tensor(pixels))
+        mlp.get_parameter("linears.linear_3.bias").sub_(logits[0].max())
+    assert np.abs(compute_novelty(mlp, pixels[:1])).max() < 1
+    export_to(tmp_path / "model.onnx", mlp, novelty_threshold=0.0)
+    (novelty,) = session_of(tmp_path / "model.onnx").run([NOVELTY], {"pixels": pixels[:1]})
+    assert abs(novelty[0] - compute_novelty(mlp, pixels[:1])[0]) > 1e-5
+
+
 def test_the_novelty_of_large_logits_does_not_overflow(tmp_path: Path) -> None:
     """exp(88.8) is more than float32 can hold."""
     mlp = random_mlp()

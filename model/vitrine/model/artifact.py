@@ -145,17 +145,28 @@ class ArtifactMetadata:
             raise ArtifactError(f"its metadata is damaged: {error!r}") from error
 
 
-def deviation(computed: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float:
+def deviation(
+    computed: npt.NDArray[np.float32],
+    expected: npt.NDArray[np.float32],
+    logits: npt.NDArray[np.float32] | None = None,
+) -> float:
     """How far activations are from what they should be: the largest difference, 0 or more.
 
     float32 has 24 bits for a number of any size, so where a layer's activations go beyond 1 the difference is taken
     relative to the largest of them. Values that aren't finite, or shapes that differ, deviate infinitely.
+
+    Args:
+        computed: float32, of any shape.
+        expected: what they should be.
+        logits: for a novelty, what it is calculated from: it may come out small where they are large, and is then no
+            more exact than they are.
     """
     if computed.shape != expected.shape or not np.isfinite(computed).all():
         return float("inf")
     if expected.size == 0:
         return 0.0
-    return float(np.abs(computed - expected).max() / max(1.0, float(np.abs(expected).max())))
+    size = max(float(np.abs(values).max()) for values in (expected, logits) if values is not None)
+    return float(np.abs(computed - expected).max() / max(1.0, size))
 
 
 def _check_format(version: object) -> None:
