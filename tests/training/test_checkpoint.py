@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from vitrine.training import Checkpoint, CheckpointError, Dataset, FitConfig, RunFolder, fit
-from vitrine.training.checkpoint import Epoch
+from vitrine.training.checkpoint import FORMAT_VERSION, Epoch
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_one_that_would_execute_code_is_refused_and_executes_none(
     tmp_path: Path, to_bytes: Callable[[Any], bytes]
 ) -> None:
     path, evidence = tmp_path / "checkpoint.pt", tmp_path / "evidence"
-    write_sealed(path, to_bytes({"format_version": 4, "weights": Trojan(evidence)}))
+    write_sealed(path, to_bytes({"format_version": FORMAT_VERSION, "weights": Trojan(evidence)}))
     with pytest.raises(CheckpointError, match="more than tensors and plain data"):
         Checkpoint.load(path)
     assert not evidence.exists()
@@ -114,9 +114,9 @@ def test_one_flipped_bit_is_an_error_that_names_it(saved: tuple[Checkpoint, Path
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [
-        ({"format_version": 4}, "isn't a checkpoint of this Vitrine's"),
+        ({"format_version": FORMAT_VERSION - 1}, "of this Vitrine's: fit again without --resume"),
         ([1, 2], "isn't a checkpoint of this Vitrine's"),
-        ({"format_version": 5}, "is damaged: KeyError"),
+        ({"format_version": FORMAT_VERSION}, "is damaged: KeyError"),
     ],
 )
 def test_something_else_is_an_error(tmp_path: Path, document: Any, complaint: str) -> None:

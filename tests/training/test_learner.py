@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from vitrine.training import Dataset, FitConfig, fit
+from vitrine.training.data import split
 from vitrine.training.learner import FEW, Learner
+from vitrine.training.mlp import scale
 
 CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, augment=0.0, device="cpu")
 
@@ -101,6 +103,43 @@ def test_a_batch_is_normalised_by_itself(count: int) -> None:
         learner(images(count))
     torch.testing.assert_close(seen[0].mean(dim=0), torch.zeros(8), atol=1e-5, rtol=0)
     torch.testing.assert_close(seen[0].var(dim=0, correction=0), torch.ones(8), atol=0.01, rtol=0)
+
+
+def test_the_statistics_are_those_of_what_was_seen_from_the_first_batch_on() -> None:
+    learner = begun((8,))
+    batches = torch.split(images(192), 64)
+    with torch.no_grad():
+        values = [learner.linears[0](scale(batch)) for batch in batches]
+        for batch in batches:
+            learner(batch)
+    learnt = learner.norms[0].state_dict()
+    torch.testing.assert_close(learnt["running_mean"], torch.cat(values).mean(dim=0))
+    torch.testing.assert_close(learnt["running_var"], torch.stack([batch.var(dim=0) for batch in values]).mean(dim=0))
+
+
+def test_in_the_long_run_a_batch_moves_the_statistics_by_a_tenth() -> None:
+    learner, pixels = begun((8,)), images(64)
+    for _ in range(200):
+        learner(pixels)
+    before = learner.norms[0].state_dict()["running_mean"].clone()
+    with torch.no_grad():
+        white = learner.linears[0](torch.zeros(64, 324)).mean(dim=0)
+    learner(torch.zeros_like(pixels))
+    torch.testing.assert_close(learner.norms[0].state_dict()["running_mean"], 0.9 * before + 0.1 * white)
+
+
+def test_a_fit_goes_through_it(toy: Dataset, tmp_path: Path) -> None:
+    run = fit(toy, CONFIG, tmp_path / "run", progress=False)
+    learnt, _ = split(toy.train, CONFIG.validation, CONFIG.seed)
+    sizes = [len(batch) for batch in torch.split(torch.arange(len(learnt)), CONFIG.batch_size)]
+    normalised = CONFIG.epochs * sum(size >= FEW for size in sizes)
+    assert int(run.checkpoint.weights["norms.0.num_batches_tracked"]) == normalised > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_it_learns_on_cuda_in_mixed_precision(toy: Dataset, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=30, device="cuda")
+    assert fit(toy, config, tmp_path / "run", progress=False).evaluation.accuracy > 0.9
 
 
 @pytest.mark.parametrize(("batch_size", "learning_rate"), [(1, 3e-3), (3, 3e-3), (1000, 3e-2)])

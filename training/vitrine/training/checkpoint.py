@@ -18,7 +18,7 @@ from vitrine.training.learner import Learner
 from vitrine.training.mlp import MLP
 from vitrine.training.sealed import read_sealed, write_sealed
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 """The version of this layout. A reader refuses one that it doesn't know."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
@@ -144,7 +144,9 @@ class Checkpoint:
         """
         document = read_sealed(path)
         if document.pop("format_version", None) != FORMAT_VERSION:
-            raise CheckpointError(f"{path} isn't a checkpoint of this Vitrine's")
+            raise CheckpointError(
+                f"{path} isn't a checkpoint of this Vitrine's: fit again without --resume; a teacher.pt may stay"
+            )
         try:
             return cls(
                 **document

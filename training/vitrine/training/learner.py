@@ -4,8 +4,7 @@ Batch normalisation (S. Ioffe and C. Szegedy 2015, arXiv:1502.03167) keeps what 
 everything before it moves, so that steps can be larger. And each unit of the first layer begins by looking at one place
 of the image: neighbouring pixels belong together, which an MLP that begins everywhere at once finds out late.
 
-Once learnt, normalisation is a factor and a shift for each unit, which go into its weights and its bias. The statistics
-that it goes by then begin at a mean of 0 and a spread of 1, which they take some tens of steps to forget.
+Once learnt, normalisation is a factor and a shift for each unit, which go into its weights and its bias.
 
 It knows neither data nor steps.
 """
@@ -35,6 +34,10 @@ FEW = 8
 are so small, these stay at a mean of 0 and a spread of 1, and nothing is normalised."""
 
 
+MEMORY = 0.1
+"""How far a batch moves the statistics that are kept, once there have been some."""
+
+
 class Learner(nn.Module):
     """A ReLU MLP whose hidden linear layers are normalised.
 
@@ -58,7 +61,7 @@ class Learner(nn.Module):
         """The last linear layer, which the losses take: (N, 18, 18), 0 to 255, to float32 (N, 10)."""
         values = scale(pixels)  # (N, 324)
         for linear, norm in zip(self.linears, self.norms, strict=True):
-            norm.train(self.training and len(values) >= FEW)
+            _prepare(cast(nn.BatchNorm1d, norm), self.training and len(values) >= FEW)
             values = torch.relu(norm(linear(values)))  # (N, width)
         logits: Tensor = self.last(values)
         return logits
@@ -72,6 +75,16 @@ class Learner(nn.Module):
         for linear, fused in zip(mlp.linears.values(), (*hidden, learnt.last), strict=True):
             linear.load_state_dict(fused.state_dict())
         return mlp
+
+
+def _prepare(norm: nn.BatchNorm1d, learns: bool) -> None:
+    """Whether the next batch is normalised by its own statistics, and how far these move those that are kept.
+
+    The first batches all weigh the same, or a short fit would go by the mean of 0 and the spread of 1 of a beginning.
+    """
+    norm.train(learns)
+    if learns:
+        norm.momentum = max(MEMORY, 1 / (1 + int(cast(Tensor, norm.num_batches_tracked))))
 
 
 def _look_at_one_place(weights: Tensor, generator: torch.Generator) -> None:
