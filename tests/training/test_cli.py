@@ -16,7 +16,7 @@ from vitrine.training.cli import main
 
 Draw = Callable[[int, int], np.ndarray]
 
-QUICK = ("--hidden", "8", "--epochs", "2", "--batch-size", "8", "--device", "cpu", "--quiet")
+QUICK = ("--hidden", "8", "--epochs", "2", "--batch-size", "8", "--device", "cpu", "--counter-examples", "0", "--quiet")
 
 
 def vitrine_train(*words: str | Path) -> Result:

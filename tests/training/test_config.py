@@ -44,9 +44,14 @@ def test_settings_come_back_from_plain_data(config: FitConfig) -> None:
     assert asdict(config).keys() == config.to_dict().keys()
 
 
-def test_a_folder_gets_the_defaults_whatever_its_name() -> None:
+def test_a_folder_gets_the_same_settings_whatever_its_name() -> None:
     assert recipe("digits") == RECIPES["digits"]
-    assert recipe("/home/me/mnist") == FitConfig()
+    assert recipe("/home/me/mnist") == recipe("shapes") == FitConfig(counter_examples=500)
+
+
+@pytest.mark.parametrize("config", [*RECIPES.values(), recipe("shapes")])
+def test_every_recipe_learns_what_no_digit_is(config: FitConfig) -> None:
+    assert config.counter_examples > 0
 
 
 def test_cuda_without_cuda_is_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def test_ctrl_c_completes_the_run_folder_and_says_how_to_go_on(folder: RunFolder, bars: Path) -> None:
-    endless = ("--epochs", "100000", "--hidden", "16", "--device", "cpu", "--quiet")
+    endless = ("--epochs", "100000", "--hidden", "16", "--device", "cpu", "--counter-examples", "0", "--quiet")
     process = start("fit", "--dataset", bars, "--run", folder.path, *endless)
     try:
         wait_for(folder.checkpoint.exists, process)
@@ -86,6 +86,8 @@ main(prog_name="vitrine-train")
         "100000",
         "--hidden",
         "16",
+        "--counter-examples",
+        "0",
         "--quiet",
     )
     command = [sys.executable, "-c", code, *words]

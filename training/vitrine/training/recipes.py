@@ -22,8 +22,15 @@ _REFERENCE = FitConfig(
 )
 
 RECIPES: Mapping[str, FitConfig] = {
-    "digits": FitConfig(hidden=(128, 64), epochs=40, batch_size=64, learning_rate=4e-3),
-    "mnist": FitConfig(hidden=(512, 256), epochs=50, batch_size=128, learning_rate=2e-3, weight_decay=0.1),
+    "digits": FitConfig(hidden=(128, 64), epochs=40, batch_size=64, learning_rate=4e-3, counter_examples=500),
+    "mnist": FitConfig(
+        hidden=(512, 256),
+        epochs=50,
+        batch_size=128,
+        learning_rate=2e-3,
+        weight_decay=0.1,
+        counter_examples=2000,
+    ),
     "quick": FitConfig(
         hidden=(512, 256, 128),
         epochs=9,
@@ -32,6 +39,7 @@ RECIPES: Mapping[str, FitConfig] = {
         weight_decay=0.05,
         threads=2,
         augment=0.6,
+        counter_examples=2000,
     ),
     "reference": _REFERENCE,
     "large": replace(_REFERENCE, hidden=(2048, 1024, 512), epochs=200),
@@ -42,6 +50,9 @@ DATA_SETS: Mapping[str, str] = {name: "digits" if name == "digits" else "mnist" 
 """The data set that each recipe is for."""
 
 
+_FOLDER = FitConfig(counter_examples=500)
+
+
 def recipe(dataset: str) -> FitConfig:
-    """The settings for a data set by its source; a folder of one's own images gets the defaults, whatever its name."""
-    return RECIPES[dataset] if dataset in DATA_SETS.values() else FitConfig()
+    """The settings for a data set by its source; a folder of one's own images gets the same ones, whatever its name."""
+    return RECIPES[dataset] if dataset in DATA_SETS.values() else _FOLDER
