@@ -1,15 +1,17 @@
 """The benchmarks of the training room measure what they say, on data that take no time."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pupils
 import pytest
 import training_speed
 import variants
 from click.testing import CliRunner
 
 from vitrine.model import TrainingFacts
-from vitrine.training import MLP, export
+from vitrine.training import MLP, FitConfig, export, fit
 from vitrine.training.data import load_dataset
 
 
@@ -23,6 +25,26 @@ def test_training_speed_accounts_for_the_whole_of_an_epoch() -> None:
     assert run["training_seconds"] < run["command_seconds"]
     assert found["reached"] == (run["test_accuracy"] >= 0.99)
     assert found["preparation"]["cached"] < found["preparation"]["cold"]
+
+
+def test_a_pupil_that_has_learnt_is_nearer_to_its_teacher_and_errs_less(tmp_path: Path) -> None:
+    begun = FitConfig(
+        hidden=(32,), epochs=1, batch_size=64, learning_rate=1e-4, teacher_epochs=2, versions=2, device="cpu"
+    )
+    learnt = replace(begun, epochs=30, learning_rate=4e-3)
+    first = fit(load_dataset("digits", progress=False), begun, tmp_path / "first", progress=False)
+    fit(
+        load_dataset("digits", progress=False),
+        learnt,
+        tmp_path / "second",
+        progress=False,
+        teacher=first.folder.teacher,
+    )
+    words = (str(tmp_path / "first"), str(tmp_path / "second"), "--json")
+    found = json.loads(CliRunner().invoke(pupils.main, words, catch_exceptions=False).stdout)["pupils"]
+    assert found[1]["divergence"] < found[0]["divergence"]
+    assert found[1]["bent_error"] < found[0]["bent_error"]
+    assert found[0]["teacher_bent_error"] == found[1]["teacher_bent_error"]
 
 
 @pytest.fixture

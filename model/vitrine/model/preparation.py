@@ -90,7 +90,7 @@ def find_ink(grey: Grey, paper: int) -> Ink:
     return _ink_of_level(paper, ink)[grey]
 
 
-@lru_cache(maxsize=1024)  # 256 bytes each, and MNIST's images share two
+@lru_cache(maxsize=1024)  # 256 bytes each, and a data set's images share few
 def _ink_of_level(paper: int, ink: int) -> Ink:
     """The ink of each of the 256 grey levels: a table is faster than arithmetic on every pixel."""
     contrast = (np.arange(256) - paper) / (ink - paper)

@@ -38,9 +38,8 @@ class FitConfig:
     device: DeviceChoice = "auto"
     """Where to train."""
     threads: int = 1
-    """CPU threads, at least 1. At the sizes of these networks a second one gains little on an idle machine (1.0 s for
-    an epoch of MNIST instead of 1.3 s) and loses much on a busy one, where each step waits for the slower of the two.
-    """
+    """CPU threads, at least 1. At the sizes of these networks a second one gains little on an idle machine, and loses
+    much on a busy one, where each step waits for the slower of the two."""
     validation: float = 0.1
     """The share of the training examples by which the network is calibrated and, where the labels alone teach, an epoch
     is chosen; above 0, at most 0.5."""

@@ -67,7 +67,7 @@ class Learner(nn.Module):
         return logits
 
     def folded(self) -> MLP:
-        """The MLP that it is once it has learnt: it gives the same logits."""
+        """The MLP that it is once it has learnt, on the CPU: it gives the same logits."""
         unused = torch.Generator()  # the random start is overwritten, and the global generator isn't drawn from
         mlp, learnt = MLP(*self._shape, generator=unused), copy.deepcopy(self).cpu().eval()
         pairs = zip(learnt.linears, learnt.norms, strict=True)
