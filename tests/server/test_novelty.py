@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from scrapes import measured_server
 from serving import RunningServer, refused_start, running_server
 
 from vitrine.client import Client, Prediction
-from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, OutputKind
+from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, OutputKind
 from vitrine.server.artifact import read_artifact
 from vitrine.server.device import Device
+from vitrine.server.engine import check_golden_sample
 from vitrine.server.loading import load_model
 from vitrine.training.export import compute_novelty
 from vitrine.v1 import classifier_pb2 as pb
@@ -68,6 +70,17 @@ def test_the_novelty_is_what_pytorch_computes_and_that_of_the_served_last_linear
     np.testing.assert_allclose(novelties, compute_novelty(random_mlp(HIDDEN, output), pixels), rtol=0, atol=TOLERANCE)
     assert [prediction.is_digit for prediction in predictions] == (novelties <= -2.5).tolist()
     assert {prediction.is_digit for prediction in predictions} == {True, False}
+
+
+def test_a_small_novelty_of_large_logits_is_served_and_a_wrong_one_of_small_logits_is_not() -> None:
+    """What it is calculated from has no more digits than float32 holds, and neither has it."""
+    pixels, output = random_pixels(1), np.full((1, 10), 0.1, np.float32)
+    novelty, computed = np.array([0.5], np.float32), np.array([0.505], np.float32)
+    for largest, allowed in ((100.0, True), (1.0, False)):
+        activations = {"linear_1": np.linspace(-largest, -0.5, 10, dtype=np.float32)[None], "softmax": output}
+        golden = GoldenSample(pixels, activations, novelty)
+        with nullcontext() if allowed else pytest.raises(ArtifactError, match=r"novelty deviates by 0\.005"):
+            check_golden_sample({**activations, NOVELTY: computed}, golden)
 
 
 def test_what_is_a_digit_flips_exactly_at_the_threshold_of_the_version_that_answers(tmp_path: Path) -> None:
