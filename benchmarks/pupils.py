@@ -20,7 +20,6 @@ from vitrine.training import Checkpoint, RunFolder, load_dataset
 from vitrine.training.data import split
 from vitrine.training.lessons import ASKED, CHUNK, LESSONS_SEED, Lessons
 from vitrine.training.losses import distillation_loss, with_no_digit
-from vitrine.training.mlp import MLP
 from vitrine.training.randomness import Stream, torch_generator
 from vitrine.training.teacher import load_teacher
 
@@ -79,7 +78,7 @@ def measure(run: RunFolder) -> Pupil:
     pixels, labels = bent_images(checkpoint)
     teacher = load_teacher(run.teacher, {}).folded()
     with torch.no_grad():
-        taught, learnt = asked(teacher, pixels), asked(kept(checkpoint), pixels)
+        taught, learnt = asked(teacher, pixels), asked(checkpoint.untempered_mlp(), pixels)
         answers = with_no_digit(learnt) if taught.shape[1] > learnt.shape[1] else learnt
         divergence = float(distillation_loss(answers, taught))
     errors = (error(logits[:, : learnt.shape[1]], labels) for logits in (learnt, taught))
@@ -98,13 +97,6 @@ def bent_images(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
     pixels = [lessons.bent(chosen, generator) for version in chunks for chosen in torch.split(version, CHUNK)]
     labels = torch.tensor(examples.labels[held_out]).repeat(BENDS)
     return torch.cat([bent.round().to(torch.uint8) for bent in pixels]), labels
-
-
-def kept(checkpoint: Checkpoint) -> MLP:
-    """The network that is kept, before its temperature, as the teacher was listened to."""
-    mlp = MLP(checkpoint.config.hidden, checkpoint.config.output)
-    mlp.load_state_dict(dict(checkpoint.kept_weights))
-    return mlp
 
 
 def asked(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:

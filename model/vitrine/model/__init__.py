@@ -12,6 +12,7 @@ from vitrine.model.artifact import (
     Parameters,
     TrainingFacts,
     deviation,
+    deviations,
 )
 from vitrine.model.errors import ArtifactError, ImageError, VitrineError
 from vitrine.model.image import MAX_IMAGE_PIXELS, ImageSource, read_grey
@@ -44,6 +45,7 @@ __all__ = [
     "VitrineError",
     "answer_size",
     "deviation",
+    "deviations",
     "layer_catalogue",
     "parse_layers",
     "prepare",

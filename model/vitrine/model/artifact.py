@@ -169,6 +169,22 @@ def deviation(
     return float(np.abs(computed - expected).max() / max(1.0, size))
 
 
+def deviations(
+    computed: Mapping[str, npt.NDArray[np.float32]], expected: Mapping[str, npt.NDArray[np.float32]]
+) -> dict[str, float]:
+    """How far each output of a graph is from what it should be, by name.
+
+    Args:
+        computed: all that is expected, by name.
+        expected: every layer's activations, in their order, and the novelty, where the graph has it.
+    """
+    *_, logits, _output = (values for name, values in expected.items() if name != NOVELTY)
+    return {
+        name: deviation(computed[name], values, logits if name == NOVELTY else None)
+        for name, values in expected.items()
+    }
+
+
 def _check_format(version: object) -> None:
     if version != FORMAT_VERSION:
         raise ArtifactError(f"its format version is {version}, and this Vitrine reads {FORMAT_VERSION}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, deviation
+from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, deviations
 from vitrine.server.artifact import INPUT, Artifact
 from vitrine.server.device import Device
 from vitrine.server.errors import StartupError
@@ -157,9 +157,7 @@ def check_golden_sample(computed: Mapping[str, npt.NDArray[np.float32]], golden:
     Raises:
         ArtifactError: a layer, or the novelty, deviates by more than `TOLERANCE`.
     """
-    *_, logits, _output = golden.activations.values()
-    for name, expected in _expected(golden).items():
-        difference = deviation(computed[name], expected, logits if name == NOVELTY else None)
+    for name, difference in deviations(computed, _expected(golden)).items():
         if not difference <= TOLERANCE:
             raise ArtifactError(
                 f"its golden sample disagrees: {name} deviates by {difference:.2g} from what training computed, "

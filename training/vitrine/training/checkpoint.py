@@ -119,10 +119,15 @@ class Checkpoint:
 
         This is the network that is evaluated, exported and served.
         """
+        mlp = self.untempered_mlp()
+        mlp.divide_logits(self.calibration().temperature)
+        return mlp
+
+    def untempered_mlp(self) -> MLP:
+        """The network that is kept, on the CPU, as it was learnt."""
         unused = torch.Generator()  # the random start is overwritten, and the global generator isn't drawn from
         mlp = MLP(self.config.hidden, self.config.output, generator=unused)
         mlp.load_state_dict(dict(self.kept_weights))
-        mlp.divide_logits(self.calibration().temperature)
         return mlp
 
     def save(self, path: Path) -> None:

@@ -27,8 +27,8 @@ from vitrine.model import (
     Layer,
     LayerKind,
     TrainingFacts,
+    deviations,
 )
-from vitrine.model import deviation as deviation_between
 from vitrine.training.atomic import publish
 from vitrine.training.mlp import MLP, novelty_of
 from vitrine.training.runtime import onnxruntime
@@ -211,10 +211,8 @@ def _check_against_pytorch(mlp: MLP, path: Path, pixels: npt.NDArray[np.uint8], 
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for batch in CHECKED_BATCHES:
         examples = np.resize(pixels, (batch, *PIXELS_SHAPE))  # repeats them where there are fewer
-        expected = compute_activations(mlp, examples)
-        *_, logits, _output = expected.values()
-        expected |= {NOVELTY: compute_novelty(mlp, examples)} if novelty else {}
-        for name, computed in zip(expected, session.run(list(expected), {"pixels": examples}), strict=True):
-            source = logits if name == NOVELTY else None
-            if not deviation_between(computed, expected[name], source) <= EXPORT_TOLERANCE:
+        expected = compute_activations(mlp, examples) | ({NOVELTY: compute_novelty(mlp, examples)} if novelty else {})
+        computed = dict(zip(expected, session.run(list(expected), {"pixels": examples}), strict=True))
+        for name, difference in deviations(computed, expected).items():
+            if not difference <= EXPORT_TOLERANCE:
                 raise ArtifactError(f"{name} deviates from PyTorch by more than {EXPORT_TOLERANCE} at batch {batch}")

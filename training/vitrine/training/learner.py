@@ -33,7 +33,6 @@ FEW = 8
 """A batch with fewer examples is normalised by the statistics of those before it: its own say little. Where all batches
 are so small, these stay at a mean of 0 and a spread of 1, and nothing is normalised."""
 
-
 MEMORY = 0.1
 """How far a batch moves the statistics that are kept, once there have been some."""
 
