@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vitrine.server.activation_health import SHARE, ActivationHealth
 from vitrine.server.bundled import bundled_model
-from vitrine.server.call import Call, Passage, Stage
-from vitrine.server.device import Device
-from vitrine.server.loading import load_model
-from vitrine.server.metrics import Metrics, MetricsConfig
-from vitrine.server.models import ServedModel
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
+from vitrine.server.inference.call import Call, Passage, Stage
+from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.telemetry.activation_health import SHARE, ActivationHealth
+from vitrine.server.telemetry.metrics import Metrics, MetricsConfig
 
 METHOD = "/vitrine.v1.ClassifierService/Classify"
 

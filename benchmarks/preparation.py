@@ -17,7 +17,7 @@ from PIL import Image
 
 from vitrine.model import ImageSource, prepare
 from vitrine.training import held_out_digit_images
-from vitrine.training.stress import render
+from vitrine.training.rendering.stress import render
 
 MEGAPIXELS_12 = (4000, 3000)
 

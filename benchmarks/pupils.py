@@ -18,10 +18,10 @@ from torch import Tensor
 
 from vitrine.training import Checkpoint, RunFolder, load_dataset
 from vitrine.training.data import split
-from vitrine.training.lessons import ASKED, CHUNK, LESSONS_SEED, Lessons
-from vitrine.training.losses import distillation_loss, with_no_digit
+from vitrine.training.examples.lessons import ASKED, CHUNK, LESSONS_SEED, Lessons
+from vitrine.training.network.losses import distillation_loss, with_no_digit
 from vitrine.training.randomness import Stream, torch_generator
-from vitrine.training.teacher import load_teacher
+from vitrine.training.run.teacher import load_teacher
 
 VERSION = 1077
 """Which version of the images they are: no fit has so many."""

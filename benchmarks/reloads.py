@@ -32,8 +32,8 @@ from servers import running
 
 from vitrine.client import Client, VitrineError
 from vitrine.model import TOLERANCE, TrainingFacts, deviation
-from vitrine.training.export import compute_activations, export
-from vitrine.training.mlp import MLP
+from vitrine.training.network.export import compute_activations, export
+from vitrine.training.network.mlp import MLP
 
 NAME = "digits"
 HIDDEN = (512, 256)

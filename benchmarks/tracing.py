@@ -15,11 +15,11 @@ import click
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from vitrine.server.call import Call, Stage
-from vitrine.server.grpc.metadata import request_id_of, trace_of
-from vitrine.server.logs import log_call
-from vitrine.server.spans import Tracing
-from vitrine.server.tracing import TracingConfig
+from vitrine.server.frontends.grpc.metadata import request_id_of, trace_of
+from vitrine.server.inference.call import Call, Stage
+from vitrine.server.telemetry.logs import log_call
+from vitrine.server.telemetry.spans import Tracing
+from vitrine.server.telemetry.tracing import TracingConfig
 
 MICROSECONDS = 1_000_000
 PLAIN = (("user-agent", "grpc-python/1.85.1"), ("authorization", "Bearer of-some-length"))
@@ -61,7 +61,7 @@ def microseconds(observers: Observers, metadata: Metadata, calls: int) -> float:
 @click.option("--calls", default=5000)
 def main(rounds: int, calls: int) -> None:
     """Measures each case in turns, and prints the median, the least and the most of the rounds."""
-    with patch("vitrine.server.spans.OTLPSpanExporter", lambda _: Nowhere()):
+    with patch("vitrine.server.telemetry.spans.OTLPSpanExporter", lambda _: Nowhere()):
         all_of_them, none = (Tracing(TracingConfig("http://localhost:4317", ratio)) for ratio in (1.0, 0.0))
     cases: dict[str, tuple[Observers, Metadata]] = {
         "neither": ((), PLAIN),

@@ -30,10 +30,10 @@ from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
 from vitrine.training import RECIPES, Checkpoint, Dataset, RunFolder, load_dataset
-from vitrine.training.fit import trainer_for
-from vitrine.training.lessons import LABEL
-from vitrine.training.recipes import DATA_SETS
-from vitrine.training.trainer import Trainer
+from vitrine.training.examples.lessons import LABEL
+from vitrine.training.run.fit import trainer_for
+from vitrine.training.run.recipes import DATA_SETS
+from vitrine.training.run.trainer import Trainer
 
 PROGRAM = "from vitrine.training.cli import main; main()"
 

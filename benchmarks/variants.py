@@ -34,7 +34,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vitrine.model import ArtifactMetadata, deviation
 from vitrine.training import Dataset, load_dataset
-from vitrine.training.runtime import onnxruntime
+from vitrine.training.network.runtime import onnxruntime
 
 BATCHES = (1, 64)
 """Images at a time."""

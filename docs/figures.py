@@ -14,16 +14,16 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from vitrine.client import Activations, ModelIdentity, Prediction
 from vitrine.client.plot import plot_prediction
 from vitrine.model import prepare
-from vitrine.model.image import read_grey
-from vitrine.model.photo import find_ink_in_photo
-from vitrine.model.preparation import PLAIN_SIDE, find_box, find_ink, place, stretch
+from vitrine.model.preparation.image import read_grey
+from vitrine.model.preparation.photo import find_ink_in_photo
+from vitrine.model.preparation.pipeline import PLAIN_SIDE, find_box, find_ink, place, stretch
 from vitrine.server.bundled import bundled_model
-from vitrine.server.device import Device
-from vitrine.server.loading import load_model
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
 from vitrine.training import digit_images
-from vitrine.training.nondigits import NON_DIGITS
-from vitrine.training.nondigits import draw_non_digits as draw_non_digit_images
-from vitrine.training.stress import CONDITIONS, draw_sheet
+from vitrine.training.rendering.nondigits import NON_DIGITS
+from vitrine.training.rendering.nondigits import draw_non_digits as draw_non_digit_images
+from vitrine.training.rendering.stress import CONDITIONS, draw_sheet
 
 HERE = Path(__file__).parent
 TEXT = "#1f2430"

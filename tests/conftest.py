@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from artifacts import export_random, random_pixels
 from hypothesis import settings
-from serving import RunningServer, running_server
+from support.artifacts import export_random, random_pixels
+from support.serving import RunningServer, running_server
 
 settings.register_profile("whatever else the machine does", deadline=None)
 settings.load_profile("whatever else the machine does")

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from artifacts import random_pixels
 from client.conftest import Ask
 from PIL import Image
-from serving import RunningServer, running_server
+from support.artifacts import random_pixels
+from support.serving import RunningServer, running_server
 
 from vitrine.client import Client, InvalidRequestError, LayerKind, NotFoundError, Prediction
 from vitrine.model import prepare

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from serving import RunningServer
+from support.serving import RunningServer
 
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 

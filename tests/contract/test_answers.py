@@ -8,13 +8,13 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
-from artifacts import random_mlp
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from PIL import Image
+from support.artifacts import random_mlp
 
 from vitrine.model import TOLERANCE, layer_catalogue, prepare
-from vitrine.training.export import compute_activations
+from vitrine.training.network.export import compute_activations
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import grpc
 import pytest
-from artifacts import export_random
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from PIL import Image
-from serving import running_server
+from support.artifacts import export_random
+from support.serving import running_server
 
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub

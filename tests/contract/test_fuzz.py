@@ -19,7 +19,6 @@ from typing import Any, cast
 import fuzz
 import grpc.aio
 import pytest
-from artifacts import random_pixels
 from fuzzing import frames as h2
 from fuzzing.campaign import KINDS, Campaign, Health, Report
 from fuzzing.corpus import CLASSIFY, files, messages
@@ -31,25 +30,26 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import RunningServer, running_server
+from support.artifacts import random_pixels
+from support.serving import RunningServer, running_server
 from watched import Usage, watched_server
 
 from vitrine.client import Client
 from vitrine.model import ImageError, prepare
-from vitrine.server.admission import AdmissionConfig
-from vitrine.server.batching import BatchingConfig
-from vitrine.server.call import Call
-from vitrine.server.classifier import Classifier, Limits
-from vitrine.server.config import ServerConfig
-from vitrine.server.device import Device
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
 from vitrine.server.errors import RequestError
-from vitrine.server.grpc.classifier_servicer import SERVICE
-from vitrine.server.grpc.convert import read_classify
-from vitrine.server.grpc.counting import SMALL_BYTES, UncountableError, has_more_fields
-from vitrine.server.grpc.handlers import MOST_FIELDS, message_decoder
-from vitrine.server.grpc.server import CONNECTION_CALLS, GrpcServer, build_server
-from vitrine.server.loading import load_model
-from vitrine.server.models import Models
+from vitrine.server.frontends.grpc.field_count import SMALL_BYTES, UncountableError, has_more_fields
+from vitrine.server.frontends.grpc.handlers import MOST_FIELDS, message_decoder
+from vitrine.server.frontends.grpc.server import CONNECTION_CALLS, GrpcServer, build_server
+from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.call import Call
+from vitrine.server.inference.service import Classifier, Limits
+from vitrine.server.models.snapshot import Models
+from vitrine.server.process.config import ServerConfig
+from vitrine.server.protocols.v1.convert import read_classify
+from vitrine.server.protocols.v1.servicer import SERVICE
 from vitrine.v1 import classifier_pb2 as pb
 
 HEADERS, END_STREAM = 0x1, 0x1
@@ -196,7 +196,7 @@ async def test_a_call_waits_to_be_taken_up_as_long_as_the_server_says(
 ) -> None:
     """By default gRPC's core cancels those that had to wait for 30 s: no time at all shows that ours counts instead."""
     assert set(await ends_of_many_calls(tiny_artifact)) == {grpc.StatusCode.OK}
-    monkeypatch.setattr("vitrine.server.grpc.server.WAITING_SECONDS", 0)
+    monkeypatch.setattr("vitrine.server.frontends.grpc.server.WAITING_SECONDS", 0)
     assert grpc.StatusCode.CANCELLED in await ends_of_many_calls(tiny_artifact)
 
 
@@ -228,7 +228,7 @@ async def frames_until_ping_is_answered(reader: asyncio.StreamReader) -> AsyncIt
 
 
 async def test_a_connection_that_says_nothing_is_closed(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitrine.server.grpc.server.HANDSHAKE_MS", 100)
+    monkeypatch.setattr("vitrine.server.frontends.grpc.server.HANDSHAKE_MS", 100)
     async with served(tiny_artifact) as server, asyncio.timeout(30), connected(server.address) as (reader, _):
         while await reader.read(1000):  # the server's own greeting, and then its end
             pass

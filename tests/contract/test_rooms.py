@@ -47,13 +47,13 @@ HEAVY = {
     "vitrine.client.cli": ["torch", "onnx", "onnxruntime", "matplotlib", "vitrine.oip"],
     "vitrine.server.cli": ["torch", "matplotlib", "sklearn", "onnx", "onnxruntime", "grpc"],
     "vitrine.model": ["torch", "onnx", "onnxruntime", "grpc"],
-    "vitrine.server.classifier": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
-    "vitrine.server.access": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
-    "vitrine.server.certificates": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
-    "vitrine.server.engine": ["grpc"],
-    "vitrine.server.lifecycle": ["opentelemetry", "pythonjsonlogger"],
-    "vitrine.server.statistics": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
-    "vitrine.server.reloading": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
+    "vitrine.server.inference.service": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
+    "vitrine.server.security.access": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
+    "vitrine.server.security.certificates": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
+    "vitrine.server.engine.session": ["grpc"],
+    "vitrine.server.process.lifecycle": ["opentelemetry", "pythonjsonlogger"],
+    "vitrine.server.inference.statistics": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
+    "vitrine.server.models.repository": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
 }
 
 

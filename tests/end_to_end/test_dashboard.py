@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from publishing import bad_files, publish
-from scrapes import Scrape, measured_server
+from support.publishing import bad_files, publish
+from support.scrapes import Scrape, measured_server
 
 from vitrine.client import Client, InvalidRequestError
-from vitrine.server.port import can_be_shared
+from vitrine.server.process.port import can_be_shared
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "vitrine.json").read_text())

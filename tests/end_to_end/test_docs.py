@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from serving import running_server
+from support.serving import running_server
 
 from vitrine.client import Client
-from vitrine.model import image, paper, photo, preparation
+from vitrine.model.preparation import image, paper, photo
+from vitrine.model.preparation import pipeline as preparation
 from vitrine.server.bundled import bundled_model
 from vitrine.server.cli import main as server_main
 from vitrine.training.cli import main as train_main
-from vitrine.training.nondigits import LOOK_ALIKES
+from vitrine.training.rendering.nondigits import LOOK_ALIKES
 
 ROOT = Path(__file__).parents[2]
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()

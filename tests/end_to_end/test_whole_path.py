@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from serving import running_server
+from support.serving import running_server
 
 from vitrine.client import Client, Layer, LayerKind
 from vitrine.model import TOLERANCE, OutputKind

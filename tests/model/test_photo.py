@@ -9,11 +9,11 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageDraw, ImageFilter
 
 from vitrine.model import Pixels, prepare
-from vitrine.model.blobs import Blobs
-from vitrine.model.paper import close, measure_contrast, measure_noise, smooth
-from vitrine.model.pen import even_strokes, stroke_width
-from vitrine.model.photo import fits_a_square, split
-from vitrine.model.preparation import crop, find_ink, place, stretch
+from vitrine.model.preparation.blobs import Blobs
+from vitrine.model.preparation.paper import close, measure_contrast, measure_noise, smooth
+from vitrine.model.preparation.pen import even_strokes, stroke_width
+from vitrine.model.preparation.photo import fits_a_square, split
+from vitrine.model.preparation.pipeline import crop, find_ink, place, stretch
 
 Grey = npt.NDArray[np.uint8]
 HEIGHT, WIDTH = 300, 400

@@ -9,10 +9,10 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
-from callers import bearer, line, secret
 from oip.environments import Environment
-from publishing import publish
-from serving import RunningServer, running_server
+from support.callers import bearer, line, secret
+from support.publishing import publish
+from support.serving import RunningServer, running_server
 
 from vitrine.model import prepare
 from vitrine.oip import inference_pb2 as pb

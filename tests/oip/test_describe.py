@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from vitrine.oip import model_config_pb2 as config_pb
-from vitrine.server.batching import BatchingConfig
-from vitrine.server.device import Device
-from vitrine.server.grpc.oip.describe import write_config, write_entry, write_statistics
-from vitrine.server.loading import load_model
-from vitrine.server.models import Entry, ServedModel
-from vitrine.server.statistics import Duration, ModelStatistics
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.statistics import Duration, ModelStatistics
+from vitrine.server.models.snapshot import Entry, ServedModel
+from vitrine.server.protocols.oip.describe import write_config, write_entry, write_statistics
 
 
 @pytest.fixture(scope="module")

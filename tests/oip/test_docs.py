@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from oip.environments import Environment
-from serving import running_server
+from support.serving import running_server
 
 from vitrine.oip import inference_pb2 as pb
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from oip.conftest import EIGHT, Report
-from serving import RunningServer
+from support.serving import RunningServer
 
 from vitrine.client import Client, Prediction
 

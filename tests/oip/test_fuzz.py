@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vitrine.oip import inference_pb2 as pb
-from vitrine.server.device import Device
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
 from vitrine.server.errors import RequestError, Unsupported
-from vitrine.server.grpc.oip.inputs import read_input
-from vitrine.server.grpc.oip.outputs import read_outputs
-from vitrine.server.grpc.oip.parameters import check_parameters
-from vitrine.server.loading import load_model
-from vitrine.server.models import ServedModel
+from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.protocols.oip.inputs import read_input
+from vitrine.server.protocols.oip.outputs import read_outputs
+from vitrine.server.protocols.oip.parameters import check_parameters
 
 EXAMPLES = settings(
     max_examples=500,

@@ -8,20 +8,20 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
-from artifacts import random_pixels
 from oip.environments import Environment
 from oip.wire import Output, array, pixels_input, refused, request
-from serving import RunningServer
+from support.artifacts import random_pixels
+from support.serving import RunningServer
 
 from vitrine.client import Client, Prediction
 from vitrine.model import answer_size
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip import model_config_pb2 as config_pb
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
-from vitrine.server.classifier import Classification
-from vitrine.server.device import Device
-from vitrine.server.grpc.oip.outputs import further_bytes, write_response
-from vitrine.server.loading import load_model
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
+from vitrine.server.inference.service import Classification
+from vitrine.server.protocols.oip.outputs import further_bytes, write_response
 
 Pixels = npt.NDArray[np.uint8]
 VERDICT = [("digit", "INT64", []), ("softmax", "FP32", [10]), ("novelty", "FP32", []), ("is_digit", "BOOL", [])]

@@ -6,9 +6,9 @@ from typing import Any
 
 import grpc
 import pytest
-from callers import bearer, line, secret
 from oip.wire import Output, blank, refused
-from serving import running_server
+from support.callers import bearer, line, secret
+from support.serving import running_server
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub

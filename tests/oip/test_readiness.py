@@ -7,7 +7,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from oip.wire import blank
-from serving import running_server
+from support.serving import running_server
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub

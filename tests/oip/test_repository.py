@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from callers import bearer, line, secret
 from oip.conftest import Repository
 from oip.wire import blank, refused
-from publishing import bad_files, publish
-from serving import logged_server, open_log
+from support.callers import bearer, line, secret
+from support.publishing import bad_files, publish
+from support.serving import logged_server, open_log
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -70,7 +70,7 @@ def test_loading_with_other_settings_or_from_elsewhere_is_refused(repository: Re
 LOADING_FOR_EVER = """
 import sys, threading
 from vitrine.server.cli import main
-from vitrine.server.reloading import ServedRepository
+from vitrine.server.models.repository import ServedRepository
 
 def load(*_):
     print("it has begun", file=sys.stderr, flush=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from oip.wire import Input, Output, array, blank, classes, floats, pixels_input, png, refused, request, written
 from PIL import Image
-from serving import running_server
+from support.serving import running_server
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub

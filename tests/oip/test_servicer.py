@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from oip.wire import blank, classes, pixels_input, request
-from serving import a_call
+from support.serving import a_call
 
 from vitrine.oip import inference_pb2 as pb
-from vitrine.server.admission import AdmissionConfig
-from vitrine.server.batching import BatchingConfig
-from vitrine.server.classifier import Classifier, Limits
-from vitrine.server.device import Device
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
 from vitrine.server.errors import AnswerTooLarge
-from vitrine.server.grpc.health import HealthServicer
-from vitrine.server.grpc.oip.servicer import OipServicer
-from vitrine.server.loading import load_model
-from vitrine.server.models import Entry, Models, ServedModel, Snapshot
+from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.service import Classifier, Limits
+from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
+from vitrine.server.protocols.health import HealthServicer
+from vitrine.server.protocols.oip.servicer import OipServicer
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ async def test_of_equally_probable_classes_the_lower_comes_first(model: ServedMo
 async def test_an_answer_that_is_larger_than_was_reckoned_is_an_error_and_a_stream_goes_on(
     model: ServedModel, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vitrine.server.grpc.oip.servicer.further_bytes", lambda *_: 0)
+    monkeypatch.setattr("vitrine.server.protocols.oip.servicer.further_bytes", lambda *_: 0)
     servicer = servicer_of(Models(model), pool, Limits(max_message_bytes=100_000))
     many = request(pixels_input(shape=(1000, 324)), bytes(324_000), outputs=classes(int64_param=10).outputs)
     with pytest.raises(AnswerTooLarge) as caught:

@@ -7,8 +7,8 @@ import grpc
 import pytest
 from oip.conftest import Repository
 from oip.wire import at_last, blank, pixels_input, request
-from publishing import publish
-from serving import running_server
+from support.publishing import publish
+from support.serving import running_server
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from artifacts import random_mlp
 from oip.conftest import EIGHT, Report
+from support.artifacts import random_mlp
 
 from vitrine.model import TOLERANCE, prepare
-from vitrine.training.export import compute_activations
+from vitrine.training.network.export import compute_activations
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from PIL import Image
-from serving import PATIENCE_SECONDS
+from support.serving import PATIENCE_SECONDS
 
 from vitrine.oip import inference_pb2 as pb
 

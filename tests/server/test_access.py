@@ -10,12 +10,12 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
-from callers import bearer, line, secret
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
-from serving import RunningServer, logged_server, refused_start, running_server
+from support.callers import bearer, line, secret
+from support.serving import RunningServer, logged_server, refused_start, running_server
 
 from vitrine.client import AuthenticationError, Client, PermissionDeniedError
 from vitrine.v1 import classifier_pb2 as pb

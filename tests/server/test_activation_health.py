@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pytest
 
 from vitrine.model import layer_catalogue
-from vitrine.server.activation_health import HALF_WINDOW, SHARE, ActivationHealth
-from vitrine.server.artifact import read_artifact
 from vitrine.server.bundled import bundled_model
-from vitrine.server.models import ServedModel
-from vitrine.server.watching import Watch
+from vitrine.server.engine.artifact import read_artifact
+from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.telemetry.activation_health import HALF_WINDOW, SHARE, ActivationHealth
+from vitrine.server.telemetry.run_probe import Watch
 
 LAYERS = layer_catalogue([4])
 METADATA = read_artifact(bundled_model()).metadata

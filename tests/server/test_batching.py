@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 import pytest
-from artifacts import random_pixels
+from support.artifacts import random_pixels
 
-from vitrine.server.batching import Activations, Batcher, BatchingConfig
+from vitrine.server.inference.batching import Activations, Batcher, BatchingConfig
 
 FIRST = 0
 """The pixels of the run that is held up while others queue."""

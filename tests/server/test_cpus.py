@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrine.server.cpus import usable_cpus
+from vitrine.server.engine.cpus import usable_cpus
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vitrine.server.errors import FileError
-from vitrine.server.followed import FollowedFiles, read_file
+from vitrine.server.security.watched_files import FollowedFiles, read_file
 
 
 def test_what_could_not_be_read_for_a_moment_is_read_again_though_the_file_stays(tmp_path: Path) -> None:

@@ -17,17 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from serving import RunningServer, a_call, running_server
+from support.serving import RunningServer, a_call, running_server
 
-from vitrine.server.admission import AdmissionConfig
-from vitrine.server.batching import BatchingConfig
-from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
-from vitrine.server.config import ServerConfig
-from vitrine.server.device import Device
-from vitrine.server.grpc.server import GrpcServer, build_server
-from vitrine.server.lifecycle import serve
-from vitrine.server.loading import load_model
-from vitrine.server.models import Models, ServedModel
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
+from vitrine.server.frontends.grpc.server import GrpcServer, build_server
+from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.service import Classifier, ClassifyRequest, Limits
+from vitrine.server.models.snapshot import Models, ServedModel
+from vitrine.server.process.config import ServerConfig
+from vitrine.server.process.lifecycle import serve
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -221,7 +221,7 @@ async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
         go_on.wait()
         return np.zeros((18, 18), np.uint8)
 
-    monkeypatch.setattr("vitrine.server.classifier.prepare", prepare)
+    monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
     with ThreadPoolExecutor(1) as pool:
         classifier = classifier_of(load_model(tiny_artifact, Device.CPU), pool)
         call = asyncio.ensure_future(classifier.classify(ClassifyRequest(files=[b"first", b"second"]), a_call()))
@@ -247,7 +247,7 @@ async def test_a_signal_while_models_load_ends_the_server_before_it_is_ready(
         loop.call_soon_threadsafe(begun.set)
         go_on.wait()
 
-    monkeypatch.setattr("vitrine.server.lifecycle.load_model", load)
+    monkeypatch.setattr("vitrine.server.process.lifecycle.load_model", load)
     serving = asyncio.ensure_future(serve(ServerConfig(tiny_artifact, port=0), announced.append))
     await begun.wait()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -14,22 +14,22 @@ import grpc.aio
 import numpy as np
 import numpy.typing as npt
 import pytest
-from artifacts import export_random, random_mlp, random_pixels
 from google.rpc import error_details_pb2, status_pb2
-from serving import PATIENCE_SECONDS, RunningServer, running_server
+from support.artifacts import export_random, random_mlp, random_pixels
+from support.serving import PATIENCE_SECONDS, RunningServer, running_server
 
 from vitrine.client import Client
 from vitrine.model import TOLERANCE
 from vitrine.oip import inference_pb2 as oip
-from vitrine.server.admission import Admission, AdmissionConfig
-from vitrine.server.batching import BatchingConfig
-from vitrine.server.classifier import Classifier, Limits
-from vitrine.server.config import ServerConfig
-from vitrine.server.device import Device
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
 from vitrine.server.errors import Overloaded
-from vitrine.server.grpc.server import build_server
-from vitrine.server.loading import load_model
-from vitrine.server.models import Models
+from vitrine.server.frontends.grpc.server import build_server
+from vitrine.server.inference.admission import Admission, AdmissionConfig
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.service import Classifier, Limits
+from vitrine.server.models.snapshot import Models
+from vitrine.server.process.config import ServerConfig
 from vitrine.training import compute_activations
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub

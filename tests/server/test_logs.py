@@ -16,19 +16,19 @@ import grpc
 import grpc.aio
 import numpy as np
 import pytest
-from artifacts import export_random, random_pixels
-from serving import logged_server, open_log, running_server
+from support.artifacts import export_random, random_pixels
+from support.serving import logged_server, open_log, running_server
 
 from vitrine.client import AuthenticationError, Client, NotFoundError
-from vitrine.server.access import ANYONE
-from vitrine.server.admission import AdmissionConfig
-from vitrine.server.batching import Batcher, BatchingConfig
-from vitrine.server.call import Call, handling
-from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
-from vitrine.server.device import Device
-from vitrine.server.loading import load_model
-from vitrine.server.logs import LogConfig, LogFormat, log_call, log_handler
-from vitrine.server.models import Models
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
+from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.batching import Batcher, BatchingConfig
+from vitrine.server.inference.call import Call, handling
+from vitrine.server.inference.service import Classifier, ClassifyRequest, Limits
+from vitrine.server.models.snapshot import Models
+from vitrine.server.security.access import ANYONE
+from vitrine.server.telemetry.logs import LogConfig, LogFormat, log_call, log_handler
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -128,7 +128,7 @@ async def test_what_a_preparing_thread_logs_is_about_the_request(
         logging.getLogger("test").info("prepared")
         return np.zeros((18, 18), np.uint8)
 
-    monkeypatch.setattr("vitrine.server.classifier.prepare", prepare)
+    monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
     call = Call("/test/Test", ANYONE)
     call.request_id = "job-7/eight"
     models = Models(load_model(tiny_artifact, Device.CPU))

@@ -13,25 +13,25 @@ from typing import Any
 import grpc.aio
 import pytest
 from prometheus_client import generate_latest, values
-from scrapes import Scrape
+from support.scrapes import Scrape
 
 from vitrine.model import ActivationStatistics, LayerStatistics
-from vitrine.server import measuring
-from vitrine.server.admission import AdmissionConfig
-from vitrine.server.artifact import read_artifact
-from vitrine.server.batching import BatchingConfig
 from vitrine.server.bundled import bundled_model
-from vitrine.server.call import Call
-from vitrine.server.classifier import Classifier, Limits, Load
-from vitrine.server.config import ServerConfig
-from vitrine.server.device import Device
+from vitrine.server.engine.artifact import read_artifact
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
 from vitrine.server.errors import StartupError
-from vitrine.server.grpc.server import build_server
-from vitrine.server.loading import load_model
-from vitrine.server.measuring import Measurement
-from vitrine.server.metrics import MODELS, Metrics, MetricsConfig
-from vitrine.server.models import Entry, Models, ServedModel, Snapshot
-from vitrine.server.scraping import WorkersMetrics
+from vitrine.server.frontends.grpc.server import build_server
+from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.call import Call
+from vitrine.server.inference.service import Classifier, Limits, Load
+from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
+from vitrine.server.process.config import ServerConfig
+from vitrine.server.telemetry import instrumentation as measuring
+from vitrine.server.telemetry.instrumentation import Measurement
+from vitrine.server.telemetry.metrics import MODELS, Metrics, MetricsConfig
+from vitrine.server.telemetry.prometheus import WorkersMetrics
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from google.protobuf.message import Message
-from publishing import bad_files, publish
-from scrapes import MeasuredServer, Scrape, measured_server
 from servers import OWN_CONNECTION
-from serving import PATIENCE_SECONDS, refused_start
+from support.publishing import bad_files, publish
+from support.scrapes import MeasuredServer, Scrape, measured_server
+from support.serving import PATIENCE_SECONDS, refused_start
 
-from vitrine.server.artifact import read_artifact
-from vitrine.server.port import can_be_shared
+from vitrine.server.engine.artifact import read_artifact
+from vitrine.server.process.port import can_be_shared
 from vitrine.training import FitConfig, fit, load_dataset
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub

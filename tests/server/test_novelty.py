@@ -14,22 +14,22 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from artifacts import export_random, random_mlp, random_pixels
-from callers import bearer, line, secret
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from onnx import TensorProto, helper, numpy_helper
-from publishing import HIDDEN, publish
-from scrapes import measured_server
-from serving import RunningServer, refused_start, running_server
+from support.artifacts import export_random, random_mlp, random_pixels
+from support.callers import bearer, line, secret
+from support.publishing import HIDDEN, publish
+from support.scrapes import measured_server
+from support.serving import RunningServer, refused_start, running_server
 
 from vitrine.client import Client, Prediction
 from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, OutputKind
-from vitrine.server.artifact import read_artifact
-from vitrine.server.device import Device
-from vitrine.server.engine import check_golden_sample
-from vitrine.server.loading import load_model
-from vitrine.training.export import compute_novelty
+from vitrine.server.engine.artifact import read_artifact
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
+from vitrine.server.engine.session import check_golden_sample
+from vitrine.training.network.export import compute_novelty
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 

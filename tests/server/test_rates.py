@@ -4,12 +4,12 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from artifacts import random_pixels
-from serving import running_server
+from support.artifacts import random_pixels
+from support.serving import running_server
 
 from vitrine.client import Client, LimitError
 from vitrine.server.errors import RateExceeded
-from vitrine.server.rates import MOST_CALLERS, Rates, caller_at
+from vitrine.server.inference.rate_limit import MOST_CALLERS, Rates, caller_at
 
 
 class Clock:

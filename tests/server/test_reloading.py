@@ -11,8 +11,8 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
-from publishing import bad_files, good_file, probabilities_of, publish, withdraw
-from serving import PATIENCE_SECONDS, SERVER, RunningServer, refused_start, running_server
+from support.publishing import bad_files, good_file, probabilities_of, publish, withdraw
+from support.serving import PATIENCE_SECONDS, SERVER, RunningServer, refused_start, running_server
 
 from vitrine.client import Client, ModelSummary, NotFoundError
 from vitrine.model import TOLERANCE

@@ -11,20 +11,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from publishing import bad_files, good_file, publish, withdraw
-from serving import a_call
+from support.publishing import bad_files, good_file, publish, withdraw
+from support.serving import a_call
 
 from vitrine.model import ArtifactError
-from vitrine.server.admission import AdmissionConfig
-from vitrine.server.batching import BatchingConfig
-from vitrine.server.classifier import Classifier, ClassifyRequest, Limits
-from vitrine.server.device import Device
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_version
 from vitrine.server.errors import NotFound, StartupError
-from vitrine.server.loading import load_version
-from vitrine.server.models import Entry, Models, ServedModel, Snapshot
-from vitrine.server.reloading import RepositoryConfig, ServedRepository, following
-from vitrine.server.repository import scan
-from vitrine.server.versions import VersionPolicy
+from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.service import Classifier, ClassifyRequest, Limits
+from vitrine.server.models.repository import RepositoryConfig, ServedRepository, following
+from vitrine.server.models.scan import scan
+from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
+from vitrine.server.models.version_policy import VersionPolicy
 
 LOAD = partial(load_version, Device.CPU)
 ANSWERS_ON = "it isn't in the repository any more, and answers on since nothing else could"
@@ -370,7 +370,7 @@ async def test_a_repository_that_comes_back_is_followed_again(tmp_path: Path, mo
     publish(root, "tiny", 1)
     repository = serve(root)
     warned, replaced = asyncio.Event(), asyncio.Event()
-    monkeypatch.setattr("vitrine.server.reloading.logger.warning", lambda *_: warned.set())
+    monkeypatch.setattr("vitrine.server.models.repository.logger.warning", lambda *_: warned.set())
     _notice(repository, replaced, monkeypatch)
     root.rename(away)
     async with following(repository, 0.001):
@@ -395,7 +395,7 @@ async def test_what_follows_the_repository_survives_a_fault_inside(
             raise faults.pop()
         return scan(root)
 
-    monkeypatch.setattr("vitrine.server.reloading.scan", scan_or_fail)
+    monkeypatch.setattr("vitrine.server.models.repository.scan", scan_or_fail)
     async with following(repository, 0.001):
         await replaced.wait()
     assert "RuntimeError: a bug" in caplog.text
@@ -423,7 +423,7 @@ async def test_a_request_under_way_is_answered_by_the_version_it_began_with(
         go_on.wait()
         return np.zeros((18, 18), np.uint8)
 
-    monkeypatch.setattr("vitrine.server.classifier.prepare", prepare)
+    monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
     publish(tmp_path, "tiny", 1)
     repository = serve(tmp_path)
     with ThreadPoolExecutor(1) as workers:

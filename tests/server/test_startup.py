@@ -9,17 +9,17 @@ from pathlib import Path
 import click
 import onnx
 import pytest
-from artifacts import export_random
 from onnx import helper
-from serving import refused_start, running_server
+from support.artifacts import export_random
+from support.serving import refused_start, running_server
 
 from vitrine.model import ArtifactError
-from vitrine.server.artifact import read_artifact
 from vitrine.server.cli import Port
-from vitrine.server.device import Device
-from vitrine.server.engine import CPU_PROVIDER, CUDA_PROVIDER, open_engine
+from vitrine.server.engine.artifact import read_artifact
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.runtime import onnxruntime
+from vitrine.server.engine.session import CPU_PROVIDER, CUDA_PROVIDER, open_engine
 from vitrine.server.errors import StartupError
-from vitrine.server.runtime import onnxruntime
 
 WARNS = pytest.mark.filterwarnings("ignore:Specified provider")
 """ONNX Runtime warns of a provider that it lacks. As an error, which tests make of warnings, it would hide the rest."""

@@ -2,8 +2,8 @@
 
 import pytest
 
-from vitrine.server.call import Call, Stage
-from vitrine.server.statistics import ModelStatistics, Statistics
+from vitrine.server.inference.call import Call, Stage
+from vitrine.server.inference.statistics import ModelStatistics, Statistics
 
 
 def call(*passages: tuple[Stage, float, float], outcome: str = "OK", images: int = 3) -> Call:

@@ -15,13 +15,13 @@ import pytest
 import trustme
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
-from serving import SERVER, RunningServer, logged_server, refused_start, running_server
+from support.serving import SERVER, RunningServer, logged_server, refused_start, running_server
 
 from vitrine.client import TLS, AuthenticationError, Client, PermissionDeniedError, UnavailableError
-from vitrine.server.certificates import TlsFiles, read_certificates
 from vitrine.server.cli import main
 from vitrine.server.errors import FileError
-from vitrine.server.grpc.credentials import is_loopback
+from vitrine.server.frontends.grpc.credentials import is_loopback
+from vitrine.server.security.certificates import TlsFiles, read_certificates
 
 HOST = "127.0.0.1"
 DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"

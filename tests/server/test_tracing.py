@@ -12,16 +12,16 @@ from typing import Any
 
 import grpc
 import pytest
-from collector import Collector, ReceivedSpan, open_collector
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from serving import PATIENCE_SECONDS, logged_server, open_log, refused_start, running_server
+from support.collector import Collector, ReceivedSpan, open_collector
+from support.serving import PATIENCE_SECONDS, logged_server, open_log, refused_start, running_server
 
 from vitrine.client import Client, InvalidRequestError
-from vitrine.server import spans
-from vitrine.server.call import Call
+from vitrine.server.inference.call import Call
+from vitrine.server.telemetry import spans
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 

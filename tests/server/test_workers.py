@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from servers import OWN_CONNECTION
-from serving import (
+from support.serving import (
     PATIENCE_SECONDS,
     SERVER,
     Log,
@@ -33,8 +33,9 @@ from serving import (
 )
 
 from vitrine.client import Client
-from vitrine.server import cli, port
+from vitrine.server import cli
 from vitrine.server.errors import StartupError
+from vitrine.server.process import port
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -71,7 +72,7 @@ def impatient(**constants: object) -> tuple[str, ...]:
     """A program of the server whose supervisor has other constants."""
     changes = "".join(f"supervisor.{name} = {value!r}; " for name, value in constants.items())
     start = "from vitrine.server.cli import main; main()"
-    return sys.executable, "-c", f"from vitrine.server import supervisor; {changes}{start}"
+    return sys.executable, "-c", f"from vitrine.server.process import supervisor; {changes}{start}"
 
 
 class Stream:

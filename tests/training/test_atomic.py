@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrine.training.atomic import write_text
+from vitrine.training.files.atomic import write_text
 
 
 def test_the_disk_has_all_of_a_file_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from vitrine.training.augmentation import SHIFT, augment, with_strokes
+from vitrine.training.examples.augmentation import SHIFT, augment, with_strokes
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from vitrine.model import prepare
-from vitrine.model.preparation import pixels_of
-from vitrine.training.augmentation import augment
+from vitrine.model.preparation.pipeline import pixels_of
 from vitrine.training.data import cache as cache_module
 from vitrine.training.data.cache import cache_dir, prepare_all
+from vitrine.training.examples.augmentation import augment
 
 Draw = Callable[[int, int], np.ndarray]
 

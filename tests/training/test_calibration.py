@@ -9,7 +9,7 @@ import torch
 
 from vitrine.model import OutputKind
 from vitrine.training import MLP
-from vitrine.training.calibration import (
+from vitrine.training.network.calibration import (
     BINS,
     KEPT,
     SHARPEST,
@@ -20,8 +20,8 @@ from vitrine.training.calibration import (
     fit_temperature,
     reliability,
 )
-from vitrine.training.losses import loss_of
-from vitrine.training.mlp import novelty_of
+from vitrine.training.network.losses import loss_of
+from vitrine.training.network.mlp import novelty_of
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from vitrine.training import Checkpoint, CheckpointError, Dataset, FitConfig, RunFolder, fit
-from vitrine.training.checkpoint import FORMAT_VERSION, Epoch
+from vitrine.training.run.checkpoint import FORMAT_VERSION, Epoch
 
 
 @pytest.fixture

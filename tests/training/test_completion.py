@@ -18,10 +18,10 @@ from PIL import Image
 from vitrine.model import DIGITS, ArtifactMetadata
 from vitrine.training import Dataset, Evaluation, FitConfig, Run, export_run, fit
 from vitrine.training.cli import main
-from vitrine.training.completion import FRAMEWORKS, export_checkpoint
 from vitrine.training.data import split
-from vitrine.training.figures import draw_confusion_matrix
-from vitrine.training.model_card import fit_command, model_card
+from vitrine.training.run.completion import FRAMEWORKS, export_checkpoint
+from vitrine.training.run.figures import draw_confusion_matrix
+from vitrine.training.run.model_card import fit_command, model_card
 
 
 @pytest.fixture

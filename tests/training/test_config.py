@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from vitrine.training import RECIPES, ConfigError, FitConfig, recipe
-from vitrine.training.config import find_device
-from vitrine.training.schedule import FLOOR, learning_rate_at
+from vitrine.training.network.schedule import FLOOR, learning_rate_at
+from vitrine.training.run.config import find_device
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from vitrine.training import Dataset, FitConfig, fit
-from vitrine.training.counter_examples import NO_DIGIT, PRINTED, counter_examples, drawing_code
-from vitrine.training.mlp import novelty_of
+from vitrine.training.examples.counter_examples import NO_DIGIT, PRINTED, counter_examples, drawing_code
+from vitrine.training.network.mlp import novelty_of
 
 COUNT = 90
 
@@ -27,7 +27,8 @@ def test_there_are_as_many_as_asked_for_and_printed_digits_beside_them() -> None
 def test_they_are_the_same_every_time_and_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = counter_examples(COUNT, progress=False)
     monkeypatch.setattr(
-        "vitrine.training.counter_examples.draw_non_digits", lambda *_args, **_options: pytest.fail("drawn again")
+        "vitrine.training.examples.counter_examples.draw_non_digits",
+        lambda *_args, **_options: pytest.fail("drawn again"),
     )
     np.testing.assert_array_equal(first.pixels, counter_examples(COUNT, progress=False).pixels)
 
@@ -37,7 +38,7 @@ def test_whatever_draws_them_is_part_of_what_they_are_found_by() -> None:
     imported = set()
     for path in drawing_code():
         imported |= set(re.findall(r"^from vitrine\.training\.(\S+) import (\w+)", path.read_text(), re.MULTILINE))
-    known = {".".join(path.with_suffix("").parts[-2:]) for path in drawing_code()}
+    known = {".".join(path.with_suffix("").parts[-3:]) for path in drawing_code()}
     for module, name in imported - {("errors", "ConfigError")}:
         assert module in known or f"{module}.{name}" in known or f"{module}.__init__" in known, (module, name)
 
@@ -46,7 +47,7 @@ def test_whatever_draws_them_is_part_of_what_they_are_found_by() -> None:
 def test_a_network_that_learns_from_them_finds_them_more_novel_than_digits(
     toy: Dataset, tmp_path: Path, output: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vitrine.training.completion._draw", lambda *_arguments: None)
+    monkeypatch.setattr("vitrine.training.run.completion._draw", lambda *_arguments: None)
     config = FitConfig(hidden=(64,), output=output, epochs=20, batch_size=16, augment=0.0, device="cpu")  # type: ignore[arg-type]
     done = fit(toy, replace(config, counter_examples=COUNT), tmp_path / "run", progress=False)
     made = counter_examples(COUNT, progress=False)

@@ -14,7 +14,7 @@ import pytest
 
 from vitrine.training import DownloadError, TrainingError
 from vitrine.training.data.download import RemoteFile, download
-from vitrine.training.lock import locked
+from vitrine.training.files.lock import locked
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 FILE = RemoteFile("digits.gz", hashlib.md5(CONTENT).hexdigest())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vitrine.training import MLP, Dataset, Evaluation, evaluate
-from vitrine.training.evaluate import percent
+from vitrine.training.network.evaluate import percent
 
 CONFUSION = np.pad([[3, 1], [0, 4]], (0, 8))
 EVALUATION = Evaluation(CONFUSION)

@@ -23,7 +23,7 @@ from vitrine.model import (
     deviation,
 )
 from vitrine.training import MLP, compute_activations, export
-from vitrine.training.export import compute_novelty, data_path
+from vitrine.training.network.export import compute_novelty, data_path
 
 FACTS = TrainingFacts("toy", seed=3, epochs=5, metrics={"test_accuracy": 0.9}, versions={"torch": torch.__version__})
 

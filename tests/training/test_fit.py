@@ -28,12 +28,12 @@ from vitrine.training import (
 )
 from vitrine.training import fit as fit_function
 from vitrine.training.data import split
-from vitrine.training.evaluate import calculate_logits
-from vitrine.training.lessons import Lesson, Lessons
-from vitrine.training.lock import locked
-from vitrine.training.losses import loss_of
-from vitrine.training.mlp import MLP
-from vitrine.training.trainer import Trainer  # the one place where an interruption can be put
+from vitrine.training.examples.lessons import Lesson, Lessons
+from vitrine.training.files.lock import locked
+from vitrine.training.network.evaluate import calculate_logits
+from vitrine.training.network.losses import loss_of
+from vitrine.training.network.mlp import MLP
+from vitrine.training.run.trainer import Trainer  # the one place where an interruption can be put
 
 CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, device="cpu")
 
@@ -41,7 +41,7 @@ CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes ten times as long as fitting the toy data."""
-    monkeypatch.setattr("vitrine.training.completion._draw", lambda *_arguments: None)
+    monkeypatch.setattr("vitrine.training.run.completion._draw", lambda *_arguments: None)
 
 
 def run(dataset: Dataset, folder: Path, config: FitConfig | None = CONFIG, **options: Any) -> Run:
@@ -267,7 +267,7 @@ def test_kept_are_the_weights_of_the_epoch_with_the_fewest_errors_and_their_logi
     def destructive(step: int, steps: int, peak: float) -> float:
         return peak if step < steps / 2 else 100.0
 
-    monkeypatch.setattr("vitrine.training.trainer.learning_rate_at", destructive)
+    monkeypatch.setattr("vitrine.training.run.trainer.learning_rate_at", destructive)
     wild = replace(CONFIG, epochs=20, augment=0.0)
     checkpoint = run(toy, tmp_path / "run", wild).checkpoint
     _, held_out = split(toy.train, wild.validation, wild.seed)

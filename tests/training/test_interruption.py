@@ -60,7 +60,7 @@ def test_a_ctrl_c_that_falls_into_a_finalizer_ends_the_run_too(folder: RunFolder
 import signal
 from importlib import import_module
 
-fit = import_module("vitrine.training.fit")
+fit = import_module("vitrine.training.run.fit")
 
 class Finalized:
     def __del__(self):

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from vitrine.training import Dataset, FitConfig, fit
 from vitrine.training.data import split
-from vitrine.training.learner import FEW, Learner
-from vitrine.training.mlp import scale
+from vitrine.training.network.learner import FEW, Learner
+from vitrine.training.network.mlp import scale
 
 CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, augment=0.0, device="cpu")
 
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitrine.training.completion._draw", lambda *_arguments: None)
+    monkeypatch.setattr("vitrine.training.run.completion._draw", lambda *_arguments: None)
 
 
 def images(count: int) -> Tensor:

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vitrine.training.counter_examples import NO_DIGIT
-from vitrine.training.losses import SOFTNESS, distillation_loss, loss_of, with_no_digit
-from vitrine.training.mlp import novelty_of
+from vitrine.training.examples.counter_examples import NO_DIGIT
+from vitrine.training.network.losses import SOFTNESS, distillation_loss, loss_of, with_no_digit
+from vitrine.training.network.mlp import novelty_of
 
 
 def test_novelty_is_the_logit_of_no_digit_against_all_digits() -> None:

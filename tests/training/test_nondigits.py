@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from vitrine.training import ConfigError
-from vitrine.training.nondigits import (
+from vitrine.training.rendering.nondigits import (
     EXPOSURE_SETS,
     LETTERS,
     LOOK_ALIKES,
@@ -18,7 +18,7 @@ from vitrine.training.nondigits import (
     make_non_digits,
     printed_digits,
 )
-from vitrine.training.nondigits.fonts import (
+from vitrine.training.rendering.nondigits.fonts import (
     EVALUATION_FONTS,
     EXPOSED_FAMILIES,
     EXPOSURE_FONTS,
@@ -26,8 +26,8 @@ from vitrine.training.nondigits.fonts import (
     family_of,
     writes_latin,
 )
-from vitrine.training.nondigits.sets import kit_for
-from vitrine.training.nondigits.shapes import EVALUATION_SHAPES, EXPOSURE_SHAPES
+from vitrine.training.rendering.nondigits.sets import kit_for
+from vitrine.training.rendering.nondigits.shapes import EVALUATION_SHAPES, EXPOSURE_SHAPES
 
 EVERY_PART: tuple[Part, ...] = ("exposure", "evaluation")
 SETS = [(name, part) for part in EVERY_PART for name in (NON_DIGITS if part == "evaluation" else EXPOSURE_SETS)]

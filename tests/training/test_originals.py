@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vitrine.model.preparation import SIDE, crop, find_frame, pixels_of
+from vitrine.model.preparation.pipeline import SIDE, crop, find_frame, pixels_of
 from vitrine.training.data.originals import CANVAS, LARGEST, Originals
 
 

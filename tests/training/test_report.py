@@ -15,9 +15,11 @@ from PIL import Image
 from vitrine.model import OutputKind
 from vitrine.training import Dataset, Examples, FitConfig, RunFolder, fit, load_dataset
 from vitrine.training.cli import main
-from vitrine.training.evaluate import percent
-from vitrine.training.losses import loss_of
-from vitrine.training.nondigits import NON_DIGITS
+from vitrine.training.files.run_folder import ReportFolder
+from vitrine.training.network.evaluate import percent
+from vitrine.training.network.losses import loss_of
+from vitrine.training.rendering.nondigits import NON_DIGITS
+from vitrine.training.rendering.stress import CONDITIONS
 from vitrine.training.report import make_report
 from vitrine.training.report.contact_sheet import CELL, SCALE, draw_most_wrong
 from vitrine.training.report.figures import wilson_interval
@@ -26,8 +28,6 @@ from vitrine.training.report.mistakes import DOUBT, Mistake, find_mistakes, loss
 from vitrine.training.report.novelty import Novelty, NoveltyPlan, SetOutcome
 from vitrine.training.report.roc import auroc, roc_curve
 from vitrine.training.report.table import Table
-from vitrine.training.run_folder import ReportFolder
-from vitrine.training.stress import CONDITIONS
 
 WRITTEN = {"REPORT.md", "calibration.png", "confusion_matrix.png", "most_wrong.png", "report.json"}
 BY_NOVELTY = {"least_novel.png", "roc.png"}

@@ -14,8 +14,8 @@ from vitrine.model import prepare
 from vitrine.training import RECIPES, load_dataset
 from vitrine.training.cli import main
 from vitrine.training.data import load_mnist_images, split
-from vitrine.training.stress import CONDITIONS, measure_stress, render
-from vitrine.training.stress.strokes import thin, with_a_fine_pen, with_a_marker, with_a_pen
+from vitrine.training.rendering.stress import CONDITIONS, measure_stress, render
+from vitrine.training.rendering.stress.strokes import thin, with_a_fine_pen, with_a_marker, with_a_pen
 
 BUNDLED = Path(__file__).parents[2] / "server" / "vitrine" / "server" / "bundled" / "digits.onnx"
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from vitrine.training import CheckpointError, ConfigError, Dataset, FitConfig, Run, TrainingError, fit, tuition
-from vitrine.training.lessons import Lesson, Lessons
-from vitrine.training.mlp import MLP
-from vitrine.training.sealed import write_sealed
-from vitrine.training.teacher import Teacher, fit_teacher, load_teacher, save_teacher
-from vitrine.training.trainer import Trainer
-from vitrine.training.tuition import FoundTeacher
+from vitrine.training import CheckpointError, ConfigError, Dataset, FitConfig, Run, TrainingError, fit
+from vitrine.training.examples.lessons import Lesson, Lessons
+from vitrine.training.files.checksummed import write_sealed
+from vitrine.training.network.mlp import MLP
+from vitrine.training.run import distillation
+from vitrine.training.run.distillation import FoundTeacher
+from vitrine.training.run.teacher import Teacher, fit_teacher, load_teacher, save_teacher
+from vitrine.training.run.trainer import Trainer
 
 CONFIG = FitConfig(hidden=(16,), epochs=3, batch_size=16, teacher_epochs=2, versions=2, augment=0.0, device="cpu")
 CPU = torch.device("cpu")
@@ -30,7 +31,7 @@ def taught(toy: Dataset, epochs: int = 40, seed: int = 0) -> Teacher:
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitrine.training.completion._draw", lambda *_arguments: None)
+    monkeypatch.setattr("vitrine.training.run.completion._draw", lambda *_arguments: None)
 
 
 def test_a_teacher_learns_what_it_is_taught(toy: Dataset) -> None:
@@ -146,7 +147,9 @@ def run(dataset: Dataset, folder: Path, config: FitConfig | None = CONFIG, **opt
 def stopped(dataset: Dataset, folder: Path, config: FitConfig = CONFIG, **options: Any) -> Run:
     """A run that ended after two epochs of three."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vitrine.training.checkpoint.Checkpoint.finished", property(lambda self: len(self.history) >= 2))
+        patch.setattr(
+            "vitrine.training.run.checkpoint.Checkpoint.finished", property(lambda self: len(self.history) >= 2)
+        )
         return run(dataset, folder, config, **options)
 
 
@@ -160,7 +163,7 @@ def test_a_fit_makes_its_teacher_once_and_another_fit_may_borrow_it(
         made.append(1)
         return fit_teacher(*arguments, **options)
 
-    monkeypatch.setattr("vitrine.training.tuition.fit_teacher", making)
+    monkeypatch.setattr("vitrine.training.run.distillation.fit_teacher", making)
     first = run(written, tmp_path / "first", replace(CONFIG, epochs=1))
     run(written, tmp_path / "first", replace(CONFIG, epochs=1))
     second = run(written, tmp_path / "second", replace(CONFIG, seed=1), teacher=first.folder.teacher)
@@ -247,7 +250,7 @@ def test_a_teacher_is_refused_where_labels_alone_teach(toy: Dataset, tmp_path: P
 
 
 def test_a_teacher_of_no_use_is_an_error(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitrine.training.teacher.LEARNING_RATE", float("inf"))
+    monkeypatch.setattr("vitrine.training.run.teacher.LEARNING_RATE", float("inf"))
     with pytest.raises(TrainingError, match="no numbers"):
         taught(toy, 1)
 
@@ -263,8 +266,8 @@ def test_lessons_that_other_code_bent_are_not_taken(tmp_path: Path, monkeypatch:
     before = teacher.lessons_folder(cpu)
     assert teacher.lessons_folder(cpu) == before
     changed = tmp_path / "augmentation.py"
-    changed.write_bytes(tuition.LESSONS_CODE[0].read_bytes() + b"# another")
-    monkeypatch.setattr(tuition, "LESSONS_CODE", (changed, *tuition.LESSONS_CODE[1:]))
+    changed.write_bytes(distillation.LESSONS_CODE[0].read_bytes() + b"# another")
+    monkeypatch.setattr(distillation, "LESSONS_CODE", (changed, *distillation.LESSONS_CODE[1:]))
     assert teacher.lessons_folder(cpu) != before
 
 

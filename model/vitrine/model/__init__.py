@@ -15,9 +15,9 @@ from vitrine.model.artifact import (
     deviations,
 )
 from vitrine.model.errors import ArtifactError, ImageError, VitrineError
-from vitrine.model.image import MAX_IMAGE_PIXELS, ImageSource, read_grey
 from vitrine.model.layers import DIGITS, Layer, LayerKind, OutputKind, layer_catalogue, parse_layers
-from vitrine.model.preparation import PIXELS_SHAPE, Pixels, prepare
+from vitrine.model.preparation.image import MAX_IMAGE_PIXELS, ImageSource, read_grey
+from vitrine.model.preparation.pipeline import PIXELS_SHAPE, Pixels, prepare
 from vitrine.model.statistics import ActivationStatistics, ActivationTally, LayerStatistics
 
 __all__ = [

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vitrine.model.errors import ArtifactError
 from vitrine.model.layers import DIGITS, Layer, parse_layers
-from vitrine.model.preparation import PIXELS_SHAPE
+from vitrine.model.preparation.pipeline import PIXELS_SHAPE
 from vitrine.model.statistics import ActivationStatistics, LayerStatistics
 
 FORMAT_VERSION = 1

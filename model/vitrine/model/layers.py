@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 from vitrine.model.errors import ArtifactError
-from vitrine.model.preparation import SIDE
+from vitrine.model.preparation.pipeline import SIDE
 
 OutputKind: TypeAlias = Literal["softmax", "sigmoid"]
 """The function of the output layer."""

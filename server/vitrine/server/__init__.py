@@ -1,13 +1,14 @@
-"""Serves the artifact: the engine that runs it, the service that answers requests, and gRPC around them.
+"""Serves models over the network: one room per folder, each of which may import those below it.
 
-From the inside out: `artifact` reads a file and checks it, `engine` runs it, `models` holds what is served,
-`repository` says what lies in a folder of models and `reloading` serves it as it changes, `access` says who may ask for
-what, a `call` is a request on its way, `batching`, `admission` and `rates` gather and bound what comes, `statistics`
-counts what was done, `classifier` is the service (plain data in, plain data out), `grpc/` translates, `lifecycle`
-starts and stops, `worker` is a process that does all this beside others, `supervisor` keeps those going, `cli` reads
-the settings. Each knows only those before it. `followed` reads files again that an operator replaces: `certificates`
-and `tokens`.
+    cli            options → configs
+    process/       supervisor, worker, lifecycle, signals, port
+    frontends/     bytes and metadata in and out, one transport per folder
+    protocols/     messages ↔ plain data
+    telemetry/     logs, metrics, traces, activation health
+    inference/     the service: calls, batching, admission, rate limit, statistics
+    engine/        artifact check and ONNX Runtime
+    security/      access, tokens, certificates, watched files
+    models/        what is served: snapshot, repository, version policy
 
-`measuring` measures all that from outside: with the instruments in `metrics`, by `watching` the models' runs and the
-`activation_health` of their layers. `scraping` shows the metrics, of one process or of all workers.
+`tests/contract/test_rooms.py` holds the table of arrows. docs/architecture.md tells the way of one request.
 """

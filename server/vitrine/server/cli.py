@@ -11,23 +11,23 @@ from typing import Any, TypeAlias
 
 import click
 
-from vitrine.server.admission import AdmissionConfig
-from vitrine.server.batching import BatchingConfig
 from vitrine.server.bundled import bundled_model
-from vitrine.server.certificates import TlsFiles
-from vitrine.server.classifier import Limits
-from vitrine.server.config import ServerConfig
-from vitrine.server.cpus import usable_cpus
-from vitrine.server.device import Device
+from vitrine.server.engine.cpus import usable_cpus
+from vitrine.server.engine.device import Device
 from vitrine.server.errors import CrashLoop, StartupError
-from vitrine.server.leaving import leave
-from vitrine.server.logs import LogConfig, LogFormat, log_to_stderr
-from vitrine.server.metrics import MetricsConfig
-from vitrine.server.port import can_be_shared
-from vitrine.server.reloading import RELOAD_SECONDS, RepositoryConfig
-from vitrine.server.supervisor import supervise
-from vitrine.server.tracing import TracingConfig
-from vitrine.server.versions import VersionPolicy
+from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.service import Limits
+from vitrine.server.models.repository import RELOAD_SECONDS, RepositoryConfig
+from vitrine.server.models.version_policy import VersionPolicy
+from vitrine.server.process.config import ServerConfig
+from vitrine.server.process.port import can_be_shared
+from vitrine.server.process.signals import leave
+from vitrine.server.process.supervisor import supervise
+from vitrine.server.security.certificates import TlsFiles
+from vitrine.server.telemetry.logs import LogConfig, LogFormat, log_to_stderr
+from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.tracing import TracingConfig
 
 logger = logging.getLogger(__name__)
 
@@ -366,7 +366,7 @@ async def _serve(config: ServerConfig, log: Callable[[], None]) -> None:
     if config.workers > 1:
         await supervise(config, _announce, log)
         return
-    from vitrine.server.lifecycle import serve  # gRPC and ONNX Runtime, which a supervisor does without
+    from vitrine.server.process.lifecycle import serve  # gRPC and ONNX Runtime, which a supervisor does without
 
     await serve(config, _announce)
 

@@ -5,18 +5,18 @@ run = fit(dataset, FitConfig(hidden=(128, 64)), "runs/digits")
 run.evaluation.accuracy, run.folder.model
 """
 
-from vitrine.training.calibration import Calibration
-from vitrine.training.checkpoint import Checkpoint, Epoch
-from vitrine.training.completion import Run, export_run
-from vitrine.training.config import DeviceChoice, FitConfig
 from vitrine.training.data import Dataset, Examples, digit_images, held_out_digit_images, load_dataset
 from vitrine.training.errors import CheckpointError, ConfigError, DataError, DownloadError, TrainingError
-from vitrine.training.evaluate import Evaluation, evaluate
-from vitrine.training.export import compute_activations, export
-from vitrine.training.fit import fit
-from vitrine.training.mlp import MLP
-from vitrine.training.recipes import RECIPES, recipe
-from vitrine.training.run_folder import RunFolder
+from vitrine.training.files.run_folder import RunFolder
+from vitrine.training.network.calibration import Calibration
+from vitrine.training.network.evaluate import Evaluation, evaluate
+from vitrine.training.network.export import compute_activations, export
+from vitrine.training.network.mlp import MLP
+from vitrine.training.run.checkpoint import Checkpoint, Epoch
+from vitrine.training.run.completion import Run, export_run
+from vitrine.training.run.config import DeviceChoice, FitConfig
+from vitrine.training.run.fit import fit
+from vitrine.training.run.recipes import RECIPES, recipe
 
 __all__ = [
     "MLP",

@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import OutputKind, VitrineError
-from vitrine.training.checkpoint import Checkpoint
-from vitrine.training.completion import Run, export_run
-from vitrine.training.config import DeviceChoice, find_device
 from vitrine.training.data import BUILT_IN, Dataset, Examples, Split, load_dataset, load_mnist_images
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
-from vitrine.training.fit import fit
-from vitrine.training.recipes import DATA_SETS, RECIPES, recipe
+from vitrine.training.files.run_folder import ReportFolder, RunFolder
+from vitrine.training.rendering.stress import CONDITIONS, draw_sheet, measure_stress
 from vitrine.training.report import NoveltyPlan, StressPlan, make_report, stress_table, to_text, write_report
-from vitrine.training.run_folder import ReportFolder, RunFolder
-from vitrine.training.stress import CONDITIONS, draw_sheet, measure_stress
+from vitrine.training.run.checkpoint import Checkpoint
+from vitrine.training.run.completion import Run, export_run
+from vitrine.training.run.config import DeviceChoice, find_device
+from vitrine.training.run.fit import fit
+from vitrine.training.run.recipes import DATA_SETS, RECIPES, recipe
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""

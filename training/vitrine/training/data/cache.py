@@ -18,15 +18,16 @@ import numpy.typing as npt
 import PIL
 from tqdm import tqdm
 
-from vitrine.model import PIXELS_SHAPE, ImageSource, blobs, image, paper, pen, photo, preparation, read_grey
-from vitrine.model.photo import Ink
-from vitrine.model.preparation import find_box, pixels_of
-from vitrine.training.atomic import atomic_file
+from vitrine.model import PIXELS_SHAPE, ImageSource, read_grey
+from vitrine.model.preparation import blobs, image, paper, pen, photo, pipeline
+from vitrine.model.preparation.photo import Ink
+from vitrine.model.preparation.pipeline import find_box, pixels_of
 from vitrine.training.data import originals
 from vitrine.training.data.originals import CANVAS, Originals
+from vitrine.training.files.atomic import atomic_file
 
 PREPARATION_CODE = tuple(
-    Path(str(module.__file__)) for module in (blobs, image, originals, paper, pen, photo, preparation)
+    Path(str(module.__file__)) for module in (blobs, image, originals, paper, pen, photo, pipeline)
 )
 """The files that decide how an image becomes pixels, with their constants."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vitrine.training.errors import DownloadError
-from vitrine.training.lock import locked
+from vitrine.training.files.lock import locked
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a mirror counts as down."""

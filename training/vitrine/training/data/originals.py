@@ -11,8 +11,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from vitrine.model import Pixels
-from vitrine.model.photo import Ink
-from vitrine.model.preparation import SIDE, find_frame
+from vitrine.model.preparation.photo import Ink
+from vitrine.model.preparation.pipeline import SIDE, find_frame
 
 CANVAS = 28
 """The side of the canvas that an original lies on, in pixels: MNIST's own."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from vitrine.model import DIGITS, PIXELS_SHAPE, Pixels
-from vitrine.training.atomic import atomic_file
+from vitrine.training.files.atomic import atomic_file
 from vitrine.training.report.mistakes import Mistake
 from vitrine.training.report.novelty import Novelty, SetOutcome
 

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vitrine.training.calibration import Reliability, expected_calibration_error, reliability
-from vitrine.training.checkpoint import Checkpoint
-from vitrine.training.completion import export_checkpoint
 from vitrine.training.data import Examples
-from vitrine.training.evaluate import Evaluation, calculate_logits, probabilities_of
-from vitrine.training.mlp import novelty_of
+from vitrine.training.network.calibration import Reliability, expected_calibration_error, reliability
+from vitrine.training.network.evaluate import Evaluation, calculate_logits, probabilities_of
+from vitrine.training.network.mlp import novelty_of
+from vitrine.training.rendering.stress import CONDITIONS, Outcome, measure_stress
 from vitrine.training.report.mistakes import Mistake, find_mistakes
 from vitrine.training.report.novelty import Novelty, NoveltyPlan, measure_novelty
-from vitrine.training.stress import CONDITIONS, Outcome, measure_stress
+from vitrine.training.run.checkpoint import Checkpoint
+from vitrine.training.run.completion import export_checkpoint
 
 MISTAKES = 60
 """How many of the most wrong examples are told of at most."""

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vitrine.training.evaluate import calculate_logits, probabilities_of
-from vitrine.training.mlp import MLP, novelty_of
-from vitrine.training.nondigits import NON_DIGITS, make_non_digits, printed_digits
+from vitrine.training.network.evaluate import calculate_logits, probabilities_of
+from vitrine.training.network.mlp import MLP, novelty_of
+from vitrine.training.rendering.nondigits import NON_DIGITS, make_non_digits, printed_digits
 from vitrine.training.report.roc import auroc, roc_curve
 
 REFUSED_DIGITS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)

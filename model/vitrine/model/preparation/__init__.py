@@ -1,0 +1,1 @@
+"""Image → pixels: the one function `prepare` and its steps."""

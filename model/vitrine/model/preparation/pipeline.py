@@ -1,0 +1,142 @@
+"""Turns any image into the 18 × 18 pixels that the model takes; training, server and client all use this.
+
+The steps, each with its constant:
+
+1. grey: `read_grey` gives an upright grey matrix, transparency over white.
+2. ink: dark-on-light and light-on-dark come out alike, 0 = paper and 255 = ink.
+   A small image with an even frame is plain, as data sets have them. The median of the frame is its paper, and
+   whichever lies farther from it, the darkest or the lightest pixel, its ink. What differs from the paper by less than
+   `NOISE_FLOOR` of that contrast counts as paper; below `MIN_CONTRAST` grey levels the image is an empty page, and all
+   pixels are 0.
+   In every other image, `photo` finds the digit, whatever light, paper and table there are.
+3. box: the smallest rectangle that holds all ink. In what isn't plain, `pen` makes far too thin or thick strokes usual.
+4. place: one resampling scales the box, its aspect kept, to `INK_SIDE` pixels on its longer side, and puts the ink's
+   centre of mass in the middle, as far as the box stays inside the frame.
+5. stretch: the darkest pixel becomes 255, so that thin strokes, averaged over whole pixels, don't come out pale.
+"""
+
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vitrine.model.preparation.image import MAX_IMAGE_PIXELS, Grey, ImageSource, read_grey
+from vitrine.model.preparation.paper import MIN_CONTRAST
+from vitrine.model.preparation.pen import even_strokes
+from vitrine.model.preparation.photo import Ink, find_ink_in_photo
+
+SIDE = 18
+"""The pixels' height and width."""
+
+PIXELS_SHAPE = (SIDE, SIDE)
+"""The shape of one image's pixels."""
+
+FRAME_INK = 0.1
+"""How much of a plain image's frame may be ink, where strokes reach it."""
+
+INK_SIDE = 16.0
+"""How many of the 18 pixels the longer side of the ink's box takes."""
+
+NOISE_FLOOR = 0.1
+"""The share of the contrast below which a pixel counts as paper: paper grain, JPEG noise."""
+
+PLAIN_SIDE = 64
+"""How long a plain image is at most."""
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+"""What the model takes: uint8 (18, 18), 0 = white (paper), 255 = black (ink)."""
+
+
+def prepare(image: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Pixels:
+    """Turns an image into pixels.
+
+    Args:
+        image: a path, the bytes of an image file, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
+        max_pixels: the largest width × height that is decoded.
+
+    Returns:
+        uint8 (18, 18), 0 = white (paper), 255 = black (ink). An empty page gives zeros.
+
+    Raises:
+        ImageError: the image is missing, no image, truncated, too large, or of an unsupported kind.
+    """
+    return pixels_of(find_box(read_grey(image, max_pixels)))
+
+
+def pixels_of(box: Ink) -> Pixels:
+    """Steps 4 and 5: what the model takes of a box of ink, uint8 (h, w) to uint8 (18, 18)."""
+    return stretch(place(box))
+
+
+def find_box(grey: Grey) -> Ink:
+    """Steps 2 and 3: the digit's ink in its box, 0 = paper and 255 = ink; uint8 (H, W) to uint8 (h, w)."""
+    if max(grey.shape) <= PLAIN_SIDE:
+        frame = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+        frame.sort()
+        aside = int(FRAME_INK * len(frame))
+        if int(frame[-1 - aside]) - int(frame[aside]) < MIN_CONTRAST:
+            return crop(find_ink(grey, int(frame[len(frame) // 2])))
+    return crop(even_strokes(crop(find_ink_in_photo(grey))))
+
+
+def find_ink(grey: Grey, paper: int) -> Ink:
+    """Step 2 of a plain image: `paper` to 0 and the grey farthest from it to 255; uint8 (H, W) to uint8 (H, W)."""
+    darkest, lightest = int(grey.min()), int(grey.max())
+    ink = darkest if paper - darkest >= lightest - paper else lightest
+    if abs(ink - paper) < MIN_CONTRAST:
+        return np.zeros_like(grey)
+    return _ink_of_level(paper, ink)[grey]
+
+
+@lru_cache(maxsize=1024)  # 256 bytes each, and a data set's images share few
+def _ink_of_level(paper: int, ink: int) -> Ink:
+    """The ink of each of the 256 grey levels: a table is faster than arithmetic on every pixel."""
+    contrast = (np.arange(256) - paper) / (ink - paper)
+    table: Ink = np.rint(255 * ((contrast - NOISE_FLOOR) / (1 - NOISE_FLOOR)).clip(0, 1)).astype(np.uint8)
+    table.flags.writeable = False  # every image with these two levels is given this one
+    return table
+
+
+def crop(ink: Ink) -> Ink:
+    """Step 3: the smallest rectangle that holds all ink; an empty page stays as it is."""
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    if rows.size == 0:
+        return ink
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def place(box: Ink) -> Pixels:
+    """Step 4: the box scaled to `INK_SIDE` and centred by mass, in one resampling; uint8 (h, w) to uint8 (18, 18)."""
+    top, left, window = find_frame(box)
+    pad_top, pad_left = int(np.ceil(-top)), int(np.ceil(-left))  # both starts are ≤ 0: the box lies in the window
+    side = int(np.ceil(window)) + 1
+    canvas = np.zeros((side, side), np.uint8)
+    canvas[pad_top : pad_top + box.shape[0], pad_left : pad_left + box.shape[1]] = box
+    x, y = left + pad_left, top + pad_top
+    view = (x, y, min(x + window, side), min(y + window, side))
+    return np.asarray(Image.fromarray(canvas).resize(PIXELS_SHAPE, Image.Resampling.HAMMING, view))
+
+
+def find_frame(box: Ink) -> tuple[float, float, float]:
+    """Where the 18 × 18 frame lies around a box: its top, its left and its side, measured in the box's own pixels."""
+    window = max(box.shape) * SIDE / INK_SIDE
+    top, left = (_window_start(box.sum(axis=1 - axis, dtype=np.int64), window) for axis in (0, 1))
+    return top, left, window
+
+
+def _window_start(profile: npt.NDArray[np.int64], window: float) -> float:
+    """Where a window centred on the mass of `profile` starts, moved as little as keeps all of `profile` inside."""
+    total = int(profile.sum())
+    centre = float(profile @ np.arange(len(profile))) / total + 0.5 if total else len(profile) / 2
+    return min(max(centre - window / 2, len(profile) - window), 0.0)
+
+
+def stretch(pixels: Pixels) -> Pixels:
+    """Step 5: the darkest pixel to 255, the others in proportion; zeros stay zeros."""
+    darkest = int(pixels.max())
+    if darkest in (0, 255):
+        return pixels
+    stretched: Pixels = np.rint(pixels * (255 / darkest)).astype(np.uint8)
+    return stretched

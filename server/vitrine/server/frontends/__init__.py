@@ -1,0 +1,1 @@
+"""Carries bytes and metadata between callers and protocols, one transport per folder."""

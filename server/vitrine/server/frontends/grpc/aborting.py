@@ -1,0 +1,43 @@
+"""Ends a call with a status. What went wrong is turned into one elsewhere."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from vitrine.server.frontends.grpc.metadata import with_request_id
+
+
+async def abort(context: "grpc.aio.ServicerContext[Any, Any]", status: grpc.Status, request_id: str) -> NoReturn:
+    """Ends the call.
+
+    Raises:
+        grpc.aio.AbortError: always; gRPC awaits it.
+    """
+    try:
+        await context.abort(status.code, status.details, with_request_id(status.trailing_metadata, request_id))
+    except grpc.aio.AbortError as error:
+        when_over(partial(_forget, error))
+        raise
+
+
+def when_over(tell: Callable[[], None]) -> None:
+    """Calls it when gRPC's task for this call has ended: the answer has been sent, or can't be any more.
+
+    A callback of gRPC's context would do too, and keep all of the call until the garbage collector comes: the context
+    holds the callback, which holds the context.
+    """
+    if task := asyncio.current_task():
+        task.add_done_callback(lambda _: tell())
+
+
+def _forget(error: BaseException) -> None:
+    """Lets go of what was under way when it was raised.
+
+    gRPC's context keeps the error, whose traceback keeps the context: until the garbage collector came, which counts
+    few objects, all of a refused call was kept, its request and even a model that is no longer served.
+    """
+    error.__traceback__ = error.__context__ = None

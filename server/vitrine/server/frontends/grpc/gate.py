@@ -1,0 +1,90 @@
+"""Lets a call in, or ends it before its request is even received. Who may do what is decided in `access`."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+from vitrine.server.errors import RequestError, quoted
+from vitrine.server.frontends.grpc.aborting import abort
+from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of
+from vitrine.server.frontends.grpc.status import status_of
+from vitrine.server.inference.call import Call, handling
+from vitrine.server.security.access import Access, Caller, Permission
+
+logger = logging.getLogger(__name__)
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+"""What answers a call; None: there is no such method."""
+
+
+class Gate(grpc.aio.ServerInterceptor):
+    """Stands before every call.
+
+    Args:
+        access: tells who calls.
+        open_services: the full names of the services that anyone may call.
+        needed: the permission that a method takes, by `/SERVICE/METHOD`; the others take `predict`.
+        observers: told of every call that ends here. The others' are told where those are answered.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        open_services: Collection[str],
+        needed: Mapping[str, Permission],
+        observers: Sequence[Callable[[Call], None]] = (),
+    ) -> None:
+        self._access = access
+        self._open_services = open_services
+        self._needed = needed
+        self._observers = observers
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Passes the call on, or gives a handler that refuses it."""
+        method = handler_call_details.method
+        try:
+            if method.strip("/").rpartition("/")[0] not in self._open_services:
+                caller = caller_of(self._access, handler_call_details.invocation_metadata)
+                caller.require(self._needed.get(method, Permission.PREDICT))
+        except RequestError as error:
+            status = status_of(error)
+            refused = Call(method, outcome=status.code.name, reason=error.reason)
+            refused.request_id = request_id_of(handler_call_details.invocation_metadata or ())
+            with handling((refused,)):
+                logger.debug("refused %s: %s", quoted(method), error)
+            self._close(refused)
+            return _refusal(status, refused.request_id)
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            self._close(Call(method, outcome=grpc.StatusCode.UNIMPLEMENTED.name))
+        return handler
+
+    def _close(self, call: Call) -> None:
+        call.observers = self._observers
+        call.close()
+
+
+def caller_of(access: Access, metadata: Metadata | None) -> Caller:
+    """Whoever sent the metadata.
+
+    Raises:
+        Unauthenticated: there is no token in it, or none that is known.
+    """
+    return access.caller([str(value) for key, value in metadata or () if key == "authorization"])
+
+
+def _refusal(status: grpc.Status, request_id: str) -> Handler:
+    """Refuses any call: a handler of streams receives nothing unless it asks, where the others wait for a message."""
+
+    async def refuse(_: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[bytes]:
+        await abort(context, status, request_id)
+        yield b""  # never: abort raises; it makes this a stream
+
+    return grpc.stream_stream_rpc_method_handler(refuse)

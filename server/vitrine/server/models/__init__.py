@@ -1,0 +1,1 @@
+"""The models that are served: one file, or a repository whose changes are followed."""

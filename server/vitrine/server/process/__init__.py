@@ -1,0 +1,1 @@
+"""A server as operating system processes: supervisor, workers, signals, ports."""

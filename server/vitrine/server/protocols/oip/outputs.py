@@ -1,0 +1,160 @@
+"""Translates the outputs that a request wants into a selection of layers, and an answer into tensors.
+
+It checks what only this protocol can get wrong, and says so as Triton does.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.model import ENVELOPE_BYTES, NOVELTY
+from vitrine.oip import inference_pb2 as pb
+from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
+from vitrine.server.inference.service import Classification, LayerSelection
+from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.protocols.oip.inputs import LENGTH
+
+DIGIT, IS_DIGIT = "digit", "is_digit"
+"""The names of outputs that are no layers, beside the novelty's."""
+
+NOVELTY_BYTES = 4
+"""The size of an image's novelty, a float32."""
+
+OUTPUT_BYTES = 128
+"""What an output's name, shape and frame need in an answer; generously."""
+
+STREAM_BYTES = 64
+"""What a stream puts around an answer; generously."""
+
+Wanted: TypeAlias = pb.ModelInferRequest.InferRequestedOutputTensor
+
+
+def verdict_outputs(model: ServedModel) -> tuple[str, ...]:
+    """What every answer of the service has of an image, activations or not: the outputs of a request that names none.
+
+    They are the digit, the output layer and, where the model has a threshold, the novelty and whether it is a digit.
+    """
+    output = model.metadata.layers[-1].name
+    return (DIGIT, output) if model.metadata.novelty_threshold is None else (DIGIT, output, NOVELTY, IS_DIGIT)
+
+
+def read_outputs(message: pb.ModelInferRequest, model: ServedModel) -> LayerSelection:
+    """The wanted layers, but for the output layer: every answer of the service has that.
+
+    Raises:
+        InvalidRequest: the model has no such output, or the output no classes.
+    """
+    always_there, layers = verdict_outputs(model), [layer.name for layer in model.metadata.layers]
+    for index, output in enumerate(message.outputs):
+        if output.name not in always_there and output.name not in layers:
+            text = f"unexpected inference output {quoted(output.name)} for model {model.name!r}; "
+            text += f"it has: {listed(dict.fromkeys((DIGIT, *layers, *always_there)))}"
+            raise InvalidRequest("UNKNOWN_OUTPUT", text, f"outputs[{index}].name")
+        _check_classification(output, layers[-1], f"outputs[{index}].parameters")
+    return LayerSelection(names=tuple(dict.fromkeys(o.name for o in message.outputs if o.name not in always_there)))
+
+
+def _check_classification(output: Wanted, output_layer: str, field: str) -> None:
+    if "classification" not in output.parameters:
+        return
+    count = output.parameters["classification"]
+    if count.WhichOneof("parameter_choice") != "int64_param":
+        text = "invalid value type for 'classification' parameter, expected int64_param"
+    elif count.int64_param < 1:
+        text = f"invalid value for 'classification' parameter, expected >= 1, got {count.int64_param}"
+    elif output.name != output_layer:
+        text = f"'classification' is for the output layer, {output_layer!r}: {output.name!r} has no classes"
+    else:
+        return
+    raise InvalidRequest("WRONG_PARAMETER", text, field)
+
+
+def further_bytes(message: pb.ModelInferRequest, model: ServedModel) -> int:
+    """What the answer has of each image besides activations, the digit and whether it is one, in bytes at most."""
+    wanted = _wanted(message, model)
+    return _class_bytes(wanted, model) + (NOVELTY_BYTES if NOVELTY in wanted else 0)
+
+
+def _class_bytes(wanted: Mapping[str, int], model: ServedModel) -> int:
+    """How many bytes the most probable classes take that are wanted of each image, at most."""
+    count = max(wanted.values(), default=0)
+    if not count:
+        return 0
+    texts = (_class_text(1.0, index, label) for index, label in enumerate(model.metadata.classes))
+    longest = sorted((LENGTH.size + len(text) for text in texts), reverse=True)
+    return sum(longest[:count])
+
+
+def check_size(response: pb.ModelInferResponse, limit: int) -> None:
+    """Refuses an answer that can't be sent: gRPC would end a stream over it.
+
+    To measure a message is to encode it, so that only those are measured that come near the limit.
+
+    Raises:
+        AnswerTooLarge: it has more than `limit` bytes.
+    """
+    reserve = ENVELOPE_BYTES + OUTPUT_BYTES * len(response.outputs)
+    if sum(map(len, response.raw_output_contents)) + reserve <= limit:
+        return
+    size = response.ByteSize() + STREAM_BYTES
+    if size > limit:
+        text = f"the answer would be {size:,} bytes, and {limit:,} are sent at most: send fewer images at a time"
+        raise AnswerTooLarge("ANSWER_TOO_LARGE", text, "outputs")
+
+
+def write_response(message: pb.ModelInferRequest, answer: Classification) -> pb.ModelInferResponse:
+    """Writes the answer to a request whose outputs `read_outputs` has read."""
+    response = pb.ModelInferResponse(model_name=answer.model.name, model_version=answer.model.version, id=message.id)
+    for name, classes in _wanted(message, answer.model).items():
+        if classes:
+            _add_classes(response, name, answer, classes)
+        else:
+            datatype, values = _tensor(answer, name)
+            _add(response, name, datatype, values.shape, values.tobytes())
+    return response
+
+
+def _tensor(answer: Classification, name: str) -> tuple[str, npt.NDArray[Any]]:
+    """An output's datatype, and its values in the wire's order of bytes."""
+    if name == DIGIT:
+        return "INT64", answer.digits.astype("<i8", copy=False)
+    if name == IS_DIGIT:
+        return "BOOL", np.asarray(answer.is_digit)
+    always_there = {answer.model.metadata.layers[-1].name: answer.probabilities, NOVELTY: answer.novelty}
+    values = always_there[name] if name in always_there else answer.activations[name]
+    return "FP32", np.asarray(values, "<f4")
+
+
+def _wanted(message: pb.ModelInferRequest, model: ServedModel) -> Mapping[str, int]:
+    """The outputs that are wanted, each once, with how many classes of it are."""
+    if not message.outputs:
+        return dict.fromkeys(verdict_outputs(model), 0)
+    return {output.name: _class_count(output) for output in message.outputs}
+
+
+def _class_count(output: Wanted) -> int:
+    """How many classes are wanted in place of the activations; 0: none."""
+    return output.parameters["classification"].int64_param if "classification" in output.parameters else 0
+
+
+def _add(response: pb.ModelInferResponse, name: str, datatype: str, shape: Sequence[int], raw: bytes) -> None:
+    response.outputs.add(name=name, datatype=datatype, shape=shape)
+    response.raw_output_contents.append(raw)
+
+
+def _add_classes(response: pb.ModelInferResponse, name: str, answer: Classification, count: int) -> None:
+    """Adds each image's most probable classes, as ACTIVATION:INDEX:LABEL; of equal ones the lower comes first."""
+    best = np.argsort(-answer.probabilities, axis=1, kind="stable")[:, :count]  # (N, count)
+    labels = answer.model.metadata.classes
+    texts = [
+        _class_text(row[index], index, labels[index])
+        for row, indices in zip(answer.probabilities, best, strict=True)
+        for index in indices
+    ]
+    _add(response, name, "BYTES", best.shape, b"".join(LENGTH.pack(len(text)) + text for text in texts))
+
+
+def _class_text(activation: float, index: int, label: str) -> bytes:
+    return f"{activation:f}:{index}:{label}".encode()

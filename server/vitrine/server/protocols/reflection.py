@@ -1,0 +1,39 @@
+"""`grpc.reflection.v1alpha`: describes the services to tools such as grpcurl.
+
+What there is to say, grpcio-reflection knows. It is asked one request at a time, so that bad ones are refused as with
+any other service: left to itself, it would answer what is no message with UNKNOWN and a traceback in the log.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
+from typing import Any
+
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from vitrine.server.inference.call import Call
+
+messages: Any = reflection_pb2
+"""The messages, with more in them than their type stubs say."""
+
+SERVICE: Any = messages.DESCRIPTOR.services_by_name["ServerReflection"]
+"""What the .proto says of the service."""
+
+
+class ReflectionServicer:
+    """The service on the wire; register it with `guarded_handlers`.
+
+    Args:
+        services: the full names of the services that are described.
+    """
+
+    def __init__(self, services: Iterable[str]) -> None:
+        self._described: Any = reflection.aio.ReflectionServicer(tuple(services))
+
+    async def ServerReflectionInfo(self, request: Any, _: Call) -> Any:  # noqa: N802
+        """Answers one request."""
+        async with aclosing(self._described.ServerReflectionInfo(_alone(request), None)) as answers:
+            return await anext(answers)
+
+
+async def _alone(request: Any) -> AsyncIterator[Any]:
+    yield request

@@ -1,0 +1,1 @@
+"""`vitrine.v1.ClassifierService`: Vitrine's own protocol."""

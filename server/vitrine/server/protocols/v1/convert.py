@@ -1,0 +1,148 @@
+"""Translates between the wire's messages and the service's plain data, both ways.
+
+It checks what only the wire can get wrong: dtypes, shapes and byte counts. What a request means is the service's.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.model import PIXELS_SHAPE, Layer, LayerKind, Parameters, TrainingFacts
+from vitrine.server.errors import InvalidRequest
+from vitrine.server.inference.service import Classification, ClassifyRequest, LayerSelection, Limits
+from vitrine.server.models.snapshot import Entry, ServedModel
+from vitrine.v1 import classifier_pb2 as pb
+
+KINDS = {kind: pb.LayerKind.Value(f"LAYER_KIND_{kind.name}") for kind in LayerKind}
+"""Every kind of layer, as the wire calls it."""
+
+MAX_NAMES = 1024
+"""The largest number of layers' names in a request: more than any model has layers, and few enough to look through."""
+
+
+MAX_AXES = 8
+"""How many axes of a wrong shape are said back."""
+
+
+def wire_path(field: str) -> str:
+    """The path on the wire of a field of the plain request, which the wire has one level deeper for files."""
+    return f"encoded.{field}" if field.startswith("files") else field
+
+
+def read_classify(message: pb.ClassifyRequest) -> ClassifyRequest:
+    """Reads a request.
+
+    Raises:
+        InvalidRequest: its pixels aren't UINT8 [N, 18, 18], their bytes don't match their shape, or it names more
+            layers than any model has.
+    """
+    if len(message.activations.names) > MAX_NAMES:
+        count = len(message.activations.names)
+        raise InvalidRequest("TOO_MANY_NAMES", f"{count} layers are named: name each once", "activations.names")
+    form = message.WhichOneof("images")
+    return ClassifyRequest(
+        pixels=_read_pixels(message.pixels) if form == "pixels" else None,
+        files=message.encoded.files if form == "encoded" else None,
+        model=message.model,
+        activations=LayerSelection(message.activations.all, tuple(message.activations.names)),
+    )
+
+
+def _read_pixels(tensor: pb.Tensor) -> npt.NDArray[np.uint8]:
+    """The tensor's bytes seen as uint8 (N, 18, 18), without a copy."""
+    if tensor.dtype != pb.DATA_TYPE_UINT8:
+        raise InvalidRequest("WRONG_DTYPE", f"pixels are DATA_TYPE_UINT8, not {_dtype_name(tensor)}", "pixels.dtype")
+    shape = tuple(tensor.shape[: MAX_AXES + 1])  # one more than is said back tells that there are more
+    if len(shape) != 1 + len(PIXELS_SHAPE) or shape[1:] != PIXELS_SHAPE or shape[0] < 0:
+        raise InvalidRequest("WRONG_SHAPE", f"pixels are [N, 18, 18], not {_said_back(shape)}", "pixels.shape")
+    if len(tensor.data) != math.prod(shape):
+        message = f"pixels of shape {list(shape)} are {math.prod(shape)} bytes; {len(tensor.data)} came"
+        raise InvalidRequest("WRONG_BYTE_COUNT", message, "pixels.data")
+    return np.frombuffer(tensor.data, np.uint8).reshape(shape)
+
+
+def _said_back(shape: Sequence[int]) -> str:
+    """A shape that a caller sent, as an error may say it back: a status travels in headers, which are small."""
+    return str(list(shape)) if len(shape) <= MAX_AXES else f"[{', '.join(map(str, shape[:MAX_AXES]))}, …]"
+
+
+def _dtype_name(tensor: pb.Tensor) -> str:
+    known = pb.DataType.values()
+    return pb.DataType.Name(tensor.dtype) if tensor.dtype in known else f"the unknown type {tensor.dtype}"
+
+
+def write_classification(answer: Classification) -> pb.ClassifyResponse:
+    """Writes an answer."""
+    return pb.ClassifyResponse(
+        model=write_identity(answer.model),
+        digits=answer.digits.tolist(),
+        probabilities=_write_tensor(answer.model.metadata.layers[-1].name, answer.probabilities),
+        activations=[_write_tensor(name, values) for name, values in answer.activations.items()],
+        novelties=None if answer.novelty is None else answer.novelty.tolist(),
+        are_digits=None if answer.is_digit is None else answer.is_digit.tolist(),
+    )
+
+
+def write_parameters(model: ServedModel, parameters: Parameters) -> pb.GetParametersResponse:
+    """Writes a layer's parameters."""
+    return pb.GetParametersResponse(
+        model=write_identity(model),
+        weight=_write_tensor("weight", parameters.weight),
+        bias=_write_tensor("bias", parameters.bias),
+    )
+
+
+def write_identity(model: ServedModel) -> pb.ModelIdentity:
+    """Writes who answers."""
+    return pb.ModelIdentity(name=model.name, version=model.version, provider=model.engine.provider)
+
+
+def write_summary(entry: Entry, default: ServedModel) -> pb.ModelSummary:
+    """Writes a line of the list of models."""
+    failed = pb.ModelIdentity(name=entry.name, version=entry.version)
+    return pb.ModelSummary(
+        identity=write_identity(entry.model) if entry.model else failed,
+        default=entry.model is default,
+        state=pb.MODEL_STATE_AVAILABLE if entry.model else pb.MODEL_STATE_FAILED,
+        reason=entry.reason,
+    )
+
+
+def write_model(model: ServedModel, limits: Limits) -> pb.Model:
+    """Writes a model's description."""
+    return pb.Model(
+        identity=write_identity(model),
+        layers=[_write_layer(layer) for layer in model.metadata.layers],
+        pixels_shape=PIXELS_SHAPE,
+        classes=model.metadata.classes,
+        limits=pb.Limits(
+            max_images=limits.max_images,
+            max_message_bytes=limits.max_message_bytes,
+            max_image_pixels=limits.max_image_pixels,
+        ),
+        training=_write_training(model.metadata.training),
+        novelty_threshold=model.metadata.novelty_threshold,
+    )
+
+
+def _write_layer(layer: Layer) -> pb.Layer:
+    return pb.Layer(
+        name=layer.name,
+        kind=KINDS[layer.kind],
+        width=layer.width,
+        parameter_count=layer.parameter_count,
+        reads=layer.reads,
+    )
+
+
+def _write_training(facts: TrainingFacts) -> pb.TrainingFacts:
+    return pb.TrainingFacts(
+        dataset=facts.dataset, seed=facts.seed, epochs=facts.epochs, metrics=facts.metrics, versions=facts.versions
+    )
+
+
+def _write_tensor(name: str, values: npt.NDArray[np.float32]) -> pb.Tensor:
+    little_endian = values.astype("<f4", copy=False)
+    return pb.Tensor(name=name, shape=values.shape, dtype=pb.DATA_TYPE_FLOAT32, data=little_endian.tobytes())

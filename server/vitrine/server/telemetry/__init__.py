@@ -1,0 +1,1 @@
+"""Logs, metrics, traces and activation health. It reads calls and models; nothing below reads it."""

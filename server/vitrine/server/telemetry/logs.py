@@ -1,0 +1,118 @@
+"""What the log looks like: lines of text or of JSON on standard error, each with the request that it is about.
+
+It knows calls, and neither their transport nor what makes traces of them.
+"""
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from vitrine.server.inference.call import HANDLED, Call
+from vitrine.server.telemetry.log_noise import quieten
+
+logger = logging.getLogger(__name__)
+
+MILLISECONDS = 1000
+
+NAMED = 8
+"""How many requests a line names: a run can be for hundreds."""
+
+
+class LogFormat(StrEnum):
+    """What a line of the log is."""
+
+    TEXT = "text"
+    """A sentence for people."""
+    JSON = "json"
+    """An object for programs."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """What is logged, and how."""
+
+    level: str = "info"
+    """The least serious level that is logged."""
+    format: LogFormat = LogFormat.TEXT
+    """What a line is."""
+    traced: bool = False
+    """Whether calls become spans, so that lines say of which they are."""
+
+
+def log_to_stderr(config: LogConfig, *, several: bool) -> None:
+    """Sets up a process's log; where there are several processes, a line of text says whose it is."""
+    logging.basicConfig(level=config.level.upper(), handlers=[log_handler(config, several=several)])
+    quieten()
+
+
+def log_handler(config: LogConfig, *, several: bool = False) -> "logging.StreamHandler[Any]":
+    """What writes the lines, on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_json_formatter() if config.format is LogFormat.JSON else _TextFormatter(several=several))
+    handler.addFilter(_Requests(traced=config.traced))
+    return handler
+
+
+class _Requests(logging.Filter):
+    """Says on each line which requests it is about, and where one of them is part of a trace, of which."""
+
+    def __init__(self, *, traced: bool) -> None:
+        super().__init__()
+        self._traced = traced
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        calls = HANDLED.get()
+        if calls:
+            more = [f"+{len(calls) - NAMED}"] if len(calls) > NAMED else []
+            record.request_id = ",".join([call.request_id for call in calls[:NAMED]] + more)
+        if len(calls) == 1 and (self._traced or calls[0].trace):
+            record.trace_id = calls[0].trace_id
+        if len(calls) == 1 and self._traced:
+            record.span_id = calls[0].span_id
+        return True
+
+
+class _TextFormatter(logging.Formatter):
+    """Lines for people: the request's id stands at the end, where there is one."""
+
+    def __init__(self, *, several: bool) -> None:
+        process = " %(process)d" if several else ""
+        super().__init__(f"%(asctime)s{process} %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name in the standard library
+        line = super().formatMessage(record)
+        request_id = getattr(record, "request_id", "")
+        return f"{line} (request {request_id})" if request_id else line
+
+
+def _json_formatter() -> logging.Formatter:
+    """Objects with the names that log collectors expect; what a line carries as `extra` is part of them."""
+    from pythonjsonlogger.json import JsonFormatter
+
+    names = {"levelname": "level", "name": "logger"}
+    return JsonFormatter(["levelname", "name", "message", "process"], rename_fields=names, timestamp=True)
+
+
+def log_call(call: Call) -> None:
+    """Logs that a call is over, at debug level; at info where the server failed."""
+    level = logging.INFO if call.outcome == "INTERNAL" else logging.DEBUG
+    if logger.isEnabledFor(level):
+        facts = {
+            "method": call.method,
+            "code": call.outcome,
+            "caller": call.caller.name,
+            "model": call.model,
+            "images": call.images,
+            "ms": _milliseconds(call),
+        }
+        logger.log(level, "%s", " ".join(f"{name}={value or '-'}" for name, value in facts.items()), extra=facts)
+
+
+def _milliseconds(call: Call) -> dict[str, float]:
+    """How long a call took, and how long its stages did: rows that are split over runs may be in two at a time."""
+    spent: defaultdict[str, float] = defaultdict(float, total=call.end - call.begin)
+    for passage in call.passages:
+        spent[passage.stage.value] += passage.end - passage.begin
+    return {stage: round(seconds * MILLISECONDS, 3) for stage, seconds in spent.items()}

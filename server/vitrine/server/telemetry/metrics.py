@@ -1,0 +1,272 @@
+"""The instruments: what is counted and measured, under the names that Prometheus sees; docs/metrics.md lists them.
+
+It knows calls, models and loads as plain data, and no protocol. Whatever callers send and however often models are
+replaced, the labels are few: methods are those that are registered, models those that are served, by their names alone
+where something is counted; reasons and codes are ours. Several workers share their counts through files, one set for
+each worker's place; who follows in a place goes on counting where the one before was.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    values,
+)
+
+from vitrine.model import ActivationStatistics, LayerStatistics
+from vitrine.server.errors import StartupError
+from vitrine.server.inference.call import Call, Stage
+from vitrine.server.inference.service import Load
+from vitrine.server.inference.statistics import ANSWERED
+from vitrine.server.models.snapshot import Entry, ServedModel, Snapshot
+from vitrine.server.telemetry.model_series import FILES, Labels, ModelGauges, Said, Sample
+
+OTHER = "other"
+"""The label of all methods that aren't registered, and of models beyond `MODELS`."""
+
+MODELS = 64
+"""How many models are counted under names of their own: a series that lies in a file can't be taken out again."""
+
+SECONDS = (
+    *(1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3),
+    *(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+"""The buckets of durations: a run of a small model takes tens of microseconds, an overload seconds."""
+
+ROWS = tuple(2.0**power for power in range(13))
+"""The buckets of batches: 1 to 4,096 images."""
+
+Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
+Mode: TypeAlias = Literal["livesum", "livemax"]
+"""What several workers' values of a gauge make; one that has ended doesn't count any more."""
+
+RESERVED = {"counter": 1 << 20, "histogram": 1 << 18, "gauge_livesum": 1 << 16, "gauge_livemax": 1 << 16}
+"""How many bytes a worker's file has from the start, by the kind of what lies in it: more than so few labels take.
+
+The files are mapped into memory. Where a disk has no room left for a page of them, the kernel ends who writes there.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Where metrics are shown, and what they are to contain."""
+
+    port: int
+    """The port of `/metrics`; 0 takes a free one."""
+    host: str = "127.0.0.1"
+    """The address that it listens on."""
+    activation_health: bool = True
+    """Whether what the layers calculate is looked at."""
+    folder: Path | None = None
+    """Where a worker keeps its counts, for its supervisor to show; None: this process shows its own."""
+    place: int = 0
+    """Which of the workers this is."""
+
+
+class _Children(dict[Labels, Instrument], Generic[Instrument]):
+    """An instrument's children by their labels: found without building a dict of them, as each request would."""
+
+    def __init__(self, parent: Instrument) -> None:
+        super().__init__()
+        self._parent: Instrument = parent
+
+    def __missing__(self, labels: Labels) -> Instrument:
+        child: Instrument = self._parent.labels(*labels)
+        self[labels] = child
+        return child
+
+
+class Metrics:
+    """Everything that is counted and measured. Threads may share it.
+
+    One process has one: with workers, where the values lie is a setting of the whole process.
+
+    Args:
+        methods: the methods that there are, as calls name them.
+        config: where the counts are kept.
+
+    Raises:
+        StartupError: there is no room for their files.
+    """
+
+    def __init__(self, methods: Collection[str], config: MetricsConfig) -> None:
+        _choose_where_values_lie(config)
+        self._config = config
+        self.registry = CollectorRegistry()
+        """What there is to show, where this process shows its own."""
+        self._methods = frozenset(methods)
+        self._request_instruments()
+        self._load_instruments()
+        self._model_instruments()
+        self._process_instruments()
+
+    def _request_instruments(self) -> None:
+        requests = self._counter("requests_total", "Requests that are over.", "method", "code", "model")
+        refused = self._counter("refused_total", "Requests that were refused.", "reason")
+        seconds = self._histogram("request_seconds", "From a request's coming to its being over.", SECONDS, "method")
+        stages = self._histogram("stage_seconds", "From a request's entering a stage to leaving it.", SECONDS, "stage")
+        images = self._counter("images_total", "Images that were classified.", "model", "is_digit")
+        self._requests, self._refused, self._images = _Children(requests), _Children(refused), _Children(images)
+        self._seconds, self._stages = _Children(seconds), {stage: stages.labels(stage) for stage in Stage}
+
+    def _load_instruments(self) -> None:
+        self._batch_rows = self._histogram("batch_rows", "Images in a run of a model.", ROWS)
+        self._queue_rows = self._gauge("queue_rows", "Images that wait for a run.", "livesum")
+        self._pending_images = self._gauge("pending_images", "Images of the requests under way.", "livesum")
+        self._pending_bytes = self._gauge("pending_bytes", "Bytes of those requests and their answers.", "livesum")
+        self._ready = self._gauge("ready", "Workers that are ready and don't leave.", "livesum")
+
+    def _model_instruments(self) -> None:
+        self._model_failures = self._counter("model_failures_total", "Versions found not to load, or gone.", "model")
+        self._entries: tuple[Entry, ...] = ()
+        self._names: set[str] = set()
+        self._said = Said(self._config.folder and self._config.folder / FILES.format(self._config.place))
+        self.registry.register(ModelGauges(self._said.samples))
+
+    def _process_instruments(self) -> None:
+        self._cpu_seconds = self._counter("process_cpu_seconds_total", "CPU time of the processes that answer.")
+        self._cpu_counted = 0.0
+        self._resident = self._gauge("process_resident_bytes", "Memory that they have.", "livesum")
+        self._open_files = self._gauge("process_open_files", "Files and sockets that they have open.", "livesum")
+        self._process = ProcessCollector(registry=None)
+        build = self._gauge("build_info", "1, with the versions of what runs.", "livemax", "version", "python")
+        build.labels(version("vitrine"), platform.python_version()).set(1)
+
+    def observe_call(self, call: Call) -> None:
+        """Counts a call that is over; costs a few microseconds."""
+        method = call.method if call.method in self._methods else OTHER
+        if call.reason:
+            self._refused[call.reason,].inc()
+        self._seconds[method,].observe(time.monotonic() - call.begin)
+        for stage, seconds in _spans(call).items():
+            self._stages[stage].observe(seconds)
+        name = self._counted_name(call.model.rpartition("@")[0])
+        if call.outcome == ANSWERED and call.images:
+            self._count_images(name, call.images, call.no_digits)
+        self._requests[method, call.outcome, name].inc()  # last: where it is counted, the rest of it is there
+
+    def _count_images(self, model: str, images: int, no_digits: int | None) -> None:
+        if no_digits is None:
+            self._images[model, "unknown"].inc(images)
+            return
+        self._images[model, "true"].inc(images - no_digits)
+        self._images[model, "false"].inc(no_digits)  # by 0, too: a share needs both series from the first image on
+
+    def observe_run(self, rows: int) -> None:
+        """Counts a run of a model."""
+        self._batch_rows.observe(rows)
+
+    def observe_models(self, snapshot: Snapshot) -> None:
+        """Shows what is served from now on, and counts versions that have failed since the last time."""
+        for entry in snapshot.entries:
+            if entry.reason and entry not in self._entries:
+                self._model_failures.labels(self._counted_name(entry.name)).inc()
+        self._entries = snapshot.entries
+        shown = dict.fromkeys(_labels_of(entry, snapshot.default) for entry in snapshot.entries)
+        self._said.say("models", (Sample("model_info", labels, 1) for labels in shown))
+
+    def show_ready(self, ready: bool) -> None:
+        """Shows whether this process is ready and doesn't leave."""
+        self._ready.set(ready)
+
+    def show_load(self, load: Load) -> None:
+        """Shows how much there is to do."""
+        self._queue_rows.set(load.waiting)
+        self._pending_images.set(load.images)
+        self._pending_bytes.set(load.bytes)
+
+    def show_activations(self, readings: Mapping[ServedModel, ActivationStatistics]) -> None:
+        """Shows how the models' activations are, against what they were in training; forgets all other models'."""
+        samples = [sample for model, read in readings.items() for sample in _samples_of(model, read)]
+        self._said.say("activations", samples)
+
+    def show_process(self) -> None:
+        """Shows what the process takes; what the platform doesn't say, or not just now, stays as it was."""
+        found = {sample.name: sample.value for metric in self._process.collect() for sample in metric.samples}
+        cpu_seconds = found.get("process_cpu_seconds_total", self._cpu_counted)
+        self._cpu_seconds.inc(cpu_seconds - self._cpu_counted)
+        self._cpu_counted = cpu_seconds
+        if "process_resident_memory_bytes" in found:
+            self._resident.set(found["process_resident_memory_bytes"])
+        if "process_open_fds" in found:
+            self._open_files.set(found["process_open_fds"])
+
+    def _counted_name(self, model: str) -> str:
+        """What a model is called where something is counted: the first so many by their names."""
+        if len(self._names) < MODELS:
+            self._names.add(model)
+        return model if model in self._names or not model else OTHER
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"vitrine_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(f"vitrine_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, across_workers: Mode, *labels: str) -> Gauge:
+        return Gauge(f"vitrine_{name}", text, labels, registry=self.registry, multiprocess_mode=across_workers)
+
+
+def _choose_where_values_lie(config: MetricsConfig) -> None:
+    """In this process, or in files that the supervisor reads; prometheus_client has that as a variable of its own."""
+    if config.folder is None:
+        values.ValueClass = values.MutexValue
+        return
+    try:
+        _reserve_files(config.folder, config.place)
+    except OSError as error:
+        raise StartupError(f"workers share their metrics in files, and there is no place for them: {error}") from error
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(config.folder)
+    values.ValueClass = values.MultiProcessValue(lambda: config.place)  # type: ignore[no-untyped-call]
+
+
+def _reserve_files(folder: Path, place: int) -> None:
+    """Gives a worker's files their room on the disk; the folder may have been swept away since the server started."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for kind, size in RESERVED.items():
+        with (folder / f"{kind}_{place}.db").open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _spans(call: Call) -> dict[Stage, float]:
+    """The seconds from a call's entering each stage to its leaving it for the last time."""
+    begins: dict[Stage, float] = {}
+    spans: dict[Stage, float] = {}
+    for passage in call.passages:
+        begin = begins.setdefault(passage.stage, passage.begin)
+        spans[passage.stage] = max(spans.get(passage.stage, 0.0), passage.end - begin)
+    return spans
+
+
+def _labels_of(entry: Entry, default: ServedModel) -> Labels:
+    if entry.model is None:
+        return entry.name, entry.version, "", "false", "failed"
+    is_default = str(entry.model is default).lower()
+    return entry.name, entry.version, entry.model.engine.provider, is_default, "kept" if entry.reason else "available"
+
+
+def _samples_of(model: ServedModel, read: ActivationStatistics) -> Iterator[Sample]:
+    """What is shown of a model's activations."""
+    yield Sample("activation_window_images", (model.label,), read.images)
+    trained = model.metadata.statistics
+    for layer, statistics in read.layers.items():
+        yield from _samples_of_layer((model.label, layer), "", statistics, read.images)
+        if trained:
+            yield from _samples_of_layer((model.label, layer), "training_", trained.layers[layer], trained.images)
+
+
+def _samples_of_layer(labels: Labels, when: str, statistics: LayerStatistics, images: int) -> Iterator[Sample]:
+    yield Sample(f"activation_{when}mean", labels, statistics.mean, images)
+    if statistics.dead_ratio is not None:
+        yield Sample(f"dead_units_{when}ratio", labels, statistics.dead_ratio, images)

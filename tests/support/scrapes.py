@@ -1,0 +1,80 @@
+"""Runs a server that shows its metrics, and reads them as Prometheus would."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import urlopen
+
+from prometheus_client.parser import text_string_to_metric_families
+from support.serving import PATIENCE_SECONDS, Log, RunningServer, logged_server, open_log
+
+
+class Scrape:
+    """What a server showed at one moment."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        families = list(text_string_to_metric_families(text))
+        self.metrics = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+        self.samples = [sample for family in families for sample in family.samples]
+        self.names = {sample.name for sample in self.samples}
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sum of all samples of that name that have these labels, and perhaps others."""
+        return sum(
+            sample.value
+            for sample in self.samples
+            if sample.name == name and labels.items() <= dict(sample.labels).items()
+        )
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether what is shown of a model's layers is complete: workers' files are read one after the other."""
+        last = all(self.value(f"vitrine_activation_{of}mean", layer="softmax") > 0 for of in ("", "training_"))
+        return last and {"vitrine_dead_units_ratio", "vitrine_activation_window_images"} <= self.names
+
+    def by(self, name: str, *labels: str) -> Mapping[tuple[str, ...], float]:
+        """All samples of that name, by the values of these labels."""
+        return {
+            tuple(sample.labels[label] for label in labels): sample.value
+            for sample in self.samples
+            if sample.name == name
+        }
+
+
+@dataclass(frozen=True)
+class MeasuredServer:
+    """A server that shows its metrics."""
+
+    server: RunningServer
+    log: Log
+    url: str
+
+    @property
+    def target(self) -> str:
+        """HOST:PORT of what it serves."""
+        return self.server.target
+
+    def scrape(self) -> Scrape:
+        """What it shows now."""
+        with urlopen(self.url, timeout=PATIENCE_SECONDS) as answer:
+            return Scrape(answer.read().decode())
+
+    def scrape_when(self, so: Callable[[Scrape], bool]) -> Scrape:
+        """Scrapes until it is as it should be: a call is counted once its answer has left, which takes a moment."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not so(scrape := self.scrape()):
+            assert time.monotonic() < deadline, scrape.text
+        return scrape
+
+
+@contextmanager
+def measured_server(*arguments: str | Path, **environment: str) -> Iterator[MeasuredServer]:
+    """A server whose metrics are shown on a free port."""
+    with (
+        open_log() as (pipe, log),
+        logged_server(pipe, *arguments, "--metrics-port", "0", **environment) as server,
+    ):
+        yield MeasuredServer(server, log, log.wait_for(r"metrics are at (\S+)")[0])

@@ -1,0 +1,165 @@
+"""Runs the real `vitrine-server` in a process of its own, as an operator would, and talks to it over a real socket."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from vitrine.server.inference.call import Call
+from vitrine.server.security.access import ANYONE
+
+READY = "vitrine-server listening on "
+SERVER = Path(sys.executable).with_name("vitrine-server")
+PATIENCE_SECONDS = 60
+"""How long a server may take to say something before a test gives it up; never waited for when all is well."""
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that is ready to answer."""
+
+    target: str
+    """HOST:PORT."""
+    process: subprocess.Popen[str]
+    """Its process."""
+
+    def stop(self) -> int:
+        """Asks it to stop as an orchestrator does, and gives its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_SECONDS)
+
+
+@contextmanager
+def running_server(*arguments: str | Path, **environment: str) -> Iterator[RunningServer]:
+    """A server on a free port, stopped at the end; `environment` is added to this process's own."""
+    with logged_server(None, *arguments, **environment) as server:
+        yield server
+
+
+@contextmanager
+def logged_server(
+    log: IO[str] | None, *arguments: str | Path, program: Sequence[str | Path] = (SERVER,), **environment: str
+) -> Iterator[RunningServer]:
+    """The same, with its standard error in a file; None: where this process has its own."""
+    with launched_server(log, *arguments, program=program, **environment) as process:
+        server = RunningServer(_address(process), process)
+        yield server
+        if process.poll() is None:
+            server.stop()
+
+
+@contextmanager
+def launched_server(
+    log: IO[str] | None, *arguments: str | Path, program: Sequence[str | Path] = (SERVER,), **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A server that need not be ready yet, the first process of a group of its own, as a shell starts it."""
+    with subprocess.Popen(
+        [*program, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env=_environment(environment),
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        except BaseException:  # a test has failed, which mustn't leave workers behind
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            process.kill()
+
+
+class Log:
+    """What is written to a pipe, line by line as it comes."""
+
+    def __init__(self, lines: IO[str]) -> None:
+        self._said: list[str] = []
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, args=(lines,))
+        self._reader.start()
+
+    def wait_for(self, pattern: str, times: int = 1) -> list[str]:
+        """Waits until a pattern has been said so many times, and gives what its group was each time."""
+        with self._changed:
+            said = self._changed.wait_for(lambda: len(self.all(pattern)) >= times, PATIENCE_SECONDS)
+            assert said, f"not {times} times {pattern!r} in:\n{self.text}"
+            return self.all(pattern)
+
+    def wait_for_the_end(self) -> str:
+        """Waits until no process is left that could say more, and gives all that was said."""
+        self._reader.join(PATIENCE_SECONDS)
+        assert not self._reader.is_alive(), f"a process is left:\n{self.text}"
+        return self.text
+
+    def all(self, pattern: str) -> list[str]:
+        """What a pattern's group was, each time that it has been said."""
+        return re.findall(pattern, self.text)
+
+    @property
+    def text(self) -> str:
+        """All that has been said."""
+        return "".join(self._said)
+
+    def _read(self, lines: IO[str]) -> None:
+        for line in lines:
+            with self._changed:
+                self._said.append(line)
+                self._changed.notify_all()
+
+
+@contextmanager
+def open_log() -> Iterator[tuple[IO[str], Log]]:
+    """A pipe for processes to write their log to, and what is said there; at the end, they must have ended."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as lines:
+        log = Log(lines)
+        try:
+            with os.fdopen(writing, "w") as pipe:
+                yield pipe, log
+        finally:
+            log.wait_for_the_end()
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    """Where the server listens; waits until it says so, or has ended."""
+    assert process.stdout is not None
+    said, _, _ = select.select([process.stdout], [], [], PATIENCE_SECONDS)
+    line = process.stdout.readline() if said else "nothing"
+    assert line.startswith(READY), f"the server didn't start, it said: {line!r}"
+    return line.removeprefix(READY).strip()
+
+
+def _environment(settings: dict[str, str]) -> dict[str, str]:
+    """This process's own environment, without settings that a developer has, and with those of a test."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VITRINE_", "OTEL_"))}
+    return kept | {"VITRINE_PORT": "0"} | settings
+
+
+def a_call() -> Call:
+    """A call of a caller who may do everything but change the server, for tests that call a service themselves."""
+    return Call("/test/Test", ANYONE)
+
+
+def refused_start(*arguments: str | Path, **environment: str) -> str:
+    """What a server that refuses to start says on standard error; it must exit with 1 and no traceback."""
+    finished = subprocess.run(
+        [SERVER, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+        env=_environment(environment),
+    )
+    assert finished.returncode == 1, finished.stderr
+    assert "Traceback" not in finished.stderr
+    return finished.stderr

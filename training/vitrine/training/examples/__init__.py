@@ -1,0 +1,1 @@
+"""Training examples made from images: bent as ink, mixed with counter-examples, taught by a teacher."""

@@ -1,0 +1,1 @@
+"""The network: its layers, losses, evaluation, calibration and export to ONNX."""

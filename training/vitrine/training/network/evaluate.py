@@ -1,0 +1,120 @@
+"""How good a network is on examples: its error, and which digits it takes for which. It knows no run and no file."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vitrine.model import DIGITS, LayerKind
+from vitrine.training.data import Examples
+from vitrine.training.network.mlp import MLP
+
+CHUNK = 4096
+"""Examples that are calculated at a time: bounds the memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What a network makes of examples."""
+
+    confusion: npt.NDArray[np.int64]
+    """int64 (10, 10): how many examples of the row's digit were taken for the column's."""
+
+    @classmethod
+    def of(cls, taken_for: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Self:
+        """Counts examples by the digit that they were taken for and the one that they show, int64 (N,) each."""
+        confusion = np.zeros((len(DIGITS), len(DIGITS)), np.int64)
+        np.add.at(confusion, (labels, taken_for), 1)
+        return cls(confusion)
+
+    @property
+    def count(self) -> int:
+        """The number of examples."""
+        return int(self.confusion.sum())
+
+    @property
+    def errors(self) -> int:
+        """The number of misclassified examples."""
+        return self.count - int(self.confusion.trace())
+
+    @property
+    def error(self) -> float:
+        """The share of misclassified examples, 0 to 1."""
+        return self.errors / self.count
+
+    @property
+    def accuracy(self) -> float:
+        """The share of rightly classified examples, 0 to 1."""
+        return 1 - self.error
+
+    @property
+    def recall(self) -> dict[str, float]:
+        """By digit: the share of its examples that were recognised, 0 to 1; NaN without examples."""
+        return self._shares(self.confusion.sum(axis=1))
+
+    @property
+    def precision(self) -> dict[str, float]:
+        """By digit: the share of what was taken for it that is it, 0 to 1; NaN where nothing was."""
+        return self._shares(self.confusion.sum(axis=0))
+
+    def _shares(self, totals: npt.NDArray[np.int64]) -> dict[str, float]:
+        hits = self.confusion.diagonal()
+        return {
+            label: float(hit / total) if total else float("nan")
+            for label, hit, total in zip(DIGITS, hits, totals, strict=True)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, for JSON; shares that aren't defined are None."""
+        return {
+            "count": self.count,
+            "errors": self.errors,
+            "error": self.error,
+            "accuracy": self.accuracy,
+            "classes": {
+                label: {
+                    "count": int(row.sum()),
+                    "recall": _none_for_nan(self.recall[label]),
+                    "precision": _none_for_nan(self.precision[label]),
+                }
+                for label, row in zip(DIGITS, self.confusion, strict=True)
+            },
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def evaluate(mlp: MLP, examples: Examples) -> Evaluation:
+    """Classifies examples with `mlp`, on the CPU, and counts.
+
+    Args:
+        mlp: the network, on the CPU.
+        examples: at least one.
+    """
+    logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
+    return Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels)
+
+
+def percent(share: float) -> str:
+    """A share, 0 to 1, for people: a dash where it isn't defined."""
+    return "–" if np.isnan(share) else f"{share:.2%}"
+
+
+def calculate_logits(mlp: MLP, pixels: Tensor) -> Tensor:
+    """The last linear layer's activations: (N, 18, 18), 0 to 255, to float32 (N, C), a chunk at a time."""
+    with torch.inference_mode():
+        return torch.cat([mlp(chunk) for chunk in torch.split(pixels, CHUNK)])
+
+
+def probabilities_of(mlp: MLP, logits: Tensor) -> npt.NDArray[np.float32]:
+    """The output layer's activations for what `calculate_logits` gave: float32 (N, C) to float32 (N, C)."""
+    softmax = mlp.layers[-1].kind is LayerKind.SOFTMAX
+    outputs = torch.softmax(logits, dim=1) if softmax else torch.sigmoid(logits)
+    probabilities: npt.NDArray[np.float32] = outputs.numpy()
+    return probabilities
+
+
+def _none_for_nan(share: float) -> float | None:
+    return None if np.isnan(share) else share

@@ -1,0 +1,10 @@
+"""The stress set: MNIST's digits as people send them, rendered from a seed, and what a model makes of them.
+
+`strokes` writes a digit with any pen, `scene` has paper, table, light and camera, `conditions` puts them together, and
+`measure` counts.
+"""
+
+from vitrine.training.rendering.stress.conditions import CONDITIONS, render
+from vitrine.training.rendering.stress.measure import Outcome, draw_sheet, measure_stress
+
+__all__ = ["CONDITIONS", "Outcome", "draw_sheet", "measure_stress", "render"]

@@ -1,0 +1,58 @@
+"""Settings that have been tried: those that a data set is fitted with when nobody says otherwise, and others by name.
+
+They were chosen by the validation part, but for the epochs of `quick`, whose aim is a test accuracy. What each part of
+the reference recipe is worth stands in `docs/reference-model.md`, how long the quick one takes in `docs/training.md`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from vitrine.training.run.config import FitConfig
+
+_REFERENCE = FitConfig(
+    hidden=(1000, 640, 256),
+    epochs=160,
+    batch_size=512,
+    learning_rate=8e-3,
+    weight_decay=0.05,
+    threads=2,
+    counter_examples=8000,
+    teacher_epochs=24,
+    versions=40,
+)
+
+RECIPES: Mapping[str, FitConfig] = {
+    "digits": FitConfig(hidden=(128, 64), epochs=40, batch_size=64, learning_rate=4e-3, counter_examples=500),
+    "mnist": FitConfig(
+        hidden=(512, 256),
+        epochs=50,
+        batch_size=128,
+        learning_rate=2e-3,
+        weight_decay=0.1,
+        counter_examples=2000,
+    ),
+    "quick": FitConfig(
+        hidden=(512, 256, 128),
+        epochs=9,
+        batch_size=256,
+        learning_rate=8e-3,
+        weight_decay=0.05,
+        threads=2,
+        augment=0.6,
+        counter_examples=2000,
+    ),
+    "reference": _REFERENCE,
+    "large": replace(_REFERENCE, hidden=(2048, 1024, 512), epochs=200),
+}
+"""By name. `digits` and `mnist` are called like the data sets that they are for; the others are for MNIST."""
+
+DATA_SETS: Mapping[str, str] = {name: "digits" if name == "digits" else "mnist" for name in RECIPES}
+"""The data set that each recipe is for."""
+
+
+_FOLDER = FitConfig(counter_examples=500)
+
+
+def recipe(dataset: str) -> FitConfig:
+    """The settings for a data set by its source; a folder of one's own images gets the same ones, whatever its name."""
+    return RECIPES[dataset] if dataset in DATA_SETS.values() else _FOLDER
