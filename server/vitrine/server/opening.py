@@ -1,0 +1,98 @@
+"""Opens a service: its models, thread pools, repository, access and telemetry live as long as it is open.
+
+`open_service` is the one way in, for the command, the tests, a notebook and other frameworks. It knows no transport,
+and starts no process.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vitrine.server.bundled import bundled_model
+from vitrine.server.engine.cpus import usable_cpus
+from vitrine.server.engine.device import Device
+from vitrine.server.errors import ConfigError
+from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.service import Limits, Service
+from vitrine.server.models.repository import LoadModel, RepositoryConfig, ServedRepository, following, loading_in
+from vitrine.server.models.snapshot import Models, ServedModel
+from vitrine.server.security.tokens import open_access
+from vitrine.server.telemetry.instrumentation import Telemetry, open_telemetry
+from vitrine.server.telemetry.logs import log_call
+from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.tracing import TracingConfig, open_tracing
+
+if TYPE_CHECKING:
+    from vitrine.server.telemetry.spans import Tracing
+
+logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 5.0
+"""Seconds that sending the last spans may take when a service is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """Settings of a service.
+
+    Raises:
+        ConfigError: two settings contradict each other, or a number is too small.
+    """
+
+    model: Path | None = None
+    """The artifact to serve; None serves the bundled model, or the repository where there is one."""
+    repository: RepositoryConfig | None = None
+    """The repository to serve in place of one artifact."""
+    device: Device = Device.AUTO
+    """The device that runs the models."""
+    threads: int | None = None
+    """Preparation threads; None takes the usable CPUs divided by `processes`."""
+    processes: int = 1
+    """Processes that open such a service on this machine and share its CPUs."""
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    """The size of batches, and how long they wait."""
+    admission: AdmissionConfig = field(default_factory=AdmissionConfig)
+    """The work that may be pending."""
+    limits: Limits = field(default_factory=Limits)
+    """The limits of one request and one caller."""
+    tokens: Path | None = None
+    """The file of callers; None lets anyone call."""
+    metrics: MetricsConfig | None = None
+    """The metrics; None measures nothing."""
+    tracing: TracingConfig | None = None
+    """The traces of calls; None traces nothing."""
+
+    def __post_init__(self) -> None:
+        """Checks the values against each other."""
+        if self.repository and self.model:
+            raise ConfigError("serve either MODEL (VITRINE_MODEL) or --model-repository, not both")
+        if self.processes < 1 or (self.threads is not None and self.threads < 1):
+            raise ConfigError(f"{self.threads} threads in {self.processes} processes: take at least 1 of each")
+        # The largest request and its answer must fit beside others, or it would wait until there are none.
+        if self.admission.max_images < self.limits.max_images:
+            raise ConfigError(
+                f"--max-pending-images is {self.admission.max_images:,}, less than --max-images, "
+                f"{self.limits.max_images:,}: raise the first or lower the second"
+            )
+        if self.admission.max_bytes < 2 * self.limits.max_message_bytes:
+            raise ConfigError(
+                f"--max-pending-mb is {self.admission.max_bytes >> 20:,}, less than twice --max-message-mb, "
+                f"{self.limits.max_message_bytes >> 20:,}: raise the first or lower the second"
+            )
+
+    @property
+    def preparation_threads(self) -> int:
+        """Images prepared at the same time; at least 1."""
+        return self.threads or max(1, usable_cpus() // self.processes)
+
+    @property
+    def parallel_runs(self) -> int:
+        """Model runs at the same time: half of the preparation threads, which leaves CPUs for preparation."""
+        return max(1, self.preparation_threads // 2)
