@@ -96,3 +96,90 @@ class ServiceConfig:
     def parallel_runs(self) -> int:
         """Model runs at the same time: half of the preparation threads, which leaves CPUs for preparation."""
         return max(1, self.preparation_threads // 2)
+
+
+@asynccontextmanager
+async def open_service(
+    config: ServiceConfig, methods: Collection[str] = (), load: Load = load_artifact
+) -> AsyncIterator[Service]:
+    """Opens a service, which is closed when the context ends.
+
+    Closing waits for the last spans to be sent, for up to `FLUSH_SECONDS`, and not for threads that are still at work.
+
+    Args:
+        config: the settings.
+        methods: the methods that metrics count by name, as `/PACKAGE.SERVICE/METHOD`; others count as `other`.
+        load: loads an artifact on a device.
+
+    Raises:
+        StartupError: an artifact fails a check, its device isn't there, the tokens can't be used, or the metrics'
+            address can't be listened on.
+    """
+    with ExitStack() as resources:
+        # 1. What needs no model comes first: it fails early, and metrics are there while models load.
+        access = open_access(config.tokens)
+        tracing = open_tracing(config.tracing) if config.tracing else None
+        telemetry = resources.enter_context(open_telemetry(config.metrics, methods))
+        # 2. The pools. Threads that outlive the service are at work on what nobody waits for any more.
+        preparations, runs, loads = (
+            ThreadPoolExecutor(size, thread_name_prefix=name)
+            for name, size in (("prepare", config.preparation_threads), ("run", config.parallel_runs), ("load", 1))
+        )
+        for pool in (preparations, runs, loads):
+            resources.callback(pool.shutdown, wait=False, cancel_futures=True)
+        # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
+        opening = partial(_open_models, config, partial(load, config.device), telemetry, loads)
+        models, following_changes, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
+        # 4. The service and what observes it.
+        service = Service(
+            models,
+            config.limits,
+            preparations,
+            runs,
+            replace(config.batching, parallel=config.parallel_runs),
+            config.admission,
+            load_model,
+            access,
+            observers=[log_call, *([tracing.observe] if tracing else [])],
+            meters=telemetry.observers,
+        )
+        async with telemetry.observing(service), following_changes:
+            yield service
+        if tracing:
+            await _flush(tracing)
+
+
+def _open_models(
+    config: ServiceConfig, load: LoadVersion, telemetry: Telemetry, loads: Executor
+) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
+    """Loads the models; with a repository, gives the context that follows its changes, and a way to load on demand."""
+
+    def load_warm(path: Path, name: str, version: str) -> ServedModel:
+        return telemetry.probed(_warm_up(load(path, name, version), config.batching.max_rows))
+
+    if config.repository:
+        repository = ServedRepository(config.repository, load_warm)
+        return repository.models, following(repository, config.repository.reload_seconds), load_in_pool(loads, repository)
+    path = config.model or bundled_model()
+    try:
+        model = load_warm(path, "", "")
+    except ArtifactError as error:
+        raise StartupError(f"{path} is not served: {error}") from error
+    logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
+    return Models(Snapshot.of(model)), nullcontext(), None
+
+
+def _warm_up(model: ServedModel, rows: int) -> ServedModel:
+    """Runs the largest batch once for all outputs, so that memory and kernels are chosen before callers wait."""
+    model.engine.run(np.zeros((rows, *model.metadata.input.shape), np.uint8), model.outputs)
+    return model
+
+
+async def _flush(tracing: "Tracing") -> None:
+    """Sends the last spans. A collector that hangs is given up, with the thread that waits for it."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
+    try:
+        closing = asyncio.get_running_loop().run_in_executor(thread, tracing.close)
+        await asyncio.wait([closing], timeout=FLUSH_SECONDS)
+    finally:
+        thread.shutdown(wait=False)
