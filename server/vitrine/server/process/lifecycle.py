@@ -38,6 +38,7 @@ async def serve(
         opening = asyncio.ensure_future(stack.enter_async_context(open_service(config.service, METHODS)))
         await _first_of(opening, stopping)
         if stopping.is_set():
+            opening.cancel()
             logger.info("told to stop before the server was ready")
             return
         service = await opening
