@@ -8,6 +8,7 @@ import hashlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +18,27 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vitrine.model import (
     DIGITS,
+    DIGITS_INPUT,
     NOVELTY,
     PIXELS_SHAPE,
     ActivationStatistics,
     ActivationTally,
     ArtifactError,
     ArtifactMetadata,
+    ClassificationTask,
     GoldenSample,
-    Layer,
-    LayerKind,
+    Shape,
     TrainingFacts,
     deviations,
+)
+from vitrine.model.graph import (
+    CLASS_AXIS,
+    CONSTANTS,
+    FULL_SCALE,
+    INPUT,
+    Operator,
+    layer_operators,
+    novelty_operators,
 )
 from vitrine.training.files.atomic import publish
 from vitrine.training.network.mlp import MLP, novelty_of
@@ -87,14 +98,15 @@ def export(
     novelty = novelty_threshold is not None
     metadata = ArtifactMetadata(
         name,
+        DIGITS_INPUT,
+        ClassificationTask(DIGITS),
         mlp.layers,
-        DIGITS,
         facts,
         golden=_golden_sample(mlp, pixels[:GOLDEN_COUNT], novelty),
         statistics=_statistics(mlp, pixels),
         novelty_threshold=novelty_threshold,
     )
-    model = _build_model(mlp, novelty)
+    model = _build_model(mlp, metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder, path.name)
@@ -137,16 +149,17 @@ def _statistics(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> ActivationStatistics
     return tally.statistics()
 
 
-def _build_model(mlp: MLP, novelty: bool) -> onnx.ModelProto:
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", *PIXELS_SHAPE])
-    outputs = [helper.make_tensor_value_info(layer.name, TensorProto.FLOAT, ["N", layer.width]) for layer in mlp.layers]
-    parameters = {f"linears.{name}": value.detach().numpy() for name, value in mlp.linears.named_parameters()}
-    initializers = [numpy_helper.from_array(value, name.removeprefix("linears.")) for name, value in parameters.items()]
-    white_to_black = numpy_helper.from_array(np.array(255, np.float32), "full_scale")
-    nodes = [node for layer in mlp.layers for node in _nodes(layer)]
-    graph = helper.make_graph(nodes, "vitrine", [pixels], outputs, [white_to_black, *initializers])
-    if novelty:
-        _add_novelty(graph, logits=mlp.layers[-1].reads)
+def _build_model(mlp: MLP, metadata: ArtifactMetadata) -> onnx.ModelProto:
+    """The graph of the catalogue, node by node from the table of kinds."""
+    operators, outputs = layer_operators(mlp.layers), [_output(layer.name, layer.shape) for layer in mlp.layers]
+    stored: dict[str, npt.NDArray[Any]] = {FULL_SCALE: CONSTANTS[FULL_SCALE], **stored_parameters(mlp)}
+    if metadata.novelty_threshold is not None:
+        operators += novelty_operators(*mlp.layers[-1].reads)
+        outputs.append(_output(NOVELTY, ()))
+        stored[CLASS_AXIS] = CONSTANTS[CLASS_AXIS]
+    pixels = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", *metadata.input.shape])
+    initializers = [numpy_helper.from_array(values, name) for name, values in stored.items()]
+    graph = helper.make_graph([_node(operator) for operator in operators], "vitrine", [pixels], outputs, initializers)
     return helper.make_model(
         graph,
         producer_name="vitrine",
@@ -155,32 +168,18 @@ def _build_model(mlp: MLP, novelty: bool) -> onnx.ModelProto:
     )
 
 
-def _nodes(layer: Layer) -> list[onnx.NodeProto]:
-    """The operators that calculate one layer; the last one's output carries the layer's name."""
-    name, reads = layer.name, layer.reads
-    match layer.kind:
-        case LayerKind.INPUT:
-            return [
-                helper.make_node("Cast", ["pixels"], ["pixels_float32"], to=TensorProto.FLOAT),
-                helper.make_node("Div", ["pixels_float32", "full_scale"], ["pixels_scaled"]),
-                helper.make_node("Flatten", ["pixels_scaled"], [name], axis=1),
-            ]
-        case LayerKind.LINEAR:
-            return [helper.make_node("Gemm", [reads, f"{name}.weight", f"{name}.bias"], [name], name, transB=1)]
-        case LayerKind.RELU:
-            return [helper.make_node("Relu", [reads], [name], name)]
-        case LayerKind.SOFTMAX:
-            return [helper.make_node("Softmax", [reads], [name], name, axis=1)]
-        case LayerKind.SIGMOID:
-            return [helper.make_node("Sigmoid", [reads], [name], name)]
+def stored_parameters(mlp: MLP) -> dict[str, npt.NDArray[np.float32]]:
+    """The tensors that a network stores, by their names in the graph."""
+    return {name: value.detach().numpy() for name, value in mlp.linears.named_parameters()}
 
 
-def _add_novelty(graph: onnx.GraphProto, logits: str) -> None:
-    """One more output: what `novelty_of` calculates. It is no layer: it has no width, and nothing reads it."""
-    graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "class_axis"))
-    graph.node.append(helper.make_node("ReduceLogSumExp", [logits, "class_axis"], ["log_sum_exp"], keepdims=0))
-    graph.node.append(helper.make_node("Neg", ["log_sum_exp"], [NOVELTY]))
-    graph.output.append(helper.make_tensor_value_info(NOVELTY, TensorProto.FLOAT, ["N"]))
+def _node(operator: Operator) -> onnx.NodeProto:
+    attributes: dict[str, Any] = dict(operator.attributes)
+    return helper.make_node(operator.type, operator.inputs, operator.outputs, **attributes)
+
+
+def _output(name: str, shape: Shape) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
 
 
 def _write(model: onnx.ModelProto, metadata: ArtifactMetadata, path: Path, inline_limit: int) -> ArtifactMetadata:

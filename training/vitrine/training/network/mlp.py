@@ -34,7 +34,8 @@ class MLP(nn.Module):
         width_of = {layer.name: layer.width for layer in self.layers}
         for layer in self.layers:
             if layer.kind is LayerKind.LINEAR:
-                self.linears[layer.name] = random_linear(width_of[layer.reads], layer.width, generator)
+                (reads,) = layer.reads
+                self.linears[layer.name] = random_linear(width_of[reads], layer.width, generator)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The last linear layer, which the losses take: (N, 18, 18), 0 to 255, to float32 (N, classes)."""
@@ -49,7 +50,8 @@ class MLP(nn.Module):
         """Every layer's activations by name: (N, 18, 18), 0 to 255, to float32 (N, width) each."""
         values = {"input": scale(pixels)}
         for layer in self.layers[1:]:
-            values[layer.name] = self._calculate(layer, values[layer.reads])
+            (reads,) = layer.reads
+            values[layer.name] = self._calculate(layer, values[reads])
         return values
 
     def divide_logits(self, temperature: float) -> None:
