@@ -1,7 +1,7 @@
 """Writes the artifact: one ONNX file with every layer and the novelty as outputs, its metadata, and a golden sample.
 
-The graph is built node by node, so that its tensors carry the layers' names and nothing else is in it. What stands at
-its place has been checked: by ONNX's own checker, and against PyTorch, layer by layer, through ONNX Runtime.
+The graph is built from the table of kinds, so that its tensors have the layers' names and nothing else is in it. A file
+is published after two checks: by ONNX's own checker, and against PyTorch, layer by layer, through ONNX Runtime.
 """
 
 import hashlib
@@ -20,7 +20,6 @@ from vitrine.model import (
     DIGITS,
     DIGITS_INPUT,
     NOVELTY,
-    PIXELS_SHAPE,
     ActivationStatistics,
     ActivationTally,
     ArtifactError,
@@ -48,7 +47,7 @@ OPSET = 18
 """The version of ONNX's operators: old enough for every ONNX Runtime that is supported."""
 
 IR_VERSION = 10
-"""The version of ONNX's file format, likewise."""
+"""The version of ONNX's file format; as old as possible for the same reason."""
 
 EXPORT_TOLERANCE = 1e-5
 """The largest deviation between PyTorch and ONNX Runtime that is exported."""
@@ -57,13 +56,17 @@ CHECKED_BATCHES = (1, 2, 7, 64)
 """The batch sizes at which the file is compared with PyTorch: kernels differ by size."""
 
 GOLDEN_COUNT = 4
-"""How many images the golden sample has."""
+"""Images in the golden sample."""
 
 COUNTED_BATCH = 256
-"""How many images' activations are in memory at once while they are counted."""
+"""Images whose activations are in memory at the same time while they are counted."""
 
-INLINE_LIMIT = 1 << 30
-"""The number of bytes of parameters above which they lie beside the ONNX file: protobuf ends at 2 GiB."""
+INLINE_LIMIT = 16 << 20
+"""Bytes of parameters up to which they are stored inside the ONNX file.
+
+Above, they lie in a file beside it. A server reads that file once, while protobuf would hold a second copy, and ends at
+2 GiB.
+"""
 
 
 def export(
@@ -73,6 +76,7 @@ def export(
     name: str,
     facts: TrainingFacts,
     pixels: npt.NDArray[np.uint8],
+    classes: tuple[str, ...] = DIGITS,
     inline_limit: int = INLINE_LIMIT,
     novelty_threshold: float | None = None,
 ) -> ArtifactMetadata:
@@ -81,15 +85,16 @@ def export(
     Args:
         mlp: the network; it is read on the CPU.
         path: the .onnx file. Parameters above `inline_limit` bytes go to `path` + ".data".
-        name: what the model is called when it is served.
+        name: the name that the model is served under.
         facts: how it was trained.
-        pixels: uint8 (N, 18, 18), some examples: the golden sample and the checks are made of them, and the
-            statistics of the activations over all of them.
-        inline_limit: the number of bytes of parameters that stay inside the file.
-        novelty_threshold: the largest novelty that is still a digit's; None leaves the output `NOVELTY` out.
+        pixels: uint8 (N, height, width), some examples: the golden sample and the checks are made of the first ones,
+            the statistics of the activations of all.
+        classes: the label of every class, in the order of the output layer's activations.
+        inline_limit: bytes of parameters up to which they are stored inside the file.
+        novelty_threshold: the largest novelty of an image like the examples; None leaves the output `NOVELTY` out.
 
     Returns:
-        What the artifact says of itself.
+        The artifact's metadata.
 
     Raises:
         ArtifactError: an output deviates from PyTorch by more than `EXPORT_TOLERANCE`; what was at `path` stays.
@@ -98,8 +103,8 @@ def export(
     novelty = novelty_threshold is not None
     metadata = ArtifactMetadata(
         name,
-        DIGITS_INPUT,
-        ClassificationTask(DIGITS),
+        replace(DIGITS_INPUT, shape=mlp.shape),
+        ClassificationTask(classes),
         mlp.layers,
         facts,
         golden=_golden_sample(mlp, pixels[:GOLDEN_COUNT], novelty),
@@ -118,18 +123,18 @@ def export(
 
 
 def data_path(path: Path) -> Path:
-    """Where the parameters of an artifact lie that are too large for the ONNX file at `path`."""
+    """The file beside the ONNX file at `path` for parameters that are too large to be inside."""
     return path.with_name(path.name + ".data")
 
 
 def compute_activations(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-    """Every layer's activations as PyTorch computes them: uint8 (N, 18, 18) to float32 (N, width) by name."""
+    """Every layer's activations as PyTorch computes them: uint8 (N, height, width) to float32 (N, *shape) by name."""
     with torch.inference_mode():
         return {layer: values.numpy() for layer, values in mlp.activations(torch.tensor(pixels)).items()}
 
 
 def compute_novelty(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """How unlike a digit each image is, as PyTorch computes it: uint8 (N, 18, 18) to float32 (N,); see `NOVELTY`."""
+    """The novelty as PyTorch computes it: uint8 (N, height, width) to float32 (N,); see `NOVELTY`."""
     with torch.inference_mode():
         novelty: npt.NDArray[np.float32] = novelty_of(mlp(torch.tensor(pixels))).numpy()
     return novelty
@@ -142,7 +147,7 @@ def _golden_sample(mlp: MLP, pixels: npt.NDArray[np.uint8], novelty: bool) -> Go
 
 
 def _statistics(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> ActivationStatistics:
-    """What the activations are like over these images; a batch at a time, for a layer can be wide."""
+    """Statistics of the activations over these images; a batch at a time, because layers can be wide."""
     tally = ActivationTally(mlp.layers)
     for start in range(0, len(pixels), COUNTED_BATCH):
         tally.add(compute_activations(mlp, pixels[start : start + COUNTED_BATCH]))
@@ -195,7 +200,7 @@ def _write(model: onnx.ModelProto, metadata: ArtifactMetadata, path: Path, inlin
 
 
 def _publish(written: Path, path: Path) -> None:
-    """Moves what was checked to where it belongs; an ONNX file that reads data is never there without them."""
+    """Moves the checked files to their place; the weights first, so that no ONNX file is ever there without them."""
     inline = not data_path(written).exists()
     if not inline:
         publish(data_path(written), data_path(path))
@@ -209,9 +214,9 @@ def _check_against_pytorch(mlp: MLP, path: Path, pixels: npt.NDArray[np.uint8], 
     options.intra_op_num_threads = 1  # as it is served; more threads would only wait for each other
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for batch in CHECKED_BATCHES:
-        examples = np.resize(pixels, (batch, *PIXELS_SHAPE))  # repeats them where there are fewer
+        examples = np.resize(pixels, (batch, *mlp.shape))  # repeats them where there are fewer
         expected = compute_activations(mlp, examples) | ({NOVELTY: compute_novelty(mlp, examples)} if novelty else {})
-        computed = dict(zip(expected, session.run(list(expected), {"pixels": examples}), strict=True))
+        computed = dict(zip(expected, session.run(list(expected), {INPUT: examples}), strict=True))
         for name, difference in deviations(computed, expected).items():
             if not difference <= EXPORT_TOLERANCE:
                 raise ArtifactError(f"{name} deviates from PyTorch by more than {EXPORT_TOLERANCE} at batch {batch}")
