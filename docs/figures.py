@@ -19,7 +19,7 @@ from vitrine.model.preparation.photo import find_ink_in_photo
 from vitrine.model.preparation.pipeline import PLAIN_SIDE, find_box, find_ink, place, stretch
 from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
+from vitrine.server.engine.loading import load_artifact
 from vitrine.training import digit_images
 from vitrine.training.rendering.nondigits import NON_DIGITS
 from vitrine.training.rendering.nondigits import draw_non_digits as draw_non_digit_images
@@ -53,7 +53,7 @@ def draw_eight(path: Path) -> None:
 
 def draw_layers(image: Path, path: Path) -> None:
     """What every layer of the bundled model calculates for an image, as the SDK draws it."""
-    model = load_model(bundled_model(), Device.CPU)
+    model = load_artifact(bundled_model(), Device.CPU)
     names = [layer.name for layer in model.metadata.layers]
     activations = {name: values[0] for name, values in model.engine.run(prepare(image)[None], names).items()}
     probabilities = activations[names[-1]]

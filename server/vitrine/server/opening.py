@@ -6,28 +6,34 @@ and starts no process.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
+from vitrine.model import ArtifactError
 from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.cpus import usable_cpus
 from vitrine.server.engine.device import Device
-from vitrine.server.errors import ConfigError
+from vitrine.server.errors import ConfigError, StartupError
 from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.service import Limits, Service
-from vitrine.server.models.repository import LoadModel, RepositoryConfig, ServedRepository, following, loading_in
+from vitrine.server.inference.requests import Limits
+from vitrine.server.inference.service import Service
+from vitrine.server.models.repository import LoadModel, ServedRepository, load_in_pool, poll
+from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.snapshot import Models, ServedModel
 from vitrine.server.security.tokens import open_access
 from vitrine.server.telemetry.instrumentation import Telemetry, open_telemetry
 from vitrine.server.telemetry.logs import log_call
 from vitrine.server.telemetry.metrics import MetricsConfig
-from vitrine.server.telemetry.tracing import TracingConfig, open_tracing
+from vitrine.server.telemetry.tracing import open_tracing
+from vitrine.server.telemetry.tracing_config import TracingConfig
 
 if TYPE_CHECKING:
     from vitrine.server.telemetry.spans import Tracing
@@ -36,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 """Seconds that sending the last spans may take when a service is closed."""
+
+Load: TypeAlias = Callable[[Path, Device, str, str], ServedModel]
+"""Loads an artifact on a device, under a name and a version; empty ones are taken from the artifact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ class ServiceConfig:
 
 @asynccontextmanager
 async def open_service(
-    config: ServiceConfig, methods: Collection[str] = (), load: Load = load_artifact
+    config: ServiceConfig, methods: Collection[str] = (), load: Load | None = None
 ) -> AsyncIterator[Service]:
     """Opens a service, which is closed when the context ends.
 
@@ -109,7 +118,7 @@ async def open_service(
     Args:
         config: the settings.
         methods: the methods that metrics count by name, as `/PACKAGE.SERVICE/METHOD`; others count as `other`.
-        load: loads an artifact on a device.
+        load: loads an artifact; None takes ONNX Runtime's `load_artifact`.
 
     Raises:
         StartupError: an artifact fails a check, its device isn't there, the tokens can't be used, or the metrics'
@@ -128,8 +137,8 @@ async def open_service(
         for pool in (preparations, runs, loads):
             resources.callback(pool.shutdown, wait=False, cancel_futures=True)
         # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
-        opening = partial(_open_models, config, partial(load, config.device), telemetry, loads)
-        models, following_changes, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
+        opening = partial(_open_models, config, load or _onnx_runtime(), telemetry, loads)
+        models, following, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
         # 4. The service and what observes it.
         service = Service(
             models,
@@ -143,30 +152,37 @@ async def open_service(
             observers=[log_call, *([tracing.observe] if tracing else [])],
             meters=telemetry.observers,
         )
-        async with telemetry.observing(service), following_changes:
+        async with telemetry.of(service), following:
             yield service
         if tracing:
             await _flush(tracing)
 
 
+def _onnx_runtime() -> Load:
+    from vitrine.server.engine.loading import load_artifact  # a supervisor imports this module, and does without it
+
+    return load_artifact
+
+
 def _open_models(
-    config: ServiceConfig, load: LoadVersion, telemetry: Telemetry, loads: Executor
+    config: ServiceConfig, load: Load, telemetry: Telemetry, loads: Executor
 ) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
     """Loads the models; with a repository, gives the context that follows its changes, and a way to load on demand."""
 
     def load_warm(path: Path, name: str, version: str) -> ServedModel:
-        return telemetry.probed(_warm_up(load(path, name, version), config.batching.max_rows))
+        return telemetry.observed(_warm_up(load(path, config.device, name, version), config.batching.max_rows))
 
     if config.repository:
         repository = ServedRepository(config.repository, load_warm)
-        return repository.models, following(repository, config.repository.reload_seconds), load_in_pool(loads, repository)
+        following = poll(repository, config.repository.reload_seconds)
+        return repository.models, following, load_in_pool(loads, repository)
     path = config.model or bundled_model()
     try:
         model = load_warm(path, "", "")
     except ArtifactError as error:
         raise StartupError(f"{path} is not served: {error}") from error
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
-    return Models(Snapshot.of(model)), nullcontext(), None
+    return Models.of(model), nullcontext(), None
 
 
 def _warm_up(model: ServedModel, rows: int) -> ServedModel:

@@ -16,8 +16,8 @@ from vitrine.server.errors import ConfigError, CrashLoop, StartupError
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.service import Limits
-from vitrine.server.models.repository import RepositoryConfig
+from vitrine.server.inference.requests import Limits
+from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig
 from vitrine.server.process.config import ProcessConfig, ServerConfig
 from vitrine.server.process.port import can_be_shared
@@ -25,7 +25,7 @@ from vitrine.server.process.signals import leave
 from vitrine.server.process.supervisor import supervise
 from vitrine.server.telemetry.logs import LogConfig, log_to_stderr
 from vitrine.server.telemetry.metrics import MetricsConfig
-from vitrine.server.telemetry.tracing import TracingConfig
+from vitrine.server.telemetry.tracing_config import TracingConfig
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from vitrine.server.engine.device import Device
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.service import Limits
-from vitrine.server.models.repository import RELOAD_SECONDS, RepositoryConfig
+from vitrine.server.inference.requests import Limits
+from vitrine.server.models.rollout import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.models.version_policy import VersionPolicy
 from vitrine.server.process.config import ProcessConfig
 from vitrine.server.security.certificates import TlsFiles
 from vitrine.server.telemetry.logs import LogConfig, LogFormat
 from vitrine.server.telemetry.metrics import MetricsConfig
-from vitrine.server.telemetry.tracing import TracingConfig
+from vitrine.server.telemetry.tracing_config import TracingConfig
 
 GRPC, PROCESS, LOGS = GrpcConfig(), ProcessConfig(), LogConfig()
 LIMITS, BATCHING, ADMISSION = Limits(), BatchingConfig(), AdmissionConfig()

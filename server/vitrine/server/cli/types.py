@@ -44,7 +44,7 @@ class Workers(click.IntRange):
         return usable_cpus() if value == "auto" else int(super().convert(value, param, ctx))
 
 
-class Policy(click.ParamType):
+class Policy(click.ParamType[VersionPolicy]):
     """A version policy: `latest:N`, `all`, or version numbers."""
 
     name = "policy"

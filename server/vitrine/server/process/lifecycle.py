@@ -18,9 +18,7 @@ from vitrine.server.process.signals import on_signals
 logger = logging.getLogger(__name__)
 
 
-async def serve(
-    config: ServerConfig, announce: Callable[[str], None], stopping: asyncio.Event | None = None
-) -> None:
+async def serve(config: ServerConfig, announce: Callable[[str], None], stopping: asyncio.Event | None = None) -> None:
     """Serves until SIGTERM or SIGINT, then drains. Threads may outlive it, at work on what nobody waits for any more.
 
     Args:
