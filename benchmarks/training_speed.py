@@ -25,10 +25,10 @@ from typing import Any
 
 import click
 import torch
-from figure import Figure
 from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
+from benchmarks.harness.summary import Summary
 from vitrine.training import RECIPES, Checkpoint, Dataset, RunFolder, load_dataset
 from vitrine.training.examples.lessons import LABEL
 from vitrine.training.run.fit import trainer_for
@@ -74,7 +74,7 @@ class CompleteRun:
 class Epochs:
     """What the epochs of a recipe are like."""
 
-    seconds: Figure
+    seconds: Summary
     """An epoch with its validation, after one that doesn't count."""
     images: int
     """Training images in an epoch."""
@@ -159,7 +159,7 @@ def measure_epochs(run: RunFolder, dataset: Dataset, count: int) -> Epochs:
     begun = time.perf_counter()
     checkpoint.save(run.path / "again.pt")
     writing = time.perf_counter() - begun
-    return Epochs(Figure.of(seconds), trainer.examples, writing, profiled_shares(trainer, checkpoint))
+    return Epochs(Summary.of(seconds), trainer.examples, writing, profiled_shares(trainer, checkpoint))
 
 
 def profiled_shares(trainer: Trainer, checkpoint: Checkpoint) -> dict[str, float]:
@@ -225,8 +225,8 @@ class Found:
                 f"an epoch {seconds.text(2)} s, a checkpoint {1000 * self.epochs.checkpoint_seconds:.0f} ms",
                 f"an epoch's time: {shares}",
                 *(run_line(run) for run in self.runs),
-                f"training {Figure.of([run.training_seconds for run in self.runs]).text(1)} s, the whole command "
-                f"{Figure.of([run.command_seconds for run in self.runs]).text(1)} s; "
+                f"training {Summary.of([run.training_seconds for run in self.runs]).text(1)} s, the whole command "
+                f"{Summary.of([run.command_seconds for run in self.runs]).text(1)} s; "
                 f"{self.reached} of {len(self.runs)} ended at {self.target:.1%} or above",
             )
         )

@@ -16,10 +16,10 @@ from typing import Any, TypeAlias
 import click
 import grpc.aio
 import numpy as np
-from figure import Figure
-from servers import Server, running
-from throughput import export_model
 
+from benchmarks.harness.artifacts import export_random
+from benchmarks.harness.servers import Server, running
+from benchmarks.harness.summary import Summary
 from vitrine.model import layer_catalogue
 from vitrine.oip import inference_pb2 as oip
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -47,22 +47,22 @@ def main(rows: int, layers: str, hidden: str, callers: int, requests: int, round
     known = [layer.name for layer in layer_catalogue(widths)]
     wanted = known if layers == "all" else [name for name in layers.split(",") if name]
     with tempfile.TemporaryDirectory() as folder:
-        model = export_model(Path(folder, "model.onnx"), widths)
+        model = export_random(Path(folder, "model.onnx"), widths)
         with running(str(model), "--log-level", "error") as server:
             found = asyncio.run(measure(server, os.urandom(rows * 324), wanted, callers, requests, rounds))
-    figures = {name: Figure.of(values) for name, values in found.items()}
-    ratio = Figure.of([theirs / ours for ours, theirs in zip(*found.values(), strict=True)])
+    figures = {name: Summary.of(values) for name, values in found.items()}
+    ratio = Summary.of([theirs / ours for ours, theirs in zip(*found.values(), strict=True)])
     settings = {"rows": rows, "layers": wanted, "hidden": widths, "callers": callers, "requests": requests}
     click.echo(as_one_object(settings, figures, ratio) if as_json else as_table(figures, ratio))
 
 
-def as_one_object(settings: dict[str, Any], figures: dict[str, Figure], ratio: Figure) -> str:
+def as_one_object(settings: dict[str, Any], figures: dict[str, Summary], ratio: Summary) -> str:
     """What was measured and how, as JSON."""
     spent = {name: asdict(figure) for name, figure in figures.items()}
     return json.dumps({**settings, "cpu_us_per_request": spent, "ratio": asdict(ratio)})
 
 
-def as_table(figures: dict[str, Figure], ratio: Figure) -> str:
+def as_table(figures: dict[str, Summary], ratio: Summary) -> str:
     """The same for people."""
     lines = [f"{name:<12} {figure.text(1)} µs of the server's CPU a request" for name, figure in figures.items()]
     return "\n".join([*lines, f"ModelInfer costs {ratio.text(3)} times as much"])

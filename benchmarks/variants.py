@@ -29,9 +29,9 @@ import click
 import numpy as np
 import numpy.typing as npt
 import onnx
-from figure import Figure
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.harness.summary import Summary
 from vitrine.model import ArtifactMetadata, deviation
 from vitrine.training import Dataset, load_dataset
 from vitrine.training.network.runtime import onnxruntime
@@ -64,7 +64,7 @@ class Variant:
 
     size: int
     """Bytes of the file."""
-    microseconds: dict[int, Figure]
+    microseconds: dict[int, Summary]
     """By images at a time: a run, one thread; the medians of the rounds."""
     error: float
     """The share of the test part that is misclassified, 0 to 1."""
@@ -194,7 +194,7 @@ def open_session(path: Path) -> Any:
 
 def measure_times(
     sessions: Mapping[str, Any], output: str, pixels: Images, rounds: int, seconds: float
-) -> dict[str, dict[int, Figure]]:
+) -> dict[str, dict[int, Summary]]:
     """How long a run takes, in microseconds, by variant and batch; each variant comes first as often as last."""
     found: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in BATCHES} for name in sessions}
     for batch in BATCHES:
@@ -202,7 +202,7 @@ def measure_times(
         for turn in range(rounds):
             for name in list(sessions)[:: -1 if turn % 2 else 1]:
                 found[name][batch].append(median_time(sessions[name], output, images, seconds))
-    return {name: {batch: Figure.of(times) for batch, times in each.items()} for name, each in found.items()}
+    return {name: {batch: Summary.of(times) for batch, times in each.items()} for name, each in found.items()}
 
 
 def median_time(session: Any, output: str, images: Images, seconds: float) -> float:

@@ -1,7 +1,7 @@
 """Bytes that nobody meant: whatever comes, a caller is refused or answered, and the server is as it was.
 
 The first half calls what decodes, with what hypothesis finds; the second sends a few thousand messages of the campaign
-of `benchmarks/fuzzing` to a real server. Both make the same bytes every time.
+of `endurance/fuzzing` to a real server. Both make the same bytes every time.
 """
 
 import asyncio
@@ -16,24 +16,25 @@ from pathlib import Path
 from random import Random
 from typing import Any, cast
 
-import fuzz
 import grpc.aio
 import pytest
-from fuzzing import frames as h2
-from fuzzing.campaign import KINDS, Campaign, Health, Report
-from fuzzing.corpus import CLASSIFY, files, messages
-from fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, mutated
-from fuzzing.restarts import Restarts
-from fuzzing.rubbish import FLOOD, connected, rapid_reset, send_flood_of, send_good_call
-from fuzzing.verdict import Outcome, Tally, expects
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.artifacts import random_pixels
 from support.serving import RunningServer, running_server
-from watched import Usage, watched_server
 
+from benchmarks.harness.processes import Usage
+from benchmarks.harness.servers import logged_server
+from endurance import fuzz
+from endurance.fuzzing import frames as h2
+from endurance.fuzzing.campaign import KINDS, Campaign, Health, Report
+from endurance.fuzzing.corpus import CLASSIFY, files, messages
+from endurance.fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, mutated
+from endurance.fuzzing.restarts import Restarts
+from endurance.fuzzing.rubbish import FLOOD, connected, rapid_reset, send_flood_of, send_good_call
+from endurance.fuzzing.verdict import Outcome, Tally, expects
 from vitrine.client import Client
 from vitrine.model import ImageError, prepare
 from vitrine.server.engine.device import Device
@@ -169,7 +170,7 @@ def test_fields_are_counted_exactly(count: int) -> None:
 
 async def test_calls_that_are_opened_and_cancelled_at_once_end_no_other_callers_calls() -> None:
     """Thousands of them wait to be taken up before the good ones, and go before they are."""
-    with watched_server() as server:
+    with logged_server() as server:
         for _ in range(3):
             floods = (send_flood_of(rapid_reset, server.target, Random(number)) for number in range(4))
             assert [outcome.name for outcome in await asyncio.gather(*floods)] == ["got over it"] * 4
@@ -249,7 +250,7 @@ async def served(artifact: Path) -> AsyncIterator[GrpcServer]:
 
 async def test_a_server_bears_every_kind_of_bad_input() -> None:
     """A server, a few thousand messages, and what must be true of it all along and afterwards."""
-    with watched_server("--drain-seconds", "60") as server:
+    with logged_server("--drain-seconds", "60") as server:
         campaign = Campaign(server, seed=0)
         async with campaign.checked():
             reports = [await campaign.run(kind, round(MESSAGES * KINDS[kind].share)) for kind in KINDS]
@@ -261,7 +262,7 @@ async def test_a_server_bears_every_kind_of_bad_input() -> None:
 
 
 async def test_a_campaign_ends_with_its_server_and_says_so() -> None:
-    with watched_server() as server:
+    with logged_server() as server:
         campaign = Campaign(server, seed=0)
         async with asyncio.timeout(60), campaign.checked():
             server.process.kill()
@@ -274,7 +275,7 @@ async def test_a_flood_after_which_nobody_is_answered_is_not_got_over() -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    with watched_server() as server:
+    with logged_server() as server:
         async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as nobody:
             port = nobody.sockets[0].getsockname()[1]
             outcome = await Campaign(replace(server, target=f"127.0.0.1:{port}"), seed=0).replay("floods", 0)
@@ -292,8 +293,8 @@ async def test_the_good_call_behind_a_flood_is_sent_again_where_the_server_resta
             await asyncio.to_thread(restart, target)
         return Outcome(end) if end else await send_good_call(target, rng)
 
-    monkeypatch.setattr("fuzzing.rubbish.send_good_call", falls_into_a_restart)
-    with watched_server() as server:
+    monkeypatch.setattr("endurance.fuzzing.rubbish.send_good_call", falls_into_a_restart)
+    with logged_server() as server:
         campaign = Campaign(server, seed=0)
         outcome = await campaign.replay("floods", 0)
     assert expects(outcome, KINDS["floods"].expected)
@@ -305,7 +306,7 @@ MIB = 1024
 
 
 def failures(kib: Sequence[int] = (300 * MIB,) * 10, unexpected: Sequence[str] = ()) -> list[str]:
-    """What `benchmarks/fuzz.py` says of a campaign that held so much after each round; the first one had these."""
+    """What `endurance/fuzz.py` says of a campaign that held so much after each round; the first one had these."""
     rounds = [Usage(rss, files=10, threads=10, processes=1) for rss in kib]
     first, *others = (Report("messages", Tally(), 1.0, usage) for usage in rounds)
     first.tally.unexpected += unexpected

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from benchmarks.harness.servers import READY
 from vitrine.server.inference.call import Call
 from vitrine.server.security.access import ANYONE
 
-READY = "vitrine-server listening on "
 SERVER = Path(sys.executable).with_name("vitrine-server")
 PATIENCE_SECONDS = 60
 """How long a server may take to say something before a test gives it up; never waited for when all is well."""

@@ -4,12 +4,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pupils
 import pytest
-import training_speed
-import variants
 from click.testing import CliRunner
 
+from benchmarks import pupils, training_speed, variants
 from vitrine.model import TrainingFacts
 from vitrine.training import MLP, FitConfig, export, fit
 from vitrine.training.data import load_dataset

@@ -11,13 +11,13 @@ from random import Random
 import grpc.aio
 import numpy as np
 import numpy.typing as npt
-from servers import OWN_CONNECTION
-from watched import Usage, WatchedServer
 
-from fuzzing import calls, lingering, rubbish, verdict
-from fuzzing.corpus import CLASSIFY, files
-from fuzzing.restarts import EXCUSED, WHOLE_SECONDS, Restarts
-from fuzzing.verdict import Outcome, Tally
+from benchmarks.harness.processes import Usage
+from benchmarks.harness.servers import OWN_CONNECTION, LoggedServer
+from endurance.fuzzing import calls, lingering, rubbish, verdict
+from endurance.fuzzing.corpus import CLASSIFY, files
+from endurance.fuzzing.restarts import EXCUSED, WHOLE_SECONDS, Restarts
+from endurance.fuzzing.verdict import Outcome, Tally
 from vitrine.model import TOLERANCE
 from vitrine.v1 import classifier_pb2 as pb
 
@@ -95,7 +95,7 @@ class Campaign:
         seed: what all attacks are made from.
     """
 
-    def __init__(self, server: WatchedServer, seed: int) -> None:
+    def __init__(self, server: LoggedServer, seed: int) -> None:
         self._server = server
         self._seed = seed
         self._restarts = Restarts(server.log)

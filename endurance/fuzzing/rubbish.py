@@ -9,9 +9,9 @@ from typing import TypeAlias
 import grpc
 from hpack import Decoder
 
-from fuzzing import frames as h2
-from fuzzing.corpus import CLASSIFY, STREAM, messages
-from fuzzing.verdict import Outcome
+from endurance.fuzzing import frames as h2
+from endurance.fuzzing.corpus import CLASSIFY, STREAM, messages
+from endurance.fuzzing.verdict import Outcome
 
 Connection: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Bytes: TypeAlias = Callable[[Random], bytes]

@@ -37,9 +37,8 @@ import grpc
 import grpc.aio
 import numpy as np
 import numpy.typing as npt
-from servers import OWN_CONNECTION
-from watched import WatchedServer, watched_server
 
+from benchmarks.harness.servers import OWN_CONNECTION, LoggedServer, logged_server
 from vitrine.v1 import classifier_pb2 as pb
 
 CLASSIFY = "/vitrine.v1.ClassifierService/Classify"
@@ -112,14 +111,16 @@ def main(
     seconds: float, times: float, moderate: float, images: int, hidden: str, queued: int, processes: int, as_json: bool
 ) -> None:
     """Overload a server, and print how it bore that."""
-    from throughput import export_model  # only here: it loads torch, and the client's processes import this module too
+    from benchmarks.harness.artifacts import (
+        export_random,  # only here: it loads torch, and the client's processes import this module too
+    )
 
     cpus = sorted(os.sched_getaffinity(0))
     half = max(1, len(cpus) // 2)
     limits = ("--max-images", images, "--max-pending-images", queued * images, "--log-level", "warning")
     with tempfile.TemporaryDirectory() as folder:
-        model = export_model(Path(folder, "wide.onnx"), [int(width) for width in hidden.split(",")])
-        with watched_server(model, *map(str, limits), cpus=cpus[:half]) as server:
+        model = export_random(Path(folder, "wide.onnx"), [int(width) for width in hidden.split(",")])
+        with logged_server(model, *map(str, limits), cpus=cpus[:half]) as server:
             load = Load(server.target, request_of(images), tuple(cpus[half:] or cpus), processes)
             figures = {"images": images, "queued": queued} | measure(server, load, seconds, times, moderate, queued)
             figures["faults_in_log"] = len(server.faults())
@@ -134,7 +135,7 @@ def request_of(images: int) -> bytes:
 
 
 def measure(
-    server: WatchedServer, load: Load, seconds: float, times: float, moderate: float, queued: int
+    server: LoggedServer, load: Load, seconds: float, times: float, moderate: float, queued: int
 ) -> dict[str, Any]:
     """The three measurements."""
     closed_loop(load, seconds / 10, queued)  # warms up

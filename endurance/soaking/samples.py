@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-from watched import Usage, WatchedServer
+
+from benchmarks.harness.processes import Usage
+from benchmarks.harness.servers import LoggedServer
 
 SAMPLE_SECONDS = 2.0
 
@@ -29,7 +31,7 @@ class Slope:
     standard_error: float
 
 
-def sample_until(server: WatchedServer, enough: threading.Event) -> list[Sample]:
+def sample_until(server: LoggedServer, enough: threading.Event) -> list[Sample]:
     """Samples of what the server holds, with a line on standard error each minute."""
     samples: list[Sample] = []
     begin = time.monotonic()

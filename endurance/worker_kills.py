@@ -26,8 +26,8 @@ from importlib.metadata import version as version_of
 
 import click
 import numpy as np
-from servers import Server, running
 
+from benchmarks.harness.servers import Server, running
 from vitrine.client import Client, VitrineError
 
 PATIENCE_SECONDS = 60

@@ -7,9 +7,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from fuzzing.corpus import CHECK, CLASSIFY, REFLECT, SERVICE, STREAM, STREAMS, files, messages
-from fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, field, mutated
-from fuzzing.verdict import Outcome
+from endurance.fuzzing.corpus import CHECK, CLASSIFY, REFLECT, SERVICE, STREAM, STREAMS, files, messages
+from endurance.fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, field, mutated
+from endurance.fuzzing.verdict import Outcome
 
 PATIENCE_SECONDS = 60
 """No answer within this, and the server hangs."""

@@ -20,10 +20,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import click
-from fuzzing.campaign import KINDS, Campaign, Report
-from fuzzing.restarts import Restarts
-from fuzzing.verdict import Tally
-from watched import Usage, WatchedServer, watched_server
+
+from benchmarks.harness.processes import Usage
+from benchmarks.harness.servers import LoggedServer, logged_server
+from endurance.fuzzing.campaign import KINDS, Campaign, Report
+from endurance.fuzzing.restarts import Restarts
+from endurance.fuzzing.verdict import Tally
 
 DRAIN_SECONDS = 60
 EXTRA_THREADS = 8
@@ -46,7 +48,7 @@ def main(
 ) -> None:
     """Fuzz a server, and print what came of it."""
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    with watched_server("--drain-seconds", str(DRAIN_SECONDS)) as server:
+    with logged_server("--drain-seconds", str(DRAIN_SECONDS)) as server:
         if replay is not None:
             outcome = asyncio.run(Campaign(server, seed).replay(kinds[0], replay))
             click.echo(f"{outcome}\n{server.log.read_text()}")
@@ -62,7 +64,7 @@ def main(
 
 
 async def fuzz(
-    server: WatchedServer, messages: int, rounds: int, seed: int, kinds: tuple[str, ...]
+    server: LoggedServer, messages: int, rounds: int, seed: int, kinds: tuple[str, ...]
 ) -> dict[str, object]:
     """Sends everything, round by round."""
     campaign, reports, usages = Campaign(server, seed), dict[str, Report](), list[Usage]()
@@ -95,7 +97,7 @@ def share_of(kind: str, messages: float) -> int:
     return max(1, round(messages * KINDS[kind].share))
 
 
-def stop(server: WatchedServer) -> tuple[float, int | None]:
+def stop(server: LoggedServer) -> tuple[float, int | None]:
     """How long the server takes to drain, with no caller left, and its exit status; a call that hangs shows here."""
     begin = time.monotonic()
     try:

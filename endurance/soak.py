@@ -25,11 +25,11 @@ from typing import Any
 import click
 import grpc
 import grpc.aio
-from reloads import NAME, file_of, publish
-from soaking.samples import Sample, draw, sample_until, slopes
-from soaking.ways import ASYNC_WAYS, WAYS
-from watched import WatchedServer, watched_server
 
+from benchmarks.harness.servers import LoggedServer, logged_server
+from endurance.reloads import NAME, file_of, publish
+from endurance.soaking.samples import Sample, draw, sample_until, slopes
+from endurance.soaking.ways import ASYNC_WAYS, WAYS
 from vitrine.client import AsyncClient, Client, VitrineError
 
 RELOAD_SECONDS = 3.0
@@ -125,7 +125,7 @@ def main(minutes: float, seed: int, plot: Path | None, as_json: bool) -> None:
         root = Path(folder, "models")
         publish(root, 1, file_of("good", 1))
         settings = ("--metrics-port", 0, "--model-repository", root, "--reload-seconds", 0.5, "--versions", "latest:2")
-        with watched_server(*map(str, settings), "--drain-seconds", str(DRAIN_SECONDS)) as server:
+        with logged_server(*map(str, settings), "--drain-seconds", str(DRAIN_SECONDS)) as server:
             soak = Soak(server.target, seed)
             samples, reloads = run(soak, server, root, minutes)
             begin = time.monotonic()
@@ -154,7 +154,7 @@ def main(minutes: float, seed: int, plot: Path | None, as_json: bool) -> None:
     sys.exit(bool(soak.unexpected or figures["faults_in_log"] or status))
 
 
-def run(soak: Soak, server: WatchedServer, root: Path, minutes: float) -> tuple[list[Sample], Counter[str]]:
+def run(soak: Soak, server: LoggedServer, root: Path, minutes: float) -> tuple[list[Sample], Counter[str]]:
     """Everybody at once, until the time is up."""
     with ThreadPoolExecutor(THREADS + 3) as pool:
         sampling = pool.submit(sample_until, server, soak.enough)

@@ -28,8 +28,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from servers import running
 
+from benchmarks.harness.servers import running
 from vitrine.client import Client, VitrineError
 from vitrine.model import TOLERANCE, TrainingFacts, deviation
 from vitrine.training.network.export import compute_activations, export

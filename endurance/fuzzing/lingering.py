@@ -4,10 +4,10 @@ import asyncio
 from contextlib import AsyncExitStack
 from random import Random
 
-from fuzzing import frames as h2
-from fuzzing.corpus import CLASSIFY, STREAM, messages, pixels
-from fuzzing.rubbish import connected
-from fuzzing.verdict import Outcome
+from endurance.fuzzing import frames as h2
+from endurance.fuzzing.corpus import CLASSIFY, STREAM, messages, pixels
+from endurance.fuzzing.rubbish import connected
+from endurance.fuzzing.verdict import Outcome
 from vitrine.v1 import classifier_pb2 as pb
 
 STREAMS_PER_CONNECTION = 50

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
-from servers import start
 
+from benchmarks.harness.servers import start
 from vitrine.client import Client, VitrineError
 
 QUIET = ("--log-level", "error")

@@ -10,8 +10,8 @@ import grpc
 import grpc.aio
 import numpy as np
 import numpy.typing as npt
-from fuzzing.corpus import files
 
+from endurance.fuzzing.corpus import files
 from vitrine.client import AsyncClient, Client, DeadlineError, InvalidRequestError, NotFoundError, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
