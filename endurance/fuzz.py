@@ -1,114 +1,168 @@
-"""Sends a server a million bad messages of every kind, and tells whether it bore them.
+"""Fuzzes a server with a million bad messages of every kind, and tells whether it withstood them.
 
-It starts `vitrine-server` in a process of its own, with the model that ships with it, and sends everything in equal
-rounds. It exits with 1 when the process died, a good request was answered wrongly, a status was none of those that bad
-input may get, the log tells of a fault, open files weren't given back, or memory went on growing. Some rubbish ends
-grpc.aio's server, which is then started again: what falls into such a restart is counted by itself.
+    python -m endurance.fuzz [--messages 1000000] [--kind images …] [--json]
+    python -m endurance.fuzz --kind images --replay 4711
 
-What is let go stays with the C library's allocator for a while, so that memory first grows to what the worst moments
-took. Rounds are equal so that this shows: the later half of them may not take much more than the earlier half did. A
-leak takes as much in each. The allocator has as many arenas as in the container.
+It starts `vitrine-server` with the bundled model and sends all kinds in equal rounds; see `endurance/fuzzing`. It
+prints outcomes by kind and the server's resources after each round. It exits with 1 when the process ended, a valid
+request got a wrong answer, bad input got an outcome that isn't allowed, the log tells of a fault, open files weren't
+released, or memory kept growing. Some input ends grpc.aio's server, which is then started again: outcomes of such a
+restart count separately.
+
+The C library's allocator keeps freed memory for a while, so that memory first grows to what the worst moments took.
+Equal rounds show this: the later half may not take much more than the earlier half. A leak takes as much in each round.
+The allocator has as many arenas as in the container.
 """
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import click
 
 from benchmarks.harness.processes import Usage
+from benchmarks.harness.rounds import log_progress, with_progress
 from benchmarks.harness.servers import LoggedServer, logged_server
-from endurance.fuzzing.campaign import KINDS, Campaign, Report
+from endurance.fuzzing.campaign import Campaign, Health, Report
+from endurance.fuzzing.kinds import KINDS
+from endurance.fuzzing.outcomes import Tally
 from endurance.fuzzing.restarts import Restarts
-from endurance.fuzzing.verdict import Tally
 
 DRAIN_SECONDS = 60
 EXTRA_THREADS = 8
-"""How many threads more than before may be there: gRPC's pool grows while a machine is busy, and shrinks when idle."""
+"""Threads that may come on top: gRPC's pool grows while a machine is busy, and shrinks when idle."""
 
-KEPT = 20
-"""How many of the unexpected of each kind are shown."""
+MAX_UNEXPECTED = 20
+"""Unexpected outcomes of each kind that are printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything that a campaign found."""
+
+    reports: Sequence[Report]
+    """One for each kind, over all rounds."""
+    rounds: Sequence[Usage]
+    """The server's resources after each round."""
+    good_requests: Health
+    alive: bool
+    """True if the server's process survived all messages."""
+    seconds_to_drain: float = 0.0
+    exit_status: int | None = 0
+    """None: the server didn't end in time."""
+    restarts: int = 0
+    """Restarts of gRPC's part of the server."""
+    faults_in_log: Sequence[str] = ()
+    """Log lines of faults that no restart explains."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "messages": sum(report.tally.messages for report in self.reports),
+            "kinds": [report_to_dict(report) for report in self.reports],
+            "rounds": [asdict(usage) for usage in self.rounds],
+            "good_requests": asdict(self.good_requests),
+            "alive": self.alive,
+            "seconds_to_drain": round(self.seconds_to_drain, 2),
+            "exit_status": self.exit_status,
+            "restarts": self.restarts,
+            "faults_in_log": list(self.faults_in_log),
+        }
+
+    def to_text(self) -> str:
+        """A line for each kind, each round and each other value."""
+        rest = {name: value for name, value in self.to_dict().items() if name not in ("kinds", "rounds")}
+        rounds = [f"after round {number:<6} {usage}" for number, usage in enumerate(self.rounds, start=1)]
+        return "\n".join([*map(line, self.reports), *rounds, *(f"{name:<18} {value}" for name, value in rest.items())])
 
 
 @click.command()
-@click.option("--messages", default=1_000_000, show_default=True, help="How many messages are sent.")
-@click.option("--rounds", default=10, show_default=True, type=click.IntRange(2), help="In how many equal parts.")
-@click.option("--seed", default=0, show_default=True, help="What they are made from.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Only this kind; several may be.")
-@click.option("--most-growth", default=64, show_default=True, help="MiB by which later rounds may exceed earlier ones.")
-@click.option("--replay", type=int, help="Send only this number of the one kind, and say what came of it.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option("--messages", default=1_000_000, show_default=True, help="Messages to send.")
+@click.option("--rounds", default=10, show_default=True, type=click.IntRange(2), help="Equal parts to send them in.")
+@click.option("--seed", default=0, show_default=True, help="Seed of all messages.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Kind to send; repeatable.  [all]")
+@click.option("--max-growth-mib", default=64, show_default=True, help="MiB that later rounds may exceed earlier ones.")
+@click.option(
+    "--replay", type=int, help="Send only the attack of this number, of the one --kind, and print its outcome."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def main(
-    messages: int, rounds: int, seed: int, kinds: tuple[str, ...], most_growth: int, replay: int | None, as_json: bool
+    messages: int,
+    rounds: int,
+    seed: int,
+    kinds: tuple[str, ...],
+    max_growth_mib: int,
+    replay: int | None,
+    as_json: bool,
 ) -> None:
-    """Fuzz a server, and print what came of it."""
+    """Fuzz a server, and print the outcomes."""
+    if replay is not None and len(kinds) != 1:
+        raise click.UsageError("--replay needs exactly one --kind")
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     with logged_server("--drain-seconds", str(DRAIN_SECONDS)) as server:
         if replay is not None:
             outcome = asyncio.run(Campaign(server, seed).replay(kinds[0], replay))
             click.echo(f"{outcome}\n{server.log.read_text()}")
             return
-        figures = asyncio.run(fuzz(server, messages, rounds, seed, kinds or tuple(KINDS)))
-        figures["seconds_to_drain"], figures["exit_status"] = stop(server)
-        restarts = Restarts(server.log)
-        figures["restarts"] = len(restarts.moments())
-        figures["faults_in_log"] = restarts.unexplained(server.faults())
-        click.echo(json.dumps(figures, indent=2) if as_json else table(figures))
-    if failures := failures_of(figures, most_growth):
+        result = finished(server, asyncio.run(fuzz(server, messages, rounds, seed, kinds or tuple(KINDS))))
+    click.echo(json.dumps(result.to_dict(), indent=2) if as_json else result.to_text())
+    if failures := failures_of(result, max_growth_mib):
         sys.exit("\n".join(["failed:", *failures]))
 
 
-async def fuzz(
-    server: LoggedServer, messages: int, rounds: int, seed: int, kinds: tuple[str, ...]
-) -> dict[str, object]:
-    """Sends everything, round by round."""
+async def fuzz(server: LoggedServer, messages: int, rounds: int, seed: int, kinds: Sequence[str]) -> Result:
+    """Sends all messages, round by round."""
     campaign, reports, usages = Campaign(server, seed), dict[str, Report](), list[Usage]()
     async with campaign.checked():
-        for number in range(1, rounds + 1):
-            for kind in kinds if server.alive else ():
+        for number, kind in with_progress(list(itertools.product(range(1, rounds + 1), kinds)), "fuzzing"):
+            if server.alive:
                 report = await campaign.run(kind, share_of(kind, messages / rounds))
-                show(report, f"round {number}, ")
-                reports[kind] = joined(reports.get(kind), report)
-            usages.append(await campaign.settled(usages[0] if usages else server.usage()))
-    return {
-        "rounds": [asdict(usage) for usage in usages],
-        "kinds": [row(report) for report in reports.values()],
-        "messages": sum(report.tally.messages for report in reports.values()),
-        "good_requests": asdict(campaign.health),
-        "alive": server.alive,
-    }
+                log_progress(f"round {number}, {line(report)}")
+                reports[kind] = joined(reports[kind], report) if kind in reports else report
+            if kind == kinds[-1]:
+                usages.append(await campaign.settled(usages[0] if usages else server.usage()))
+    return Result(list(reports.values()), usages, campaign.health, server.alive)
 
 
-def joined(earlier: Report | None, later: Report) -> Report:
-    """Both as one."""
-    tally = Tally()
-    for report in filter(None, (earlier, later)):
-        tally.add(report.tally)
-    return replace(later, tally=tally, seconds=later.seconds + (earlier.seconds if earlier else 0.0))
-
-
-def share_of(kind: str, messages: float) -> int:
-    """How many messages of a kind there are among so many; at least one attack."""
-    return max(1, round(messages * KINDS[kind].share))
-
-
-def stop(server: LoggedServer) -> tuple[float, int | None]:
-    """How long the server takes to drain, with no caller left, and its exit status; a call that hangs shows here."""
+def finished(server: LoggedServer, result: Result) -> Result:
+    """The result with the server's end: a call that hangs delays its drain, now that no caller is left."""
     begin = time.monotonic()
     try:
         status: int | None = server.stop(2 * DRAIN_SECONDS)
     except subprocess.TimeoutExpired:
         status = None
-    return time.monotonic() - begin, status
+    seconds, restarts = time.monotonic() - begin, Restarts(server.log)
+    return replace(
+        result,
+        seconds_to_drain=seconds,
+        exit_status=status,
+        restarts=len(restarts.moments()),
+        faults_in_log=restarts.unexplained(server.faults()),
+    )
 
 
-def row(report: Report) -> dict[str, object]:
-    """One kind's figures."""
+def joined(earlier: Report, later: Report) -> Report:
+    """Sum of two reports of one kind, with the resources of the later one."""
+    tally = Tally()
+    tally.add(earlier.tally)
+    tally.add(later.tally)
+    return replace(later, tally=tally, seconds=earlier.seconds + later.seconds)
+
+
+def share_of(kind: str, messages: float) -> int:
+    """Messages of a kind among `messages`; at least one attack."""
+    return max(1, round(messages * KINDS[kind].share))
+
+
+def report_to_dict(report: Report) -> dict[str, Any]:
+    """Plain data of one kind, for JSON."""
     tally = report.tally
     return {
         "kind": report.kind,
@@ -116,55 +170,41 @@ def row(report: Report) -> dict[str, object]:
         "attacks": tally.attacks,
         "seconds": round(report.seconds, 1),
         "outcomes": dict(tally.outcomes.most_common()),
-        "unexpected": tally.unexpected[:KEPT],
+        "unexpected": tally.unexpected[:MAX_UNEXPECTED],
         **asdict(report.usage),
     }
 
 
-def show(report: Report, prefix: str) -> None:
-    """A line on standard error: it takes minutes."""
-    click.echo(f"{prefix}{line(row(report))}", err=True)
+def line(report: Report) -> str:
+    """One kind in a line."""
+    tally = report.tally
+    outcomes = ", ".join(f"{count:,} {name}" for name, count in tally.outcomes.most_common())
+    return f"{report.kind:<18} {tally.messages:>9,} messages, {report.seconds:>6.1f} s, {report.usage}; {outcomes}"
 
 
-def line(figures: dict[str, object]) -> str:
-    """One kind's figures for people."""
-    outcomes = ", ".join(f"{count:,} {name}" for name, count in dict(figures["outcomes"]).items())  # type: ignore[call-overload]
-    return (
-        f"{figures['kind']:<18} {figures['messages']:>9,} messages, {figures['seconds']:>6} s, "
-        f"{int(str(figures['rss_kib'])) / 1024:.0f} MiB, {figures['files']} files, {figures['threads']} threads; "
-        f"{outcomes}"
-    )
-
-
-def table(figures: dict[str, object]) -> str:
-    """All figures for people."""
-    kinds: list[dict[str, object]] = figures["kinds"]  # type: ignore[assignment]
-    rest = {name: value for name, value in figures.items() if name != "kinds"}
-    return "\n".join([*map(line, kinds), *(f"{name:<18} {value}" for name, value in rest.items())])
-
-
-def failures_of(figures: dict[str, object], most_growth: int) -> list[str]:
-    """What went wrong; nothing, if all is well."""
-    rounds = [Usage(**usage) for usage in figures["rounds"]]  # type: ignore[attr-defined]
-    before, after, grown = rounds[0], rounds[-1], growth_mib(rounds)
-    health: dict[str, object] = figures["good_requests"]  # type: ignore[assignment]
-    kinds: list[dict[str, object]] = figures["kinds"]  # type: ignore[assignment]
-    failures = [f"{kind['kind']}: {text}" for kind in kinds for text in kind["unexpected"]]  # type: ignore[attr-defined]
-    failures += [f"log: {text}" for text in figures["faults_in_log"]]  # type: ignore[attr-defined]
-    failures += [f"good request: {text}" for text in health["wrong"]]  # type: ignore[attr-defined]
-    wrong = {
-        "the server's process ended": not figures["alive"],
-        f"it ended with status {figures['exit_status']}": figures["exit_status"] != 0,
-        "calls were left when all callers had gone": float(str(figures["seconds_to_drain"])) > DRAIN_SECONDS / 2,
+def failures_of(result: Result, max_growth_mib: float) -> list[str]:
+    """A line for each thing that went wrong; empty if the server withstood everything."""
+    before, after, growth = result.rounds[0], result.rounds[-1], growth_mib(result.rounds)
+    failures = [
+        f"{report.kind}: {text}" for report in result.reports for text in report.tally.unexpected[:MAX_UNEXPECTED]
+    ]
+    failures += [f"log: {text}" for text in result.faults_in_log]
+    failures += [f"good request: {text}" for text in result.good_requests.wrong]
+    checks = {
+        "the server's process ended": not result.alive,
+        f"exit status {result.exit_status} instead of 0": result.exit_status != 0,
+        f"calls were left after all callers: drained in {result.seconds_to_drain:.0f} s": (
+            result.seconds_to_drain > DRAIN_SECONDS / 2
+        ),
         f"open files: {before.files} before, {after.files} after": after.files > before.files,
         f"threads: {before.threads} before, {after.threads} after": after.threads > before.threads + EXTRA_THREADS,
-        f"memory went on growing, by {grown:.0f} MiB": grown > most_growth,
+        f"memory kept growing, by {growth:.0f} MiB": growth > max_growth_mib,
     }
-    return failures + [text for text, is_so in wrong.items() if is_so]
+    return failures + [text for text, failed in checks.items() if failed]
 
 
 def growth_mib(rounds: Sequence[Usage]) -> float:
-    """By how much the most that was held after any later round exceeds the most after an earlier one."""
+    """MiB by which the peak of the later half of the rounds exceeds that of the earlier half."""
     half = len(rounds) // 2
     earlier, later = (max(usage.rss_kib for usage in part) for part in (rounds[:half], rounds[half:]))
     return (later - earlier) / 1024

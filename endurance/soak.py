@@ -1,190 +1,130 @@
-"""Everything at once for a long time: what a server holds more of with every minute, it would end by.
+"""Soaks a server: every kind of call for a long time, while its memory, open files and threads are sampled.
 
-It starts `vitrine-server` with a model repository of its own, and calls it from this process in every way that the SDK
-has, and some that it hasn't: from threads and from an event loop, single images and many, every layer and none, images
-prepared here and there, streams, bad requests, deadlines that can't be kept, callers that cancel, connections that come
-and go. Every few seconds the repository changes: a version comes, one that is broken, one goes. The server's memory,
-open files and threads are sampled all along; their slopes are those of straight lines fitted by least squares.
+    python -m endurance.soak [--minutes 20] [--plot soak.png] [--json]
+
+It starts `vitrine-server` on a model repository of its own. Callers are threads and tasks in this process. They send
+single images and many, with every layer and none, prepared by client and server. They open streams and new connections,
+send bad requests and impossible deadlines, and cancel. Every few seconds the repository changes: a version is added,
+added but broken, or removed.
+
+It prints outcomes by scenario, changes of the repository, and the growth of memory, open files and threads: slopes of
+straight lines fitted by least squares, over all samples and over the second half. It exits with 1 when a call had an
+unexpected outcome, the log tells of a fault, or the exit status wasn't 0. Growth without an end would end the server.
 """
 
 import asyncio
 import json
-import random
-import shutil
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import click
-import grpc
-import grpc.aio
 
+from benchmarks.harness.rounds import with_progress
 from benchmarks.harness.servers import LoggedServer, logged_server
-from endurance.reloads import NAME, file_of, publish
-from endurance.soaking.samples import Sample, draw, sample_until, slopes
-from endurance.soaking.ways import ASYNC_WAYS, WAYS
-from vitrine.client import AsyncClient, Client, VitrineError
+from endurance.report import as_lines
+from endurance.soaking.callers import Callers
+from endurance.soaking.samples import Sample, plot_samples, sample_until, slopes
+from endurance.versions import NAME, file_of, publish, withdraw
 
-RELOAD_SECONDS = 3.0
-RELOADS = ("good", "corrupt", "good", "truncated", "golden-mismatched", "rolled back")
-"""What becomes of the repository, in turns."""
+CHANGE_SECONDS = 3.0
+CHANGES = ("good", "corrupt", "good", "truncated", "golden-mismatched", "rolled back")
+"""Changes of the repository, in turns."""
 
 KEPT_VERSIONS = 3
 THREADS = 4
 TASKS = 4
 DRAIN_SECONDS = 30
-
-
-class Soak:
-    """The callers of one server, and what they noticed.
-
-    Args:
-        target: where it listens.
-        seed: what decides who calls how.
-    """
-
-    def __init__(self, target: str, seed: int) -> None:
-        self._target = target
-        self._seed = seed
-        self.outcomes: Counter[str] = Counter()
-        self.unexpected: Counter[str] = Counter()
-        self.enough = threading.Event()
-
-    def call_from_a_thread(self, number: int) -> None:
-        """One thread that calls in all the ways that wait, until it is enough."""
-        rng = random.Random(self._seed + number)
-        with Client(self._target) as client:
-            while not self.enough.is_set():
-                self._note(way := rng.choice(WAYS), lambda way=way: way(client))  # type: ignore[misc]
-
-    async def call_from_a_task(self, number: int) -> None:
-        """One task that calls in all the ways that don't wait, until it is enough."""
-        rng = random.Random(self._seed - 1 - number)
-        async with AsyncClient(self._target) as client, grpc.aio.insecure_channel(self._target) as channel:
-            while not self.enough.is_set():
-                way = rng.choice(ASYNC_WAYS)
-                try:
-                    await way(client, channel)
-                    self.outcomes[f"{way.__name__}: as expected"] += 1
-                except (VitrineError, grpc.aio.AioRpcError, AssertionError) as error:
-                    self._fail(way.__name__, error)
-
-    def _note(self, way: Callable[[Client], None], call: Callable[[], None]) -> None:
-        try:
-            call()
-            self.outcomes[f"{way.__name__}: as expected"] += 1
-        except (VitrineError, AssertionError) as error:
-            self._fail(way.__name__, error)
-
-    def _fail(self, way: str, error: Exception) -> None:
-        self.outcomes[f"{way}: {type(error).__name__}"] += 1
-        self.unexpected[f"{way}: {error!r}"] += 1
-
-
-def change_repository(root: Path, enough: threading.Event) -> Counter[str]:
-    """Changes the repository every few seconds until it is enough; says what it did."""
-    done, good = Counter[str](), [1]
-    for version, kind in enumerate(cycle(RELOADS), start=2):
-        if enough.wait(RELOAD_SECONDS):
-            return done
-        done[kind] += 1
-        if kind == "rolled back":
-            _remove(root, good.pop())
-            continue
-        publish(root, version, file_of(kind, version))
-        if kind == "good":
-            good.append(version)
-        else:
-            enough.wait(RELOAD_SECONDS)  # long enough for it to be tried
-            _remove(root, version)
-        while len(good) > KEPT_VERSIONS:
-            _remove(root, good.pop(0))
-    return done
-
-
-def _remove(root: Path, version: int) -> None:
-    """Takes a version away by a rename, as it should be done, and then from the disk."""
-    shutil.rmtree((root / NAME / str(version)).rename(root / f".{version}"))
+MAX_SHOWN = 20
+"""Unexpected outcomes, and faults, that are printed."""
 
 
 @click.command()
-@click.option("--minutes", default=20.0, show_default=True, help="How long it takes.")
-@click.option("--seed", default=0, show_default=True, help="What decides who calls how.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the samples into this file.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures, every sample among them, as JSON.")
+@click.option("--minutes", default=20.0, show_default=True, help="Duration.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the callers' scenarios.")
+@click.option("--plot", type=click.Path(path_type=Path), help="File to plot the samples to.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every sample.")
 def main(minutes: float, seed: int, plot: Path | None, as_json: bool) -> None:
-    """Soak a server, and print what came of it."""
+    """Soak a server, and print outcomes and growth."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "models")
         publish(root, 1, file_of("good", 1))
         settings = ("--metrics-port", 0, "--model-repository", root, "--reload-seconds", 0.5, "--versions", "latest:2")
         with logged_server(*map(str, settings), "--drain-seconds", str(DRAIN_SECONDS)) as server:
-            soak = Soak(server.target, seed)
-            samples, reloads = run(soak, server, root, minutes)
+            callers = Callers(server.target, seed)
+            samples, changes = run(callers, server, root, minutes)
             begin = time.monotonic()
             status = server.stop(2 * DRAIN_SECONDS)
-            drained, faults = time.monotonic() - begin, server.faults()
+            drained, faults = time.monotonic() - begin, unexplained(server.faults())
     figures = {
-        "outcomes": dict(sorted(soak.outcomes.items())),
-        "unexpected": dict(soak.unexpected.most_common(20)),
-        "reloads": dict(reloads),
-        "slopes": {
-            name: f"{found.per_minute:+.2f} ± {found.standard_error:.2f}" for name, found in slopes(samples).items()
-        },
-        "seconds_to_drain": round(drained, 2),
+        "outcomes": dict(sorted(callers.outcomes.items())),
+        "unexpected": dict(callers.unexpected.most_common(MAX_SHOWN)),
+        "changes": dict(changes),
+        "slopes": {name: str(slope) for name, slope in slopes(samples).items()},
+        "seconds_to_drain": drained,
         "exit_status": status,
-        "faults_in_log": [fault for fault in faults if not _expected(fault)][:20],
+        "faults_in_log": faults[:MAX_SHOWN],
     }
     if plot is not None:
-        draw(samples, plot)
-    if as_json:
-        everything = [
-            [sample.minutes, sample.usage.rss_kib, sample.usage.files, sample.usage.threads] for sample in samples
-        ]
-        click.echo(json.dumps(figures | {"samples": everything}, indent=2))
-    else:
-        click.echo("\n".join(_lines(figures)))
-    sys.exit(bool(soak.unexpected or figures["faults_in_log"] or status))
+        plot_samples(samples, plot)
+    click.echo(json.dumps(figures | {"samples": plain(samples)}, indent=2) if as_json else as_lines(figures))
+    sys.exit(bool(callers.unexpected or faults or status))
 
 
-def run(soak: Soak, server: LoggedServer, root: Path, minutes: float) -> tuple[list[Sample], Counter[str]]:
-    """Everybody at once, until the time is up."""
+def run(callers: Callers, server: LoggedServer, root: Path, minutes: float) -> tuple[list[Sample], Counter[str]]:
+    """Runs callers, changes and samples at the same time; gives the samples and the changes by kind."""
     with ThreadPoolExecutor(THREADS + 3) as pool:
-        sampling = pool.submit(sample_until, server, soak.enough)
-        changing = pool.submit(change_repository, root, soak.enough)
-        calling = [pool.submit(soak.call_from_a_thread, number) for number in range(THREADS)]
-        calling.append(pool.submit(asyncio.run, _tasks(soak)))
+        sampling = pool.submit(sample_until, server, callers.enough)
+        changing = pool.submit(change_repository, root, callers.enough)
+        calling = [pool.submit(callers.call_from_thread, number) for number in range(THREADS)]
+        calling.append(pool.submit(asyncio.run, callers.call_from_tasks(TASKS)))
         try:
-            soak.enough.wait(minutes * 60)
+            for _ in with_progress(range(round(minutes * 60)), "soaking"):
+                time.sleep(1)
         finally:
-            soak.enough.set()
+            callers.enough.set()
         for caller in calling:
             caller.result()
         return sampling.result(), changing.result()
 
 
-async def _tasks(soak: Soak) -> None:
-    await asyncio.gather(*(soak.call_from_a_task(number) for number in range(TASKS)))
-
-
-def _expected(fault: str) -> bool:
-    """Whether a line of the log is about a broken version, which there are on purpose."""
-    return f"{NAME}@" in fault
-
-
-def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in figures.items():
-        if isinstance(value, dict):
-            yield from (f"{name:<16} {key}: {number}" for key, number in value.items())
+def change_repository(root: Path, enough: threading.Event) -> Counter[str]:
+    """Changes the repository every few seconds until `enough`; gives the changes by kind."""
+    done, good = Counter[str](), [1]
+    for version, kind in enumerate(cycle(CHANGES), start=2):
+        if enough.wait(CHANGE_SECONDS):
+            return done
+        done[kind] += 1
+        if kind == "rolled back":
+            withdraw(root, good.pop())
+            continue
+        publish(root, version, file_of(kind, version))
+        if kind == "good":
+            good.append(version)
         else:
-            yield f"{name:<16} {value}"
+            enough.wait(CHANGE_SECONDS)  # time for the server to try it
+            withdraw(root, version)
+        while len(good) > KEPT_VERSIONS:
+            withdraw(root, good.pop(0))
+    return done
+
+
+def unexplained(faults: Sequence[str]) -> list[str]:
+    """Faults in the log without those about broken versions, which are published on purpose."""
+    return [fault for fault in faults if f"{NAME}@" not in fault]
+
+
+def plain(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """All samples as plain data, for JSON."""
+    return [{"minutes": sample.minutes, **asdict(sample.usage)} for sample in samples]
 
 
 if __name__ == "__main__":

@@ -1,67 +1,80 @@
-"""How many calls fail while workers are killed under load: none should.
+"""Kills workers under load, and counts failed and wrong answers: there should be none.
 
-    python benchmarks/worker_kills.py [--workers 2] [--calls 20000]
+    python -m endurance.worker_kills [--workers 2] [--calls 20000] [--kills 20] [--json]
 
-Callers with the SDK's own retries call all the time, each over a connection of its own and with an image of its own,
-and check each answer. When all workers are ready, one of them is killed with SIGKILL, again and again, until there
-were enough calls and enough kills. It exits with 1 when a call failed or gave another digit.
+Each caller has the SDK's own retries, a connection of its own and an image of its own, and checks each answer. When all
+workers are ready, one of them is killed with SIGKILL, again and again, until there were enough calls and kills. It
+prints how calls ended, and the time from a kill to the replacement's start and readiness. It exits with 1 when a call
+failed, an answer was wrong, or the server's exit status wasn't 0.
 """
 
+import json
 import os
-import platform
 import queue
 import random
 import re
 import signal
-import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from importlib.metadata import version as version_of
+from typing import Any
 
 import click
 import numpy as np
 
+from benchmarks.harness.machine import machine
+from benchmarks.harness.rounds import with_progress
 from benchmarks.harness.servers import Server, running
+from benchmarks.harness.summary import Summary
+from endurance.report import as_lines
 from vitrine.client import Client, VitrineError
 
 PATIENCE_SECONDS = 60
+STARTED = re.compile(r"worker (\d+) starts in place of")
+READY = re.compile(r"worker (\d+) is ready")
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """How many seconds passed between a kill and two events."""
+class Replacement:
+    """Seconds from a kill to two events."""
 
     started: float
-    """The supervisor has started the replacement."""
+    """The supervisor started the replacement."""
     ready: float
     """The replacement is ready to answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
-    """What the server's log says of its workers: their process ids, as it happens."""
+class Workers:
+    """Process ids from the server's log, as they come."""
 
     started: "queue.SimpleQueue[int]" = field(default_factory=queue.SimpleQueue)
     """Replacements that were started."""
     ready: "queue.SimpleQueue[int]" = field(default_factory=queue.SimpleQueue)
     """Workers that are ready to answer."""
 
+    def follow(self, log: Iterable[str]) -> None:
+        """Reads the log until its end."""
+        for line in log:
+            if found := STARTED.search(line):
+                self.started.put(int(found[1]))
+            elif found := READY.search(line):
+                self.ready.put(int(found[1]))
+
 
 @dataclass
 class Tally:
-    """What the callers noticed."""
+    """Observations of all callers."""
 
     right: int = 0
     wrong: int = 0
     failed: Counter[str] = field(default_factory=Counter)
-    longest: float = 0.0
-    """How many seconds the longest call took."""
+    longest_seconds: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -70,9 +83,9 @@ class Tally:
         return self.right + self.wrong + self.failed.total()
 
     def count(self, outcome: bool | VitrineError, seconds: float) -> None:
-        """Counts a call: whether its digit was right, or how it failed."""
+        """Counts a call: a right or wrong digit, or an error."""
         with self.lock:
-            self.longest = max(self.longest, seconds)
+            self.longest_seconds = max(self.longest_seconds, seconds)
             if isinstance(outcome, VitrineError):
                 self.failed[repr(outcome)] += 1
             elif outcome:
@@ -82,45 +95,37 @@ class Tally:
 
 
 @click.command()
-@click.option("--workers", default=2, help="How many workers the server has.")
-@click.option("--callers", default=8, help="How many calls are under way at once.")
-@click.option("--calls", default=20_000, help="How many calls there are at least.")
-@click.option("--kills", default=20, help="How many kills there are at least.")
-@click.option("--every", default=4.0, help="How many seconds after the last replacement was ready the next is killed.")
-def main(workers: int, callers: int, calls: int, kills: int, every: float) -> None:
+@click.option("--workers", default=2, show_default=True, help="Workers of the server.")
+@click.option("--callers", default=8, show_default=True, help="Calls in flight.")
+@click.option("--calls", default=20_000, show_default=True, help="Calls at least.")
+@click.option("--kills", default=20, show_default=True, help="Kills at least.")
+@click.option("--pause-seconds", default=4.0, show_default=True, help="Seconds from a replacement to the next kill.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def main(workers: int, callers: int, calls: int, kills: int, pause_seconds: float, as_json: bool) -> None:
     """Kill workers under load, and print how the calls ended."""
-    tally, enough, waits = Tally(), threading.Event(), list[Wait]()
-    log = Log()
+    tally, enough, followed = Tally(), threading.Event(), Workers()
     with running("--workers", str(workers), log=subprocess.PIPE) as server, ThreadPoolExecutor(callers + 1) as pool:
-        pool.submit(follow, server.process.stderr or (), log)
-        alive = [log.ready.get(timeout=PATIENCE_SECONDS) for _ in range(workers)]
+        pool.submit(followed.follow, server.process.stderr or ())
+        alive = [followed.ready.get(timeout=PATIENCE_SECONDS) for _ in range(workers)]
         calling = [pool.submit(call_until, server, seed, enough, tally) for seed in range(callers)]
-        begin = time.perf_counter()
         try:
-            while tally.calls < calls or len(waits) < kills:
-                time.sleep(every)
-                waits.append(kill_one(alive, log))
+            replacements = [
+                kill_one(alive, followed, pause_seconds) for _ in with_progress(range(kills), "killing", length=kills)
+            ]
+            while tally.calls < calls:
+                replacements.append(kill_one(alive, followed, pause_seconds))
         finally:
             enough.set()
-            seconds = time.perf_counter() - begin
         for call in calling:
             call.result()
         status = server.stop()
-    report(tally, waits, seconds, workers, callers, status)
+    figures = figures_of(tally, replacements, {"workers": workers, "callers": callers, "exit_status": status})
+    click.echo(json.dumps(figures) if as_json else as_lines(figures))
     sys.exit(bool(tally.failed or tally.wrong or status))
 
 
-def follow(lines: Iterable[str], log: Log) -> None:
-    """Reads the server's log, and hands on which worker starts and which is ready."""
-    for line in lines:
-        if found := re.search(r"worker (\d+) starts in place of", line):
-            log.started.put(int(found[1]))
-        elif found := re.search(r"worker (\d+) is ready", line):
-            log.ready.put(int(found[1]))
-
-
 def call_until(server: Server, seed: int, enough: threading.Event, tally: Tally) -> None:
-    """One caller: one call after the other. The first digit of its image, before anyone is killed, is the right one."""
+    """One caller: sends the next call after each answer. The first answer, before any kill, is the right one."""
     pixels = np.random.default_rng(seed).integers(0, 256, (18, 18), dtype=np.uint8)
     with Client(server.target) as client:
         right = client.classify(pixels, preparation="none").digit
@@ -134,32 +139,34 @@ def call_until(server: Server, seed: int, enough: threading.Event, tally: Tally)
             tally.count(outcome, time.perf_counter() - begin)
 
 
-def kill_one(alive: list[int], log: Log) -> Wait:
-    """Kills a worker, and waits for the one that replaces it."""
+def kill_one(alive: list[int], workers: Workers, pause_seconds: float) -> Replacement:
+    """Kills a worker after a pause, and waits for its replacement."""
+    time.sleep(pause_seconds)
     victim = alive.pop(random.randrange(len(alive)))
     begin = time.perf_counter()
     os.kill(victim, signal.SIGKILL)
-    log.started.get(timeout=PATIENCE_SECONDS)
+    workers.started.get(timeout=PATIENCE_SECONDS)
     started = time.perf_counter() - begin
-    alive.append(log.ready.get(timeout=PATIENCE_SECONDS))
-    return Wait(started, time.perf_counter() - begin)
+    alive.append(workers.ready.get(timeout=PATIENCE_SECONDS))
+    return Replacement(started, time.perf_counter() - begin)
 
 
-def report(tally: Tally, waits: list[Wait], seconds: float, workers: int, callers: int, status: int) -> None:
-    """Prints the figures."""
-    python = platform.python_version()
-    print(f"machine   {platform.machine()}, {platform.system()}, {os.cpu_count()} CPUs, Python {python}")
-    print(f"versions  onnxruntime {version_of('onnxruntime')}, grpcio {version_of('grpcio')}")
-    print(f"load      {callers} callers on {workers} workers for {seconds:.0f} s, with the SDK's own retries")
-    print(f"calls     {tally.calls}: {tally.right} right, {tally.wrong} wrong, {tally.failed.total()} failed")
-    print(f"longest   {tally.longest * 1e3:.0f} ms")
-    print(f"kills     {len(waits)}")
-    for name in ("started", "ready"):
-        after = [getattr(wait, name) * 1e3 for wait in waits]
-        print(f"{name:9} after {statistics.median(after):.0f} ms (p50), {max(after):.0f} ms (max)")
-    print(f"at last   SIGTERM, exit status {status}")
-    for failure, times in tally.failed.most_common(5):
-        print(f"failed    {times} times {failure}")
+def figures_of(tally: Tally, replacements: Sequence[Replacement], settings: dict[str, int]) -> dict[str, Any]:
+    """Everything that is printed, as plain data."""
+    started = Summary.of([replacement.started * 1e3 for replacement in replacements])
+    ready = Summary.of([replacement.ready * 1e3 for replacement in replacements])
+    return {
+        **machine("onnxruntime", "grpcio"),
+        **settings,
+        "calls_right": tally.right,
+        "calls_wrong": tally.wrong,
+        "calls_failed": tally.failed.total(),
+        "failures": dict(tally.failed.most_common(5)),
+        "longest_call_ms": tally.longest_seconds * 1e3,
+        "kills": len(replacements),
+        "started_after_ms": started.text(0),
+        "ready_after_ms": ready.text(0),
+    }
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ class Usage:
     threads: int
     processes: int
 
+    def __str__(self) -> str:
+        return f"{self.rss_kib / 1024:.0f} MiB, {self.files} files, {self.threads} threads, {self.processes} processes"
+
 
 def usage(pid: int) -> Usage:
     """Resources held now by the process `pid` and its children."""

@@ -22,3 +22,9 @@ def with_progress(steps: Iterable[Item], label: str = "measuring", length: int |
         return
     with click.progressbar(steps, label=label, length=length, file=sys.stderr) as bar:
         yield from bar
+
+
+def log_progress(line: str) -> None:
+    """Prints a line on standard error, unless that is a terminal, which has the progress bar."""
+    if not sys.stderr.isatty():
+        click.echo(line, err=True)

@@ -1,14 +1,17 @@
-"""Bad input for a server, of every kind that a stranger could send, and the verdict on how it took that.
+"""Bad input of every kind that a stranger could send to a server, and a check of the server's reaction.
 
-- `corpus`: good messages and image files, to be mutated
-- `mutation`: makes bad bytes of good ones
-- `calls`: sends messages through gRPC
-- `frames`: HTTP/2 as bytes, which no HTTP/2 library would write
-- `rubbish`: sends such bytes over plain sockets
-- `lingering`: callers that stay, say nothing, don't read, or leave without a word
-- `verdict`: counts what came of it, and knows what may
-- `restarts`: knows what falls into a restart of gRPC's part of the server, which some of it brings about
-- `campaign`: runs them all against one server, and watches that
+- `corpus`: valid messages and image files, which are mutated
+- `mutation`: turns valid bytes into bad ones
+- `calls`: sends mutated messages through gRPC
+- `frames`: HTTP/2 frames as bytes, including those that no HTTP/2 library would write
+- `connections`: plain sockets, and the server's reaction on them
+- `malformed_http2`: broken HTTP/2, and floods of valid frames
+- `malformed_grpc`: valid HTTP/2 that breaks gRPC's protocol
+- `slow_clients`: clients that stay idle, don't read, or leave without a word
+- `outcomes`: counts outcomes, and knows which are allowed
+- `restarts`: tells outcomes of a restart of gRPC's part of the server, which some input causes
+- `kinds`: the table of all kinds: their share, sender and allowed outcomes
+- `campaign`: runs them against one server, and watches it
 
-Everything is made from a seed, the kind and a number: what went wrong once can be sent again.
+Each attack is made from a seed, its kind and its number, and can be sent again.
 """

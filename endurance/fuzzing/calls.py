@@ -1,4 +1,4 @@
-"""Sends mutated messages through gRPC itself: what is wrong is in the bytes of the message alone."""
+"""Sends mutated messages through gRPC itself: only the message's bytes are wrong."""
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from random import Random
@@ -9,40 +9,40 @@ import grpc.aio
 
 from endurance.fuzzing.corpus import CHECK, CLASSIFY, REFLECT, SERVICE, STREAM, STREAMS, files, messages
 from endurance.fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, field, mutated
-from endurance.fuzzing.verdict import Outcome
+from endurance.fuzzing.outcomes import Outcome
 
 PATIENCE_SECONDS = 60
-"""No answer within this, and the server hangs."""
+"""A call without an end after this time hangs."""
 
-LONGEST_STREAM = 12
-OF_VITRINE = (CLASSIFY, SERVICE + "ListModels", SERVICE + "GetModel", SERVICE + "GetParameters")
+MAX_STREAM_MESSAGES = 12
+UNARY_METHODS = (CLASSIFY, SERVICE + "ListModels", SERVICE + "GetModel", SERVICE + "GetParameters")
 METHOD_WEIGHTS = (7, 1, 1, 1)
-"""Most of what there is to get wrong is in `Classify`."""
+"""`Classify` has most of the fields that can be wrong."""
 
 
 async def send_message(channel: grpc.aio.Channel, rng: Random) -> Outcome:
-    """A mutated message to a method that takes one."""
-    (method,) = rng.choices(OF_VITRINE, METHOD_WEIGHTS)
+    """A mutated message to a unary method of Vitrine's service."""
+    (method,) = rng.choices(UNARY_METHODS, METHOD_WEIGHTS)
     return await _unary(channel, method, _mutated_message(rng, method))
 
 
 async def send_image(channel: grpc.aio.Channel, rng: Random) -> Outcome:
-    """A good message that holds one or two mutated image files."""
+    """A valid message with one or two mutated image files."""
     broken = [mutated(rng, rng.choice(list(files().values())), ANY_BYTES) for _ in range(rng.randint(1, 2))]
     encoded = b"".join(field(1, file) for file in broken)
     return await _unary(channel, CLASSIFY, field(3, encoded))
 
 
 async def send_stream(channel: grpc.aio.Channel, rng: Random) -> Outcome:
-    """A stream of good messages, with mutated ones among them; the first bad one ends it."""
+    """A stream of valid messages with mutated ones among them; the first bad one ends it."""
     good = messages()[STREAM]
-    length = rng.randint(1, LONGEST_STREAM)
+    length = rng.randint(1, MAX_STREAM_MESSAGES)
     sent = [_mutated_message(rng, STREAM) if rng.random() < 0.3 else rng.choice(good) for _ in range(length)]
     return await _stream(channel, STREAM, sent)
 
 
-async def send_to_neighbours(channel: grpc.aio.Channel, rng: Random) -> Outcome:
-    """A mutated message to the health service or to reflection, or to a method that isn't there."""
+async def send_to_other_service(channel: grpc.aio.Channel, rng: Random) -> Outcome:
+    """A mutated message to health or reflection, or to a method that doesn't exist."""
     method = rng.choice((CHECK, REFLECT))
     data = _mutated_message(rng, method)
     if rng.random() < 0.1:
@@ -55,7 +55,7 @@ def _mutated_message(rng: Random, method: str) -> bytes:
 
 
 async def _unary(channel: grpc.aio.Channel, method: str, data: bytes) -> Outcome:
-    call: Any = channel.unary_unary(method)  # without serializers, bytes go and bytes come
+    call: Any = channel.unary_unary(method)  # no serializers: the message is bytes
     return await _outcome(call(data, timeout=PATIENCE_SECONDS))
 
 

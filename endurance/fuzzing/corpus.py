@@ -1,4 +1,4 @@
-"""Good messages and image files: what mutations start from. They know neither gRPC nor what becomes of them."""
+"""Valid messages and image files that mutations start from. It knows neither gRPC's transport nor mutations."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,11 @@ REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 CHECK = "/grpc.health.v1.Health/Check"
 
 STREAMS = (STREAM, REFLECT)
-"""The methods that take a stream."""
+"""Methods whose requests are a stream."""
 
 
 def pixels(count: int, seed: int = 0) -> pb.Tensor:
-    """So many images of noise."""
+    """Pixels of `count` images of noise: uint8 (count, 18, 18)."""
     noise = np.random.default_rng(seed).integers(0, 256, (count, 18, 18), dtype=np.uint8)
     return pb.Tensor(name="pixels", shape=noise.shape, dtype=pb.DATA_TYPE_UINT8, data=noise.tobytes())
 
@@ -40,7 +40,7 @@ def _classify_requests() -> list[pb.ClassifyRequest]:
 
 @cache
 def messages() -> Mapping[str, Sequence[bytes]]:
-    """Good requests of every method, as bytes; for streams, messages that one may carry."""
+    """Serialized valid requests by method; for streams, the messages of one."""
     ask = reflection_pb2.ServerReflectionRequest
     extension = reflection_pb2.ExtensionRequest(containing_type="vitrine.v1.Tensor", extension_number=7)
     requests: dict[str, Sequence[Message]] = {
@@ -63,7 +63,7 @@ def messages() -> Mapping[str, Sequence[bytes]]:
 
 @cache
 def files() -> Mapping[str, bytes]:
-    """A small drawing as an image file of every format that the server reads, in several modes."""
+    """A small drawing as an image file of every format that the server reads, in several modes, by name."""
     drawing = Image.new("RGB", (24, 20), "white")
     drawing.paste((20, 30, 40), (9, 3, 13, 17))
     kinds: dict[str, tuple[str, str, dict[str, object]]] = {
@@ -84,10 +84,10 @@ def files() -> Mapping[str, bytes]:
         "TIFF, fax": ("TIFF", "1", {"compression": "group4"}),
         "TIFF, JPEG": ("TIFF", "RGB", {"compression": "jpeg"}),
     }
-    return {name: _encoded(drawing.convert(mode), kind, **how) for name, (kind, mode, how) in kinds.items()}
+    return {name: _encoded(drawing.convert(mode), kind, **options) for name, (kind, mode, options) in kinds.items()}
 
 
-def _encoded(image: Image.Image, kind: str, **how: object) -> bytes:
+def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
-    image.save(file, kind, **how)
+    image.save(file, kind, **options)
     return file.getvalue()

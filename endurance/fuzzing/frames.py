@@ -1,6 +1,6 @@
-"""HTTP/2 as bytes, written by hand: a library would refuse to write what is wrong on purpose.
+"""HTTP/2 frames as bytes, written by hand: a library would refuse to write deliberate mistakes.
 
-Frames are those of RFC 9113, section 6; gRPC's messages inside them those of its protocol over HTTP/2.
+Frames follow RFC 9113, section 6; messages inside them follow gRPC's protocol over HTTP/2.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,14 @@ ACK = 0x1
 INITIAL_WINDOW_SIZE = 4
 CANCEL = 8
 LARGEST_FRAME = 16_384
-"""The payload that every peer takes."""
+"""Bytes of payload that every peer accepts."""
 
 Headers = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame that came."""
+    """A received frame."""
 
     kind: int
     flags: int
@@ -35,13 +35,13 @@ class Frame:
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"", length: int | None = None) -> bytes:
-    """A frame; its header may lie about the payload's length."""
-    said = len(payload) if length is None else length
-    return said.to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+    """Bytes of a frame; `length` replaces the true length of the payload in its header."""
+    declared = len(payload) if length is None else length
+    return declared.to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
 def greeting(initial_window: int | None = None) -> bytes:
-    """How a client begins; with the window that each answer gets, where it isn't the usual one."""
+    """A client's first bytes; `initial_window` sets the flow-control window of each answer, in bytes."""
     setting = (
         b"" if initial_window is None else INITIAL_WINDOW_SIZE.to_bytes(2, "big") + initial_window.to_bytes(4, "big")
     )
@@ -49,7 +49,7 @@ def greeting(initial_window: int | None = None) -> bytes:
 
 
 def call_headers(path: str, **changed: str) -> list[tuple[str, str]]:
-    """The headers of a gRPC call. A change's name has `_` for `-` and `pseudo_` for `:`."""
+    """Headers of a gRPC call; a keyword replaces one, with `_` for `-` and `pseudo_` for `:` in its name."""
     headers = {
         ":method": "POST",
         ":scheme": "http",
@@ -63,31 +63,31 @@ def call_headers(path: str, **changed: str) -> list[tuple[str, str]]:
 
 
 def headers_frame(headers: Headers, stream: int, flags: int = END_HEADERS) -> bytes:
-    """A HEADERS frame, in an encoding that needs no memory of the connection's earlier ones."""
+    """A HEADERS frame whose encoding doesn't depend on the connection's earlier ones."""
     return frame(HEADERS, flags, stream, _encoded(tuple(headers)))
 
 
 @lru_cache(maxsize=64)
 def _encoded(headers: Headers) -> bytes:
-    """Headers in HPACK, kept: floods have the same ones thousands of times, and Huffman's code takes long to make."""
+    """Headers in HPACK; cached, since floods repeat the same headers thousands of times."""
     payload: bytes = Encoder().encode([(name, value, True) for name, value in headers], huffman=False)
     return payload
 
 
 def grpc_message(data: bytes, compressed: int = 0, length: int | None = None) -> bytes:
-    """A message as gRPC puts it into DATA; its prefix may lie about the length, or say that it is compressed."""
+    """A message as in gRPC's DATA; `compressed` and `length` replace the true values in its prefix."""
     return bytes([compressed]) + (len(data) if length is None else length).to_bytes(4, "big") + data
 
 
 def data_frames(data: bytes, stream: int, flags: int = END_STREAM) -> bytes:
-    """DATA frames of a size that every peer takes; the flags are the last one's."""
+    """DATA frames of a size that every peer accepts; the last one has the flags."""
     parts = [data[at : at + LARGEST_FRAME] for at in range(0, len(data), LARGEST_FRAME)] or [b""]
     last = frame(DATA, flags, stream, parts[-1])
     return b"".join(frame(DATA, 0, stream, part) for part in parts[:-1]) + last
 
 
 def read_frames(buffer: bytearray) -> Iterator[Frame]:
-    """Takes the whole frames from the beginning of a buffer."""
+    """Removes whole frames from the beginning of a buffer and gives them."""
     while len(buffer) >= HEADER_BYTES:
         end = HEADER_BYTES + int.from_bytes(buffer[:3], "big")
         if len(buffer) < end:

@@ -1,5 +1,6 @@
-"""What a soak is made of.
+"""Parts of a soak test.
 
-- `ways`: the ways to call a server, each of which checks what comes
-- `samples`: what the server holds over time, and how fast that grows
+- `scenarios`: calls of every kind, each of which checks its answer
+- `callers`: threads and tasks that run scenarios, and count outcomes
+- `samples`: the server's resources over time, and their growth
 """

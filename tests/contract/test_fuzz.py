@@ -11,7 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -29,12 +29,15 @@ from benchmarks.harness.processes import Usage
 from benchmarks.harness.servers import logged_server
 from endurance import fuzz
 from endurance.fuzzing import frames as h2
-from endurance.fuzzing.campaign import KINDS, Campaign, Health, Report
+from endurance.fuzzing.campaign import Campaign, Health, Report
+from endurance.fuzzing.connections import connected
 from endurance.fuzzing.corpus import CLASSIFY, files, messages
+from endurance.fuzzing.kinds import KINDS
+from endurance.fuzzing.malformed_grpc import send_good_call
+from endurance.fuzzing.malformed_http2 import FLOOD_FRAMES, rapid_reset, send_flood_of
 from endurance.fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, mutated
+from endurance.fuzzing.outcomes import Outcome, Tally, is_allowed
 from endurance.fuzzing.restarts import Restarts
-from endurance.fuzzing.rubbish import FLOOD, connected, rapid_reset, send_flood_of, send_good_call
-from endurance.fuzzing.verdict import Outcome, Tally, expects
 from vitrine.client import Client
 from vitrine.model import ImageError, prepare
 from vitrine.server.engine.device import Device
@@ -54,7 +57,7 @@ from vitrine.server.protocols.v1.servicer import SERVICE
 from vitrine.v1 import classifier_pb2 as pb
 
 HEADERS, END_STREAM = 0x1, 0x1
-PATH_OF_RUBBISH = (  # POST, http, a :path that is no UTF-8, an :authority, application/grpc, te: trailers
+PATH_THAT_IS_NOT_UTF8 = (  # POST, http, a :path that is no UTF-8, an :authority, application/grpc, te: trailers
     b"\x83\x86\x04\x03/\xb9\xff\x01\x01a\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
 )
 
@@ -173,7 +176,7 @@ async def test_calls_that_are_opened_and_cancelled_at_once_end_no_other_callers_
     with logged_server() as server:
         for _ in range(3):
             floods = (send_flood_of(rapid_reset, server.target, Random(number)) for number in range(4))
-            assert [outcome.name for outcome in await asyncio.gather(*floods)] == ["got over it"] * 4
+            assert [outcome.name for outcome in await asyncio.gather(*floods)] == ["PING answered"] * 4
             calls = (send_good_call(server.target, Random(number)) for number in range(64))
             assert {outcome.name for outcome in await asyncio.gather(*calls)} == {"OK"}
         assert server.faults() == []
@@ -214,7 +217,7 @@ async def test_a_connection_can_not_open_more_calls_by_cancelling_them(server: R
     async with connected(server.target) as (reader, writer), asyncio.timeout(30):
         writer.write(rapid_reset(Random(0)) + h2.frame(h2.PING))
         refused = [frame async for frame in frames_until_ping_is_answered(reader) if frame.kind == h2.RST_STREAM]
-    assert len(refused) >= FLOOD - CONNECTION_CALLS
+    assert len(refused) >= FLOOD_FRAMES - CONNECTION_CALLS
 
 
 async def frames_until_ping_is_answered(reader: asyncio.StreamReader) -> AsyncIterator[h2.Frame]:
@@ -280,7 +283,7 @@ async def test_a_flood_after_which_nobody_is_answered_is_not_got_over() -> None:
             port = nobody.sockets[0].getsockname()[1]
             outcome = await Campaign(replace(server, target=f"127.0.0.1:{port}"), seed=0).replay("floods", 0)
     assert outcome.name == "no answer"
-    assert not expects(outcome, KINDS["floods"].expected)
+    assert not is_allowed(outcome, KINDS["floods"].allowed)
 
 
 async def test_the_good_call_behind_a_flood_is_sent_again_where_the_server_restarts(
@@ -293,12 +296,12 @@ async def test_the_good_call_behind_a_flood_is_sent_again_where_the_server_resta
             await asyncio.to_thread(restart, target)
         return Outcome(end) if end else await send_good_call(target, rng)
 
-    monkeypatch.setattr("endurance.fuzzing.rubbish.send_good_call", falls_into_a_restart)
+    monkeypatch.setattr("endurance.fuzzing.malformed_grpc.send_good_call", falls_into_a_restart)
     with logged_server() as server:
         campaign = Campaign(server, seed=0)
         outcome = await campaign.replay("floods", 0)
-    assert expects(outcome, KINDS["floods"].expected)
-    assert campaign.health.tried_again >= 3  # and again while nobody listens yet
+    assert is_allowed(outcome, KINDS["floods"].allowed)
+    assert campaign.health.retries >= 3  # and again while nobody listens yet
 
 
 MIB = 1024
@@ -306,20 +309,12 @@ MIB = 1024
 
 
 def failures(kib: Sequence[int] = (300 * MIB,) * 10, unexpected: Sequence[str] = ()) -> list[str]:
-    """What `endurance/fuzz.py` says of a campaign that held so much after each round; the first one had these."""
+    """Failures of a campaign with this memory after each round, and with unexpected outcomes in the first one."""
     rounds = [Usage(rss, files=10, threads=10, processes=1) for rss in kib]
     first, *others = (Report("messages", Tally(), 1.0, usage) for usage in rounds)
     first.tally.unexpected += unexpected
-    figures = {
-        "rounds": [asdict(usage) for usage in rounds],
-        "kinds": [fuzz.row(functools.reduce(fuzz.joined, others, first))],
-        "good_requests": asdict(Health()),
-        "alive": True,
-        "seconds_to_drain": 0.1,
-        "exit_status": 0,
-        "faults_in_log": [],
-    }
-    return fuzz.failures_of(figures, most_growth=32)
+    result = fuzz.Result([functools.reduce(fuzz.joined, others, first)], rounds, Health(), alive=True)
+    return fuzz.failures_of(result, max_growth_mib=32)
 
 
 def test_what_is_unexpected_in_the_first_round_fails_a_campaign_too() -> None:
@@ -333,7 +328,7 @@ def test_memory_that_is_reached_early_is_no_leak() -> None:
 
 
 def test_memory_that_grows_in_each_round_fails_a_campaign() -> None:
-    assert failures([MIB * (220 + 7 * number) for number in range(10)]) == ["memory went on growing, by 35 MiB"]
+    assert failures([MIB * (220 + 7 * number) for number in range(10)]) == ["memory kept growing, by 35 MiB"]
 
 
 def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact: Path) -> None:
@@ -350,7 +345,7 @@ def restart(target: str) -> None:
     """Ends gRPC's part of a server, which starts it again; returns when the connection has ended with it."""
     host, _, number = target.rpartition(":")
     with socket.create_connection((host, int(number))) as connection:
-        connection.sendall(h2.greeting() + h2.frame(HEADERS, END_STREAM | h2.END_HEADERS, 1, PATH_OF_RUBBISH))
+        connection.sendall(h2.greeting() + h2.frame(HEADERS, END_STREAM | h2.END_HEADERS, 1, PATH_THAT_IS_NOT_UTF8))
         while connection.recv(4096):
             pass
 

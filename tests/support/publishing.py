@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from support.artifacts import export_random, random_mlp
 
+from benchmarks.harness.artifacts import with_another_weight
 from vitrine.training.network.export import compute_activations
 
 HIDDEN = [32, 16]
@@ -33,16 +33,6 @@ def bad_files() -> Mapping[str, bytes]:
         "empty": b"",
         "golden-mismatched": with_another_weight(good),
     }
-
-
-def with_another_weight(file: bytes) -> bytes:
-    """A model that isn't the one which its golden sample comes from."""
-    model = onnx.load_model_from_string(file)
-    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "linear_2.bias")
-    values = onnx.numpy_helper.to_array(bias) + np.float32(0.01)
-    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
-    changed: bytes = model.SerializeToString()
-    return changed
 
 
 def publish(root: Path, name: str, version: int, file: bytes | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""Calls a server in every way that the SDK has, and some that it hasn't. Each checks what comes, or the refusal."""
+"""Calls of every kind that the SDK has, and streams, which it hasn't. Each checks its answer or its refusal."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,7 +19,7 @@ from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 PIXELS: npt.NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (64, 18, 18), dtype=np.uint8)
 EIGHT = (Path(__file__).parents[2] / "examples" / "eight.png").read_bytes()
 
-# The ways to call that wait for the answer. Each checks what comes, or what it is refused with.
+# Synchronous scenarios
 
 
 def one_image(client: Client) -> None:
@@ -30,64 +30,64 @@ def one_image(client: Client) -> None:
 
 
 def one_file(client: Client) -> None:
-    """A file that the server prepares, without any layer."""
+    """An image file that the server prepares, without activations."""
     assert not client.classify(EIGHT, preparation="server", activations=None).activations
 
 
-def one_file_prepared_here(client: Client) -> None:
-    """A file that the client prepares."""
+def one_file_prepared_by_client(client: Client) -> None:
+    """An image file that the client prepares."""
     assert client.classify(files()["JPEG"], activations="relu_1").activations["relu_1"].size
 
 
 def many_images(client: Client) -> None:
-    """More images than go into a batch."""
+    """More images than fit into a batch."""
     assert len(list(client.classify_many(np.tile(PIXELS, (8, 1, 1)), preparation="none"))) == 8 * len(PIXELS)
 
 
-def many_images_left(client: Client) -> None:
-    """Many images with every layer, of which only the first is taken."""
+def many_images_abandoned(client: Client) -> None:
+    """Many images with every layer, abandoned after the first answer."""
     predictions = client.classify_many(np.tile(PIXELS, (32, 1, 1)), preparation="none", activations="all")
     next(predictions)
     predictions.close()
 
 
 def descriptions(client: Client) -> None:
-    """What is served, its layers and its parameters."""
+    """Models, layers and parameters."""
     assert client.models()
     assert client.model().layers
     assert client.parameters("linear_2").weight.ndim == 2
 
 
 def health(client: Client) -> None:
-    """How the server is."""
+    """The server's health."""
     assert client.health()
 
 
-def a_bad_layer(client: Client) -> None:
-    """A layer that there isn't."""
+def unknown_layer(client: Client) -> None:
+    """A layer that the model lacks: refused."""
     _refused(InvalidRequestError, lambda: client.classify(PIXELS[0], preparation="none", activations="relu_9"))
 
 
-def a_bad_file(client: Client) -> None:
-    """A file that is no image."""
+def invalid_file(client: Client) -> None:
+    """A file that isn't an image: refused."""
     _refused(InvalidRequestError, lambda: client.classify(EIGHT[:100], preparation="server"))
 
 
-def a_bad_model(client: Client) -> None:
-    """A model that there isn't."""
+def unknown_model(client: Client) -> None:
+    """A model that isn't served: refused."""
     _refused(NotFoundError, lambda: client.classify(PIXELS[0], preparation="none", model="nothing@7"))
 
 
-def a_short_deadline(client: Client) -> None:
-    """A deadline that can hardly be kept."""
+def short_deadline(client: Client) -> None:
+    """A deadline that can hardly be met."""
     try:
         client.classify(PIXELS[0], preparation="none", timeout=0.0005)
     except DeadlineError:
         return
 
 
-def a_connection(client: Client) -> None:
-    """A connection for one call."""
+def new_connection(client: Client) -> None:
+    """A new connection for one call."""
     with Client(client.target) as another:
         one_image(another)
 
@@ -97,42 +97,42 @@ def _refused(error: type[VitrineError], call: Callable[[], object]) -> None:
         call()
     except error:
         return
-    raise AssertionError("what is bad was answered")
+    raise AssertionError("a bad request was answered")
 
 
-WAYS: Sequence[Callable[[Client], None]] = (
+SCENARIOS: Sequence[Callable[[Client], None]] = (
     one_image,
     one_file,
-    one_file_prepared_here,
+    one_file_prepared_by_client,
     many_images,
-    many_images_left,
+    many_images_abandoned,
     descriptions,
     health,
-    a_bad_layer,
-    a_bad_file,
-    a_bad_model,
-    a_short_deadline,
-    a_connection,
+    unknown_layer,
+    invalid_file,
+    unknown_model,
+    short_deadline,
+    new_connection,
 )
 
 
-# The ways to call on an event loop: the SDK's, and the streams, which it hasn't.
+# Asynchronous scenarios
 
 
-async def some_at_once(client: AsyncClient, _: grpc.aio.Channel) -> None:
+async def concurrent_images(client: AsyncClient, _: grpc.aio.Channel) -> None:
     """Several images at the same time."""
     calls = (client.classify(pixels, preparation="none") for pixels in PIXELS[:16])
     assert len(await asyncio.gather(*calls)) == 16
 
 
-async def some_files(client: AsyncClient, _: grpc.aio.Channel) -> None:
-    """Files of every format, which the server prepares."""
+async def many_files(client: AsyncClient, _: grpc.aio.Channel) -> None:
+    """Image files of every format, which the server prepares."""
     good = list(files().values())
     assert len([p async for p in client.classify_many(good, preparation="server")]) == len(good)
 
 
-async def cancelled(client: AsyncClient, _: grpc.aio.Channel) -> None:
-    """A call whose caller changes its mind."""
+async def cancelled_call(client: AsyncClient, _: grpc.aio.Channel) -> None:
+    """A call that is cancelled at once."""
     call = asyncio.ensure_future(client.classify(PIXELS[0], preparation="none"))
     await asyncio.sleep(0.001)
     call.cancel()
@@ -140,13 +140,13 @@ async def cancelled(client: AsyncClient, _: grpc.aio.Channel) -> None:
         await call
 
 
-async def a_stream(_: AsyncClient, channel: grpc.aio.Channel) -> None:
-    """A stream to its end."""
+async def stream(_: AsyncClient, channel: grpc.aio.Channel) -> None:
+    """A stream that is read to its end."""
     assert len([answer async for answer in _stream(channel)(_requests(20))]) == 20
 
 
-async def a_stream_left(_: AsyncClient, channel: grpc.aio.Channel) -> None:
-    """A stream of which only the first answer is read."""
+async def abandoned_stream(_: AsyncClient, channel: grpc.aio.Channel) -> None:
+    """A stream that is cancelled after the first answer."""
     call = _stream(channel)(_requests(50))
     async for _answer in call:
         break
@@ -154,7 +154,7 @@ async def a_stream_left(_: AsyncClient, channel: grpc.aio.Channel) -> None:
 
 
 def _stream(channel: grpc.aio.Channel) -> Any:
-    """The method; the generated stub's types know only channels that wait."""
+    """The stream's method; the generated stub's types know synchronous channels only."""
     stub: Any = ClassifierServiceStub(channel)
     return stub.ClassifyStream
 
@@ -166,10 +166,10 @@ async def _requests(count: int) -> AsyncIterator[pb.ClassifyStreamRequest]:
         yield pb.ClassifyStreamRequest(request=request)
 
 
-ASYNC_WAYS: Sequence[Callable[[AsyncClient, grpc.aio.Channel], Any]] = (
-    some_at_once,
-    some_files,
-    cancelled,
-    a_stream,
-    a_stream_left,
+ASYNC_SCENARIOS: Sequence[Callable[[AsyncClient, grpc.aio.Channel], Any]] = (
+    concurrent_images,
+    many_files,
+    cancelled_call,
+    stream,
+    abandoned_stream,
 )
