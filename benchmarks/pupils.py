@@ -1,10 +1,11 @@
-"""How much a pupil has learnt from its teacher: on bent images of people that neither of them has seen.
+"""Error and divergence from the teacher of distilled networks, on bent images that neither of them has seen.
 
-    python benchmarks/pupils.py RUN… [--json]
+    python -m benchmarks.pupils RUN… [--json]
 
 A validation part of some thousand images can't tell good networks apart by their errors. Bent in eight ways it has
-eight times as many, and harder ones; and how far a pupil's answers are from its teacher's is a number for each image,
-where an error is a yes or a no. The bends are the same for every run, and none that a fit makes lessons of.
+eight times as many images, and harder ones. The divergence of a pupil's answers from its teacher's is a number for each
+image, where an error is a yes or a no. The bends are the same for every run, and no fit trains on them. It prints a
+line for each run.
 """
 
 import json
@@ -16,6 +17,8 @@ import click
 import torch
 from torch import Tensor
 
+from benchmarks.harness.machine import machine, machine_line
+from benchmarks.harness.rounds import with_progress
 from vitrine.training import Checkpoint, RunFolder, load_dataset
 from vitrine.training.data import split
 from vitrine.training.examples.lessons import ASKED, CHUNK, LESSONS_SEED, Lessons
@@ -24,33 +27,32 @@ from vitrine.training.randomness import Stream, torch_generator
 from vitrine.training.run.teacher import load_teacher
 
 VERSION = 1077
-"""Which version of the images they are: no fit has so many."""
+"""Version number of the bent images; no fit has so many versions."""
 
 BENDS = 8
-"""How often each image is bent."""
+"""Bent versions of each image."""
 
 
 @dataclass(frozen=True)
 class Pupil:
-    """What one run has come to."""
+    """Measurements of one run's network."""
 
     run: str
-    """Its folder."""
+    """Folder of the run."""
     seed: int
-    """Its seed."""
     validation_error: float
-    """Of the images as they are, 0 to 1."""
+    """Error on the images as they are, 0 to 1."""
     validation_loss: float
     """Cross-entropy of the ten digits, before the temperature."""
     bent_error: float
-    """Of the bent images, 0 to 1."""
+    """Error on the bent images, 0 to 1."""
     divergence: float
     """`distillation_loss` of the bent images: the Kullback-Leibler divergence of the softened answers, times 9."""
     teacher_bent_error: float
-    """The teacher's own, 0 to 1."""
+    """The teacher's error on the bent images, 0 to 1."""
 
     def to_text(self) -> str:
-        """It in a line."""
+        """One line of text."""
         return (
             f"{self.run}: seed {self.seed}, validation error {self.validation_error:.2%}, loss "
             f"{self.validation_loss:.4f}; bent: error {self.bent_error:.2%}, divergence {self.divergence:.4f}, "
@@ -60,20 +62,18 @@ class Pupil:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in place of text.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def main(runs: tuple[Path, ...], as_json: bool) -> None:
-    """Measure the pupils in the folders RUNS, each with its teacher, and print what was found."""
-    found = []
-    for run in runs:
-        found.append(measure(RunFolder(run)))
-        if not as_json:
-            click.echo(found[-1].to_text())
+    """Measure the networks in the run folders RUNS beside their teachers, and print their errors."""
+    found = [measure(RunFolder(run)) for run in with_progress(runs)]
     if as_json:
-        click.echo(json.dumps({"pupils": [asdict(pupil) for pupil in found]}))
+        click.echo(json.dumps({"machine": machine("torch"), "pupils": [asdict(pupil) for pupil in found]}))
+    else:
+        click.echo("\n".join([machine_line("torch"), *(pupil.to_text() for pupil in found)]))
 
 
 def measure(run: RunFolder) -> Pupil:
-    """What a run has come to; it learnt from a teacher."""
+    """Measures the network of a run, which must have a teacher."""
     checkpoint = Checkpoint.load(run.checkpoint)
     pixels, labels = bent_images(checkpoint)
     teacher = load_teacher(run.teacher, {}).folded()
@@ -88,7 +88,7 @@ def measure(run: RunFolder) -> Pupil:
 
 
 def bent_images(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
-    """The validation part of a run, bent: uint8 (8 V, 18, 18) and int64 (8 V,)."""
+    """Bent validation part of a run, V images: uint8 (8 V, 18, 18), with labels int64 (8 V,)."""
     examples, config = load_dataset(checkpoint.identity.source).train, checkpoint.config
     _, held_out = split(examples, config.validation, config.seed)
     lessons = Lessons(examples[held_out], config.augment, LESSONS_SEED, torch.device("cpu"))
@@ -100,12 +100,12 @@ def bent_images(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
 
 
 def asked(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """The logits of a network, a batch at a time."""
+    """Logits of a network, calculated in batches: float32 (N, outputs)."""
     return torch.cat([network(batch) for batch in torch.split(pixels, ASKED)])
 
 
 def error(logits: Tensor, labels: Tensor) -> float:
-    """The share of images whose largest logit is another's, 0 to 1."""
+    """Share of images whose largest logit isn't the label's, 0 to 1."""
     return float((logits.argmax(dim=1) != labels).to(torch.float64).mean())
 
 

@@ -9,9 +9,9 @@ def as_lines(figures: Mapping[str, Any]) -> str:
     lines = []
     for name, value in figures.items():
         if isinstance(value, Mapping):
-            lines += [f"{name:<24} {key}: {_text(entry)}" for key, entry in value.items()]
+            lines += [f"{name:<30} {key}: {_text(entry)}" for key, entry in value.items()]
         else:
-            lines.append(f"{name:<24} {_text(value)}")
+            lines.append(f"{name:<30} {_text(value)}")
     return "\n".join(lines)
 
 
