@@ -1,7 +1,7 @@
-"""Bytes that nobody meant: whatever comes, a caller is refused or answered, and the server is as it was.
+"""Random and mutated bytes: each is refused or answered, and leaves the server as it was.
 
-The first half calls what decodes, with what hypothesis finds; the second sends a few thousand messages of the campaign
-of `endurance/fuzzing` to a real server. Both make the same bytes every time.
+The first half calls decoders with hypothesis' examples. The second half sends a few thousand messages of
+`endurance/fuzzing` to a real server. Both make the same bytes every time.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ DECODERS: dict[str, Callable[[bytes], Message]] = {
 
 
 def refusal_of(read: Callable[[], object]) -> RequestError | None:
-    """What is refused; None: it was read. Anything else that is raised fails the test."""
+    """The refusal of a message; None: it was read. Any other exception fails the test."""
     try:
         read()
     except RequestError as error:
@@ -139,7 +139,7 @@ def _prepared_or_refused(data: bytes) -> None:
 @EXAMPLES
 @given(seed=st.integers(0, 2**32))
 def test_fields_are_counted_in_any_bytes(seed: int) -> None:
-    """Whatever is made of a large message, counting ends, and says yes or no."""
+    """Counting ends with an answer for any mutation of a large message."""
     rng = Random(seed)
     data = mutated(rng, rng.choice(messages()[CLASSIFY]), MESSAGE_BYTES)
     large = data * (SMALL_BYTES // max(1, len(data)) + 1)
@@ -149,7 +149,7 @@ def test_fields_are_counted_in_any_bytes(seed: int) -> None:
 
 
 def test_fields_behind_a_group_are_counted_too() -> None:
-    """A group that is unknown holds what would be a damaged message, were it the request's own."""
+    """An unknown group holds bytes that would be invalid outside it."""
     group = b"\x7b" + b"\x12\x0b" + b"\xff" * 11 + b"\x7c"  # field 15: begin; field 2, eleven bytes; end
     many = pb.ClassifyRequest(encoded=pb.EncodedImages(files=[b""] * 100_000)).SerializeToString()
     assert len(pb.ClassifyRequest.FromString(group + many).encoded.files) == 100_000
@@ -157,7 +157,7 @@ def test_fields_behind_a_group_are_counted_too() -> None:
 
 
 def elements_of(message: Message) -> int:
-    """How many fields a message has that its parser knows, with those inside it and the elements of lists."""
+    """Number of known fields in a message, including nested ones and elements of lists."""
     count = 0
     for field, value in message.ListFields():
         for element in value if field.is_repeated else [value]:
@@ -172,7 +172,7 @@ def test_fields_are_counted_exactly(count: int) -> None:
 
 
 async def test_calls_that_are_opened_and_cancelled_at_once_end_no_other_callers_calls() -> None:
-    """Thousands of them wait to be taken up before the good ones, and go before they are."""
+    """Thousands of them stand in the queue before the valid calls, and are gone before their turn."""
     with logged_server() as server:
         for _ in range(3):
             floods = (send_flood_of(rapid_reset, server.target, Random(number)) for number in range(4))
@@ -183,7 +183,7 @@ async def test_calls_that_are_opened_and_cancelled_at_once_end_no_other_callers_
 
 
 async def test_a_busy_caller_is_answered_however_many_calls_it_has_under_way(server: RunningServer) -> None:
-    """It fails where gRPC's core counts calls that have ended: see `CONNECTION_CALLS`."""
+    """It fails if gRPC's core counts calls that have ended: see `CONNECTION_CALLS`."""
     good = messages()[CLASSIFY][0]
     async with grpc.aio.insecure_channel(server.target) as channel:
         method: Any = channel.unary_unary(CLASSIFY)
@@ -198,14 +198,14 @@ async def test_a_busy_caller_is_answered_however_many_calls_it_has_under_way(ser
 async def test_a_call_waits_to_be_taken_up_as_long_as_the_server_says(
     tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By default gRPC's core cancels those that had to wait for 30 s: no time at all shows that ours counts instead."""
+    """By default gRPC's core cancels calls after 30 s in its queue; with 0 s, the server's own setting shows."""
     assert set(await ends_of_many_calls(tiny_artifact)) == {grpc.StatusCode.OK}
     monkeypatch.setattr("vitrine.server.frontends.grpc.server.WAITING_SECONDS", 0)
     assert grpc.StatusCode.CANCELLED in await ends_of_many_calls(tiny_artifact)
 
 
 async def ends_of_many_calls(artifact: Path) -> list[grpc.StatusCode]:
-    """How calls end that are sent at once, so that most of them wait to be taken up."""
+    """Status codes of 300 concurrent calls, most of which wait in the queue."""
     async with served(artifact) as server, grpc.aio.insecure_channel(server.address) as channel:
         method: Any = channel.unary_unary(CLASSIFY)
         calls = [method(messages()[CLASSIFY][0]) for _ in range(300)]
@@ -213,7 +213,7 @@ async def ends_of_many_calls(artifact: Path) -> list[grpc.StatusCode]:
 
 
 async def test_a_connection_can_not_open_more_calls_by_cancelling_them(server: RunningServer) -> None:
-    """Twice as many as it may have are opened, and cancelled at once: or one caller would fill everybody's queue."""
+    """Twice the allowed number is opened and cancelled at once: one caller could fill everybody's queue."""
     async with connected(server.target) as (reader, writer), asyncio.timeout(30):
         writer.write(rapid_reset(Random(0)) + h2.frame(h2.PING))
         refused = [frame async for frame in frames_until_ping_is_answered(reader) if frame.kind == h2.RST_STREAM]
@@ -221,7 +221,7 @@ async def test_a_connection_can_not_open_more_calls_by_cancelling_them(server: R
 
 
 async def frames_until_ping_is_answered(reader: asyncio.StreamReader) -> AsyncIterator[h2.Frame]:
-    """What the server sends, up to its answer to the caller's PING."""
+    """Frames from the server, up to its answer to the caller's PING."""
     buffer = bytearray()
     while data := await reader.read(h2.LARGEST_FRAME):
         buffer += data
@@ -240,7 +240,7 @@ async def test_a_connection_that_says_nothing_is_closed(tiny_artifact: Path, mon
 
 @asynccontextmanager
 async def served(artifact: Path) -> AsyncIterator[GrpcServer]:
-    """A server on this event loop, which is drained at the end."""
+    """A server on this event loop, drained at the end."""
     models, config = Models(load_model(artifact, Device.CPU)), ServerConfig(artifact, port=0)
     with ThreadPoolExecutor(1) as pool:
         classifier = Classifier(models, Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
@@ -252,7 +252,7 @@ async def served(artifact: Path) -> AsyncIterator[GrpcServer]:
 
 
 async def test_a_server_bears_every_kind_of_bad_input() -> None:
-    """A server, a few thousand messages, and what must be true of it all along and afterwards."""
+    """A server under a few thousand messages: it answers valid requests all along, and has no fault afterwards."""
     with logged_server("--drain-seconds", "60") as server:
         campaign = Campaign(server, seed=0)
         async with campaign.checked():
@@ -323,7 +323,7 @@ def test_what_is_unexpected_in_the_first_round_fails_a_campaign_too() -> None:
 
 
 def test_memory_that_is_reached_early_is_no_leak() -> None:
-    """What the allocator keeps of the worst moments comes in the first rounds, and goes up and down in the others."""
+    """The allocator keeps the memory of the worst moments from the first rounds on; later it goes up and down."""
     assert failures([MIB * held for held in (220, 314, 292, 308, 311, 303, 317, 310, 307, 311)]) == []
 
 
@@ -332,7 +332,7 @@ def test_memory_that_grows_in_each_round_fails_a_campaign() -> None:
 
 
 def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact: Path) -> None:
-    """gRPC's own server ends by it: one call of anybody's would do."""
+    """It ends gRPC's own server: a single call from anybody is enough."""
     with running_server(tiny_artifact) as server, Client(server.target) as client:
         for _ in range(2):
             assert client.health()
@@ -342,7 +342,7 @@ def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact:
 
 
 def restart(target: str) -> None:
-    """Ends gRPC's part of a server, which starts it again; returns when the connection has ended with it."""
+    """Ends gRPC's part of a server, which starts it again; returns when the connection is closed."""
     host, _, number = target.rpartition(":")
     with socket.create_connection((host, int(number))) as connection:
         connection.sendall(h2.greeting() + h2.frame(HEADERS, END_STREAM | h2.END_HEADERS, 1, PATH_THAT_IS_NOT_UTF8))
@@ -357,7 +357,7 @@ def restart(target: str) -> None:
 async def test_a_refused_call_is_let_go_without_the_garbage_collector(
     tiny_artifact: Path, method: str, message: bytes
 ) -> None:
-    """It counts objects and not their bytes: what a few refused calls held on to could be large."""
+    """The collector counts objects, not bytes: a few refused calls could hold on to much memory."""
     with without_garbage_collector():
         async with served(tiny_artifact) as server, grpc.aio.insecure_channel(server.address) as channel:
             call: Any = channel.unary_unary(f"/{SERVICE.full_name}/{method}")
@@ -368,7 +368,7 @@ async def test_a_refused_call_is_let_go_without_the_garbage_collector(
 
 @contextmanager
 def without_garbage_collector() -> Iterator[None]:
-    """What the block leaves is there at its end."""
+    """Disables the garbage collector during the block, so that garbage stays visible."""
     gc.collect()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Makes artifacts of random weights: a test of serving needs no training."""
+"""Artifacts of random weights and pixels of noise: tests of serving need no training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from vitrine.training.network.mlp import MLP
 
 
 def random_mlp(hidden: Sequence[int], output: OutputKind = "softmax", seed: int = 0) -> MLP:
-    """An MLP as it is before training."""
+    """An MLP of random weights, as before training."""
     return MLP(hidden, output, generator=torch.Generator().manual_seed(seed))
 
 
@@ -25,7 +25,7 @@ def export_random(
     seed: int = 0,
     novelty_threshold: float | None = None,
 ) -> Path:
-    """Exports an MLP of random weights, named as the file; gives the file's path."""
+    """Exports an MLP of random weights under the file's name; gives the file's path."""
     export(
         random_mlp(hidden, output, seed),
         path,

@@ -1,4 +1,4 @@
-"""The benchmarks of the training room measure what they say, on data that take no time."""
+"""Benchmarks of training give consistent measurements on tiny data."""
 
 import json
 from dataclasses import replace
@@ -47,7 +47,7 @@ def test_a_pupil_that_has_learnt_is_nearer_to_its_teacher_and_errs_less(tmp_path
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """An artifact that has learnt nothing."""
+    """An artifact of an untrained network."""
     pixels = load_dataset("digits", progress=False).test.pixels[:64]
     facts = TrainingFacts("digits", 0, 0)
     export(MLP((64, 32)), tmp_path / "model.onnx", name="model", facts=facts, pixels=pixels, novelty_threshold=0.0)

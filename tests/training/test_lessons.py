@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def counting(pixels: Tensor) -> Tensor:
-    """A teacher who only sees how much ink there is: (B, 18, 18) to (B, 2)."""
+    """A teacher that sees only the amount of ink: (B, 18, 18) to (B, 2)."""
     ink = pixels.to(torch.float32).mean(dim=(1, 2))
     return torch.stack((ink, -ink), dim=1)
 
