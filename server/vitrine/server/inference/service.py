@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters, prepare
+from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters, Shape, prepare
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.batching import Batcher, BatchingConfig
@@ -119,7 +119,7 @@ class Service:
         if self._rates.limited:
             self._rates.take(_name_of(call), count)
         # 3. Prepare: image files become pixels.
-        pixels = await self._prepare(request.files or (), call) if request.pixels is None else request.pixels
+        pixels = await self._prepare(request, call) if request.pixels is None else request.pixels
         # 4. Run: together with other callers' images.
         values = await runner.batcher.run(pixels, plan.outputs, call.passed)
         self._admission.took(time.monotonic() - call.begin)
@@ -230,20 +230,20 @@ class Service:
             raise InvalidRequest("TOO_MANY_IMAGES", message, field)
         return count
 
-    async def _prepare(self, files: Sequence[bytes], call: Call) -> npt.NDArray[np.uint8]:
+    async def _prepare(self, request: ClassifyRequest, call: Call) -> npt.NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
-        begin = loop.time()
+        begin, shape = loop.time(), request.model.metadata.input.shape
         in_context = copy_context().run  # a worker's log lines name this call, too
         rows = [
-            await loop.run_in_executor(self._workers, in_context, self._prepare_one, file, index)
-            for index, file in enumerate(files)
+            await loop.run_in_executor(self._workers, in_context, self._prepare_one, file, index, shape)
+            for index, file in enumerate(request.files or ())
         ]
         call.passed(Stage.PREPARE, begin, loop.time())
         return np.stack(rows)  # (N, height, width)
 
-    def _prepare_one(self, file: bytes, index: int) -> npt.NDArray[np.uint8]:
+    def _prepare_one(self, file: bytes, index: int, shape: Shape) -> npt.NDArray[np.uint8]:
         try:
-            return prepare(file, self.limits.max_image_pixels)
+            return prepare(file, self.limits.max_image_pixels, shape)
         except ImageError as error:
             raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
 
