@@ -73,7 +73,7 @@ class Service:
         self.batching = batching
         self.access = access
         self.readiness = Readiness()
-        """Whether the service takes requests."""
+        """The state of the service: starting, ready or leaving."""
         self.statistics = Statistics()
         """The work that models have done."""
         self._workers = workers
@@ -93,7 +93,7 @@ class Service:
         """Classifies 1 to N images. The request counts as under way until the call is closed.
 
         Args:
-            request: the images, and what is wanted of them.
+            request: the images, and the layers that are wanted.
             call: the request's call.
             further_bytes: bytes that the protocol's answer adds for each image, at most.
 
@@ -103,7 +103,7 @@ class Service:
             AnswerTooLarge: the wanted activations would pass the message limit; nothing was calculated.
             Overloaded: there is too much to do just now, or the caller has sent too much; nothing was calculated.
         """
-        # 1. Plan: which outputs are wanted, and how large the answer will be.
+        # 1. Plan: the wanted outputs, and the size of the answer.
         call.caller.require(*request.activations.permissions)
         model = request.model
         call.model = model.label
@@ -123,7 +123,7 @@ class Service:
         # 4. Run: together with other callers' images.
         values = await runner.batcher.run(pixels, plan.outputs, call.passed)
         self._admission.took(time.monotonic() - call.begin)
-        # 5. Judge: which class, and whether it is a digit at all.
+        # 5. Judge: the class of each image, and whether it is a digit at all.
         return _judged(model, values, plan.layers, call)
 
     def parameters(self, name: str, layer: str, call: Call) -> tuple[ServedModel, Parameters]:
