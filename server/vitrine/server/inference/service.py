@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters, answer_size, prepare
+from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters, Shape, answer_size, prepare
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.batching import Batcher, BatchingConfig
@@ -57,7 +57,7 @@ class ClassifyRequest:
     """A request to classify images: either `pixels` or `files`."""
 
     pixels: npt.NDArray[np.uint8] | None = None
-    """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink)."""
+    """uint8 (N, height, width), 0 = white (paper), 255 = black (ink)."""
     files: Sequence[bytes] | None = None
     """Whole image files, to be prepared here."""
     model: str | ServedModel = ""
@@ -158,7 +158,8 @@ class Classifier:
         call.hold(self._admission.admit(count, request_bytes + answer_bytes))
         if self._rates.limited:
             self._rates.take(_name_of(call), count)
-        pixels = await self._prepare(request.files, call) if request.pixels is None else request.pixels  # (N, 18, 18)
+        shape = model.metadata.input.shape
+        pixels = request.pixels if request.pixels is not None else await self._prepare(request.files, shape, call)
         outputs = list(dict.fromkeys((*wanted, *model.verdict)))
         values = await self._batcher(model).run(pixels, outputs, call.passed)
         self._admission.took(time.monotonic() - call.begin)
@@ -223,20 +224,20 @@ class Classifier:
             message = f"the answer would be {size:,} bytes, and {limit:,} are sent at most: {advice}"
             raise AnswerTooLarge("ANSWER_TOO_LARGE", message, field)
 
-    async def _prepare(self, files: Sequence[bytes] | None, call: Call) -> npt.NDArray[np.uint8]:
+    async def _prepare(self, files: Sequence[bytes] | None, shape: Shape, call: Call) -> npt.NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
         begin = loop.time()
         there = copy_context().run  # what is logged in a worker's thread is about this call, too
         rows = [
-            await loop.run_in_executor(self._workers, there, self._prepare_one, file, index)
+            await loop.run_in_executor(self._workers, there, self._prepare_one, file, index, shape)
             for index, file in enumerate(files or ())
         ]
         call.passed(Stage.PREPARE, begin, loop.time())
         return np.stack(rows)
 
-    def _prepare_one(self, file: bytes, index: int) -> npt.NDArray[np.uint8]:
+    def _prepare_one(self, file: bytes, index: int, shape: Shape) -> npt.NDArray[np.uint8]:
         try:
-            return prepare(file, self.limits.max_image_pixels)
+            return prepare(file, self.limits.max_image_pixels, shape)
         except ImageError as error:
             raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
 

@@ -49,7 +49,7 @@ def guarded_handlers(
     service: ServiceDescriptor,
     identify: Identify,
     observers: Sequence[Callable[[Call], None]] = (),
-    most_fields: int = MOST_FIELDS,
+    most_fields: Callable[[], int] = lambda: MOST_FIELDS,
     packed_bytes: int = 1,
 ) -> grpc.GenericRpcHandler:
     """Handlers for all methods of `service`.
@@ -61,7 +61,7 @@ def guarded_handlers(
         service: what the .proto says of the service.
         identify: tells who calls.
         observers: told of every call when it is over; of those that were refused at the gate, nobody hears here.
-        most_fields: how many fields a request may have, with those of the messages inside it.
+        most_fields: how many fields a request may have now, with those of the messages inside it.
         packed_bytes: how many bytes of a list of numbers count as one field.
     """
     handlers = {
@@ -78,14 +78,14 @@ def guarded_handlers(
 
 
 def message_decoder(
-    message_class: type[Message], most_fields: int, packed_bytes: int = 1
+    message_class: type[Message], most_fields: Callable[[], int], packed_bytes: int = 1
 ) -> Callable[[bytes], Message]:
     """What turns bytes into a message; it raises `InvalidRequest` where they are none, or have too many fields."""
     descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
 
     def parse(data: bytes) -> Message:
-        if has_more_fields(data, descriptor, most_fields, packed_bytes):
-            raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {most_fields:,} fields: split it")
+        if has_more_fields(data, descriptor, most := most_fields(), packed_bytes):
+            raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {most:,} fields: split it")
         return message_class.FromString(data)
 
     def decode(data: bytes) -> Message:

@@ -19,7 +19,7 @@ from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.port import address_of, cannot_listen
 from vitrine.server.protocols.health import SERVICE as HEALTH_SERVICE
 from vitrine.server.protocols.health import HealthServicer
-from vitrine.server.protocols.oip.inputs import FIELDS_PER_IMAGE, PACKED_BYTES
+from vitrine.server.protocols.oip.inputs import PACKED_BYTES, fields_per_image
 from vitrine.server.protocols.oip.servicer import PERMISSIONS as OIP_PERMISSIONS
 from vitrine.server.protocols.oip.servicer import SERVICE as OIP_SERVICE
 from vitrine.server.protocols.oip.servicer import OipServicer
@@ -145,9 +145,9 @@ def build_server(
     observers = [*_forgiving([classifier.statistics.observe, *observers]), *meters]
     ours, theirs = ClassifierServicer(classifier), OipServicer(classifier, health, load)
     handlers = [
-        guarded_handlers(ours, SERVICE, identify, observers, _most_fields(config, 1)),
+        guarded_handlers(ours, SERVICE, identify, observers, lambda: _most_fields(config, 1)),
         guarded_handlers(
-            theirs, OIP_SERVICE, identify, observers, _most_fields(config, FIELDS_PER_IMAGE), PACKED_BYTES
+            theirs, OIP_SERVICE, identify, observers, lambda: _most_oip_fields(config, classifier), PACKED_BYTES
         ),
         guarded_handlers(health, HEALTH_SERVICE, anyone, meters),
     ]
@@ -167,6 +167,13 @@ def _forgiving(observers: Iterable[Callable[[Call], None]]) -> Sequence[Callable
 def _most_fields(config: ServerConfig, each: int) -> int:
     """How many fields a good request has at most: `each` for an image, the names of layers, and a few besides."""
     return config.limits.max_images * each + MAX_NAMES + 64
+
+
+def _most_oip_fields(config: ServerConfig, classifier: Classifier) -> int:
+    """The same for typed pixels: of the largest model that is served, and of no more than a message can hold."""
+    models = [entry.model for entry in classifier.models.snapshot.entries if entry.model]
+    each = max(map(fields_per_image, models), default=1)
+    return min(_most_fields(config, each), _most_fields(config, 1) + config.limits.max_message_bytes // PACKED_BYTES)
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:

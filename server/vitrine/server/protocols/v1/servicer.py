@@ -29,7 +29,9 @@ class ClassifierServicer:
 
     async def Classify(self, request: pb.ClassifyRequest, call: Call) -> pb.ClassifyResponse:  # noqa: N802
         """Classifies 1 to N images."""
-        answer = await self._classifier.classify(read_classify(request), call)
+        call.caller.require(Permission.PREDICT)  # before a model is looked up: a stream can outlive the permission
+        model = self._classifier.models.get(request.model)
+        answer = await self._classifier.classify(read_classify(request, model), call)
         begin = time.monotonic()
         response = write_classification(answer)
         call.passed(Stage.ENCODE, begin, time.monotonic())
