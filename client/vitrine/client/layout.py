@@ -59,7 +59,7 @@ MAX_TICKS = 24
 """With more classes than this, only the predicted one has a label."""
 
 MAX_LABEL_LENGTH = 12
-"""Characters of a label on an axis; longer ones are cut."""
+"""Characters of a label on an axis; longer ones are cut in the middle, because labels often begin alike."""
 
 CHARACTER_WIDTH = 0.08
 """Width of a character on an axis."""
@@ -113,7 +113,7 @@ class Ticks:
     @property
     def depth(self) -> float:
         """Space that upright labels take below the axis."""
-        return max(map(len, self.labels)) * CHARACTER_WIDTH if self.rotated else 0.0
+        return (max(map(len, self.labels)) + 1) * CHARACTER_WIDTH if self.rotated else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +228,9 @@ def choose_ticks(classes: Sequence[str], predicted: int) -> Ticks:
 
 
 def shorten(text: str, length: int) -> str:
-    """The text, cut to so many characters."""
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    """The text; with more than `length` characters, its beginning and its end."""
+    tail = (length - 1) // 2
+    return text if len(text) <= length else f"{text[: length - 1 - tail]}…{text[-tail:]}"
 
 
 def grid_shape(width: int) -> tuple[int, int]:
