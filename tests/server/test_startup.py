@@ -16,9 +16,9 @@ from support.serving import refused_start, running_server
 from vitrine.model import ArtifactError
 from vitrine.server.cli import Port
 from vitrine.server.engine.artifact import read_artifact
-from vitrine.server.engine.device import Device
+from vitrine.server.engine.device import CPU_PROVIDER, CUDA_PROVIDER, Device
 from vitrine.server.engine.runtime import onnxruntime
-from vitrine.server.engine.session import CPU_PROVIDER, CUDA_PROVIDER, open_engine
+from vitrine.server.engine.session import open_engine
 from vitrine.server.errors import StartupError
 
 WARNS = pytest.mark.filterwarnings("ignore:Specified provider")
@@ -62,7 +62,7 @@ def test_a_foreign_model_is_refused(tiny_artifact: Path, tmp_path: Path) -> None
 
 def test_an_artifact_of_a_newer_format_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
     path = changed(tiny_artifact, tmp_path / "new.onnx", lambda m: set_property(m, "vitrine.format_version", "99"))
-    assert "its format version is 99, and this Vitrine reads 1" in refused_start(path)
+    assert "its format version is 99, and this Vitrine reads 1 and 2" in refused_start(path)
 
 
 def test_damaged_metadata_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
