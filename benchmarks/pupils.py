@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vitrine.training import Checkpoint, RunFolder, load_dataset
 from vitrine.training.data import split
-from vitrine.training.examples.lessons import ASKED, CHUNK, LESSONS_SEED, Lessons
+from vitrine.training.examples.batches import ASKED, CHUNK, LESSONS_SEED, Lessons
 from vitrine.training.network.losses import distillation_loss, with_no_digit
 from vitrine.training.randomness import Stream, torch_generator
 from vitrine.training.run.teacher import load_teacher

@@ -30,7 +30,7 @@ from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
 from vitrine.training import RECIPES, Checkpoint, Dataset, RunFolder, load_dataset
-from vitrine.training.examples.lessons import LABEL
+from vitrine.training.examples.batches import LABEL
 from vitrine.training.run.fit import trainer_for
 from vitrine.training.run.recipes import DATA_SETS
 from vitrine.training.run.trainer import Trainer

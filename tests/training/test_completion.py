@@ -20,8 +20,8 @@ from vitrine.training import Dataset, Evaluation, FitConfig, Run, export_run, fi
 from vitrine.training.cli import main
 from vitrine.training.data import split
 from vitrine.training.run.completion import FRAMEWORKS, export_checkpoint
-from vitrine.training.run.figures import draw_confusion_matrix
 from vitrine.training.run.model_card import fit_command, model_card
+from vitrine.training.run.plots import draw_confusion_matrix
 
 
 @pytest.fixture

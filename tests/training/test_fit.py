@@ -28,7 +28,7 @@ from vitrine.training import (
 )
 from vitrine.training import fit as fit_function
 from vitrine.training.data import split
-from vitrine.training.examples.lessons import Lesson, Lessons
+from vitrine.training.examples.batches import Lesson, Lessons
 from vitrine.training.files.lock import locked
 from vitrine.training.network.evaluate import calculate_logits
 from vitrine.training.network.losses import loss_of

@@ -22,8 +22,8 @@ from vitrine.training.rendering.nondigits import NON_DIGITS
 from vitrine.training.rendering.stress import CONDITIONS
 from vitrine.training.report import make_report
 from vitrine.training.report.contact_sheet import CELL, SCALE, draw_most_wrong
-from vitrine.training.report.figures import wilson_interval
-from vitrine.training.report.measure import MISTAKES
+from vitrine.training.report.curves import wilson_interval
+from vitrine.training.report.measurements import MISTAKES
 from vitrine.training.report.mistakes import DOUBT, Mistake, find_mistakes, losses_of
 from vitrine.training.report.novelty import Novelty, NoveltyPlan, SetOutcome
 from vitrine.training.report.roc import auroc, roc_curve

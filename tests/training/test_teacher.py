@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vitrine.training import CheckpointError, ConfigError, Dataset, FitConfig, Run, TrainingError, fit
-from vitrine.training.examples.lessons import Lesson, Lessons
+from vitrine.training.examples.batches import Lesson, Lessons
 from vitrine.training.files.checksummed import write_sealed
 from vitrine.training.network.mlp import MLP
 from vitrine.training.run import distillation

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from vitrine.model import DIGITS
 from vitrine.training.network.evaluate import Evaluation, percent
 from vitrine.training.rendering.stress import Outcome
-from vitrine.training.report.measure import Report, Stress
+from vitrine.training.report.measurements import Report, Stress
 from vitrine.training.report.novelty import Novelty
 from vitrine.training.report.table import Table
 

@@ -137,7 +137,7 @@ def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -
 
 
 def _draw(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> None:
-    from vitrine.training.run import figures  # here, because matplotlib takes a second and only this needs it
+    from vitrine.training.run import plots  # here, because matplotlib takes a second and only this needs it
 
-    figures.draw_learning_curve(checkpoint.history, checkpoint.kept, folder.learning_curve)
-    figures.draw_confusion_matrix(evaluation, folder.confusion_matrix)
+    plots.draw_learning_curve(checkpoint.history, checkpoint.kept, folder.learning_curve)
+    plots.draw_confusion_matrix(evaluation, folder.confusion_matrix)

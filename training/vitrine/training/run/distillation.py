@@ -16,8 +16,8 @@ from vitrine.training.data import originals
 from vitrine.training.data.cache import cache_dir, code_key
 from vitrine.training.errors import CheckpointError
 from vitrine.training.examples import augmentation
-from vitrine.training.examples import lessons as lessons_module
-from vitrine.training.examples.lessons import Lessons
+from vitrine.training.examples import batches as batches_module
+from vitrine.training.examples.batches import Lessons
 from vitrine.training.files.atomic import write_bytes
 from vitrine.training.run import teacher as teacher_module
 from vitrine.training.run.checkpoint import Checkpoint
@@ -27,7 +27,7 @@ TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation
 """The settings that a teacher must have in common with the run that it teaches."""
 
 
-LESSONS_CODE = tuple(Path(str(module.__file__)) for module in (augmentation, lessons_module, originals, teacher_module))
+LESSONS_CODE = tuple(Path(str(module.__file__)) for module in (augmentation, batches_module, originals, teacher_module))
 """The files that decide how lessons are bent and judged."""
 
 

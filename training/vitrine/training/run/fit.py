@@ -20,8 +20,8 @@ from tqdm import tqdm
 from vitrine.model import DIGITS
 from vitrine.training.data import Dataset, Examples, split, split_by_seed
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
+from vitrine.training.examples.batches import JudgedLessons, Lessons
 from vitrine.training.examples.counter_examples import counter_examples
-from vitrine.training.examples.lessons import JudgedLessons, Lessons
 from vitrine.training.files.lock import locked
 from vitrine.training.files.run_folder import RunFolder
 from vitrine.training.network.learner import Learner

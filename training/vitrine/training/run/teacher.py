@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from vitrine.model.preparation.pipeline import SIDE
 from vitrine.training.errors import CheckpointError, TrainingError
-from vitrine.training.examples.lessons import Lesson, Lessons
+from vitrine.training.examples.batches import Lesson, Lessons
 from vitrine.training.files.checksummed import read_sealed, write_sealed
 from vitrine.training.network.mlp import scale
 from vitrine.training.network.precision import mixed_precision

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from vitrine.training.data import Examples
 from vitrine.training.errors import TrainingError
-from vitrine.training.examples.lessons import JudgedLessons, Lesson, Lessons
+from vitrine.training.examples.batches import JudgedLessons, Lesson, Lessons
 from vitrine.training.network.evaluate import calculate_logits
 from vitrine.training.network.losses import distillation_loss, loss_of, with_no_digit
 from vitrine.training.network.mlp import MLP

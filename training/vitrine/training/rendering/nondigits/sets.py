@@ -21,10 +21,10 @@ from vitrine.training.rendering.nondigits.faces import faces
 from vitrine.training.rendering.nondigits.fonts import EVALUATION_FONTS, EXPOSURE_FONTS, bundled_fonts, fonts_in
 from vitrine.training.rendering.nondigits.kit import Kit, Part
 from vitrine.training.rendering.nondigits.page import Grey, on_a_page
+from vitrine.training.rendering.nondigits.printed_text import LETTERS, letters, one_character, several_digits, words
 from vitrine.training.rendering.nondigits.scribbles import EVALUATION_SCRIBBLES, EXPOSURE_SCRIBBLES
 from vitrine.training.rendering.nondigits.shapes import EVALUATION_SHAPES, EXPOSURE_SHAPES
 from vitrine.training.rendering.nondigits.textures import EVALUATION_TEXTURES, EXPOSURE_TEXTURES, blank, noise
-from vitrine.training.rendering.nondigits.writing import LETTERS, letters, one_character, several_digits, words
 
 Maker: TypeAlias = Callable[[Kit, Generator], Grey]
 """Makes one image, uint8 (H, W), 0 = black and 255 = white, as a user would send it."""

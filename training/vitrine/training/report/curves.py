@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from vitrine.training.network.calibration import Reliability
 from vitrine.training.report.novelty import Novelty
 from vitrine.training.report.roc import roc_curve
-from vitrine.training.run.figures import MARKED, TRAINING, VALIDATION, save
+from vitrine.training.run.plots import MARKED, TRAINING, VALIDATION, save
 
 SETS = ("#1f5fbf", "#c8553d", "#3a8f5c", "#8a5fbf", "#b8860b", "#2a9aa8", "#c2528b", "#5b6472")
 """A colour for each set of images."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vitrine.training import Dataset
-from vitrine.training.examples.lessons import JudgedLessons, Lessons
+from vitrine.training.examples.batches import JudgedLessons, Lessons
 
 CPU = torch.device("cpu")
 
