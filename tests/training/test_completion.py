@@ -163,8 +163,8 @@ def test_the_card_says_what_else_a_model_learnt_from(run: Run) -> None:
 
 def test_the_card_says_which_epoch_was_kept(run: Run) -> None:
     assert f"by which epoch {run.checkpoint.kept.number} was chosen" in run.folder.model_card.read_text()
-    pupil = replace(run.checkpoint, teacher="a" * 64)
-    assert f"after epoch {len(pupil.history)}, the last" in model_card(run.folder, pupil, run.evaluation)
+    student = replace(run.checkpoint, teacher="a" * 64)
+    assert f"after epoch {len(student.history)}, the last" in model_card(run.folder, student, run.evaluation)
 
 
 def test_the_card_says_when_the_time_leaves_out_the_teachers(run: Run) -> None:

@@ -28,7 +28,7 @@ from vitrine.training import (
 )
 from vitrine.training import fit as fit_function
 from vitrine.training.data import split
-from vitrine.training.examples.batches import Lesson, Lessons
+from vitrine.training.examples.batches import AugmentedBatches, Batch
 from vitrine.training.files.lock import locked
 from vitrine.training.network.evaluate import calculate_logits
 from vitrine.training.network.losses import loss_of
@@ -63,16 +63,16 @@ def assert_same(one: Run, other: Run) -> None:
 @contextmanager
 def interrupted_in_epoch(number: int) -> Iterator[None]:
     """Ctrl-C in the middle of an epoch, after its first step."""
-    lessons = Lessons.epoch
+    batches = AugmentedBatches.epoch
 
-    def interrupting(self: Lessons, epoch: int, batch_size: int) -> Iterator[Lesson]:
-        for lesson in lessons(self, epoch, batch_size):
-            yield lesson
+    def interrupting(self: AugmentedBatches, epoch: int, batch_size: int) -> Iterator[Batch]:
+        for batch in batches(self, epoch, batch_size):
+            yield batch
             if epoch == number:
                 raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Lessons, "epoch", interrupting)
+        patch.setattr(AugmentedBatches, "epoch", interrupting)
         yield
 
 

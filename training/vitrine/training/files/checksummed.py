@@ -18,7 +18,7 @@ DIGEST_SIZE = hashlib.sha256().digest_size
 """The bytes at the file's end: the SHA-256 of all before, as PyTorch loads a flipped bit without complaint."""
 
 
-def write_sealed(path: Path, document: Mapping[str, Any]) -> None:
+def write_checksummed(path: Path, document: Mapping[str, Any]) -> None:
     """Writes tensors and plain data by name; what was there stays until all of it is written."""
     payload = io.BytesIO()  # Ctrl-C amid PyTorch's writing to a file can end the process; in memory it can't
     torch.save(dict(document), payload)
@@ -26,8 +26,8 @@ def write_sealed(path: Path, document: Mapping[str, Any]) -> None:
     write_bytes(path, content + hashlib.sha256(content).digest())
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Reads what `write_sealed` wrote, onto the CPU.
+def read_checksummed(path: Path) -> dict[str, Any]:
+    """Reads what `write_checksummed` wrote, onto the CPU.
 
     Raises:
         CheckpointError: it is missing, damaged, or holds more than tensors and plain data.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vitrine.training.errors import CheckpointError
-from vitrine.training.files.checksummed import read_sealed, write_sealed
+from vitrine.training.files.checksummed import read_checksummed, write_checksummed
 from vitrine.training.network.calibration import Calibration, calibrate
 from vitrine.training.network.learner import Learner
 from vitrine.training.network.mlp import MLP
@@ -138,7 +138,7 @@ class Checkpoint:
             "config": self.config.to_dict(),
             "history": [asdict(epoch) for epoch in self.history],
         }
-        write_sealed(path, document)
+        write_checksummed(path, document)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -147,7 +147,7 @@ class Checkpoint:
         Raises:
             CheckpointError: it is missing, damaged, of another version, or holds more than tensors and plain data.
         """
-        document = read_sealed(path)
+        document = read_checksummed(path)
         if document.pop("format_version", None) != FORMAT_VERSION:
             raise CheckpointError(
                 f"{path} isn't a checkpoint of this Vitrine's: fit again without --resume; a teacher.pt may stay"

@@ -17,7 +17,7 @@ from vitrine.training.data.cache import cache_dir, code_key
 from vitrine.training.errors import CheckpointError
 from vitrine.training.examples import augmentation
 from vitrine.training.examples import batches as batches_module
-from vitrine.training.examples.batches import Lessons
+from vitrine.training.examples.batches import AugmentedBatches
 from vitrine.training.files.atomic import write_bytes
 from vitrine.training.run import teacher as teacher_module
 from vitrine.training.run.checkpoint import Checkpoint
@@ -27,7 +27,7 @@ TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation
 """The settings that a teacher must have in common with the run that it teaches."""
 
 
-LESSONS_CODE = tuple(Path(str(module.__file__)) for module in (augmentation, batches_module, originals, teacher_module))
+BATCHES_CODE = tuple(Path(str(module.__file__)) for module in (augmentation, batches_module, originals, teacher_module))
 """The files that decide how lessons are bent and judged."""
 
 
@@ -40,23 +40,29 @@ class FoundTeacher:
     digest: str
     """The SHA-256 of its file, in hex."""
 
-    def lessons_folder(self, device: torch.device) -> Path:
+    def cache_folder(self, device: torch.device) -> Path:
         """Where the lessons that it judged on a device are kept: CUDA rounds in another way than a CPU.
 
         The code that bends them is part of the name, so that what another version of it made is never served.
         """
         kind = "-cuda" if device.type == "cuda" else ""
-        return cache_dir() / "lessons" / (code_key(self.digest, LESSONS_CODE) + kind)
+        return cache_dir() / "distillation" / (code_key(self.digest, BATCHES_CODE) + kind)
 
 
 def find_teacher(
-    checkpoint: Checkpoint, lessons: Lessons, file: Path, named: Path | None, same_seed: bool, *, progress: bool = True
+    checkpoint: Checkpoint,
+    batches: AugmentedBatches,
+    file: Path,
+    named: Path | None,
+    same_seed: bool,
+    *,
+    progress: bool = True,
 ) -> FoundTeacher:
     """The teacher of a run; one that is named is copied to the run's own file, so that resuming needs no name.
 
     Args:
         checkpoint: the run.
-        lessons: what a teacher is made with.
+        batches: what a teacher is made with.
         file: the run's own teacher: read where it is there, and otherwise made.
         named: the file of another run's, to take instead.
         same_seed: whether it must have the run's seed, because another one has learnt what this run is validated with.
@@ -67,7 +73,7 @@ def find_teacher(
         TrainingError: the teacher that was made is of no use.
     """
     if named is None and not file.exists():
-        _make(checkpoint, lessons, file, progress)
+        _make(checkpoint, batches, file, progress)
     chosen = named or file
     if not chosen.exists():
         raise CheckpointError(f"there is no teacher {chosen}")
@@ -76,15 +82,15 @@ def find_teacher(
     digest = _digest_for(checkpoint, content := chosen.read_bytes(), chosen)
     if named:
         write_bytes(file, content)
-    return FoundTeacher(network.folded().to(lessons.device), digest)
+    return FoundTeacher(network.folded().to(batches.device), digest)
 
 
-def _make(checkpoint: Checkpoint, lessons: Lessons, file: Path, progress: bool) -> None:
+def _make(checkpoint: Checkpoint, batches: AugmentedBatches, file: Path, progress: bool) -> None:
     if checkpoint.history:
         raise CheckpointError(f"the run has learnt from the teacher {file}, which is gone: put it back, or name it")
     config = checkpoint.config
     classes = len(DIGITS) + bool(config.counter_examples)
-    made = fit_teacher(lessons, classes, config.teacher_epochs, config.seed, progress=progress)
+    made = fit_teacher(batches, classes, config.teacher_epochs, config.seed, progress=progress)
     save_teacher(file, made, _facts(checkpoint, with_seed=True))
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from vitrine.model import DIGITS
 from vitrine.training.data import Dataset, Examples, split, split_by_seed
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
-from vitrine.training.examples.batches import JudgedLessons, Lessons
+from vitrine.training.examples.batches import AugmentedBatches, CachedTeacherBatches
 from vitrine.training.examples.counter_examples import counter_examples
 from vitrine.training.files.lock import locked
 from vitrine.training.files.run_folder import RunFolder
@@ -138,12 +138,14 @@ def trainer_for(
     learnt = examples[kept]
     if config.counter_examples:
         learnt += counter_examples(config.counter_examples, progress=progress)
-    lessons = Lessons(learnt, config.augment, config.seed, find_device(config.device))
+    batches = AugmentedBatches(learnt, config.augment, config.seed, find_device(config.device))
     if not config.teacher_epochs:
-        return checkpoint, Trainer(checkpoint, lessons, examples[held_out])
-    teacher = find_teacher(checkpoint, lessons, folder.teacher, named, split_by_seed(examples), progress=progress)
-    judged = JudgedLessons(lessons, teacher.network, teacher.lessons_folder(lessons.device), config.versions)
-    return replace(checkpoint, teacher=teacher.digest), Trainer(checkpoint, judged, examples[held_out])
+        return checkpoint, Trainer(checkpoint, batches, examples[held_out])
+    teacher = find_teacher(checkpoint, batches, folder.teacher, named, split_by_seed(examples), progress=progress)
+    teacher_batches = CachedTeacherBatches(
+        batches, teacher.network, teacher.cache_folder(batches.device), config.versions
+    )
+    return replace(checkpoint, teacher=teacher.digest), Trainer(checkpoint, teacher_batches, examples[held_out])
 
 
 def _train(checkpoint: Checkpoint, trainer: Trainer, folder: RunFolder, progress: bool) -> Checkpoint:

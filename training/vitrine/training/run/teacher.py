@@ -24,8 +24,8 @@ from tqdm import tqdm
 
 from vitrine.model.preparation.pipeline import SIDE
 from vitrine.training.errors import CheckpointError, TrainingError
-from vitrine.training.examples.batches import Lesson, Lessons
-from vitrine.training.files.checksummed import read_sealed, write_sealed
+from vitrine.training.examples.batches import AugmentedBatches, Batch
+from vitrine.training.files.checksummed import read_checksummed, write_checksummed
 from vitrine.training.network.mlp import scale
 from vitrine.training.network.precision import mixed_precision
 from vitrine.training.network.schedule import learning_rate_at
@@ -121,11 +121,11 @@ def _dropped(features: Tensor, generator: torch.Generator) -> Tensor:
     return features * kept / (1 - DROPOUT)
 
 
-def fit_teacher(lessons: Lessons, classes: int, epochs: int, seed: int, *, progress: bool = True) -> Teacher:
+def fit_teacher(batches: AugmentedBatches, classes: int, epochs: int, seed: int, *, progress: bool = True) -> Teacher:
     """Fits a teacher, its networks side by side, where the lessons are.
 
     Args:
-        lessons: what it learns from.
+        batches: what it learns from.
         classes: how many classes the labels have.
         epochs: passes over the examples for each network, at least 1.
         seed: where its random start comes from.
@@ -134,18 +134,18 @@ def fit_teacher(lessons: Lessons, classes: int, epochs: int, seed: int, *, progr
     Raises:
         TrainingError: its parameters are no numbers any more.
     """
-    teacher = _begun(classes, seed).to(lessons.device)
-    steps = NETWORKS * _steps(lessons, epochs)
+    teacher = _begun(classes, seed).to(batches.device)
+    steps = NETWORKS * _steps(batches, epochs)
     with tqdm(desc="fit teacher", total=steps, unit="step", disable=not progress, dynamic_ncols=True) as bar:
-        _side_by_side(_Studies(lessons, epochs, seed, bar, threading.Event()), teacher)
+        _side_by_side(_Studies(batches, epochs, seed, bar, threading.Event()), teacher)
     if not all(bool(values.isfinite().all()) for values in teacher.state_dict().values()):
         raise TrainingError("the teacher's parameters are no numbers any more: bend the images less, or do without it")
     return teacher.eval()
 
 
-def _steps(lessons: Lessons, epochs: int) -> int:
+def _steps(batches: AugmentedBatches, epochs: int) -> int:
     """Those of each network."""
-    return epochs * math.ceil(len(lessons) / BATCH_SIZE)
+    return epochs * math.ceil(len(batches) / BATCH_SIZE)
 
 
 def _begun(classes: int, seed: int) -> Teacher:
@@ -158,7 +158,7 @@ def _begun(classes: int, seed: int) -> Teacher:
 class _Studies:
     """How each network of a teacher learns: one cycle of the learning rate."""
 
-    lessons: Lessons
+    batches: AugmentedBatches
     epochs: int
     seed: int
     bar: "tqdm[Any]"
@@ -171,23 +171,23 @@ class _Studies:
         network.train()
         optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
         dropping = torch_generator(self.seed, Stream.DROPOUT, place)
-        steps = _steps(self.lessons, self.epochs)
-        for step, lesson in enumerate(self._in_order(place)):
+        steps = _steps(self.batches, self.epochs)
+        for step, batch in enumerate(self._in_order(place)):
             if self.stopped.is_set():
                 return
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, steps, LEARNING_RATE)
-            with mixed_precision(self.lessons.device):
-                loss = F.cross_entropy(network(lesson.pixels, dropping), lesson.labels)
+            with mixed_precision(self.batches.device):
+                loss = F.cross_entropy(network(batch.pixels, dropping), batch.labels)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             with self.bar.get_lock():  # type: ignore[no-untyped-call]  # adding one isn't atomic
                 self.bar.update()
 
-    def _in_order(self, place: int) -> Iterator[Lesson]:
+    def _in_order(self, place: int) -> Iterator[Batch]:
         for number in range(place * self.epochs + 1, (place + 1) * self.epochs + 1):
-            yield from self.lessons.epoch(number, BATCH_SIZE, Stream.TEACHER)
+            yield from self.batches.epoch(number, BATCH_SIZE, Stream.TEACHER)
 
 
 def _side_by_side(studies: _Studies, teacher: Teacher) -> None:
@@ -214,7 +214,7 @@ def _shared_threads() -> Iterator[ThreadPoolExecutor]:
 
 def save_teacher(path: Path, teacher: Teacher, facts: Mapping[str, Any]) -> None:
     """Writes a teacher, with what it was taught: plain data by name."""
-    write_sealed(path, {"teacher_version": FORMAT_VERSION, "facts": dict(facts), "weights": teacher.state_dict()})
+    write_checksummed(path, {"teacher_version": FORMAT_VERSION, "facts": dict(facts), "weights": teacher.state_dict()})
 
 
 def load_teacher(path: Path, facts: Mapping[str, Any]) -> Teacher:
@@ -223,7 +223,7 @@ def load_teacher(path: Path, facts: Mapping[str, Any]) -> Teacher:
     Raises:
         CheckpointError: it is missing or damaged, or was taught other data or with other settings than `facts` says.
     """
-    document = read_sealed(path)
+    document = read_checksummed(path)
     if document.get("teacher_version") != FORMAT_VERSION:
         raise CheckpointError(f"{path} isn't a teacher of this Vitrine's: remove it, or name its like")
     differing = [name for name in facts if document["facts"].get(name) != facts[name]]

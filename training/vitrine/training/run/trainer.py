@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from vitrine.training.data import Examples
 from vitrine.training.errors import TrainingError
-from vitrine.training.examples.batches import JudgedLessons, Lesson, Lessons
+from vitrine.training.examples.batches import AugmentedBatches, Batch, CachedTeacherBatches
 from vitrine.training.network.evaluate import calculate_logits
 from vitrine.training.network.losses import distillation_loss, loss_of, with_no_digit
 from vitrine.training.network.mlp import MLP
@@ -31,14 +31,16 @@ class Trainer:
 
     Args:
         checkpoint: where it begins.
-        lessons: what is learnt from.
+        batches: what is learnt from.
         held_out: the examples that every epoch is validated with.
     """
 
-    def __init__(self, checkpoint: Checkpoint, lessons: Lessons | JudgedLessons, held_out: Examples) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, batches: AugmentedBatches | CachedTeacherBatches, held_out: Examples
+    ) -> None:
         self._config = config = checkpoint.config
         self._device = find_device(config.device)
-        self._lessons = lessons
+        self._batches = batches
         self._validation = (torch.tensor(held_out.pixels, device=self._device), torch.tensor(held_out.labels))
         self._learner = checkpoint.learner().to(self._device)
         self._optimizer = torch.optim.AdamW(self._learner.parameters(), weight_decay=config.weight_decay, fused=True)
@@ -48,7 +50,7 @@ class Trainer:
     @property
     def examples(self) -> int:
         """Examples that each epoch goes through."""
-        return len(self._lessons)
+        return len(self._batches)
 
     @property
     def steps(self) -> int:
@@ -74,27 +76,27 @@ class Trainer:
     def _pass(self, number: int, bar: "tqdm[Any]") -> float:
         """Steps through all examples; the mean training loss."""
         losses = []
-        for position, lesson in enumerate(self._lessons.epoch(number, self._config.batch_size)):
+        for position, batch in enumerate(self._batches.epoch(number, self._config.batch_size)):
             step = (number - 1) * self.steps + position
             self._set_learning_rate(step)
-            losses.append(self._step(lesson))
+            losses.append(self._step(batch))
             bar.update()
         return float(torch.stack(losses).mean())
 
-    def _step(self, lesson: Lesson) -> Tensor:
+    def _step(self, batch: Batch) -> Tensor:
         with mixed_precision(self._device):
-            loss = self._loss(self._learner(lesson.pixels), lesson)
+            loss = self._loss(self._learner(batch.pixels), batch)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         return loss.detach()
 
-    def _loss(self, logits: Tensor, lesson: Lesson) -> Tensor:
+    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
         if self._config.counter_examples and self._config.output == "softmax":
             logits = with_no_digit(logits)
-        if lesson.judgement is None:
-            return loss_of(self._config.output, logits, lesson.labels)
-        return distillation_loss(logits, lesson.judgement)
+        if batch.teacher_logits is None:
+            return loss_of(self._config.output, logits, batch.labels)
+        return distillation_loss(logits, batch.teacher_logits)
 
     def _set_learning_rate(self, step: int) -> None:
         rate = learning_rate_at(step, self._config.epochs * self.steps, self._config.learning_rate)
