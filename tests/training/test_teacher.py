@@ -173,7 +173,7 @@ def test_a_fit_makes_its_teacher_once_and_another_fit_may_borrow_it(
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_teacher_that_has_learnt_what_a_run_is_validated_with_is_refused(toy: Dataset, tmp_path: Path) -> None:
-    """Where writers aren't known, each seed holds out other examples, and a batch of one shows what the next holds out."""
+    """Where writers aren't known, each seed holds out other examples, so one has learnt what the next holds out."""
     first = run(toy, tmp_path / "first", replace(CONFIG, epochs=1))
     with pytest.raises(CheckpointError, match="taught with another seed"):
         run(toy, tmp_path / "second", replace(CONFIG, seed=1), teacher=first.folder.teacher)

@@ -146,7 +146,7 @@ def fit_command(
     config = replace(base, **{field: value for field, value in settings.items() if value is not None})
     find_device(config.device)  # before a data set is downloaded in vain
     dataset = load_dataset(source, data_dir, progress=not quiet)
-    _tell(fit(dataset, config, folder.path, name=name, resume=resume, teacher=teacher, progress=not quiet))
+    _print_run(fit(dataset, config, folder.path, name=name, resume=resume, teacher=teacher, progress=not quiet))
 
 
 def _refuse_to_replace(folder: RunFolder, overwrite: bool) -> None:
@@ -162,7 +162,7 @@ def _source(checkpoint: Checkpoint, source: str | None) -> str:
     raise DataError(f"the run's data set {checkpoint.identity.dataset} was made by a program: name one with --dataset")
 
 
-def _tell(run: Run) -> None:
+def _print_run(run: Run) -> None:
     evaluation, checkpoint = run.evaluation, run.checkpoint
     click.echo(
         f"test error {evaluation.error:.2%} ({evaluation.errors:,} of {evaluation.count:,}), "
@@ -225,7 +225,7 @@ def evaluate_command(
     dataset = load_dataset(_source(checkpoint, source), data_dir, progress=not quiet)
     report = make_report(
         checkpoint,
-        _unseen(checkpoint, dataset),
+        _unseen_examples(checkpoint, dataset),
         dataset.name,
         novelty=NoveltyPlan(count, seed, fonts, look_alikes) if novelty or full else None,
         stress=StressPlan(*_mnist("test", data_dir, quiet), count, seed) if stress or full else None,
@@ -242,7 +242,7 @@ def _mnist(split: Split, data_dir: Path | None, quiet: bool) -> tuple[npt.NDArra
     return load_mnist_images(split, folder, progress=not quiet)
 
 
-def _unseen(checkpoint: Checkpoint, dataset: Dataset) -> Examples:
+def _unseen_examples(checkpoint: Checkpoint, dataset: Dataset) -> Examples:
     """The examples of a data set that the run wasn't trained on."""
     identity = checkpoint.identity
     if dataset.digest() == identity.digest or dataset.source in BUILT_IN:  # whose held-out part never changes
@@ -294,11 +294,11 @@ def stress_command(
     MODEL is an ONNX artifact. Each condition renders the same digits: light, pens, papers, sizes, noise.
     """
     images, labels = _mnist(split, data_dir, quiet)
-    outcomes = measure_stress(model, images, labels, names or tuple(CONDITIONS), count, seed, progress=not quiet)
+    results = measure_stress(model, images, labels, names or tuple(CONDITIONS), count, seed, progress=not quiet)
     if sheet:
         draw_sheet(images, names or tuple(CONDITIONS), seed, sheet)
-    figures = {"dataset": dataset, "split": split, "seed": seed, "conditions": [each.to_dict() for each in outcomes]}
-    click.echo(json.dumps(figures) if as_json else stress_table(outcomes).to_text())
+    figures = {"dataset": dataset, "split": split, "seed": seed, "conditions": [each.to_dict() for each in results]}
+    click.echo(json.dumps(figures) if as_json else stress_table(results).to_text())
 
 
 @main.command("export")

@@ -14,28 +14,28 @@ from torch.nn import functional as F
 
 from vitrine.model.preparation.pipeline import SIDE
 
-ROTATION = math.radians(12)
+MAX_ROTATION = math.radians(12)
 """The largest angle, either way, at strength 1."""
 
-SCALE = 0.12
+MAX_LOG_SCALE = 0.12
 """The largest change of the logarithm of width and of height, each on its own."""
 
-SHEAR = 0.2
+MAX_SHEAR = 0.2
 """The largest slant: how far the top moves sideways against the bottom, as a share of the height."""
 
-SHIFT = 0.8
+MAX_SHIFT = 0.8
 """The largest move along each axis, in pixels."""
 
-ELASTIC = 0.7
+ELASTIC_STD = 0.7
 """How far a place moves by the elastic field: the standard deviation along each axis, in pixels."""
 
-SMOOTHNESS = 3.0
+BUMP_STD = 3.0
 """Over how many pixels neighbours move alike: the standard deviation of the field's bumps."""
 
 BUMPS = 7
 """The elastic field is made of so many bumps along each axis, three pixels beyond the frame on either side."""
 
-STROKE = 0.4
+MAX_STROKE_CHANGE = 0.4
 """The largest change of a stroke, as a share of the way to one that is a pixel of the original wider on either side."""
 
 
@@ -51,44 +51,44 @@ def augment(ink: Tensor, frames: Tensor, strength: float, generator: torch.Gener
     Returns:
         float32 (B, 18, 18), 0 = white (paper), 255 = black (ink), the darkest pixel of each image 255.
     """
-    places = _bent_places(len(ink), strength, generator).to(ink.device)  # (B, 18, 18, 2)
-    strokes = strength * STROKE * _spread((len(ink), 1, 1), generator).to(ink.device)
-    images = with_strokes(ink, strokes).unsqueeze(1)  # (B, 1, H, W)
-    grid = _on_grid(places, frames, images)
+    places = _sample_points(len(ink), strength, generator).to(ink.device)  # (B, 18, 18, 2)
+    strokes = strength * MAX_STROKE_CHANGE * _uniform((len(ink), 1, 1), generator).to(ink.device)
+    images = change_strokes(ink, strokes).unsqueeze(1)  # (B, 1, H, W)
+    grid = _sampling_grid(places, frames, images)
     pixels = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(1)
     return pixels * (255 / pixels.amax(dim=(1, 2), keepdim=True).clamp_min(1))
 
 
-def _spread(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Random numbers, evenly between -1 and 1."""
     return 2 * torch.rand(shape, generator=generator) - 1
 
 
-def _bent_places(count: int, strength: float, generator: torch.Generator) -> Tensor:
+def _sample_points(count: int, strength: float, generator: torch.Generator) -> Tensor:
     """Where each pixel comes from: float32 (B, 18, 18, 2), x and y in pixels from the frame's middle."""
     middles = torch.arange(SIDE) + 0.5 - SIDE / 2
     straight = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), dim=-1).view(-1, 2)  # (324, 2): x, y
-    maps = random_maps(count, strength, generator)  # (B, 2, 3)
+    maps = random_affine_maps(count, strength, generator)  # (B, 2, 3)
     places = torch.baddbmm(maps[:, :, 2:], maps[:, :, :2], straight.T.expand(count, -1, -1))  # (B, 2, 324)
     places = places.view(count, 2, SIDE, SIDE) + _elastic_field(count, strength, generator)
     return places.permute(0, 2, 3, 1)
 
 
-def random_maps(count: int, strength: float, generator: torch.Generator) -> Tensor:
+def random_affine_maps(count: int, strength: float, generator: torch.Generator) -> Tensor:
     """Affine maps from places in the new image to places in the old: float32 (B, 2, 3), in pixels from the middle."""
-    angle, width, height, slant, right, down = strength * _spread((6, count), generator)
-    angle, width, height = ROTATION * angle, torch.exp(SCALE * width), torch.exp(SCALE * height)
-    cos, sin, slant = torch.cos(angle), torch.sin(angle), SHEAR * slant
+    angle, width, height, slant, right, down = strength * _uniform((6, count), generator)
+    angle, width, height = MAX_ROTATION * angle, torch.exp(MAX_LOG_SCALE * width), torch.exp(MAX_LOG_SCALE * height)
+    cos, sin, slant = torch.cos(angle), torch.sin(angle), MAX_SHEAR * slant
     rows = (
-        (cos * width, (slant * cos - sin) * height, SHIFT * right),
-        (sin * width, (slant * sin + cos) * height, SHIFT * down),
+        (cos * width, (slant * cos - sin) * height, MAX_SHIFT * right),
+        (sin * width, (slant * sin + cos) * height, MAX_SHIFT * down),
     )
     return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
 
 
 def _elastic_field(count: int, strength: float, generator: torch.Generator) -> Tensor:
     """Smooth random moves, in pixels: float32 (B, 2, 18, 18); a sum of bumps, so two small matrix products a field."""
-    heights = strength * ELASTIC * torch.randn((count, 2, BUMPS, BUMPS), generator=generator)
+    heights = strength * ELASTIC_STD * torch.randn((count, 2, BUMPS, BUMPS), generator=generator)
     bumps = _bumps()  # (18, BUMPS)
     return bumps @ heights @ bumps.T
 
@@ -96,11 +96,11 @@ def _elastic_field(count: int, strength: float, generator: torch.Generator) -> T
 def _bumps() -> Tensor:
     """How high each bump is over each pixel: float32 (18, BUMPS), the squares of a pixel's summing to 1."""
     pixels, centres = torch.arange(SIDE) + 0.5, torch.linspace(-3, SIDE + 3, BUMPS)
-    heights = torch.exp(-((pixels[:, None] - centres[None, :]) ** 2) / (2 * SMOOTHNESS**2))
+    heights = torch.exp(-((pixels[:, None] - centres[None, :]) ** 2) / (2 * BUMP_STD**2))
     return F.normalize(heights, dim=1)
 
 
-def with_strokes(ink: Tensor, change: Tensor) -> Tensor:
+def change_strokes(ink: Tensor, change: Tensor) -> Tensor:
     """Thicker or thinner strokes: a share of the way to the darkest or to the lightest of each pixel's neighbours.
 
     Args:
@@ -110,13 +110,13 @@ def with_strokes(ink: Tensor, change: Tensor) -> Tensor:
     Returns:
         float32 (B, H, W).
     """
-    lightest = 255 - _darkest_nearby(255 - ink)
-    goal = torch.where(change > 0, _darkest_nearby(ink), lightest).to(torch.float32)
+    lightest = 255 - _dilate(255 - ink)
+    goal = torch.where(change > 0, _dilate(ink), lightest).to(torch.float32)
     images = ink.to(torch.float32)
     return images + change.abs() * (goal - images)
 
 
-def _darkest_nearby(ink: Tensor) -> Tensor:
+def _dilate(ink: Tensor) -> Tensor:
     """The darkest of each pixel and its eight neighbours: uint8 (B, H, W) to the same.
 
     Slices of bytes, first down and then across, take a hundredth of the time that `max_pool2d` takes for it.
@@ -130,7 +130,7 @@ def _darkest_nearby(ink: Tensor) -> Tensor:
     return darkest
 
 
-def _on_grid(places: Tensor, frames: Tensor, images: Tensor) -> Tensor:
+def _sampling_grid(places: Tensor, frames: Tensor, images: Tensor) -> Tensor:
     """Places in the frame as `grid_sample` has them: (B, 18, 18, 2), the canvas being -1 to 1."""
     height, width = images.shape[2:]
     top, left, side = frames.unbind(dim=1)  # (B,) each

@@ -21,16 +21,16 @@ from vitrine.training.rendering.stress import scene, strokes
 NO_DIGIT = len(DIGITS)
 """The label of an image that shows no digit."""
 
-LETTERS = 3
+LETTER_WEIGHT = 3
 """How many times as many letters there are as images of any other set: they are nearest to digits."""
 
-NAME = "counter-examples"
+CACHE_NAME = "counter-examples"
 """What their progress bar and their cached file are called."""
 
 SEED = 0
 """They are the same for every run, as a data set is."""
 
-PRINTED = 0.25
+PRINTED_SHARE = 0.25
 """How many printed digits there are for each image without a digit."""
 
 
@@ -44,11 +44,11 @@ def counter_examples(count: int, *, progress: bool = True) -> Examples:
     Returns:
         Prepared, with their originals; labels are 0 to 9, or `NO_DIGIT`.
     """
-    shares = [LETTERS if name == "letters" else 1 for name in EXPOSURE_SETS]
+    shares = [LETTER_WEIGHT if name == "letters" else 1 for name in EXPOSURE_SETS]
     counts = [max(1, round(count * share / sum(shares))) for share in shares]
-    printed = max(len(DIGITS), round(PRINTED * count))
+    printed = max(len(DIGITS), round(PRINTED_SHARE * count))
     labels = np.concatenate((np.full(sum(counts), NO_DIGIT), np.arange(printed) % len(DIGITS))).astype(np.int64)
-    prepared = prepare_all(_draw(counts, printed), len(labels), _key(counts, printed), NAME, progress=progress)
+    prepared = prepare_all(_draw(counts, printed), len(labels), _key(counts, printed), CACHE_NAME, progress=progress)
     return Examples(prepared.pixels, labels, prepared.originals)
 
 

@@ -73,34 +73,34 @@ def find_teacher(
         TrainingError: the teacher that was made is of no use.
     """
     if named is None and not file.exists():
-        _make(checkpoint, batches, file, progress)
+        _make_teacher(checkpoint, batches, file, progress)
     chosen = named or file
     if not chosen.exists():
         raise CheckpointError(f"there is no teacher {chosen}")
     begun_here = named is None and not checkpoint.history
-    network = load_teacher(chosen, _facts(checkpoint, with_seed=same_seed or begun_here))
-    digest = _digest_for(checkpoint, content := chosen.read_bytes(), chosen)
+    network = load_teacher(chosen, _teacher_facts(checkpoint, with_seed=same_seed or begun_here))
+    digest = _checked_digest(checkpoint, content := chosen.read_bytes(), chosen)
     if named:
         write_bytes(file, content)
     return FoundTeacher(network.folded().to(batches.device), digest)
 
 
-def _make(checkpoint: Checkpoint, batches: AugmentedBatches, file: Path, progress: bool) -> None:
+def _make_teacher(checkpoint: Checkpoint, batches: AugmentedBatches, file: Path, progress: bool) -> None:
     if checkpoint.history:
         raise CheckpointError(f"the run has learnt from the teacher {file}, which is gone: put it back, or name it")
     config = checkpoint.config
     classes = len(DIGITS) + bool(config.counter_examples)
     made = fit_teacher(batches, classes, config.teacher_epochs, config.seed, progress=progress)
-    save_teacher(file, made, _facts(checkpoint, with_seed=True))
+    save_teacher(file, made, _teacher_facts(checkpoint, with_seed=True))
 
 
-def _facts(checkpoint: Checkpoint, *, with_seed: bool) -> dict[str, Any]:
+def _teacher_facts(checkpoint: Checkpoint, *, with_seed: bool) -> dict[str, Any]:
     """What a teacher was taught, or must have been."""
     settings = (*TEACHER_SETTINGS, "seed") if with_seed else TEACHER_SETTINGS
     return {"digest": checkpoint.identity.digest, **{name: getattr(checkpoint.config, name) for name in settings}}
 
 
-def _digest_for(checkpoint: Checkpoint, content: bytes, file: Path) -> str:
+def _checked_digest(checkpoint: Checkpoint, content: bytes, file: Path) -> str:
     """The digest of a teacher's file, if it is the one that the run was begun with."""
     digest = hashlib.sha256(content).hexdigest()
     if checkpoint.teacher not in ("", digest):

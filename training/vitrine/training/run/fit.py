@@ -33,7 +33,7 @@ from vitrine.training.run.distillation import find_teacher
 from vitrine.training.run.recipes import recipe
 from vitrine.training.run.trainer import Trainer
 
-SAMPLES = 1024
+MAX_SAMPLES = 1024
 """How many held-out examples go into the checkpoint at most: what the statistics of the activations are taken over."""
 
 
@@ -81,12 +81,12 @@ def fit(
     identity = RunIdentity(name or dataset.name, dataset.name, dataset.source, dataset.digest())
     with locked(folder.lock, wait=False):  # files of two runs beside each other would lie
         if resume:
-            checkpoint = _resumed(Checkpoint.load(folder.checkpoint), identity, config, name)
+            checkpoint = _resumed_checkpoint(Checkpoint.load(folder.checkpoint), identity, config, name)
         else:
-            checkpoint = _begun(identity, config or recipe(dataset.source), dataset.test)
+            checkpoint = _new_checkpoint(identity, config or recipe(dataset.source), dataset.test)
         if teacher is not None and not checkpoint.config.teacher_epochs:
             raise ConfigError("a teacher is named, and teacher_epochs is 0: the labels alone teach")
-        with _threads(checkpoint.config.threads):
+        with _torch_threads(checkpoint.config.threads):
             if not checkpoint.finished:
                 named = None if teacher is None else Path(teacher)
                 checkpoint, trainer = trainer_for(checkpoint, dataset.train, folder, named, progress)
@@ -94,10 +94,10 @@ def fit(
             return complete(folder, checkpoint, dataset)
 
 
-def _begun(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Checkpoint:
+def _new_checkpoint(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Checkpoint:
     start = torch_generator(config.seed, Stream.START)
     weights = Learner(config.hidden, config.output, start).state_dict()
-    spread = np.linspace(0, len(held_out) - 1, min(SAMPLES, len(held_out))).astype(np.int64)
+    spread = np.linspace(0, len(held_out) - 1, min(MAX_SAMPLES, len(held_out))).astype(np.int64)
     samples = torch.tensor(held_out.pixels[spread])
     logits, labels = torch.empty(0, len(DIGITS)), torch.empty(0, dtype=torch.int64)  # there are none yet
     return Checkpoint(
@@ -113,7 +113,9 @@ def _begun(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Chec
     )
 
 
-def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | None, name: str | None) -> Checkpoint:
+def _resumed_checkpoint(
+    checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | None, name: str | None
+) -> Checkpoint:
     """The checkpoint, where it fits; a run may move to another device, and nothing else may change."""
     config = config or checkpoint.config
     identity = identity if name else replace(identity, name=checkpoint.identity.name)
@@ -154,19 +156,19 @@ def _train(checkpoint: Checkpoint, trainer: Trainer, folder: RunFolder, progress
     begun = len(checkpoint.history) * trainer.steps
     bar = tqdm(desc="fit", total=steps, initial=begun, unit="step", disable=not progress, dynamic_ncols=True)
     try:
-        with bar, _noticing_ctrl_c() as interrupted:
+        with bar, _interruption_event() as interrupted:
             while not (checkpoint.finished or interrupted.is_set()):
                 checkpoint = trainer.run_epoch(checkpoint, bar)
-                _keep(checkpoint, folder)
+                _save_checkpoint(checkpoint, folder)
     except KeyboardInterrupt:
         if not checkpoint.history:
             raise
-    _keep(checkpoint, folder)  # the interruption may have come between an epoch's end and its writing
+    _save_checkpoint(checkpoint, folder)  # the interruption may have come between an epoch's end and its writing
     return checkpoint
 
 
 @contextmanager
-def _noticing_ctrl_c() -> Iterator[threading.Event]:
+def _interruption_event() -> Iterator[threading.Event]:
     """An event that Ctrl-C sets, beside raising KeyboardInterrupt: Python drops one that falls into a finalizer."""
     noticed, before = threading.Event(), signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
@@ -184,13 +186,13 @@ def _noticing_ctrl_c() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _keep(checkpoint: Checkpoint, folder: RunFolder) -> None:
+def _save_checkpoint(checkpoint: Checkpoint, folder: RunFolder) -> None:
     folder.remove_results()  # a kill from here on must not leave them beside weights that they know nothing of
     checkpoint.save(folder.checkpoint)
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _torch_threads(count: int) -> Iterator[None]:
     """PyTorch with `count` CPU threads, and afterwards with as many as it had."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

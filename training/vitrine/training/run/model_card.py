@@ -43,11 +43,11 @@ A ReLU MLP that tells the ten digits apart on 18 × 18 pixels, 0 = white (paper)
 | | |
 | --- | --- |
 | test error | **{evaluation.error:.2%}** ({evaluation.errors:,} of {evaluation.count:,}) |
-| validation error | {kept.validation_error:.2%}, {_which_epoch(checkpoint)} |
-| calibration error | {_how_calibrated(calibration)} |
+| validation error | {kept.validation_error:.2%}, {_epoch_text(checkpoint)} |
+| calibration error | {_calibration_text(calibration)} |
 | parameters | {sum(layer.parameter_count for layer in mlp.layers):,} |
 | output | {checkpoint.config.output} |
-| trained | {_how_long(checkpoint)} |
+| trained | {_duration_text(checkpoint)} |
 
 ## Use
 
@@ -56,7 +56,7 @@ on light or light on dark. `vitrine-server {folder.model.name}` serves it; `vitr
 into its pixels.
 
 **Limits.** Every image gets one of the ten digits and its probability, also one that shows none of them, or two. \
-{_what_novelty_tells(calibration)}
+{_novelty_text(calibration)}
 
 Several digits in one image must be cut apart first. Not for cheques, ballots, medicine, or whatever else a wrong \
 digit harms.
@@ -64,7 +64,7 @@ digit harms.
 ## Data
 
 {ABOUT_DATA.get(identity.source, ABOUT_OTHER_DATA)}
-{_about_teaching(checkpoint.config)}
+{_further_data_text(checkpoint.config)}
 ## Figures
 
 ![Learning curve]({folder.learning_curve.name})
@@ -82,7 +82,7 @@ digit harms.
 {fit_command(identity, checkpoint.config)}
 ```
 
-{_how_alike(checkpoint)} Every number is in `{folder.metrics.name}`.
+{_reproducibility_text(checkpoint)} Every number is in `{folder.metrics.name}`.
 """
 
 
@@ -103,14 +103,14 @@ def fit_command(identity: RunIdentity, config: FitConfig) -> str:
     return shlex.join(words)
 
 
-def _how_calibrated(calibration: Calibration) -> str:
+def _calibration_text(calibration: Calibration) -> str:
     return (
         f"{calibration.error:.2%} on the validation part, by temperature {calibration.temperature:.3g}; "
         f"{calibration.error_before:.2%} without"
     )
 
 
-def _what_novelty_tells(calibration: Calibration) -> str:
+def _novelty_text(calibration: Calibration) -> str:
     return (
         f"That is what the output `{NOVELTY}` is for: above {calibration.novelty_threshold:.3g} an image is unlike the "
         f"digits that this model knows. Of those that it reads rightly in the validation part, {KEPT:.1%} or more lie "
@@ -119,7 +119,7 @@ def _what_novelty_tells(calibration: Calibration) -> str:
     )
 
 
-def _about_teaching(config: FitConfig) -> str:
+def _further_data_text(config: FitConfig) -> str:
     """What else it learnt from, as paragraphs of their own; empty where that was the data set alone."""
     counter = (
         f"Beside them it learnt from {config.counter_examples:,} made images without a digit (printed letters, words "
@@ -133,12 +133,12 @@ def _about_teaching(config: FitConfig) -> str:
     return "".join(f"\n{text}\n" for text in told)
 
 
-def _which_epoch(checkpoint: Checkpoint) -> str:
+def _epoch_text(checkpoint: Checkpoint) -> str:
     number = checkpoint.kept.number
     return f"after epoch {number}, the last" if checkpoint.teacher else f"by which epoch {number} was chosen"
 
 
-def _how_alike(checkpoint: Checkpoint) -> str:
+def _reproducibility_text(checkpoint: Checkpoint) -> str:
     """How much of the run comes back when it is made again: CUDA adds up in whatever order is fastest."""
     if all(epoch.device == "cpu" for epoch in checkpoint.history):
         teacher = " and the same teacher, whose file `--teacher` names," if checkpoint.config.teacher_epochs else ","
@@ -146,7 +146,7 @@ def _how_alike(checkpoint: Checkpoint) -> str:
     return "It was trained on CUDA: this gives a model as good, and not the same weights bit for bit."
 
 
-def _how_long(checkpoint: Checkpoint) -> str:
+def _duration_text(checkpoint: Checkpoint) -> str:
     seconds = sum(epoch.seconds for epoch in checkpoint.history)
     interrupted = "" if checkpoint.finished else f" of {checkpoint.config.epochs}; it was interrupted"
     teacher = "; its teacher's time isn't counted" if checkpoint.config.teacher_epochs else ""

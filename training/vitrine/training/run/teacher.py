@@ -75,7 +75,7 @@ class TeacherNetwork(nn.Module):
         """(B, 18, 18), 0 to 255, to logits, float32 (B, classes); a generator leaves features out at random."""
         images = scale(pixels).view(-1, 1, SIDE, SIDE).contiguous(memory_format=torch.channels_last)  # fastest on a CPU
         features = self.features(images).flatten(1)
-        logits: Tensor = self.last(features if generator is None else _dropped(features, generator))
+        logits: Tensor = self.last(features if generator is None else _dropout(features, generator))
         return logits
 
 
@@ -98,7 +98,7 @@ class Teacher(nn.Module):
         """A copy that can only be asked, in half the time: each normalisation is folded into its convolution."""
         copied = copy.deepcopy(self).eval()
         for network in copied.networks:
-            network.features = _folded(cast(nn.Sequential, network.features))
+            network.features = _fuse_batch_norms(cast(nn.Sequential, network.features))
         copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch declares it for tensors only
         return copied
 
@@ -107,7 +107,7 @@ def _convolution(reads: int, gives: int) -> tuple[nn.Module, ...]:
     return nn.Conv2d(reads, gives, 3, padding=1, bias=False), nn.BatchNorm2d(gives), nn.ReLU(inplace=True)
 
 
-def _folded(features: nn.Sequential) -> nn.Sequential:
+def _fuse_batch_norms(features: nn.Sequential) -> nn.Sequential:
     layers = list(features)
     for place, layer in reversed(list(enumerate(layers))):
         if isinstance(layer, nn.BatchNorm2d):
@@ -115,7 +115,7 @@ def _folded(features: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _dropped(features: Tensor, generator: torch.Generator) -> Tensor:
+def _dropout(features: Tensor, generator: torch.Generator) -> Tensor:
     """Dropout with a generator of its own, which PyTorch's lacks: networks that learn side by side share none."""
     kept = torch.rand(features.shape, generator=generator).to(features.device) >= DROPOUT
     return features * kept / (1 - DROPOUT)
@@ -134,28 +134,28 @@ def fit_teacher(batches: AugmentedBatches, classes: int, epochs: int, seed: int,
     Raises:
         TrainingError: its parameters are no numbers any more.
     """
-    teacher = _begun(classes, seed).to(batches.device)
-    steps = NETWORKS * _steps(batches, epochs)
+    teacher = _new_teacher(classes, seed).to(batches.device)
+    steps = NETWORKS * _step_count(batches, epochs)
     with tqdm(desc="fit teacher", total=steps, unit="step", disable=not progress, dynamic_ncols=True) as bar:
-        _side_by_side(_Studies(batches, epochs, seed, bar, threading.Event()), teacher)
+        _train_in_parallel(_NetworkTraining(batches, epochs, seed, bar, threading.Event()), teacher)
     if not all(bool(values.isfinite().all()) for values in teacher.state_dict().values()):
         raise TrainingError("the teacher's parameters are no numbers any more: bend the images less, or do without it")
     return teacher.eval()
 
 
-def _steps(batches: AugmentedBatches, epochs: int) -> int:
+def _step_count(batches: AugmentedBatches, epochs: int) -> int:
     """Those of each network."""
     return epochs * math.ceil(len(batches) / BATCH_SIZE)
 
 
-def _begun(classes: int, seed: int) -> Teacher:
+def _new_teacher(classes: int, seed: int) -> Teacher:
     with torch.random.fork_rng(devices=[]):  # what modules start from has no generator of its own
         torch.default_generator.manual_seed(entropy(seed, Stream.TEACHER))  # `torch.manual_seed` is CUDA's, too
         return Teacher(classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Studies:
+class _NetworkTraining:
     """How each network of a teacher learns: one cycle of the learning rate."""
 
     batches: AugmentedBatches
@@ -166,13 +166,13 @@ class _Studies:
     stopped: threading.Event
     """Set when the steps that are left are not to be made."""
 
-    def go_through(self, network: nn.Module, place: int) -> None:
+    def train(self, network: nn.Module, place: int) -> None:
         """All steps of the network at a place, 0 to `NETWORKS` - 1; each place has bends of its own."""
         network.train()
         optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
         dropping = torch_generator(self.seed, Stream.DROPOUT, place)
-        steps = _steps(self.batches, self.epochs)
-        for step, batch in enumerate(self._in_order(place)):
+        steps = _step_count(self.batches, self.epochs)
+        for step, batch in enumerate(self._batches_for(place)):
             if self.stopped.is_set():
                 return
             for group in optimizer.param_groups:
@@ -185,24 +185,24 @@ class _Studies:
             with self.bar.get_lock():  # type: ignore[no-untyped-call]  # adding one isn't atomic
                 self.bar.update()
 
-    def _in_order(self, place: int) -> Iterator[Batch]:
+    def _batches_for(self, place: int) -> Iterator[Batch]:
         for number in range(place * self.epochs + 1, (place + 1) * self.epochs + 1):
             yield from self.batches.epoch(number, BATCH_SIZE, Stream.TEACHER)
 
 
-def _side_by_side(studies: _Studies, teacher: Teacher) -> None:
+def _train_in_parallel(training: _NetworkTraining, teacher: Teacher) -> None:
     """A thread for each network, as far as PyTorch has threads: small convolutions gain little from a second one."""
-    with _shared_threads() as learners, learners:
+    with _thread_pool() as learners, learners:
         try:
-            under_way = [learners.submit(studies.go_through, network, n) for n, network in enumerate(teacher.networks)]
+            under_way = [learners.submit(training.train, network, n) for n, network in enumerate(teacher.networks)]
             for done in as_completed(under_way):
                 done.result()
         finally:  # Ctrl-C, or an error of one: the others stop after the step that they are at
-            studies.stopped.set()
+            training.stopped.set()
 
 
 @contextmanager
-def _shared_threads() -> Iterator[ThreadPoolExecutor]:
+def _thread_pool() -> Iterator[ThreadPoolExecutor]:
     """Threads for the networks, with an equal share of PyTorch's threads each."""
     threads = torch.get_num_threads()
     learners = min(NETWORKS, threads)

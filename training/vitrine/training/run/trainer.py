@@ -64,16 +64,16 @@ class Trainer:
             TrainingError: the loss is no number any more.
         """
         number, began = len(checkpoint.history) + 1, time.monotonic()
-        training_loss = self._pass(number, bar)
+        training_loss = self._train_epoch(number, bar)
         if not math.isfinite(training_loss):
             raise TrainingError(f"the loss is {training_loss} after epoch {number}: lower the learning rate")
         mlp = self._learner.folded().to(self._device)
         loss, error, logits = self._validate(mlp)
         bar.set_postfix_str(f"epoch {number}/{self._config.epochs}, validation error {error:.2%}")
         epoch = Epoch(number, training_loss, loss, error, time.monotonic() - began, self._device.type)
-        return self._after(checkpoint, epoch, mlp, logits)
+        return self._next_checkpoint(checkpoint, epoch, mlp, logits)
 
-    def _pass(self, number: int, bar: "tqdm[Any]") -> float:
+    def _train_epoch(self, number: int, bar: "tqdm[Any]") -> float:
         """Steps through all examples; the mean training loss."""
         losses = []
         for position, batch in enumerate(self._batches.epoch(number, self._config.batch_size)):
@@ -110,18 +110,18 @@ class Trainer:
         wrong = (logits.argmax(dim=1) != labels).to(torch.float64).mean()
         return float(loss_of(self._config.output, logits, labels)), float(wrong), logits
 
-    def _after(self, checkpoint: Checkpoint, epoch: Epoch, mlp: MLP, logits: Tensor) -> Checkpoint:
+    def _next_checkpoint(self, checkpoint: Checkpoint, epoch: Epoch, mlp: MLP, logits: Tensor) -> Checkpoint:
         after = replace(
             checkpoint,
             history=(*checkpoint.history, epoch),
-            weights=_copied(self._learner.state_dict()),
+            weights=_copy_to_cpu(self._learner.state_dict()),
             optimizer=copy.deepcopy(self._optimizer.state_dict()),  # the next epoch changes it in place
         )
         if after.kept != epoch:
             return after
-        kept = _copied(mlp.state_dict())
+        kept = _copy_to_cpu(mlp.state_dict())
         return replace(after, kept_weights=kept, validation_logits=logits, validation_labels=self._validation[1])
 
 
-def _copied(weights: Weights) -> Mapping[str, Tensor]:
+def _copy_to_cpu(weights: Weights) -> Mapping[str, Tensor]:
     return {name: values.detach().to("cpu", copy=True) for name, values in weights.items()}

@@ -4,7 +4,7 @@
 `measure` counts.
 """
 
-from vitrine.training.rendering.stress.accuracy import Outcome, draw_sheet, measure_stress
+from vitrine.training.rendering.stress.accuracy import ConditionResult, draw_sheet, measure_stress
 from vitrine.training.rendering.stress.conditions import CONDITIONS, render
 
-__all__ = ["CONDITIONS", "Outcome", "draw_sheet", "measure_stress", "render"]
+__all__ = ["CONDITIONS", "ConditionResult", "draw_sheet", "measure_stress", "render"]
