@@ -200,7 +200,7 @@ def test_a_run_of_data_that_a_program_made_asks_for_a_data_set(run: Path) -> Non
     folder = RunFolder(run)
     checkpoint = Checkpoint.load(folder.checkpoint)
     replace(checkpoint, identity=replace(checkpoint.identity, source="")).save(folder.checkpoint)
-    assert_one_sentence(vitrine_train("evaluate", run), "was made by a program", "--dataset")
+    assert_one_sentence(vitrine_train("evaluate", run), "was built by a program", "--dataset")
 
 
 @pytest.mark.parametrize("widths", ["8,x", "", "8;4"])
