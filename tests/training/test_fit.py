@@ -173,9 +173,9 @@ def test_a_resumed_run_keeps_its_name_unless_it_gets_a_new_one(toy: Dataset, tmp
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_can_not_be_resumed_with_other_settings_or_data(toy: Dataset, tmp_path: Path) -> None:
     run(toy, tmp_path / "run")
-    with pytest.raises(CheckpointError, match="begun with seed 0, not 1: resume it so"):
+    with pytest.raises(CheckpointError, match="started with seed 0, not 1: resume it with the same settings"):
         run(toy, tmp_path / "run", replace(CONFIG, seed=1), resume=True)
-    with pytest.raises(CheckpointError, match="begun with other data"):
+    with pytest.raises(CheckpointError, match="started with other data"):
         run(replace(toy, train=toy.test), tmp_path / "run", resume=True)
     with pytest.raises(CheckpointError, match="fit first"):
         run(toy, tmp_path / "nothing", resume=True)
@@ -240,7 +240,7 @@ def test_the_folder_is_held_while_it_is_completed(
 
 def test_examples_that_leave_none_to_validate_with_are_refused_at_the_start(tmp_path: Path, toy: Dataset) -> None:
     one_of_each = toy.train[slice(0, 3)]
-    with pytest.raises(DataError, match="nothing to validate with"):
+    with pytest.raises(DataError, match="none is left for validation"):
         run(replace(toy, train=one_of_each + one_of_each), tmp_path / "run")
 
 

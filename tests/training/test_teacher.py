@@ -127,10 +127,10 @@ def test_a_file_that_is_no_teacher_is_refused(toy: Dataset, tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match="damaged"):
         load_teacher(path, {})
     write_checksummed(path, {"teacher_version": 1, "facts": {}, "weights": {}})
-    with pytest.raises(CheckpointError, match="remove it, or name its like"):
+    with pytest.raises(CheckpointError, match="remove it, or name another"):
         load_teacher(path, {})
     done = fit(toy, replace(CONFIG, teacher_epochs=0), tmp_path / "run", progress=False)
-    with pytest.raises(CheckpointError, match="isn't a teacher"):
+    with pytest.raises(CheckpointError, match="is not a teacher"):
         load_teacher(done.folder.checkpoint, {})
 
 
@@ -175,7 +175,7 @@ def test_a_fit_makes_its_teacher_once_and_another_fit_may_borrow_it(
 def test_a_teacher_that_has_learnt_what_a_run_is_validated_with_is_refused(toy: Dataset, tmp_path: Path) -> None:
     """Where writers aren't known, each seed holds out other examples, so one has learnt what the next holds out."""
     first = run(toy, tmp_path / "first", replace(CONFIG, epochs=1))
-    with pytest.raises(CheckpointError, match="taught with another seed"):
+    with pytest.raises(CheckpointError, match="trained with another seed"):
         run(toy, tmp_path / "second", replace(CONFIG, seed=1), teacher=first.folder.teacher)
 
 
@@ -184,7 +184,7 @@ def test_a_new_run_does_not_take_the_teacher_that_another_seed_has_left_in_its_f
     written: Dataset, tmp_path: Path
 ) -> None:
     run(written, tmp_path / "run", replace(CONFIG, epochs=1))
-    with pytest.raises(CheckpointError, match="taught with another seed: remove it"):
+    with pytest.raises(CheckpointError, match="trained with another seed: remove it"):
         run(written, tmp_path / "run", replace(CONFIG, seed=1))
 
 
@@ -231,27 +231,27 @@ def test_patience_stops_a_student_that_gets_no_better(toy: Dataset, tmp_path: Pa
 @pytest.mark.usefixtures("no_pictures")
 def test_a_resumed_run_does_not_change_its_teacher(written: Dataset, tmp_path: Path) -> None:
     begun, other = stopped(written, tmp_path / "run"), run(written, tmp_path / "other", replace(CONFIG, seed=1))
-    with pytest.raises(CheckpointError, match="begun with another teacher"):
+    with pytest.raises(CheckpointError, match="started with another teacher"):
         run(written, tmp_path / "run", None, resume=True, teacher=other.folder.teacher)
     begun.folder.teacher.unlink()
-    with pytest.raises(CheckpointError, match="which is gone"):
+    with pytest.raises(CheckpointError, match="which is missing"):
         run(written, tmp_path / "run", None, resume=True)
 
 
 def test_a_teacher_that_is_not_there_is_an_error_and_none_is_made_in_its_place(toy: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no teacher"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         run(toy, tmp_path / "run", teacher=tmp_path / "teacher.pt")
     assert not (tmp_path / "teacher.pt").exists()
 
 
 def test_a_teacher_is_refused_where_labels_alone_teach(toy: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a teacher is named, and teacher_epochs is 0"):
+    with pytest.raises(ConfigError, match="a teacher is named, but teacher_epochs is 0"):
         run(toy, tmp_path / "run", replace(CONFIG, teacher_epochs=0), teacher=tmp_path / "teacher.pt")
 
 
 def test_a_teacher_of_no_use_is_an_error(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vitrine.training.run.teacher.LEARNING_RATE", float("inf"))
-    with pytest.raises(TrainingError, match="no numbers"):
+    with pytest.raises(TrainingError, match="not finite"):
         taught(toy, 1)
 
 

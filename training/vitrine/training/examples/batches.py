@@ -1,8 +1,8 @@
-"""Lessons: what a fit learns from, epoch by epoch: bent images with their labels, and what a teacher says of them.
+"""Batches of augmented images with labels, and optionally with a teacher's logits, epoch by epoch.
 
-Everything stays on the device as tensors: the images are small, and slicing is faster than a loader. Where there is a
-teacher, asking it takes longer than learning, so a number of versions of all examples, each bent in its own way, are
-made once, when an epoch first needs one, and gone through in turns.
+All tensors stay on the device: the images are small, so slicing them is faster than a data loader. Computing a
+teacher's logits takes longer than a training step. So a fixed number of augmented versions of all examples is computed
+once, when first needed, stored with its logits, and reused in turn by the epochs.
 """
 
 import logging
@@ -23,13 +23,13 @@ from vitrine.training.network.precision import mixed_precision
 from vitrine.training.randomness import Stream, torch_generator
 
 CHUNK_SIZE = 1024
-"""Images that are bent at a time: bounds the memory."""
+"""Images augmented at a time, to bound the memory."""
 
 TEACHER_BATCH_SIZE = 128
-"""Images that a teacher is asked about at a time: what its layers calculate stays in a core's cache."""
+"""Images per forward pass of the teacher: its activations then fit into a core's cache."""
 
 PROFILER_LABEL = "batches"
-"""What a profiler shows the making of batches as."""
+"""Label of batch preparation in a profile."""
 
 
 TeacherFunction: TypeAlias = Callable[[Tensor], Tensor]
@@ -37,36 +37,36 @@ TeacherFunction: TypeAlias = Callable[[Tensor], Tensor]
 
 
 VERSIONS_SEED = 0
-"""How a teacher's lessons are bent doesn't depend on the pupil."""
+"""Seed of the versions. It does not depend on the student, so that students can share cached versions."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """A batch to learn from."""
+    """A training batch."""
 
     pixels: Tensor
     """(B, 18, 18), 0 = white (paper), 255 = black (ink)."""
     labels: Tensor
     """int64 (B,)."""
     teacher_logits: Tensor | None = None
-    """float32 (B, C): the teacher's logits; None without a teacher."""
+    """float32 (B, C); None without a teacher."""
 
 
 class AugmentedBatches:
-    """Examples on a device, bent anew for each epoch.
+    """Examples on a device, augmented anew for each epoch.
 
     Args:
-        examples: what is learnt from.
-        strength: how far images are bent; 0 takes the prepared pixels as they are.
-        seed: where the bends and the order come from.
-        device: where the tensors are.
+        examples: training examples.
+        strength: strength of the augmentation; 0 uses the prepared pixels unchanged.
+        seed: seed of order and augmentation.
+        device: device of all tensors.
     """
 
     def __init__(self, examples: Examples, strength: float, seed: int, device: torch.device) -> None:
         self.device = device
-        """Where the tensors are."""
+        """Device of all tensors."""
         self._strength, self._seed = strength, seed
         self._pixels = torch.tensor(examples.pixels, device=device)  # (N, 18, 18)
         self._labels = torch.tensor(examples.labels, device=device)  # (N,)
@@ -74,11 +74,11 @@ class AugmentedBatches:
         self._frames = torch.tensor(examples.bendable.frames, device=device)  # (N, 3)
 
     def __len__(self) -> int:
-        """How many examples an epoch has."""
+        """Number of examples per epoch."""
         return len(self._labels)
 
     def epoch(self, number: int, batch_size: int, stream: Stream = Stream.EPOCH) -> Iterator[Batch]:
-        """All examples in a random order, each bent in its own way; the same ones for a number every time."""
+        """All examples in random order, each with its own augmentation; identical for the same number."""
         generator = torch_generator(self._seed, stream, number)
         for chosen in self._order(generator, batch_size):
             yield Batch(self.augmented(chosen, generator), self._labels[chosen])
@@ -88,14 +88,14 @@ class AugmentedBatches:
         return torch.split(order, batch_size)
 
     def augmented(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """Pixels (B, 18, 18) of the examples at some positions, int64 (B,)."""
+        """Augmented pixels (B, 18, 18) of the examples at the given positions, int64 (B,)."""
         with record_function(PROFILER_LABEL):
             if not self._strength:
                 return self._pixels[chosen]
             return augment(self._ink[chosen], self._frames[chosen], self._strength, generator)
 
     def replayed(self, pixels: Tensor, teacher_logits: Tensor, number: int, batch_size: int) -> Iterator[Batch]:
-        """All examples in the order of an epoch, as pixels and with a judgement that were made before."""
+        """All examples in the order of an epoch, with pixels and teacher logits that were computed earlier."""
         for chosen in self._order(torch_generator(self._seed, Stream.EPOCH, number), batch_size):
             with record_function(PROFILER_LABEL):
                 batch = Batch(pixels[chosen], self._labels[chosen], teacher_logits[chosen].to(torch.float32))
@@ -103,15 +103,15 @@ class AugmentedBatches:
 
 
 class CachedTeacherBatches:
-    """Lessons in a number of versions, with a teacher's judgement of every image.
+    """Batches with teacher logits, in a fixed number of augmented versions that are cached on disk.
 
-    The versions are the teacher's: the same for every pupil, whatever its seed, and kept for the next one.
+    The versions do not depend on the student's seed, so later students reuse them.
 
     Args:
-        batches: what is bent and judged.
-        teacher: who is asked.
-        folder: the folder where the versions are kept.
-        versions: how many there are, at least 1; each takes 22 MB for MNIST, in memory and on disk.
+        batches: examples to augment.
+        teacher: network that computes the logits.
+        folder: cache folder of the versions.
+        versions: number of versions, at least 1. For MNIST, each takes 22 MB in memory and on disk.
     """
 
     def __init__(self, batches: AugmentedBatches, teacher: TeacherFunction, folder: Path, versions: int) -> None:
@@ -119,34 +119,34 @@ class CachedTeacherBatches:
         self._loaded: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
-        """How many examples an epoch has."""
+        """Number of examples per epoch."""
         return len(self._batches)
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Batch]:
-        """All examples in a random order, in the version whose turn it is."""
+        """All examples in random order; epochs use the versions in turn."""
         version = (number - 1) % self._versions
         if version not in self._loaded:
-            self._loaded[version] = self._find(version)
+            self._loaded[version] = self._load_or_compute(version)
         return self._batches.replayed(*self._loaded[version], number, batch_size)
 
-    def _find(self, version: int) -> tuple[Tensor, Tensor]:
-        """Every example bent, uint8 (N, 18, 18), and what the teacher says of it, float16 (N, C)."""
+    def _load_or_compute(self, version: int) -> tuple[Tensor, Tensor]:
+        """Reads or computes a version: augmented pixels, uint8 (N, 18, 18), and teacher logits, float16 (N, C)."""
         file, device = self._folder / f"{version}.pt", self._batches.device
         try:
             cached = read_checksummed(file)
             return cached["pixels"].to(device), cached["teacher_logits"].to(device)
-        except (CheckpointError, OSError):  # there is none yet, or it is damaged
-            pixels, teacher_logits = self._make(version)
+        except (CheckpointError, OSError):  # not cached yet, or damaged
+            pixels, teacher_logits = self._compute(version)
         try:
             write_checksummed(file, {"pixels": pixels.cpu(), "teacher_logits": teacher_logits.cpu()})
         except OSError as error:
             _log.warning("cannot cache the teacher's logits in %s: %s", self._folder, error)
         return pixels, teacher_logits
 
-    def _make(self, version: int) -> tuple[Tensor, Tensor]:
+    def _compute(self, version: int) -> tuple[Tensor, Tensor]:
         generator, device = torch_generator(VERSIONS_SEED, Stream.VERSION, version), self._batches.device
         pixels, teacher_logits = [], []
-        with torch.no_grad(), mixed_precision(device):  # what inference mode gives, nothing may be learnt from
+        with torch.no_grad(), mixed_precision(device):  # inference mode's tensors can't be used in training
             for chosen in torch.split(torch.arange(len(self), device=device), CHUNK_SIZE):
                 augmented = self._batches.augmented(chosen, generator).round().to(torch.uint8)
                 pixels.append(augmented)

@@ -1,6 +1,6 @@
-"""The moving parts of a fit: the network, its optimizer and the lessons.
+"""Runs single epochs: holds the network, its optimizer and the batches.
 
-It knows one epoch; which epochs there are, and where their results go, `fit` knows.
+`fit` decides on the epochs to run and stores their results.
 """
 
 import copy
@@ -30,9 +30,9 @@ class Trainer:
     """Runs epochs.
 
     Args:
-        checkpoint: where it begins.
-        batches: what is learnt from.
-        held_out: the examples that every epoch is validated with.
+        checkpoint: state to start from.
+        batches: training data.
+        held_out: validation examples, evaluated after every epoch.
     """
 
     def __init__(
@@ -49,19 +49,19 @@ class Trainer:
 
     @property
     def examples(self) -> int:
-        """Examples that each epoch goes through."""
+        """Examples per epoch."""
         return len(self._batches)
 
     @property
     def steps(self) -> int:
-        """Steps for each epoch."""
+        """Steps per epoch."""
         return math.ceil(self.examples / self._config.batch_size)
 
     def run_epoch(self, checkpoint: Checkpoint, bar: "tqdm[Any]") -> Checkpoint:
-        """One pass over the examples; gives the checkpoint after it.
+        """Runs one pass over the examples, and returns the checkpoint after it.
 
         Raises:
-            TrainingError: the loss is no number any more.
+            TrainingError: the loss is not finite.
         """
         number, began = len(checkpoint.history) + 1, time.monotonic()
         training_loss = self._train_epoch(number, bar)
@@ -74,7 +74,7 @@ class Trainer:
         return self._next_checkpoint(checkpoint, epoch, mlp, logits)
 
     def _train_epoch(self, number: int, bar: "tqdm[Any]") -> float:
-        """Steps through all examples; the mean training loss."""
+        """Steps through all examples, and returns the mean training loss."""
         losses = []
         for position, batch in enumerate(self._batches.epoch(number, self._config.batch_size)):
             step = (number - 1) * self.steps + position
@@ -104,7 +104,7 @@ class Trainer:
             group["lr"] = rate
 
     def _validate(self, mlp: MLP) -> tuple[float, float, Tensor]:
-        """The loss, the error and the logits, float32 (V, 10), on the validation part."""
+        """Loss, error and logits, float32 (V, C), on the validation part."""
         pixels, labels = self._validation
         logits = calculate_logits(mlp, pixels).cpu()
         wrong = (logits.argmax(dim=1) != labels).to(torch.float64).mean()
