@@ -78,8 +78,7 @@ class Report:
     reliability: Reliability
     """Confidence and accuracy by bins of confidence."""
     most_wrong: Sequence[Mistake]
-    """Examples to whose true class the network gives a probability below one half, worst first; at most `MAX_MISTAKES`.
-    """
+    """Examples with the highest loss, worst first; at most `MAX_MISTAKES`, each with a loss of `MIN_LOSS` or more."""
     novelty: NoveltyReport | None
     """Results on images without a digit; None if not measured."""
     stress: StressReport | None

@@ -50,8 +50,8 @@ def _resized(mark: Image.Image, random: Generator) -> npt.NDArray[np.float32]:
 def _margin_range(mark: Image.Image) -> tuple[float, float]:
     """Smallest and largest margin, as shares of the ink's length.
 
-    Solid areas get wide margins. If one filled the page, preparation would treat it as a shadow and keep only its rim,
-    and the rim of a disc looks like a digit.
+    Solid areas get wide margins. On a page filled by one, preparation would treat it as a shadow and keep only its rim.
+    The rim of a disc looks like a digit.
     """
     cells = mark.resize((BOX_CELLS, BOX_CELLS), Image.Resampling.BOX, mark.getbbox())
     return SOLID_MARGINS if np.asarray(cells).max() == 255 else STROKE_MARGINS
