@@ -33,7 +33,7 @@ from benchmarks.harness.machine import machine, machine_line
 from benchmarks.harness.rounds import with_progress
 from benchmarks.harness.summary import Summary
 from vitrine.training import RECIPES, Checkpoint, Dataset, RunFolder, load_dataset
-from vitrine.training.examples.lessons import LABEL
+from vitrine.training.examples.batches import PROFILER_LABEL
 from vitrine.training.run.fit import trainer_for
 from vitrine.training.run.recipes import DATA_SETS
 from vitrine.training.run.trainer import Trainer
@@ -175,7 +175,7 @@ def profiled_shares(trainer: Trainer, checkpoint: Checkpoint) -> dict[str, float
     events = {event.key: event for event in profiler.key_averages()}
     spent = {
         "matrix products": sum(events[name].self_cpu_time_total for name in MATRIX_PRODUCTS),
-        "lessons": events[LABEL].cpu_time_total,
+        "batches": events[PROFILER_LABEL].cpu_time_total,
         "optimizer": events[OPTIMIZER].cpu_time_total,
     }
     return {name: time / total for name, time in spent.items()} | {"the rest": 1 - sum(spent.values()) / total}

@@ -1,11 +1,11 @@
 """Error and divergence from the teacher of distilled networks, on bent images that neither of them has seen.
 
-    python -m benchmarks.pupils RUN… [--json]
+    python -m benchmarks.students RUN… [--json]
 
 A validation part of some thousand images can't tell good networks apart by their errors. Bent in eight ways it has
-eight times as many images, and harder ones. The divergence of a pupil's answers from its teacher's is a number for each
-image, where an error is a yes or a no. The bends are the same for every run, and no fit trains on them. It prints a
-line for each run.
+eight times as many images, and harder ones. The divergence from the teacher's answers is a number for each image, where
+an error is a yes or a no. The bends are the same for every run, and no fit trains on them. It prints a line for each
+run.
 """
 
 import json
@@ -21,7 +21,7 @@ from benchmarks.harness.machine import machine, machine_line
 from benchmarks.harness.rounds import with_progress
 from vitrine.training import Checkpoint, RunFolder, load_dataset
 from vitrine.training.data import split
-from vitrine.training.examples.lessons import ASKED, CHUNK, LESSONS_SEED, Lessons
+from vitrine.training.examples.batches import CHUNK_SIZE, TEACHER_BATCH_SIZE, VERSIONS_SEED, AugmentedBatches
 from vitrine.training.network.losses import distillation_loss, with_no_digit
 from vitrine.training.randomness import Stream, torch_generator
 from vitrine.training.run.teacher import load_teacher
@@ -34,7 +34,7 @@ BENDS = 8
 
 
 @dataclass(frozen=True)
-class Pupil:
+class Student:
     """Measurements of one run's network."""
 
     run: str
@@ -67,12 +67,12 @@ def main(runs: tuple[Path, ...], as_json: bool) -> None:
     """Measure the networks in the run folders RUNS beside their teachers, and print their errors."""
     found = [measure(RunFolder(run)) for run in with_progress(runs)]
     if as_json:
-        click.echo(json.dumps({"machine": machine("torch"), "pupils": [asdict(pupil) for pupil in found]}))
+        click.echo(json.dumps({"machine": machine("torch"), "students": [asdict(student) for student in found]}))
     else:
-        click.echo("\n".join([machine_line("torch"), *(pupil.to_text() for pupil in found)]))
+        click.echo("\n".join([machine_line("torch"), *(student.to_text() for student in found)]))
 
 
-def measure(run: RunFolder) -> Pupil:
+def measure(run: RunFolder) -> Student:
     """Measures the network of a run, which must have a teacher."""
     checkpoint = Checkpoint.load(run.checkpoint)
     pixels, labels = bent_images(checkpoint)
@@ -84,24 +84,24 @@ def measure(run: RunFolder) -> Pupil:
     errors = (error(logits[:, : learnt.shape[1]], labels) for logits in (learnt, taught))
     epoch = checkpoint.kept
     facts = (str(run.path), checkpoint.config.seed, epoch.validation_error, epoch.validation_loss)
-    return Pupil(*facts, next(errors), divergence, next(errors))
+    return Student(*facts, next(errors), divergence, next(errors))
 
 
 def bent_images(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
     """Bent validation part of a run, V images: uint8 (8 V, 18, 18), with labels int64 (8 V,)."""
     examples, config = load_dataset(checkpoint.identity.source).train, checkpoint.config
     _, held_out = split(examples, config.validation, config.seed)
-    lessons = Lessons(examples[held_out], config.augment, LESSONS_SEED, torch.device("cpu"))
-    generator = torch_generator(LESSONS_SEED, Stream.VERSION, VERSION)
-    chunks = torch.arange(len(lessons)).repeat(BENDS).reshape(BENDS, -1)
-    pixels = [lessons.bent(chosen, generator) for version in chunks for chosen in torch.split(version, CHUNK)]
+    batches = AugmentedBatches(examples[held_out], config.augment, VERSIONS_SEED, torch.device("cpu"))
+    generator = torch_generator(VERSIONS_SEED, Stream.VERSION, VERSION)
+    chunks = torch.arange(len(batches)).repeat(BENDS).reshape(BENDS, -1)
+    pixels = [batches.augmented(chosen, generator) for version in chunks for chosen in torch.split(version, CHUNK_SIZE)]
     labels = torch.tensor(examples.labels[held_out]).repeat(BENDS)
     return torch.cat([bent.round().to(torch.uint8) for bent in pixels]), labels
 
 
 def asked(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     """Logits of a network, calculated in batches: float32 (N, outputs)."""
-    return torch.cat([network(batch) for batch in torch.split(pixels, ASKED)])
+    return torch.cat([network(batch) for batch in torch.split(pixels, TEACHER_BATCH_SIZE)])
 
 
 def error(logits: Tensor, labels: Tensor) -> float:
