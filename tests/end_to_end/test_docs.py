@@ -1,4 +1,4 @@
-"""What the docs say is so: the README's example runs, and the settings are those of the program."""
+"""The docs are true: the README's example runs, and settings and constants equal the programs'."""
 
 import os
 import re

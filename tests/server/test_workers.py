@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from servers import OWN_CONNECTION
 from support.serving import (
     PATIENCE_SECONDS,
     SERVER,
@@ -32,6 +31,7 @@ from support.serving import (
     running_server,
 )
 
+from benchmarks.harness.servers import OWN_CONNECTION
 from vitrine.client import Client
 from vitrine.server.cli import command
 from vitrine.server.errors import StartupError

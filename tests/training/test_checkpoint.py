@@ -1,4 +1,4 @@
-"""A checkpoint comes back as it was, and can't be a Trojan horse."""
+"""A checkpoint loads as it was saved, and can't run code."""
 
 import hashlib
 import io
@@ -62,7 +62,7 @@ def test_without_a_teacher_the_epoch_with_the_fewest_errors_is_kept_and_with_one
 
 
 class Trojan:
-    """Runs code where it is unpickled."""
+    """Runs code when it is unpickled."""
 
     def __init__(self, evidence: Path) -> None:
         self.evidence = evidence
@@ -78,7 +78,7 @@ def by_torch(document: Any) -> bytes:
 
 
 def write_sealed(path: Path, payload: bytes) -> None:
-    """As `save` does: its digest is right, whatever it holds."""
+    """Writes a checkpoint with a valid digest and any content."""
     path.write_bytes(payload + hashlib.sha256(payload).digest())
 
 
@@ -114,8 +114,8 @@ def test_one_flipped_bit_is_an_error_that_names_it(saved: tuple[Checkpoint, Path
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [
-        ({"format_version": FORMAT_VERSION - 1}, "of this Vitrine's: fit again without --resume"),
-        ([1, 2], "isn't a checkpoint of this Vitrine's"),
+        ({"format_version": FORMAT_VERSION - 1}, "of this version of Vitrine: fit again without --resume"),
+        ([1, 2], "is not a checkpoint of this version"),
         ({"format_version": FORMAT_VERSION}, "is damaged: KeyError"),
     ],
 )
