@@ -239,7 +239,7 @@ def test_drawing_leaves_matplotlibs_global_state_alone(tmp_path: Path) -> None:
 
 def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"pip install 'vitrine\[plot\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'vitrine-serving\[plot\]'"):
         plot_prediction(relu(1), tmp_path / "figure.png")
 
 

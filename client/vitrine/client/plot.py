@@ -17,6 +17,7 @@ from vitrine.client.errors import UsageError
 from vitrine.client.layout import MARGIN, Box, Column, Layout, arrange, grid_shape
 from vitrine.client.types import Floats, Prediction
 from vitrine.model import PIXELS_SHAPE
+from vitrine.model.distribution import install_command
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +85,7 @@ def check_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise UsageError("drawing needs matplotlib: pip install 'vitrine[plot]'") from error
+        raise UsageError(f"drawing needs matplotlib: {install_command('plot')}") from error
 
 
 def _draw_header(figure: "Figure", layout: Layout, prediction: Prediction, title: str | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import click
 
+from vitrine.model.distribution import DISTRIBUTION
 from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.cpus import usable_cpus
 from vitrine.server.engine.device import Device
@@ -283,7 +284,7 @@ def _read_policy(_: click.Context, __: click.Parameter, text: str) -> VersionPol
     show_envvar=True,
     help="How much is logged, on standard error.",
 )
-@click.version_option(package_name="vitrine")
+@click.version_option(package_name=DISTRIBUTION)
 def main(
     model: Path | None,
     model_repository: Path | None,

@@ -4,7 +4,6 @@ It reads calls and knows none of their transport. Spans are sent in batches by a
 is slow or gone holds up no call: what can't be sent is dropped. Nothing here is global but the level of the SDK's log.
 """
 
-import importlib.metadata
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from vitrine.model import distribution
 from vitrine.server.inference.call import Call, Stage
 from vitrine.server.telemetry.tracing import TracingConfig
 
@@ -40,7 +40,7 @@ class Tracing:
     """
 
     def __init__(self, config: TracingConfig) -> None:
-        version = importlib.metadata.version("vitrine")
+        version = distribution.version()
         self._ids = _CallIds()
         sampler = ParentBased(TraceIdRatioBased(config.ratio))
         self._provider = TracerProvider(sampler, _resource(version), shutdown_on_exit=False, id_generator=self._ids)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import version
 
 from vitrine.model import PIXELS_SHAPE
+from vitrine.model.distribution import version
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip import model_config_pb2 as config_pb
 from vitrine.server.engine.session import CPU_PROVIDER
@@ -27,7 +27,7 @@ READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 @cache
 def write_server() -> pb.ServerMetadataResponse:
     """Says which server this is: always the same, which is looked up on disk."""
-    return pb.ServerMetadataResponse(name="vitrine", version=version("vitrine"), extensions=EXTENSIONS)
+    return pb.ServerMetadataResponse(name="vitrine", version=version(), extensions=EXTENSIONS)
 
 
 def write_metadata(model: ServedModel, versions: Iterable[ServedModel]) -> pb.ModelMetadataResponse:
