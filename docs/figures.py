@@ -1,4 +1,4 @@
-"""Draws the pictures of the docs: how an image is prepared, and how the parts fit together. Run by `make figures`."""
+"""Draws the pictures of the docs: image preparation, test images, layers, architecture. Run by `make figures`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ GREY = "#6b7280"
 
 
 def main() -> None:
-    """Draws them all."""
+    """Draws all pictures."""
     draw_eight(HERE.parent / "examples" / "eight.png")
     draw_preparation(HERE / "preparation.png")
     draw_stress(HERE / "stress.png")
@@ -52,7 +52,7 @@ def draw_eight(path: Path) -> None:
 
 
 def draw_layers(image: Path, path: Path) -> None:
-    """What every layer of the bundled model calculates for an image, as the SDK draws it."""
+    """Draws every layer's activations in the bundled model for an image, with the SDK's plot."""
     model = load_model(bundled_model(), Device.CPU)
     names = [layer.name for layer in model.metadata.layers]
     activations = {name: values[0] for name, values in model.engine.run(prepare(image)[None], names).items()}

@@ -118,3 +118,10 @@ def test_the_constants_in_the_docs_are_the_preparations() -> None:
 def test_the_bundled_model_is_small_and_has_its_card() -> None:
     assert bundled_model().stat().st_size <= 5_000_000
     assert "| test error |" in bundled_model().with_name("MODEL_CARD.md").read_text()
+
+
+def test_changelog_entries_start_with_the_features_name() -> None:
+    entries = re.findall(r"^- (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert len(entries) > 30
+    for entry in entries:
+        assert entry.startswith("**"), entry
