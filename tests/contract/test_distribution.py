@@ -106,3 +106,12 @@ def test_the_licence_is_apache_2() -> None:
         assert (ROOT / name).is_file(), name
     assert "Version 2.0, January 2004" in (ROOT / "LICENSE").read_text()
     assert "MNIST" in (ROOT / "NOTICE").read_text()
+
+
+def test_the_image_gets_every_file_that_a_wheel_needs() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    needed = {"pyproject.toml", project()["readme"], *project()["license-files"]}
+    needed |= {package.partition("/")[0] for package in packages}
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert needed <= allowed
