@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vitrine.server.errors import FileError
 from vitrine.server.security.access import Access, Caller, Permission, Token
-from vitrine.server.security.watched_files import FollowedFiles, read_file
+from vitrine.server.security.watched_files import WatchedFiles, read_file
 
 SHA256 = re.compile("[0-9a-fA-F]{64}")
 """A digest as `sha256sum` prints it."""
@@ -21,7 +21,7 @@ def open_access(path: Path | None) -> Access:
     Raises:
         FileError: the file can't be used.
     """
-    return Access(None if path is None else FollowedFiles([path], partial(read_tokens, path)).current)
+    return Access(None if path is None else WatchedFiles([path], partial(read_tokens, path)).current)
 
 
 def read_tokens(path: Path) -> tuple[Token, ...]:

@@ -7,10 +7,10 @@ from vitrine.model import PIXELS_SHAPE
 from vitrine.model.distribution import version
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip import model_config_pb2 as config_pb
-from vitrine.server.engine.session import CPU_PROVIDER
+from vitrine.server.engine.device import CPU_PROVIDER
 from vitrine.server.inference.batching import BatchingConfig
 from vitrine.server.inference.statistics import Duration, ModelStatistics
-from vitrine.server.models.snapshot import Entry, ServedModel
+from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
 from vitrine.server.protocols.oip.inputs import PIXELS
 from vitrine.server.protocols.oip.outputs import DIGIT, IS_DIGIT, verdict_outputs
 
@@ -84,7 +84,7 @@ def _instances(provider: str, count: int) -> config_pb.ModelInstanceGroup:
 
 def write_entry(entry: Entry) -> pb.RepositoryIndexResponse.ModelIndex:
     """Writes a line of the list of models."""
-    state = READY if entry.model else UNAVAILABLE
+    state = UNAVAILABLE if entry.state is EntryState.FAILED else READY
     return pb.RepositoryIndexResponse.ModelIndex(
         name=entry.name, version=entry.version, state=state, reason=entry.reason
     )
