@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vitrine.training import Checkpoint, RunFolder, load_dataset
 from vitrine.training.data import split
-from vitrine.training.examples.lessons import ASKED, CHUNK, LESSONS_SEED, Lessons
+from vitrine.training.examples.batches import CHUNK_SIZE, TEACHER_BATCH_SIZE, VERSIONS_SEED, AugmentedBatches
 from vitrine.training.network.losses import distillation_loss, with_no_digit
 from vitrine.training.randomness import Stream, torch_generator
 from vitrine.training.run.teacher import load_teacher
@@ -91,17 +91,17 @@ def bent_images(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
     """The validation part of a run, bent: uint8 (8 V, 18, 18) and int64 (8 V,)."""
     examples, config = load_dataset(checkpoint.identity.source).train, checkpoint.config
     _, held_out = split(examples, config.validation, config.seed)
-    lessons = Lessons(examples[held_out], config.augment, LESSONS_SEED, torch.device("cpu"))
-    generator = torch_generator(LESSONS_SEED, Stream.VERSION, VERSION)
+    lessons = AugmentedBatches(examples[held_out], config.augment, VERSIONS_SEED, torch.device("cpu"))
+    generator = torch_generator(VERSIONS_SEED, Stream.VERSION, VERSION)
     chunks = torch.arange(len(lessons)).repeat(BENDS).reshape(BENDS, -1)
-    pixels = [lessons.bent(chosen, generator) for version in chunks for chosen in torch.split(version, CHUNK)]
+    pixels = [lessons.augmented(chosen, generator) for version in chunks for chosen in torch.split(version, CHUNK_SIZE)]
     labels = torch.tensor(examples.labels[held_out]).repeat(BENDS)
     return torch.cat([bent.round().to(torch.uint8) for bent in pixels]), labels
 
 
 def asked(network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     """The logits of a network, a batch at a time."""
-    return torch.cat([network(batch) for batch in torch.split(pixels, ASKED)])
+    return torch.cat([network(batch) for batch in torch.split(pixels, TEACHER_BATCH_SIZE)])
 
 
 def error(logits: Tensor, labels: Tensor) -> float:

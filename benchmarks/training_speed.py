@@ -30,7 +30,7 @@ from torch.profiler import ProfilerActivity, profile
 from tqdm import tqdm
 
 from vitrine.training import RECIPES, Checkpoint, Dataset, RunFolder, load_dataset
-from vitrine.training.examples.lessons import LABEL
+from vitrine.training.examples.batches import PROFILER_LABEL
 from vitrine.training.run.fit import trainer_for
 from vitrine.training.run.recipes import DATA_SETS
 from vitrine.training.run.trainer import Trainer
@@ -171,7 +171,7 @@ def profiled_shares(trainer: Trainer, checkpoint: Checkpoint) -> dict[str, float
     events = {event.key: event for event in profiler.key_averages()}
     spent = {
         "matrix products": sum(events[name].self_cpu_time_total for name in MATRIX_PRODUCTS),
-        "lessons": events[LABEL].cpu_time_total,
+        "lessons": events[PROFILER_LABEL].cpu_time_total,
         "optimizer": events[OPTIMIZER].cpu_time_total,
     }
     return {name: time / total for name, time in spent.items()} | {"the rest": 1 - sum(spent.values()) / total}

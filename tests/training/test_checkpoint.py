@@ -114,8 +114,8 @@ def test_one_flipped_bit_is_an_error_that_names_it(saved: tuple[Checkpoint, Path
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [
-        ({"format_version": FORMAT_VERSION - 1}, "of this Vitrine's: fit again without --resume"),
-        ([1, 2], "isn't a checkpoint of this Vitrine's"),
+        ({"format_version": FORMAT_VERSION - 1}, "of this version of Vitrine: fit again without --resume"),
+        ([1, 2], "is not a checkpoint of this version"),
         ({"format_version": FORMAT_VERSION}, "is damaged: KeyError"),
     ],
 )

@@ -168,9 +168,9 @@ def test_export_writes_where_it_is_told(run: Path, tmp_path: Path) -> None:
         (("fit", "--dataset", "mnist", "--data-dir", "."), ("has no train-images-idx3-ubyte.gz",)),
         (("fit", "--epochs", "0"), ("epochs is at least 1, not 0",)),
         (("fit", "--hidden", "8,0"), ("hidden is one width or more",)),
-        (("fit", "--resume"), ("there is no checkpoint runs/digits/checkpoint.pt",)),
-        (("evaluate", "no-such-run"), ("there is no checkpoint no-such-run/checkpoint.pt",)),
-        (("export", "no-such-run"), ("there is no checkpoint no-such-run/checkpoint.pt",)),
+        (("fit", "--resume"), ("the checkpoint runs/digits/checkpoint.pt does not exist",)),
+        (("evaluate", "no-such-run"), ("the checkpoint no-such-run/checkpoint.pt does not exist",)),
+        (("export", "no-such-run"), ("the checkpoint no-such-run/checkpoint.pt does not exist",)),
     ],
     ids=lambda value: " ".join(value),
 )
@@ -200,7 +200,7 @@ def test_a_run_of_data_that_a_program_made_asks_for_a_data_set(run: Path) -> Non
     folder = RunFolder(run)
     checkpoint = Checkpoint.load(folder.checkpoint)
     replace(checkpoint, identity=replace(checkpoint.identity, source="")).save(folder.checkpoint)
-    assert_one_sentence(vitrine_train("evaluate", run), "was made by a program", "--dataset")
+    assert_one_sentence(vitrine_train("evaluate", run), "was built by a program", "--dataset")
 
 
 @pytest.mark.parametrize("widths", ["8,x", "", "8;4"])

@@ -47,7 +47,7 @@ def test_ctrl_c_completes_the_run_folder_and_says_how_to_go_on(folder: RunFolder
         process.wait()
     assert process.returncode == 130, errors
     assert output.startswith("test error ")
-    assert "of 100000; go on with" in errors
+    assert "of 100000; continue with" in errors
     assert "Traceback" not in errors
     assert 1 <= len(Checkpoint.load(folder.checkpoint).history) < 100_000
     for file in (folder.model, folder.metrics, folder.learning_curve, folder.confusion_matrix, folder.model_card):

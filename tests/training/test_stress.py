@@ -15,7 +15,7 @@ from vitrine.training import RECIPES, load_dataset
 from vitrine.training.cli import main
 from vitrine.training.data import load_mnist_images, split
 from vitrine.training.rendering.stress import CONDITIONS, measure_stress, render
-from vitrine.training.rendering.stress.strokes import thin, with_a_fine_pen, with_a_marker, with_a_pen
+from vitrine.training.rendering.stress.strokes import fine_pen_strokes, marker_strokes, pen_strokes, thin
 
 BUNDLED = Path(__file__).parents[2] / "server" / "vitrine" / "server" / "bundled" / "digits.onnx"
 
@@ -44,7 +44,7 @@ def test_the_bundled_model_recognises_digits_under_every_condition(
 
 def test_pens_differ_in_width_and_not_in_place(digits: tuple[npt.NDArray[np.uint8], object]) -> None:
     digit = digits[0][0]
-    fine, pen, marker = with_a_fine_pen(digit, 280, 2), with_a_pen(digit, 280), with_a_marker(digit, 280, 5.0)
+    fine, pen, marker = fine_pen_strokes(digit, 280, 2), pen_strokes(digit, 280), marker_strokes(digit, 280, 5.0)
     assert 0 < fine.sum() < pen.sum() < marker.sum()
     assert (fine > 0.5)[pen < 0.1].mean() < 0.02
     assert marker[pen > 0.9].min() > 0.5

@@ -4,10 +4,10 @@
 `writing` puts it into a folder.
 """
 
-from vitrine.training.report.measure import Report, StressPlan, make_report
+from vitrine.training.report.measurements import Report, StressPlan, make_report
 from vitrine.training.report.novelty import NoveltyPlan
+from vitrine.training.report.report_files import write_report
 from vitrine.training.report.text import stress_table, to_text
-from vitrine.training.report.writing import write_report
 
 __all__ = [
     "NoveltyPlan",

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vitrine.model import DIGITS, PIXELS_SHAPE, Pixels
 from vitrine.training.files.atomic import atomic_file
 from vitrine.training.report.mistakes import Mistake
-from vitrine.training.report.novelty import Novelty, SetOutcome
+from vitrine.training.report.novelty import NoveltyReport, SetResult
 
 COLUMNS = 10
 """How many stand in a row."""
@@ -49,19 +49,19 @@ def draw_most_wrong(mistakes: Sequence[Mistake], path: Path) -> None:
     _draw([("", cells[start : start + COLUMNS]) for start in range(0, max(len(cells), 1), COLUMNS)], path)
 
 
-def draw_least_novel(novelty: Novelty, path: Path) -> None:
+def draw_least_novel(novelty: NoveltyReport, path: Path) -> None:
     """Writes a sheet as PNG: a row for each set, with the images that pass for digits most easily."""
-    _draw([(outcome.name, _least_novel(outcome, novelty.threshold)) for outcome in novelty.sets], path)
+    _draw([(result.name, _least_novel(result, novelty.threshold)) for result in novelty.sets], path)
 
 
-def _least_novel(outcome: SetOutcome, threshold: float) -> list[_Cell]:
-    chosen = outcome.scores.argsort(kind="stable")[:COLUMNS]
+def _least_novel(result: SetResult, threshold: float) -> list[_Cell]:
+    chosen = result.scores.argsort(kind="stable")[:COLUMNS]
     return [
         _Cell(
-            outcome.pixels[number],
-            f"{DIGITS[outcome.probabilities[number].argmax()]} with {outcome.probabilities[number].max():.0%}",
-            f"novelty {outcome.scores[number]:.1f}",
-            bool(outcome.scores[number] <= threshold),
+            result.pixels[number],
+            f"{DIGITS[result.probabilities[number].argmax()]} with {result.probabilities[number].max():.0%}",
+            f"novelty {result.scores[number]:.1f}",
+            bool(result.scores[number] <= threshold),
         )
         for number in chosen
     ]

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from vitrine.model import DIGITS, OutputKind, Pixels
 from vitrine.training.data import Examples
 
-DOUBT = math.log(2)
+MIN_LOSS = math.log(2)
 """The least loss that counts: that of an even chance. Every misclassified example has more, whatever the output."""
 
 
@@ -47,7 +47,7 @@ class Mistake:
 def find_mistakes(
     examples: Examples, logits: Tensor, probabilities: npt.NDArray[np.float32], output: OutputKind, count: int
 ) -> list[Mistake]:
-    """The examples with the highest loss, the worst first, as long as it is `DOUBT` at least.
+    """The examples with the highest loss, the worst first, as long as it is `MIN_LOSS` at least.
 
     Args:
         examples: N of them.
@@ -57,7 +57,7 @@ def find_mistakes(
         count: how many at most.
     """
     losses = losses_of(output, logits, torch.tensor(examples.labels)).numpy()
-    worst = [number for number in np.argsort(-losses, kind="stable")[:count] if losses[number] >= DOUBT]
+    worst = [number for number in np.argsort(-losses, kind="stable")[:count] if losses[number] >= MIN_LOSS]
     taken_for = probabilities.argmax(axis=1)
     return [
         Mistake(

@@ -33,7 +33,7 @@ class NoveltyPlan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SetOutcome:
+class SetResult:
     """What novelty makes of one set of images that show no digit."""
 
     name: str
@@ -56,7 +56,7 @@ class SetOutcome:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Novelty:
+class NoveltyReport:
     """What novelty makes of digits and of what is none."""
 
     plan: NoveltyPlan
@@ -69,7 +69,7 @@ class Novelty:
     """float32 (N,): the novelty of each printed digit."""
     printed_recognised: float
     """The share of printed digits that are taken for what they are, 0 to 1."""
-    sets: Sequence[SetOutcome]
+    sets: Sequence[SetResult]
     """Every set of images that show no digit."""
 
     @property
@@ -95,22 +95,22 @@ class Novelty:
             "sets": [self._set_to_dict(each) for each in self.sets],
         }
 
-    def _set_to_dict(self, outcome: SetOutcome) -> dict[str, Any]:
-        digits, others = roc_curve(self.digits, outcome.scores)
+    def _set_to_dict(self, result: SetResult) -> dict[str, Any]:
+        digits, others = roc_curve(self.digits, result.scores)
         reached = [float(others[np.searchsorted(digits, share, "right") - 1]) for share in REFUSED_DIGITS]
         return {
-            "set": outcome.name,
-            "count": len(outcome.scores),
-            "empty": outcome.empty,
-            "auroc": outcome.auroc,
-            "refused": outcome.refused,
+            "set": result.name,
+            "count": len(result.scores),
+            "empty": result.empty,
+            "auroc": result.auroc,
+            "refused": result.refused,
             "refused_by_refused_digits": dict(zip(map(str, REFUSED_DIGITS), reached, strict=True)),
         }
 
 
 def measure_novelty(
     mlp: MLP, threshold: float, digits: npt.NDArray[np.float32], plan: NoveltyPlan, *, progress: bool = True
-) -> Novelty:
+) -> NoveltyReport:
     """Makes every set of images that show no digit, and scores them.
 
     Args:
@@ -127,12 +127,12 @@ def measure_novelty(
     pixels, labels = printed_digits(plan.count, plan.seed, "evaluation", fonts=plan.fonts)
     logits = calculate_logits(mlp, torch.tensor(pixels))
     recognised = float((logits.argmax(dim=1).numpy() == labels).mean())
-    return Novelty(plan, threshold, digits, novelty_of(logits).numpy(), recognised, sets)
+    return NoveltyReport(plan, threshold, digits, novelty_of(logits).numpy(), recognised, sets)
 
 
 def _measure_set(
     mlp: MLP, threshold: float, digits: npt.NDArray[np.float32], name: str, plan: NoveltyPlan, progress: bool
-) -> SetOutcome:
+) -> SetResult:
     pixels = make_non_digits(
         name,
         plan.count,
@@ -145,4 +145,4 @@ def _measure_set(
     logits = calculate_logits(mlp, torch.tensor(pixels))
     scores, probabilities = novelty_of(logits).numpy(), probabilities_of(mlp, logits)
     refused = float((scores > threshold).mean())
-    return SetOutcome(name, pixels, probabilities, scores, auroc(digits, scores), refused)
+    return SetResult(name, pixels, probabilities, scores, auroc(digits, scores), refused)

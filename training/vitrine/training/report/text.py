@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from vitrine.model import DIGITS
 from vitrine.training.network.evaluate import Evaluation, percent
-from vitrine.training.rendering.stress import Outcome
-from vitrine.training.report.measure import Report, Stress
-from vitrine.training.report.novelty import Novelty
+from vitrine.training.rendering.stress import ConditionResult
+from vitrine.training.report.measurements import Report, StressReport
+from vitrine.training.report.novelty import NoveltyReport
 from vitrine.training.report.table import Table
 
 
@@ -20,7 +20,7 @@ def classes_table(evaluation: Evaluation) -> Table:
     return Table(("digit", "images", "recall", "precision"), rows)
 
 
-def novelty_table(novelty: Novelty) -> Table:
+def novelty_table(novelty: NoveltyReport) -> Table:
     """AUROC and share refused by set."""
     rows = [
         (each.name, f"{len(each.scores):,}", percent(each.empty), f"{each.auroc:.4f}", percent(each.refused))
@@ -29,9 +29,9 @@ def novelty_table(novelty: Novelty) -> Table:
     return Table(("no digit", "images", "without ink", "AUROC", "refused"), rows)
 
 
-def stress_table(outcomes: Sequence[Outcome]) -> Table:
+def stress_table(results: Sequence[ConditionResult]) -> Table:
     """The share of recognised digits by condition."""
-    rows = [(each.condition, f"{each.count:,}", percent(each.accuracy)) for each in outcomes]
+    rows = [(each.condition, f"{each.count:,}", percent(each.accuracy)) for each in results]
     return Table(("condition", "images", "recognised"), rows)
 
 
@@ -41,7 +41,7 @@ def to_text(report: Report) -> str:
     if report.novelty:
         parts += [novelty_table(report.novelty).to_text(), _kept(report.novelty)]
     if report.stress:
-        parts += [stress_table(report.stress.outcomes).to_text(), _mean(report.stress)]
+        parts += [stress_table(report.stress.results).to_text(), _mean(report.stress)]
     return "\n\n".join(parts)
 
 
@@ -67,7 +67,7 @@ def to_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _novelty_page(novelty: Novelty | None) -> list[str]:
+def _novelty_page(novelty: NoveltyReport | None) -> list[str]:
     if novelty is None:
         return []
     return [
@@ -83,13 +83,13 @@ def _novelty_page(novelty: Novelty | None) -> list[str]:
     ]
 
 
-def _stress_page(stress: Stress | None) -> list[str]:
+def _stress_page(stress: StressReport | None) -> list[str]:
     if stress is None:
         return []
     return [
         "## Digits as people send them",
         "MNIST's digits, rendered under conditions of light, pen, paper and size, and prepared as a server would.",
-        stress_table(stress.outcomes).to_markdown(),
+        stress_table(stress.results).to_markdown(),
         _sentence(_mean(stress)),
     ]
 
@@ -103,14 +103,14 @@ def _calibration(report: Report) -> str:
     return f"expected calibration error {percent(report.calibration_error)}, in {len(report.reliability.counts)} bins"
 
 
-def _kept(novelty: Novelty) -> str:
+def _kept(novelty: NoveltyReport) -> str:
     return (
         f"of {len(novelty.digits):,} digits {percent(novelty.kept)} are kept; of {len(novelty.printed):,} printed ones "
         f"{percent(novelty.printed_kept)}, and {percent(novelty.printed_recognised)} recognised"
     )
 
 
-def _mean(stress: Stress) -> str:
+def _mean(stress: StressReport) -> str:
     return f"mean over conditions {percent(stress.mean)}"
 
 

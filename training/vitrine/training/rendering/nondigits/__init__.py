@@ -5,6 +5,7 @@ know what to draw, `kit` what each part draws with, and `sets` has it all by nam
 """
 
 from vitrine.training.rendering.nondigits.kit import Part
+from vitrine.training.rendering.nondigits.printed_text import LETTERS, LOOK_ALIKES
 from vitrine.training.rendering.nondigits.sets import (
     EXPOSURE_SETS,
     NON_DIGITS,
@@ -13,7 +14,6 @@ from vitrine.training.rendering.nondigits.sets import (
     make_non_digits,
     printed_digits,
 )
-from vitrine.training.rendering.nondigits.writing import LETTERS, LOOK_ALIKES
 
 __all__ = [
     "EXPOSURE_SETS",

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.random import Generator
 
 from vitrine.training.rendering.nondigits.kit import Kit
-from vitrine.training.rendering.nondigits.page import Grey, on_a_page
+from vitrine.training.rendering.nondigits.page import GreyImage, place_on_page
 from vitrine.training.rendering.nondigits.sketch import Sketch, arc, polygon, smooth
 
 
-def faces(_kit: Kit, random: Generator) -> Grey:
+def faces(_kit: Kit, random: Generator) -> GreyImage:
     """A face that looks at you."""
     sketch = Sketch(random)
     wide = float(random.uniform(0.7, 1))
@@ -20,7 +20,7 @@ def faces(_kit: Kit, random: Generator) -> Grey:
     if random.random() < 0.6:
         _nose(sketch, random)
     _hair(sketch, random, wide)
-    return on_a_page(sketch.mark(), random)
+    return place_on_page(sketch.mark(), random)
 
 
 def _eyes(sketch: Sketch, random: Generator, wide: float) -> None:

@@ -20,27 +20,27 @@ from vitrine.training.errors import ConfigError
 from vitrine.training.rendering.nondigits.faces import faces
 from vitrine.training.rendering.nondigits.fonts import EVALUATION_FONTS, EXPOSURE_FONTS, bundled_fonts, fonts_in
 from vitrine.training.rendering.nondigits.kit import Kit, Part
-from vitrine.training.rendering.nondigits.page import Grey, on_a_page
+from vitrine.training.rendering.nondigits.page import GreyImage, place_on_page
+from vitrine.training.rendering.nondigits.printed_text import LETTERS, letters, one_character, several_digits, words
 from vitrine.training.rendering.nondigits.scribbles import EVALUATION_SCRIBBLES, EXPOSURE_SCRIBBLES
 from vitrine.training.rendering.nondigits.shapes import EVALUATION_SHAPES, EXPOSURE_SHAPES
 from vitrine.training.rendering.nondigits.textures import EVALUATION_TEXTURES, EXPOSURE_TEXTURES, blank, noise
-from vitrine.training.rendering.nondigits.writing import LETTERS, letters, one_character, several_digits, words
 
-Maker: TypeAlias = Callable[[Kit, Generator], Grey]
+ImageMaker: TypeAlias = Callable[[Kit, Generator], GreyImage]
 """Makes one image, uint8 (H, W), 0 = black and 255 = white, as a user would send it."""
 
 
-def shapes(kit: Kit, random: Generator) -> Grey:
+def shapes(kit: Kit, random: Generator) -> GreyImage:
     """A sign or a simple thing: a star, an arrow to one side, a house."""
-    return on_a_page(kit.shapes[random.integers(len(kit.shapes))](random), random)
+    return place_on_page(kit.shapes[random.integers(len(kit.shapes))](random), random)
 
 
-def scribbles(kit: Kit, random: Generator) -> Grey:
+def scribbles(kit: Kit, random: Generator) -> GreyImage:
     """Strokes that mean nothing."""
-    return on_a_page(kit.scribbles[random.integers(len(kit.scribbles))](random), random)
+    return place_on_page(kit.scribbles[random.integers(len(kit.scribbles))](random), random)
 
 
-NON_DIGITS: Mapping[str, Maker] = {
+NON_DIGITS: Mapping[str, ImageMaker] = {
     maker.__name__: maker for maker in (letters, words, several_digits, shapes, scribbles, faces, noise, blank)
 }
 """By name, in the order of the tables."""
@@ -69,7 +69,7 @@ def kit_for(part: Part, fonts: Path | None = None, look_alikes: bool = False) ->
 
 def draw_non_digits(
     name: str, count: int, seed: int, *, part: Part, fonts: Path | None = None, look_alikes: bool = False
-) -> Iterator[Grey]:
+) -> Iterator[GreyImage]:
     """Draws images of a set as a user would send them, one after the other.
 
     Args:
@@ -130,7 +130,7 @@ def printed_digits(
     return _prepared(draw_printed_digits(count, seed, part, fonts=fonts), count), np.arange(count) % len(DIGITS)
 
 
-def draw_printed_digits(count: int, seed: int, part: Part, *, fonts: Path | None = None) -> Iterator[Grey]:
+def draw_printed_digits(count: int, seed: int, part: Part, *, fonts: Path | None = None) -> Iterator[GreyImage]:
     """Draws digits in print, 0 to 9 in turn, as a user would send them: see `printed_digits`.
 
     Yields:
@@ -145,7 +145,7 @@ def _generator(name: str, part: Part, seed: int, number: int) -> Generator:
     return np.random.default_rng([zlib.crc32(f"{part} {name}".encode()), seed, number])
 
 
-def _prepared(images: Iterable[Grey], count: int) -> npt.NDArray[np.uint8]:
+def _prepared(images: Iterable[GreyImage], count: int) -> npt.NDArray[np.uint8]:
     pixels = np.empty((count, *PIXELS_SHAPE), np.uint8)
     for number, image in enumerate(images):
         pixels[number] = prepare(image)

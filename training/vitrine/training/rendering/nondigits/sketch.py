@@ -16,16 +16,16 @@ from PIL import Image, ImageDraw
 Points: TypeAlias = npt.NDArray[np.float64] | Sequence[tuple[float, float]]
 """Places in the field: (N, 2), x to the right and y downwards, the field itself from -1 to 1."""
 
-FIELD = 160
+SKETCH_SIDE = 160
 """The side of the field in pixels; a mark is scaled to its place on a page afterwards."""
 
-REACH = 0.7
+EXTENT = 0.7
 """How far from the field's middle the place 1 lies, 1 being the border: what is turned and slanted stays inside."""
 
-CIRCLE = 36
+CIRCLE_POINTS = 36
 """The corners of what looks like a circle."""
 
-SLANT = 0.2
+MAX_DISTORTION = 0.2
 """How far a mark is slanted and squeezed at most, as a share of its size."""
 
 
@@ -39,16 +39,17 @@ class Sketch:
     """
 
     def __init__(self, random: Generator, turn: float = 0.25, widest: float = 0.11) -> None:
-        self._image = Image.new("L", (FIELD, FIELD))
+        self._image = Image.new("L", (SKETCH_SIDE, SKETCH_SIDE))
         self._draw = ImageDraw.Draw(self._image)
-        self._width = round(FIELD * float(random.uniform(0.03, widest)))
-        self._hand = hand(random, turn)
+        self._width = round(SKETCH_SIDE * float(random.uniform(0.03, widest)))
+        self._distortion = random_distortion(random, turn)
 
     def line(self, points: Points, *, closed: bool = False) -> None:
         """A stroke through all points, its ends and corners round."""
         places = self._places(points)
         path = [*places, places[0]] if closed else places
-        self._draw.line(path, 255, self._width, "curve" if len(path) < CIRCLE // 2 else None)  # smooth ones need none
+        joint = "curve" if len(path) < CIRCLE_POINTS // 2 else None  # dense paths look smooth without it
+        self._draw.line(path, 255, self._width, joint)
         for place in (path[0], path[-1]):
             self._dot(place, self._width / 2)
 
@@ -76,14 +77,14 @@ class Sketch:
         self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), 255)
 
     def _places(self, points: Points) -> list[tuple[float, float]]:
-        moved = (np.asarray(points, np.float64) @ self._hand * REACH + 1) * (FIELD / 2)  # (N, 2)
+        moved = (np.asarray(points, np.float64) @ self._distortion * EXTENT + 1) * (SKETCH_SIDE / 2)  # (N, 2)
         return [(float(x), float(y)) for x, y in moved]
 
 
-def hand(random: Generator, turn: float) -> npt.NDArray[np.float64]:
+def random_distortion(random: Generator, turn: float) -> npt.NDArray[np.float64]:
     """A random turn of at most `turn` radians after a random squeeze and slant: float64 (2, 2), for rows of (x, y)."""
     angle = float(random.uniform(-turn, turn))
-    along, across, slant = random.uniform(-SLANT, SLANT, 3)
+    along, across, slant = random.uniform(-MAX_DISTORTION, MAX_DISTORTION, 3)
     squeezed = np.array([[1 + along, 0.0], [slant, 1 + across]])
     turned: npt.NDArray[np.float64] = squeezed @ np.array(
         [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
@@ -98,7 +99,7 @@ def arc(
     end: float = 2 * math.pi,
 ) -> npt.NDArray[np.float64]:
     """A piece of an ellipse, clockwise from `begin` to `end` in radians, 0 being its right end: float64 (N, 2)."""
-    angles = np.linspace(begin, end, CIRCLE)
+    angles = np.linspace(begin, end, CIRCLE_POINTS)
     return np.array(centre) + np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii
 
 

@@ -9,13 +9,13 @@ from numpy.random import Generator
 from PIL import Image
 
 from vitrine.training.rendering.nondigits.kit import Kit, Texture
-from vitrine.training.rendering.nondigits.page import PAPER, Grey, as_grey, grain
+from vitrine.training.rendering.nondigits.page import PAPER_LEVELS, GreyImage, grain, to_grey
 from vitrine.training.rendering.stress import scene
 
 Levels: TypeAlias = npt.NDArray[np.floating[Any]]
 """Grey levels that aren't rounded yet: float (H, W)."""
 
-SIDES = (32, 200)
+SIDE_RANGE = (32, 200)
 """Between which lengths the longer side of a picture lies, in pixels."""
 
 
@@ -79,15 +79,15 @@ EVALUATION_TEXTURES: tuple[Texture, ...] = (*EXPOSURE_TEXTURES, speckle, stripes
 """All of them: half of the kinds are new to every network."""
 
 
-def noise(kit: Kit, random: Generator) -> Grey:
+def noise(kit: Kit, random: Generator) -> GreyImage:
     """Noise, patterns and gradients that fill the whole picture."""
-    return as_grey(kit.textures[random.integers(len(kit.textures))](_size(random), random))
+    return to_grey(kit.textures[random.integers(len(kit.textures))](_size(random), random))
 
 
-def blank(_kit: Kit, random: Generator) -> Grey:
+def blank(_kit: Kit, random: Generator) -> GreyImage:
     """An empty page: even, with grain, lit from one side, with a soft shadow, or with a few specks of dust."""
     size = _size(random)
-    page = np.full((*size, 3), random.uniform(*PAPER), np.float32)
+    page = np.full((*size, 3), random.uniform(*PAPER_LEVELS), np.float32)
     if random.random() < 0.7:
         page += grain((*size, 1), random)
     if random.random() < 0.4:
@@ -96,7 +96,7 @@ def blank(_kit: Kit, random: Generator) -> Grey:
         page = scene.shadow(page, float(random.uniform(0.1, 0.4)), float(random.uniform(0.5, 1)), random)
     if random.random() < 0.3:
         _dust(page, random)
-    return as_grey(page[..., 0])
+    return to_grey(page[..., 0])
 
 
 def _dust(page: scene.Picture, random: Generator) -> None:
@@ -115,6 +115,6 @@ def _along(size: tuple[int, int], random: Generator) -> npt.NDArray[np.float64]:
 
 def _size(random: Generator) -> tuple[int, int]:
     """Height and width: the longer side is as likely to double as to halve, and the shorter one at least half of it."""
-    longer = SIDES[0] * (SIDES[1] / SIDES[0]) ** float(random.random())
+    longer = SIDE_RANGE[0] * (SIDE_RANGE[1] / SIDE_RANGE[0]) ** float(random.random())
     sides = round(longer), round(longer * float(random.uniform(0.5, 1)))
     return sides if random.random() < 0.5 else sides[::-1]

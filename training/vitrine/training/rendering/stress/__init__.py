@@ -4,7 +4,7 @@
 `measure` counts.
 """
 
+from vitrine.training.rendering.stress.accuracy import ConditionResult, draw_sheet, measure_stress
 from vitrine.training.rendering.stress.conditions import CONDITIONS, render
-from vitrine.training.rendering.stress.measure import Outcome, draw_sheet, measure_stress
 
-__all__ = ["CONDITIONS", "Outcome", "draw_sheet", "measure_stress", "render"]
+__all__ = ["CONDITIONS", "ConditionResult", "draw_sheet", "measure_stress", "render"]

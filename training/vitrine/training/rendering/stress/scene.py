@@ -32,13 +32,13 @@ TABLES: tuple[Colour, ...] = ((92.0, 62.0, 40.0), (150.0, 112.0, 78.0), (58.0, 6
 """Dark wood, light wood, slate, and a pale desk."""
 
 
-def sheet(size: Size, colour: Colour, random: Generator, grain: float = 1.5) -> Picture:
+def paper_sheet(size: Size, colour: Colour, random: Generator, grain: float = 1.5) -> Picture:
     """Paper of a colour, with a fine grain."""
     paper = np.broadcast_to(np.array(colour, np.float32), (*size, 3))
     return paper + random.normal(0, grain, (*size, 1)).astype(np.float32)
 
 
-def write(picture: Picture, strokes: Strokes, corner: tuple[int, int], colour: Colour) -> Picture:
+def draw_strokes(picture: Picture, strokes: Strokes, corner: tuple[int, int], colour: Colour) -> Picture:
     """Ink over paper: `corner` is the row and column of the strokes' upper left corner, and all of them fit."""
     top, left = corner
     height, width = strokes.shape
@@ -48,7 +48,7 @@ def write(picture: Picture, strokes: Strokes, corner: tuple[int, int], colour: C
     return written
 
 
-def rule(picture: Picture, spacing: int, colour: Colour, *, squared: bool) -> Picture:
+def draw_ruling(picture: Picture, spacing: int, colour: Colour, *, squared: bool) -> Picture:
     """Printed lines, one to three pixels wide, `spacing` pixels apart; squares or rows."""
     ruled = picture.copy()
     width = min(max(spacing // 24, 1), 3)
@@ -136,14 +136,14 @@ def to_image(picture: Picture) -> Image.Image:
     return Image.fromarray(picture.clip(0, 255).round().astype(np.uint8))
 
 
-def png(picture: Picture) -> bytes:
+def encode_png(picture: Picture) -> bytes:
     """As a screen shot or a scan is sent."""
     file = io.BytesIO()
     to_image(picture).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def jpeg(picture: Picture, quality: int = 88) -> bytes:
+def encode_jpeg(picture: Picture, quality: int = 88) -> bytes:
     """As a camera or a chat app sends it."""
     file = io.BytesIO()
     to_image(picture).save(file, "JPEG", quality=quality)

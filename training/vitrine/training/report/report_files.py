@@ -5,7 +5,7 @@ import json
 from vitrine.training.files.atomic import write_text
 from vitrine.training.files.run_folder import ReportFolder
 from vitrine.training.report.contact_sheet import draw_least_novel, draw_most_wrong
-from vitrine.training.report.measure import Report
+from vitrine.training.report.measurements import Report
 from vitrine.training.report.text import to_markdown
 
 
@@ -23,8 +23,8 @@ def write_report(report: Report, files: ReportFolder) -> None:
 
 
 def _draw(report: Report, files: ReportFolder) -> None:
-    from vitrine.training.report.figures import draw_calibration, draw_roc
-    from vitrine.training.run.figures import draw_confusion_matrix  # here, because matplotlib takes a second
+    from vitrine.training.report.curves import draw_calibration, draw_roc
+    from vitrine.training.run.plots import draw_confusion_matrix  # here, because matplotlib takes a second
 
     draw_confusion_matrix(report.evaluation, files.confusion_matrix)
     draw_calibration(report.reliability, report.calibration_error, files.calibration)

@@ -1,6 +1,6 @@
-"""Draws a run's learning curve and confusion matrix as PNG.
+"""Draws the learning curve and the confusion matrix of a run as PNG.
 
-It makes figures of its own, and touches neither matplotlib's global state nor a window system.
+It creates its own figures, and uses neither matplotlib's global state nor a window system.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from vitrine.training.network.evaluate import Evaluation
 from vitrine.training.run.checkpoint import Epoch
 
 TRAINING, VALIDATION, MARKED = "#8a94a6", "#1f5fbf", "#c8553d"
-"""Colours that stay apart for colour-blind eyes and in grey."""
+"""Colours that remain distinguishable for colour-blind readers and in greyscale."""
 
 DPI = 150
-"""Dots per inch."""
+"""Resolution of the pictures, in dots per inch."""
 
 
 def draw_learning_curve(history: Sequence[Epoch], kept: Epoch, path: Path) -> None:
-    """Writes loss and validation error by epoch, the epoch that is kept marked."""
+    """Writes loss and validation error by epoch, with the kept epoch marked."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, error = figure.subplots(1, 2)
     numbers = [epoch.number for epoch in history]
@@ -59,17 +59,17 @@ def _style(axes: Axes, title: str) -> None:
 
 
 def _spans_decades(axes: Axes) -> bool:
-    """Whether a logarithmic axis shows more: all values above 0, the largest over ten times the smallest."""
+    """True for positive values that span more than a factor of ten: a logarithmic axis is clearer."""
     values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in axes.get_lines()])
     return bool(values.min() > 0 and values.max() > 10 * values.min())
 
 
 def draw_confusion_matrix(evaluation: Evaluation, path: Path) -> None:
-    """Writes how many examples of each digit were taken for which; colour is the share of the row."""
+    """Writes the confusion matrix: counts as numbers, shares of each row as colours."""
     figure = Figure(figsize=(6.5, 6.5), layout="constrained")
     axes = figure.subplots()
     shares = evaluation.confusion / np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)  # (10, 10)
-    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # a root, so that rare mistakes are seen
+    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # square root: rare mistakes stay visible
     for (row, column), count in np.ndenumerate(evaluation.confusion):
         if count:
             axes.text(column, row, f"{count:,}", **_text_style(row == column, shares[row, column]))
@@ -98,7 +98,7 @@ def _text_style(right: bool, share: float) -> dict[str, Any]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG."""
+    """Writes a figure as PNG, atomically."""
     FigureCanvasAgg(figure)
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=DPI)

@@ -30,7 +30,7 @@ SHEET_MARGIN = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ConditionResult:
     """What a model made of one condition."""
 
     condition: str
@@ -59,7 +59,7 @@ def measure_stress(
     seed: int,
     *,
     progress: bool = True,
-) -> list[Outcome]:
+) -> list[ConditionResult]:
     """Renders digits under each condition, prepares them, and counts what a model recognises.
 
     Args:
@@ -77,13 +77,13 @@ def measure_stress(
     session = _load(model)
     output = [output.name for output in session.get_outputs() if output.name != NOVELTY][-1]
     chosen = _choose(len(images), count, seed)
-    outcomes = []
+    results = []
     for condition in conditions:
         bar = tqdm(images[chosen], condition, unit="image", disable=not progress)
         pixels = np.stack([prepare(render(condition, digit, seed, number)) for number, digit in enumerate(bar)])
         (scores,) = session.run([output], {"pixels": pixels})  # (N, 10)
-        outcomes.append(Outcome(condition, len(chosen), int((scores.argmax(axis=1) == labels[chosen]).sum())))
-    return outcomes
+        results.append(ConditionResult(condition, len(chosen), int((scores.argmax(axis=1) == labels[chosen]).sum())))
+    return results
 
 
 def draw_sheet(images: npt.NDArray[np.uint8], conditions: Sequence[str], seed: int, path: Path) -> None:

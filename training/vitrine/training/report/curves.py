@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from vitrine.training.network.calibration import Reliability
-from vitrine.training.report.novelty import Novelty
+from vitrine.training.report.novelty import NoveltyReport
 from vitrine.training.report.roc import roc_curve
-from vitrine.training.run.figures import MARKED, TRAINING, VALIDATION, save
+from vitrine.training.run.plots import MARKED, TRAINING, VALIDATION, save
 
 SETS = ("#1f5fbf", "#c8553d", "#3a8f5c", "#8a5fbf", "#b8860b", "#2a9aa8", "#c2528b", "#5b6472")
 """A colour for each set of images."""
@@ -44,14 +44,14 @@ def draw_calibration(curve: Reliability, error: float, path: Path) -> None:
     save(figure, path)
 
 
-def draw_roc(novelty: Novelty, path: Path) -> None:
+def draw_roc(novelty: NoveltyReport, path: Path) -> None:
     """Writes, for each set, the share that is refused against the share of digits that is refused with it."""
     figure = Figure(figsize=(7.5, 5.5), layout="constrained")
     axes = figure.subplots()
     fewest = 1 / len(novelty.digits)
-    for number, outcome in enumerate(novelty.sets):
-        digits, others = roc_curve(novelty.digits, outcome.scores)
-        label = f"{outcome.name}, AUROC {outcome.auroc:.3f}"
+    for number, result in enumerate(novelty.sets):
+        digits, others = roc_curve(novelty.digits, result.scores)
+        label = f"{result.name}, AUROC {result.auroc:.3f}"
         colour, style = SETS[number % len(SETS)], STYLES[number % len(STYLES)]
         axes.plot(np.maximum(digits, fewest), others, style, color=colour, label=label, drawstyle="steps-post")
     threshold = max(1 - novelty.kept, fewest)

@@ -11,10 +11,10 @@ from numpy.random import Generator
 from PIL import Image
 
 from vitrine.model import DIGITS
-from vitrine.training.rendering.nondigits.fonts import slanted, write, write_touching
+from vitrine.training.rendering.nondigits.fonts import distort, render_text, render_touching_text
 from vitrine.training.rendering.nondigits.kit import Kit
-from vitrine.training.rendering.nondigits.page import Grey, on_a_page
-from vitrine.training.rendering.nondigits.sketch import hand
+from vitrine.training.rendering.nondigits.page import GreyImage, place_on_page
+from vitrine.training.rendering.nondigits.sketch import random_distortion
 
 LOOK_ALIKES: Mapping[str, str] = {
     "0": "DOQo",  # round and closed; Q's tail is short, and D has two corners at most
@@ -38,31 +38,31 @@ LETTERS = "".join(letter for letter in ascii_letters if not any(letter in alike 
 CAPITALS = "".join(letter for letter in LETTERS if letter.isupper())
 SMALL = "".join(letter for letter in LETTERS if letter.islower())
 
-TURN = 0.2
+MAX_TURN = 0.2
 """How far texts are turned at most, in radians."""
 
 
-def letters(kit: Kit, random: Generator) -> Grey:
+def letters(kit: Kit, random: Generator) -> GreyImage:
     """A Latin letter, small or capital."""
     return one_character(kit.letters[random.integers(len(kit.letters))], kit, random)
 
 
-def words(kit: Kit, random: Generator) -> Grey:
+def words(kit: Kit, random: Generator) -> GreyImage:
     """Two to six letters in a row, which needn't mean anything; none has a digit's shape, so no part of it has."""
     case = (CAPITALS, SMALL, LETTERS)[random.integers(3)]
     text = "".join(case[number] for number in random.integers(len(case), size=random.integers(2, 7)))
-    return on_a_page(_by_hand(write(text, *_font(kit, random)), random), random)
+    return place_on_page(_distorted(render_text(text, *_font(kit, random)), random), random)
 
 
-def several_digits(kit: Kit, random: Generator) -> Grey:
+def several_digits(kit: Kit, random: Generator) -> GreyImage:
     """A number of two to four digits, each of which touches the next: it isn't any one digit."""
     text = "".join(DIGITS[number] for number in random.integers(10, size=random.integers(2, 5)))
-    return on_a_page(_by_hand(write_touching(text, *_font(kit, random)), random), random)
+    return place_on_page(_distorted(render_touching_text(text, *_font(kit, random)), random), random)
 
 
-def one_character(character: str, kit: Kit, random: Generator) -> Grey:
+def one_character(character: str, kit: Kit, random: Generator) -> GreyImage:
     """A letter or a digit in print."""
-    return on_a_page(_by_hand(write(character, *_font(kit, random)), random), random)
+    return place_on_page(_distorted(render_text(character, *_font(kit, random)), random), random)
 
 
 def _font(kit: Kit, random: Generator) -> tuple[Path, int]:
@@ -70,5 +70,5 @@ def _font(kit: Kit, random: Generator) -> tuple[Path, int]:
     return kit.fonts[random.integers(len(kit.fonts))], int(random.integers(4))
 
 
-def _by_hand(mark: Image.Image, random: Generator) -> Image.Image:
-    return slanted(mark, hand(random, TURN))
+def _distorted(mark: Image.Image, random: Generator) -> Image.Image:
+    return distort(mark, random_distortion(random, MAX_TURN))

@@ -14,13 +14,13 @@ from vitrine.training.data import Examples
 from vitrine.training.network.calibration import Reliability, expected_calibration_error, reliability
 from vitrine.training.network.evaluate import Evaluation, calculate_logits, probabilities_of
 from vitrine.training.network.mlp import novelty_of
-from vitrine.training.rendering.stress import CONDITIONS, Outcome, measure_stress
+from vitrine.training.rendering.stress import CONDITIONS, ConditionResult, measure_stress
 from vitrine.training.report.mistakes import Mistake, find_mistakes
-from vitrine.training.report.novelty import Novelty, NoveltyPlan, measure_novelty
+from vitrine.training.report.novelty import NoveltyPlan, NoveltyReport, measure_novelty
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.completion import export_checkpoint
 
-MISTAKES = 60
+MAX_MISTAKES = 60
 """How many of the most wrong examples are told of at most."""
 
 
@@ -39,25 +39,25 @@ class StressPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Stress:
+class StressReport:
     """How many digits a network recognises as people send them."""
 
     seed: int
     """Where all that is random came from."""
-    outcomes: Sequence[Outcome]
+    results: Sequence[ConditionResult]
     """What it made of each condition; at least one."""
 
     @property
     def mean(self) -> float:
         """The mean over conditions of the share of recognised digits, 0 to 1."""
-        return sum(outcome.accuracy for outcome in self.outcomes) / len(self.outcomes)
+        return sum(result.accuracy for result in self.results) / len(self.results)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, for JSON."""
         return {
             "seed": self.seed,
             "mean": self.mean,
-            "conditions": [outcome.to_dict() for outcome in self.outcomes],
+            "conditions": [result.to_dict() for result in self.results],
         }
 
 
@@ -78,10 +78,10 @@ class Report:
     reliability: Reliability
     """What its probabilities promised and kept, by bins of confidence."""
     most_wrong: Sequence[Mistake]
-    """The examples whose digit it holds less than even probable, the worst first; at most `MISTAKES`."""
-    novelty: Novelty | None
+    """The examples whose digit it holds less than even probable, the worst first; at most `MAX_MISTAKES`."""
+    novelty: NoveltyReport | None
     """What it makes of images that show no digit, where that was measured."""
-    stress: Stress | None
+    stress: StressReport | None
     """What it makes of digits as people send them, where that was measured."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,16 +143,17 @@ def make_report(
         Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels),
         expected_calibration_error(probabilities, examples.labels),
         reliability(probabilities, examples.labels),
-        find_mistakes(examples, logits, probabilities, output, MISTAKES),
+        find_mistakes(examples, logits, probabilities, output, MAX_MISTAKES),
         measure_novelty(mlp, threshold, scores, novelty, progress=progress) if novelty else None,
         _measure_stress(checkpoint, stress, progress) if stress else None,
     )
 
 
-def _measure_stress(checkpoint: Checkpoint, plan: StressPlan, progress: bool) -> Stress:
+def _measure_stress(checkpoint: Checkpoint, plan: StressPlan, progress: bool) -> StressReport:
     """On the artifact, as it would be served: the run folder may have none, or had it taken away."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model.onnx")
         export_checkpoint(checkpoint, model, test_accuracy=None)
         names, count, seed = tuple(CONDITIONS), plan.count, plan.seed
-        return Stress(seed, measure_stress(model, plan.images, plan.labels, names, count, seed, progress=progress))
+        results = measure_stress(model, plan.images, plan.labels, names, count, seed, progress=progress)
+        return StressReport(seed, results)
