@@ -105,7 +105,7 @@ class ScriptedServer(ClassifierServiceServicer):
     def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:  # noqa: N802
         self._arrive(request, context)
         kinds = {ours: theirs for theirs, ours in KINDS.items()}
-        layers = [pb.Layer(name=x.name, kind=kinds[x.kind], width=x.width, reads=x.reads) for x in LAYERS]
+        layers = [pb.Layer(name=x.name, kind=kinds[x.kind], width=x.width, reads=", ".join(x.reads)) for x in LAYERS]
         classes = [str(digit) for digit in range(10)]
         return pb.GetModelResponse(
             model=pb.Model(

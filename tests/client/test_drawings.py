@@ -47,7 +47,7 @@ def prediction_of(hidden: Sequence[int], output: OutputKind = "softmax", only: S
             case "linear":
                 values[layer.name] = noise
             case "relu":
-                values[layer.name] = values[layer.reads].clip(0)
+                values[layer.name] = values[layer.reads[0]].clip(0)
             case _:
                 values[layer.name] = np.exp(noise) / np.exp(noise).sum()
     probabilities = values[output]

@@ -206,7 +206,7 @@ async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
     begun, go_on, prepared = asyncio.Event(), threading.Event(), []
     loop = asyncio.get_running_loop()
 
-    def prepare(file: bytes, _: int) -> npt.NDArray[np.uint8]:
+    def prepare(file: bytes, *_: object) -> npt.NDArray[np.uint8]:
         prepared.append(file)
         loop.call_soon_threadsafe(begun.set)
         go_on.wait()

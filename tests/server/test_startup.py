@@ -62,7 +62,7 @@ def test_a_foreign_model_is_refused(tiny_artifact: Path, tmp_path: Path) -> None
 
 def test_an_artifact_of_a_newer_format_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
     path = changed(tiny_artifact, tmp_path / "new.onnx", lambda m: set_property(m, "vitrine.format_version", "99"))
-    assert "its format version is 99, and this Vitrine reads 1" in refused_start(path)
+    assert "its format version is 99, and this Vitrine reads 1 and 2" in refused_start(path)
 
 
 def test_damaged_metadata_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:

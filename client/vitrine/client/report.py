@@ -9,6 +9,7 @@ from typing import Any
 
 from vitrine.client.terminal import render_pixels, render_strips
 from vitrine.client.types import Model, Prediction
+from vitrine.model import Layer
 
 ROW = "{:<10} {:<8} {:>11} {:>12}  {}"
 """A line of the table of layers."""
@@ -45,7 +46,17 @@ def prediction_document(prediction: Prediction, image: Path, *, activations: boo
 
 def model_document(model: Model) -> dict[str, Any]:
     """A model as JSON has it: the fields of `Model`."""
-    return asdict(model)
+    return asdict(model) | {"layers": [_layer_document(layer) for layer in model.layers]}
+
+
+def _layer_document(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "width": layer.width,
+        "parameter_count": layer.parameter_count,
+        "reads": ", ".join(layer.reads),
+    }
 
 
 def model_text(model: Model) -> str:
@@ -66,7 +77,9 @@ def model_text(model: Model) -> str:
 
 def _layer_table(model: Model) -> list[str]:
     rows = [
-        ROW.format(layer.name, layer.kind, f"{layer.width:,}", f"{layer.parameter_count:,}", layer.reads).rstrip()
+        ROW.format(
+            layer.name, layer.kind, f"{layer.width:,}", f"{layer.parameter_count:,}", ", ".join(layer.reads)
+        ).rstrip()
         for layer in model.layers
     ]
     widths = sum(layer.width for layer in model.layers)

@@ -252,7 +252,8 @@ def read_model(response: pb.GetModelResponse) -> Model:
 def _read_layer(layer: pb.Layer) -> Layer:
     if layer.kind not in KINDS:
         raise AnswerError(f"layer {layer.name!r} is of a kind that this client doesn't know: install a newer vitrine")
-    return Layer(layer.name, KINDS[layer.kind], layer.width, layer.parameter_count, layer.reads)
+    reads = (layer.reads,) if layer.reads else ()
+    return Layer(layer.name, KINDS[layer.kind], (layer.width,), layer.parameter_count, reads)
 
 
 def _read_training(facts: pb.TrainingFacts) -> TrainingFacts:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, deviations
 from vitrine.model.distribution import install_command
-from vitrine.server.engine.artifact import INPUT, Artifact
+from vitrine.model.graph import INPUT
+from vitrine.server.engine.artifact import Artifact
 from vitrine.server.engine.device import CPU_PROVIDER, CUDA_PROVIDER, Device
 from vitrine.server.engine.runtime import onnxruntime
 from vitrine.server.errors import StartupError
@@ -39,12 +40,12 @@ class Engine:
         """Calculates activations.
 
         Args:
-            pixels: uint8 (N, 18, 18), 0 = white, 255 = black, in row-major order.
+            pixels: uint8 (N, *the model's input shape), 0 = white, 255 = black, in row-major order.
             layers: the names of the layers that are wanted, `NOVELTY` among them where the artifact has it; at least
                 one. Only these are copied out.
 
         Returns:
-            float32 (N, width) for each of `layers`, in their order, and (N,) for the novelty.
+            float32 (N, *the layer's shape) for each of `layers`, in their order, and (N,) for the novelty.
         """
         return dict(zip(layers, self._session.run(list(layers), {INPUT: pixels}), strict=True))
 

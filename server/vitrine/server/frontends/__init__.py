@@ -17,4 +17,4 @@ class Frontend(Protocol):
         """Takes no new requests, lets those under way finish for up to `seconds`, then ends the rest."""
 
     async def failed(self) -> str:
-        """Waits until it has ended although nobody drained it; gives the cause in a word."""
+        """Waits until it has ended without being drained; gives the cause in a word."""

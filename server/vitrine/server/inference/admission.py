@@ -51,7 +51,7 @@ class Admission:
             size: the bytes of it and its answer.
 
         Raises:
-            Overloaded: it would be too much; the error says when to try again.
+            Overloaded: it would be too much; the error has the time until it may be tried again.
         """
         too_many = self.images + images > self._config.max_images
         too_large = self.bytes + size > self._config.max_bytes

@@ -1,4 +1,4 @@
-"""Gathers what is waiting into one run of the engine, and gives every caller its own rows.
+"""Gathers waiting requests into one run of the engine, and gives every caller its own rows.
 
 It knows neither a request's meaning nor gRPC: pixels and names of layers come in, activations go out, and calls are
 told the stages that their rows passed. Everything but the runs themselves happens on the event loop's thread, so there
@@ -130,7 +130,7 @@ class _Share:
 
 
 class Batcher:
-    """Runs what is waiting, in batches; make it and use it on one event loop.
+    """Runs waiting rows in batches; make it and use it on one event loop.
 
     Args:
         run: calculates a batch.
@@ -156,11 +156,11 @@ class Batcher:
         return sum(len(waiting.pixels) - waiting.taken for waiting in self._queue if not waiting.done.done())
 
     async def run(self, pixels: Pixels, layers: Sequence[str], passed: PassStage = lambda *_: None) -> Activations:
-        """Calculates activations, together with what others asked for at the time.
+        """Calculates activations, together with other callers' rows.
 
         A caller that is cancelled while it waits leaves the queue: its rows are never calculated. More rows than a
         batch holds go into several. When a batch fails, its callers' parts are run one by one, so that one caller's
-        input fails nobody else.
+        input fails no other caller.
 
         Args:
             pixels: uint8 (N, height, width), N at least 1.

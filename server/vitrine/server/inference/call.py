@@ -1,7 +1,7 @@
 """One request on its way: its caller, the time of each stage, what it holds until it is over, and its outcome.
 
 A front end makes a call for each request, hands it down with the request, and closes it once the answer has left or
-nobody wants it any more. It knows no transport, and neither metrics, traces nor logs: these read it.
+the caller has gone. It knows no transport, and neither metrics, traces nor logs: these read it.
 """
 
 import secrets
@@ -29,7 +29,7 @@ from vitrine.server.security.access import NOBODY, Caller
 
 
 class Outcome(StrEnum):
-    """How a call ended. The names are those of google.rpc.Code, which metrics, logs and traces show."""
+    """The end of a call. The names are those of google.rpc.Code, which metrics, logs and traces show."""
 
     OK = "OK"
     """It was answered."""
@@ -94,7 +94,7 @@ class StageTime(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Its duration."""
         return self.end - self.begin
 
 
@@ -109,7 +109,7 @@ class Call:
     method: str
     """The method that is called, as `/PACKAGE.SERVICE/METHOD`."""
     caller: Caller = NOBODY
-    """The caller; nobody, and without any permission, until it is identified."""
+    """The caller; without any permission until it is identified."""
     size: int = 0
     """The request's size on the wire, in bytes; 0: it didn't come by wire."""
     address: Callable[[], str] = str
@@ -123,7 +123,7 @@ class Call:
     no_digits: int | None = None
     """Images that were judged to be no digits; None: none were judged."""
     outcome: Outcome = Outcome.CANCELLED
-    """How it ended. Nobody sets that of a call whose caller goes."""
+    """Its end. A call whose caller goes keeps the first value."""
     reason: str = ""
     """Why it was refused, in UPPER_SNAKE; empty when it wasn't, or when the server failed."""
     trace: Mapping[str, str] = field(default_factory=dict)
@@ -158,7 +158,7 @@ class Call:
 
     @property
     def span_id(self) -> str:
-        """Its name in its trace, 16 hex digits: known before a span is made of it, for what is logged."""
+        """Its name in its trace, 16 hex digits: known before a span is made of it, because log lines have it."""
         self._span_id = self._span_id or secrets.token_hex(8)
         return self._span_id
 
@@ -175,7 +175,7 @@ class Call:
         self._held = context
 
     def finish(self, outcome: Outcome) -> None:
-        """Notes how it ended, and that it did so now."""
+        """Notes its outcome, and the time."""
         self.outcome, self.end = outcome, time.monotonic()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Plans for answering: what a selection of layers means for one model. It knows neither images nor callers."""
+"""Plans for answering: the outputs and sizes that a selection of layers means. It knows neither images nor callers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from vitrine.server.models.snapshot import ServedModel
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a model answers requests for certain layers; the same for all of them, so that it is made once."""
+    """A model's way to answer requests for certain layers; the same for all of them, so that it is made once."""
 
     layers: Sequence[str]
     """The wanted layers, each once, in the order of the model's layers."""

@@ -40,7 +40,7 @@ class RateLimiter:
         """Lets a caller send images now.
 
         Raises:
-            RateExceeded: it has sent too many; these don't count, and the error says when they would be let in.
+            RateExceeded: it has sent too many; these don't count; the error has the time until they would be let in.
         """
         now = self._clock()
         level = self._level(caller, now) + images

@@ -4,7 +4,7 @@ import asyncio
 
 
 class Readiness:
-    """Whether the service takes requests. Everything happens on the event loop's thread."""
+    """The state of the service: starting, ready or leaving. Everything happens on the event loop's thread."""
 
     def __init__(self) -> None:
         self._started = False

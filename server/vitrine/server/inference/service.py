@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters, prepare
+from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters, Shape, prepare
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.batching import Batcher, BatchingConfig
@@ -73,7 +73,7 @@ class Service:
         self.batching = batching
         self.access = access
         self.readiness = Readiness()
-        """Whether the service takes requests."""
+        """The state of the service: starting, ready or leaving."""
         self.statistics = Statistics()
         """The work that models have done."""
         self._workers = workers
@@ -93,7 +93,7 @@ class Service:
         """Classifies 1 to N images. The request counts as under way until the call is closed.
 
         Args:
-            request: the images, and what is wanted of them.
+            request: the images, and the layers that are wanted.
             call: the request's call.
             further_bytes: bytes that the protocol's answer adds for each image, at most.
 
@@ -103,7 +103,7 @@ class Service:
             AnswerTooLarge: the wanted activations would pass the message limit; nothing was calculated.
             Overloaded: there is too much to do just now, or the caller has sent too much; nothing was calculated.
         """
-        # 1. Plan: which outputs are wanted, and how large the answer will be.
+        # 1. Plan: the wanted outputs, and the size of the answer.
         call.caller.require(*request.activations.permissions)
         model = request.model
         call.model = model.label
@@ -119,11 +119,11 @@ class Service:
         if self._rates.limited:
             self._rates.take(_name_of(call), count)
         # 3. Prepare: image files become pixels.
-        pixels = await self._prepare(request.files or (), call) if request.pixels is None else request.pixels
+        pixels = await self._prepare(request, call) if request.pixels is None else request.pixels
         # 4. Run: together with other callers' images.
         values = await runner.batcher.run(pixels, plan.outputs, call.passed)
         self._admission.took(time.monotonic() - call.begin)
-        # 5. Judge: which class, and whether it is a digit at all.
+        # 5. Judge: the class of each image, and whether it is a digit at all.
         return _judged(model, values, plan.layers, call)
 
     def parameters(self, name: str, layer: str, call: Call) -> tuple[ServedModel, Parameters]:
@@ -230,20 +230,20 @@ class Service:
             raise InvalidRequest("TOO_MANY_IMAGES", message, field)
         return count
 
-    async def _prepare(self, files: Sequence[bytes], call: Call) -> npt.NDArray[np.uint8]:
+    async def _prepare(self, request: ClassifyRequest, call: Call) -> npt.NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
-        begin = loop.time()
+        begin, shape = loop.time(), request.model.metadata.input.shape
         in_context = copy_context().run  # a worker's log lines name this call, too
         rows = [
-            await loop.run_in_executor(self._workers, in_context, self._prepare_one, file, index)
-            for index, file in enumerate(files)
+            await loop.run_in_executor(self._workers, in_context, self._prepare_one, file, index, shape)
+            for index, file in enumerate(request.files or ())
         ]
         call.passed(Stage.PREPARE, begin, loop.time())
         return np.stack(rows)  # (N, height, width)
 
-    def _prepare_one(self, file: bytes, index: int) -> npt.NDArray[np.uint8]:
+    def _prepare_one(self, file: bytes, index: int, shape: Shape) -> npt.NDArray[np.uint8]:
         try:
-            return prepare(file, self.limits.max_image_pixels)
+            return prepare(file, self.limits.max_image_pixels, shape)
         except ImageError as error:
             raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
 

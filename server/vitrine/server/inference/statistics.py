@@ -1,4 +1,4 @@
-"""Counts what each model has done: requests, images and runs, and the time of each step.
+"""Counts the work of each model: requests, images and runs, and the time of each step.
 
 It observes calls, and knows no protocol. Durations are counted as Triton does: each request counts in each step,
 however many share a run of the model.

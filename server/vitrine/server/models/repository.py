@@ -3,8 +3,8 @@
 `rollout` decides which versions are served; here they are loaded, and the result of each load is kept. A version that
 fails is listed with the reason, and tried again once its files change.
 
-The folder is looked at every few seconds. An event of the file system would say that something changed, not what, and
-network and container mounts often send none.
+The folder is looked at every few seconds. File system events aren't used: network and container mounts often send
+none.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 logger = logging.getLogger(__name__)
 
 LoadVersion: TypeAlias = Callable[[Path, str, str], ServedModel]
-"""Makes a served model of a file, a name and a version; its error says why it can't."""
+"""Makes a served model of a file, a name and a version; its error has the reason why it can't."""
 
 LoadModel: TypeAlias = Callable[[str], Awaitable[None]]
 """Looks at the repository at once; returns when a model's newest version is served: `load_in_pool` makes one."""
 
 
 class VersionLoader:
-    """Loads versions, each once as long as nobody touches its files.
+    """Loads versions, each once as long as its files stay the same.
 
     Args:
         load: loads a version.

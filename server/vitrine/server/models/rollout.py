@@ -93,7 +93,7 @@ def _plan_model(
 def _plan_version(
     name: str, number: int, folder: VersionFolder | None, outcomes: TryVersion, before: Sequence[Entry]
 ) -> Entry:
-    """One version: as it lies there, or as it was before its files were changed into something that fails."""
+    """One version: as its files are, or as it was before they were changed into something that fails."""
     version = str(number)
     if folder is None:
         return Entry(name, version, None, f"there is no {name}/{version}/{ARTIFACT}")

@@ -88,9 +88,9 @@ class Entry:
     model: ServedModel | None
     """The model that answers; None: it has failed, and nothing does."""
     reason: str = ""
-    """Why it has failed, or why the model that answers isn't the one on disk; empty when all is well."""
+    """The reason why it has failed, or why the model that answers isn't the one on disk; empty when all is well."""
     state: EntryState = field(init=False)
-    """Whether it answers, and as it lies on disk."""
+    """Available, kept or failed; it follows from the two above."""
 
     def __post_init__(self) -> None:
         answering = EntryState.KEPT if self.reason else EntryState.AVAILABLE

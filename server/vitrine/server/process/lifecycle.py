@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitrine.model import PIXELS_SHAPE
 from vitrine.server.engine.loading import load_model, load_version
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.server import METHODS, GrpcFrontend
@@ -146,7 +145,7 @@ def _open_models(
 
 def _warm_up(model: ServedModel, rows: int) -> ServedModel:
     """Runs the largest batch once, for all outputs: memory is laid out and kernels are chosen before anyone waits."""
-    model.engine.run(np.zeros((rows, *PIXELS_SHAPE), np.uint8), model.outputs)
+    model.engine.run(np.zeros((rows, *model.metadata.input.shape), np.uint8), model.outputs)
     return model
 
 

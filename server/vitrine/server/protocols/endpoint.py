@@ -1,4 +1,4 @@
-"""A protocol's service as a front end registers it: its methods, and what the front end must know of its messages."""
+"""A protocol's service as a front end registers it: its methods, and the limits of its messages."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class Endpoint:
     permissions: Mapping[str, Permission] = field(default_factory=dict)
     """The permission that a method takes, by its name; the others take `predict`."""
     public: bool = False
-    """Whether anyone may call it, even without a token."""
+    """Open to every caller, even without a token."""
     max_fields: int = MAX_FIELDS
     """The largest number of fields in a request, including those of the messages inside it."""
     packed_bytes: int = 1

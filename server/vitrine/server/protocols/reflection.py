@@ -14,7 +14,7 @@ from vitrine.server.inference.call import Call
 from vitrine.server.protocols.endpoint import Endpoint
 
 messages: Any = reflection_pb2
-"""The messages, with more in them than their type stubs say."""
+"""The messages, which have more fields than their type stubs."""
 
 SERVICE: Any = messages.DESCRIPTOR.services_by_name["ServerReflection"]
 """The service's description in its .proto."""

@@ -11,7 +11,7 @@ def address_of(host: str, port: int) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host's address. A name other than `localhost` may stand for any address."""
+    """True when only this machine can reach a host. A name other than `localhost` may stand for any address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -1,6 +1,6 @@
 """Reads the file of tokens: `NAME SHA256 PERMISSIONS` on each line, `predict,activations` for example.
 
-No sentence in here repeats what a line holds: somebody may have put a token where its SHA-256 belongs.
+No error quotes a line: there may be a token in the place of its SHA-256.
 """
 
 import re
@@ -16,7 +16,7 @@ SHA256 = re.compile("[0-9a-fA-F]{64}")
 
 
 def open_access(path: Path | None) -> Access:
-    """The access that a file of tokens gives, as it is at each moment; without a file, anyone is let in.
+    """The access that a file of tokens gives, following the file; without one, anyone is let in.
 
     Raises:
         FileError: the file can't be used.
@@ -25,7 +25,7 @@ def open_access(path: Path | None) -> Access:
 
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
-    """Reads the file; empty lines and those that begin with # say nothing.
+    """Reads the file; empty lines and those that begin with # are ignored.
 
     Raises:
         FileError: it can't be read, a line isn't `NAME SHA256 PERMISSIONS`, a token is there twice, or there is none.
@@ -52,7 +52,7 @@ def _lines(path: Path) -> list[str]:
 def _read_line(line: str, place: str) -> Token:
     words = line.split()
     if len(words) != 3:
-        raise FileError(f"{place}: it has {len(words)} words, not the three of NAME SHA256 PERMISSIONS")
+        raise FileError(f"{place}: {len(words)} words instead of three, NAME SHA256 PERMISSIONS")
     name, digest, permissions = words
     if not SHA256.fullmatch(digest):
         raise FileError(f"{place}: the second word isn't the 64 hex digits of a token's SHA-256")

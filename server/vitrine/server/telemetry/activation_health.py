@@ -42,7 +42,7 @@ class ActivationHealth:
         self._failures = FailureStreak("a run can't be sampled: metrics of activations stay as they were until one can")
 
     def claim(self) -> bool:
-        """Whether the run that begins now is to be sampled. Of runs side by side that is one: the others run on.
+        """Decides whether the run that begins now is sampled. Of runs side by side that is one: the others run on.
 
         After True the caller must call `take` or `fail`; until then no other run is sampled.
         """

@@ -41,7 +41,7 @@ class NullTelemetry:
     """Measures nothing: the telemetry of a server without metrics."""
 
     observers: Sequence[Callable[[Call], None]] = ()
-    """Nobody."""
+    """No observers."""
 
     def observed(self, model: ServedModel) -> ServedModel:
         """The model as it is."""

@@ -16,7 +16,7 @@ def silence() -> None:
 
 
 def _matters(record: logging.LogRecord) -> bool:
-    """Whether a record is to be logged; noise is, at debug level."""
+    """Lets a record through, noise only at debug level."""
     if not record.getMessage().startswith(NOISE):
         return True
     record.levelno, record.levelname = logging.DEBUG, logging.getLevelName(logging.DEBUG)

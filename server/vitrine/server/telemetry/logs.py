@@ -37,7 +37,7 @@ class LogConfig:
     format: LogFormat = LogFormat.TEXT
     """The form of a line."""
     traced: bool = False
-    """Whether calls become spans, which lines then name."""
+    """Calls become spans, which lines then name."""
 
 
 def log_to_stderr(config: LogConfig, *, several: bool) -> None:

@@ -66,7 +66,7 @@ class MetricsConfig:
     host: str = "127.0.0.1"
     """The address that it listens on."""
     activation_health: bool = True
-    """Whether the layers' activations are sampled."""
+    """Sample the layers' activations."""
     folder: Path | None = None
     """The folder where a worker keeps its counts, for its supervisor to show; None: this process shows its own."""
     place: int = 0

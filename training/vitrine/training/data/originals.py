@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vitrine.model import Pixels
+from vitrine.model import PIXELS_SHAPE, Pixels
 from vitrine.model.preparation.photo import Ink
-from vitrine.model.preparation.pipeline import SIDE, find_frame
+from vitrine.model.preparation.pipeline import find_frame
+
+SIDE = PIXELS_SHAPE[0]
 
 CANVAS = 28
 """The side of the canvas that an original lies on, in pixels: MNIST's own."""
@@ -63,8 +65,8 @@ def _on_canvas(box: Ink) -> tuple[Pixels, tuple[float, float, float]]:
     top, left = ((CANVAS - extent) // 2 for extent in box.shape)
     canvas = np.zeros((CANVAS, CANVAS), np.uint8)
     canvas[top : top + box.shape[0], left : left + box.shape[1]] = box
-    above, before, side = find_frame(box)
-    return canvas, (top + above, left + before, side)
+    frame = find_frame(box)
+    return canvas, (top + frame.top, left + frame.left, frame.height)
 
 
 def _scaled(box: Ink) -> Ink:

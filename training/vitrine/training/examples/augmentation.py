@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitrine.model.preparation.pipeline import SIDE
+from vitrine.model import PIXELS_SHAPE
+
+SIDE = PIXELS_SHAPE[0]
 
 MAX_ROTATION = math.radians(12)
 """Largest rotation in either direction at strength 1, in radians."""

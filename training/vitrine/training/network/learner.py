@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_linear_bn_eval
 
-from vitrine.model import DIGITS, OutputKind
-from vitrine.model.preparation.pipeline import SIDE
+from vitrine.model import DIGITS, PIXELS_SHAPE, OutputKind
 from vitrine.training.network.mlp import MLP, random_linear, scale
+
+SIDE = PIXELS_SHAPE[0]
 
 GLANCE = 1.5
 """How much of the image a unit of the first layer begins with: its window's standard deviation, in pixels."""

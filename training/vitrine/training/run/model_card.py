@@ -164,7 +164,7 @@ def _class_table(evaluation: Evaluation) -> str:
 
 def _layer_table(layers: tuple[Layer, ...]) -> str:
     rows = [
-        f"| `{layer.name}` | {layer.kind} | {layer.width:,} | {layer.parameter_count:,} | {_code(layer.reads)} |"
+        f"| `{layer.name}` | {layer.kind} | {layer.width:,} | {layer.parameter_count:,} | {_code(*layer.reads)} |"
         for layer in layers
     ]
     return "\n".join(
@@ -172,5 +172,5 @@ def _layer_table(layers: tuple[Layer, ...]) -> str:
     )
 
 
-def _code(name: str) -> str:
-    return f"`{name}`" if name else "the pixels"
+def _code(*names: str) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "the pixels"

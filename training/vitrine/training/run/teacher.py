@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
 from tqdm import tqdm
 
-from vitrine.model.preparation.pipeline import SIDE
+from vitrine.model import PIXELS_SHAPE
 from vitrine.training.errors import CheckpointError, TrainingError
 from vitrine.training.examples.batches import AugmentedBatches, Batch
 from vitrine.training.files.checksummed import read_checksummed, write_checksummed
@@ -31,6 +31,8 @@ from vitrine.training.network.mlp import scale
 from vitrine.training.network.precision import mixed_precision
 from vitrine.training.network.schedule import learning_rate_at
 from vitrine.training.randomness import Stream, entropy, torch_generator
+
+SIDE = PIXELS_SHAPE[0]
 
 NETWORKS = 2
 """Number of networks in a teacher. They are trained in parallel, and their logits are averaged."""

@@ -20,13 +20,13 @@ class GrpcConfig:
     port: int = 50051
     """The port to listen on, 0 to 65535; 0 takes a free one."""
     shares_port: bool = False
-    """Whether other processes listen on the port, too: a worker's, set by its supervisor."""
+    """Share the port with other processes: set by a supervisor for its workers."""
     tls: TlsFiles | None = None
     """The files of the certificates; None: connections aren't encrypted."""
     insecure: bool = False
-    """Whether plaintext is allowed on an address that other machines can reach."""
+    """Allow plaintext on an address that other machines can reach."""
     reflection: bool = True
-    """Whether the server describes its services to tools such as grpcurl."""
+    """Describe the services to tools such as grpcurl."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -83,7 +83,7 @@ class GrpcFrontend:
         observers: Sequence[Callable[[Call], None]] = (),
         meters: Sequence[Callable[[Call], None]] = (),
     ) -> None:
-        # 1. The services, and who is told of their calls.
+        # 1. The services, and the observers of their calls.
         meters = _safe(meters)
         observers = [*_safe(observers), *meters]
         models = [ClassifierServicer(service).endpoint, OipServicer(service).endpoint]
@@ -121,7 +121,7 @@ class GrpcFrontend:
         await self._server.start()
 
     async def failed(self) -> str:
-        """Waits until gRPC's server has ended although nobody stopped it; gives the name of its exception.
+        """Waits until gRPC's server has ended without being stopped; gives the name of its exception.
 
         A call whose path is no UTF-8 ends it: it decodes the path where nothing is caught.
         """

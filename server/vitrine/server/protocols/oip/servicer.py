@@ -22,7 +22,7 @@ from vitrine.server.protocols.oip.describe import (
 from vitrine.server.protocols.oip.errors import in_triton_words, unsupported
 from vitrine.server.protocols.oip.inputs import FIELDS_PER_IMAGE, PACKED_BYTES, read_input
 from vitrine.server.protocols.oip.outputs import check_size, further_bytes, read_outputs, write_response
-from vitrine.server.protocols.oip.parameters import check_id, check_parameters, id_to_say_back
+from vitrine.server.protocols.oip.parameters import check_id, check_parameters, echoed_id
 from vitrine.server.security.access import Permission
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -117,7 +117,7 @@ class OipServicer:
             response = await self.ModelInfer(request, call)
         except RequestError as error:
             call.outcome, call.reason = OUTCOMES[type(error)], error.reason
-            response = pb.ModelInferResponse(id=id_to_say_back(request))
+            response = pb.ModelInferResponse(id=echoed_id(request))
             return pb.ModelStreamInferResponse(error_message=str(error), infer_response=response)
         response.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=response)

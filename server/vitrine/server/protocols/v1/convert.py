@@ -135,7 +135,7 @@ def _write_layer(layer: Layer) -> pb.Layer:
         kind=KINDS[layer.kind],
         width=layer.width,
         parameter_count=layer.parameter_count,
-        reads=layer.reads,
+        reads=layer.reads[0] if layer.reads else "",
     )
 
 
