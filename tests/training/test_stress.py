@@ -114,4 +114,4 @@ def test_a_file_that_is_no_model_is_an_error_that_names_it(mnist: Path) -> None:
     words = ("stress", str(mnist / "model.onnx"), "--data-dir", str(mnist), "--quiet")
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {mnist / 'model.onnx'} can't be loaded")
+    assert result.stderr.startswith(f"Error: {mnist / 'model.onnx'} cannot be loaded")

@@ -1,7 +1,7 @@
 """Random number streams of a training run, one per purpose.
 
-Each stream is derived from the seed, its purpose and a number, such as the epoch. So epoch 7 draws the same numbers
-whether or not the run was interrupted after epoch 6. No global random state is used.
+Each stream is derived from the seed, its purpose and a number, such as the epoch. So an interruption after epoch 6
+does not change the numbers of epoch 7. No global random state is used.
 """
 
 from enum import IntEnum

@@ -1,8 +1,8 @@
 """Batches of augmented images with labels, and optionally with a teacher's logits, epoch by epoch.
 
 All tensors stay on the device: the images are small, so slicing them is faster than a data loader. Computing a
-teacher's logits takes longer than a training step. So a fixed number of augmented versions of all examples is computed
-once, when first needed, stored with its logits, and reused in turn by the epochs.
+teacher's logits takes longer than a training step. So there is a fixed number of augmented versions of all examples.
+Each is computed once with its logits, cached, and used by several epochs.
 """
 
 import logging
@@ -55,7 +55,7 @@ class Batch:
 
 
 class AugmentedBatches:
-    """Examples on a device, augmented anew for each epoch.
+    """Examples on a device, with new augmentation in each epoch.
 
     Args:
         examples: training examples.

@@ -1,7 +1,7 @@
-"""The report of a run: how good its network is, how sure, what it takes for no digit, and where it is most wrong.
+"""The report of a run: error, calibration, novelty detection, and the worst mistakes of its network.
 
-`measure` has all of it, with `mistakes`, `novelty` and `roc`; `text`, `figures` and `contact_sheet` show it, and
-`writing` puts it into a folder.
+`measurements` computes it with `mistakes`, `novelty` and `roc`. `text`, `curves` and `contact_sheet` present it, and
+`report_files` writes it into a folder.
 """
 
 from vitrine.training.report.measurements import Report, StressPlan, make_report

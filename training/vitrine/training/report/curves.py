@@ -1,4 +1,4 @@
-"""Draws a report's curves as PNG: calibration, and what novelty refuses."""
+"""Draws the calibration curve and the ROC curves of a report as PNG."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ SETS = ("#1f5fbf", "#c8553d", "#3a8f5c", "#8a5fbf", "#b8860b", "#2a9aa8", "#c252
 """A colour for each set of images."""
 
 STYLES = ("-", "--")
-"""Lines in turn, so that neighbours differ for colour-blind eyes, too."""
+"""Alternating line styles, so that neighbours also differ for colour-blind readers."""
 
 
 def draw_calibration(curve: Reliability, error: float, path: Path) -> None:
-    """Writes accuracy against confidence, and how many examples each bin has."""
+    """Writes accuracy against confidence, with the number of examples per bin."""
     figure = Figure(figsize=(6.5, 6), layout="constrained")
     accuracy, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     bins = len(curve.counts)
@@ -31,7 +31,7 @@ def draw_calibration(curve: Reliability, error: float, path: Path) -> None:
     shares = curve.accuracy[filled]
     reach = np.abs(wilson_interval(shares, curve.counts[filled]) - shares)  # (2, B)
     accuracy.errorbar(curve.confidence[filled], shares, reach, fmt="o", color=VALIDATION, label="this network, ± 95%")
-    accuracy.set_ylabel("share that is right")
+    accuracy.set_ylabel("accuracy")
     accuracy.set_title(f"Expected calibration error {error:.2%}", loc="left", fontsize=11)
     accuracy.set_ylim(0, 1.03)
     accuracy.legend(frameon=False, fontsize=9, loc="upper left")
@@ -45,7 +45,7 @@ def draw_calibration(curve: Reliability, error: float, path: Path) -> None:
 
 
 def draw_roc(novelty: NoveltyReport, path: Path) -> None:
-    """Writes, for each set, the share that is refused against the share of digits that is refused with it."""
+    """Writes the ROC curve of each set: share of refused images against share of refused digits."""
     figure = Figure(figsize=(7.5, 5.5), layout="constrained")
     axes = figure.subplots()
     fewest = 1 / len(novelty.digits)
@@ -69,7 +69,7 @@ def draw_roc(novelty: NoveltyReport, path: Path) -> None:
 
 
 def wilson_interval(shares: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Where the true shares lie, of which `shares` were seen among `counts`: 95 % intervals, float64 (2, B).
+    """95 % intervals of the true shares, given observed `shares` and `counts`: float64 (2, B).
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA (1927).
     """

@@ -1,4 +1,4 @@
-"""Measures all that a report tells of a run. It writes and prints nothing."""
+"""Measures everything in a report. It prints nothing and writes no report files."""
 
 import tempfile
 from collections.abc import Sequence
@@ -21,39 +21,39 @@ from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.completion import export_checkpoint
 
 MAX_MISTAKES = 60
-"""How many of the most wrong examples are told of at most."""
+"""Maximum number of mistakes in a report."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StressPlan:
-    """What the stress set is to be rendered from."""
+    """Input of the stress measurement."""
 
     images: npt.NDArray[np.uint8]
-    """uint8 (N, 28, 28), 0 = paper, 255 = ink: MNIST's digits that the run wasn't trained on."""
+    """uint8 (N, 28, 28), 0 = paper, 255 = ink: MNIST digits that the run was not trained on."""
     labels: npt.NDArray[np.int64]
     """int64 (N,)."""
     count: int = 300
-    """How many digits for each condition."""
+    """Digits per condition."""
     seed: int = 0
-    """Where all that is random comes from."""
+    """Seed of all random numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class StressReport:
-    """How many digits a network recognises as people send them."""
+    """A network's accuracy on digits rendered as photos, scans and drawings."""
 
     seed: int
-    """Where all that is random came from."""
+    """Seed of all random numbers."""
     results: Sequence[ConditionResult]
-    """What it made of each condition; at least one."""
+    """Results of all conditions; at least one."""
 
     @property
     def mean(self) -> float:
-        """The mean over conditions of the share of recognised digits, 0 to 1."""
+        """Mean accuracy over the conditions, 0 to 1."""
         return sum(result.accuracy for result in self.results) / len(self.results)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for JSON."""
+        """Plain data for JSON."""
         return {
             "seed": self.seed,
             "mean": self.mean,
@@ -63,29 +63,29 @@ class StressReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """How good a run's network is on examples that it wasn't trained on, and where it is weak."""
+    """Quality of a run's network on examples that it was not trained on."""
 
     model: str
-    """What the model is called when it is served."""
+    """Name of the model on the server."""
     dataset: str
-    """What the examples are from."""
+    """Name of the examples' data set."""
     temperature: float
-    """What the network's logits are divided by."""
+    """Divisor of the network's logits."""
     evaluation: Evaluation
-    """Its error, and which digits it takes for which."""
+    """Error and confusion matrix."""
     calibration_error: float
-    """The expected calibration error, 0 to 1."""
+    """Expected calibration error, 0 to 1."""
     reliability: Reliability
-    """What its probabilities promised and kept, by bins of confidence."""
+    """Confidence and accuracy by bins of confidence."""
     most_wrong: Sequence[Mistake]
-    """The examples whose digit it holds less than even probable, the worst first; at most `MAX_MISTAKES`."""
+    """Examples with the highest loss, worst first; at most `MAX_MISTAKES`, each with a loss of `MIN_LOSS` or more."""
     novelty: NoveltyReport | None
-    """What it makes of images that show no digit, where that was measured."""
+    """Results on images without a digit; None if not measured."""
     stress: StressReport | None
-    """What it makes of digits as people send them, where that was measured."""
+    """Results on the stress set; None if not measured."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for JSON: every number of the report."""
+        """Plain data for JSON, with all numbers of the report."""
         return {
             "model": self.model,
             "dataset": self.dataset,
@@ -118,19 +118,19 @@ def make_report(
     stress: StressPlan | None = None,
     progress: bool = True,
 ) -> Report:
-    """Measures the network that a run kept.
+    """Measures the kept network of a run.
 
     Args:
-        checkpoint: what the run has reached; at least an epoch.
-        examples: at least one, none of which it was trained on.
-        dataset: what they are from.
-        novelty: how to measure what it makes of images that show no digit; None leaves that out.
-        stress: how to measure digits as people send them; None leaves that out.
-        progress: whether to show bars for the parts that take long.
+        checkpoint: state of the run, with at least one epoch.
+        examples: at least one example; none may be from the training data.
+        dataset: name of the examples' data set.
+        novelty: settings of the novelty measurement; None skips it.
+        stress: input of the stress measurement; None skips it.
+        progress: True shows progress bars for slow parts.
 
     Raises:
-        ArtifactError: the artifact, which the stress set is measured with, deviates from PyTorch.
-        ConfigError: the folder of fonts has none that is usable.
+        ArtifactError: the artifact for the stress measurement deviates from PyTorch.
+        ConfigError: the folder of fonts has no usable font.
     """
     mlp, calibration, output = checkpoint.kept_mlp(), checkpoint.calibration(), checkpoint.config.output
     logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, 10)
@@ -150,7 +150,7 @@ def make_report(
 
 
 def _measure_stress(checkpoint: Checkpoint, plan: StressPlan, progress: bool) -> StressReport:
-    """On the artifact, as it would be served: the run folder may have none, or had it taken away."""
+    """Measures a newly exported artifact, because the run folder may have none."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model.onnx")
         export_checkpoint(checkpoint, model, test_accuracy=None)

@@ -1,4 +1,4 @@
-"""Writes a report into a folder: every number, the pictures, and a page that shows them."""
+"""Writes a report into a folder: all numbers, the pictures, and a Markdown page."""
 
 import json
 
@@ -10,13 +10,13 @@ from vitrine.training.report.text import to_markdown
 
 
 def write_report(report: Report, files: ReportFolder) -> None:
-    """Writes all of it; an earlier report in the folder is replaced.
+    """Writes all files of a report; an earlier report in the folder is replaced.
 
     Args:
-        report: what was measured.
-        files: where to; the folder is made where it isn't there.
+        report: the report.
+        files: folder to write to, created if necessary.
     """
-    files.remove()  # so that no picture is left of what this report hasn't measured
+    files.remove()  # pictures that this report doesn't have must not remain
     write_text(files.numbers, json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
     _draw(report, files)
     write_text(files.page, to_markdown(report))
@@ -24,7 +24,7 @@ def write_report(report: Report, files: ReportFolder) -> None:
 
 def _draw(report: Report, files: ReportFolder) -> None:
     from vitrine.training.report.curves import draw_calibration, draw_roc
-    from vitrine.training.run.plots import draw_confusion_matrix  # here, because matplotlib takes a second
+    from vitrine.training.run.plots import draw_confusion_matrix  # imported here because matplotlib loads slowly
 
     draw_confusion_matrix(report.evaluation, files.confusion_matrix)
     draw_calibration(report.reliability, report.calibration_error, files.calibration)

@@ -171,7 +171,7 @@ def _train(checkpoint: Checkpoint, trainer: Trainer, folder: RunFolder, progress
 
 @contextmanager
 def _interruption_event() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, besides raising KeyboardInterrupt, which Python drops inside a finalizer."""
+    """An event that Ctrl-C sets in addition to raising KeyboardInterrupt, which Python ignores inside a finalizer."""
     noticed, before = threading.Event(), signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield noticed  # only the main thread gets signals, and SIGINT may be ignored

@@ -194,11 +194,11 @@ class _NetworkTraining:
 
 
 def _train_in_parallel(training: _NetworkTraining, teacher: Teacher) -> None:
-    """Trains each network in its own thread if PyTorch has enough: small convolutions gain little from a second one."""
-    with _thread_pool() as learners, learners:
+    """Trains each network in a thread of its own if PyTorch has two or more: small convolutions use one well."""
+    with _thread_pool() as pool, pool:
         try:
-            under_way = [learners.submit(training.train, network, n) for n, network in enumerate(teacher.networks)]
-            for done in as_completed(under_way):
+            futures = [pool.submit(training.train, network, n) for n, network in enumerate(teacher.networks)]
+            for done in as_completed(futures):
                 done.result()
         finally:  # after Ctrl-C or an error, the other networks stop after their current step
             training.stopped.set()
@@ -208,9 +208,9 @@ def _train_in_parallel(training: _NetworkTraining, teacher: Teacher) -> None:
 def _thread_pool() -> Iterator[ThreadPoolExecutor]:
     """A pool for the networks' threads, which share PyTorch's threads equally."""
     threads = torch.get_num_threads()
-    learners = min(NETWORKS, threads)
+    workers = min(NETWORKS, threads)
     try:
-        yield ThreadPoolExecutor(learners, initializer=torch.set_num_threads, initargs=(threads // learners,))
+        yield ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,))
     finally:
         torch.set_num_threads(threads)  # workers changed the default for later threads
 

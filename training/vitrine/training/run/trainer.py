@@ -75,33 +75,31 @@ class Trainer:
 
     def _train_epoch(self, number: int, bar: "tqdm[Any]") -> float:
         """Steps through all examples, and returns the mean training loss."""
+        config, first = self._config, (number - 1) * self.steps
         losses = []
-        for position, batch in enumerate(self._batches.epoch(number, self._config.batch_size)):
-            step = (number - 1) * self.steps + position
-            self._set_learning_rate(step)
-            losses.append(self._step(batch))
+        for step, batch in enumerate(self._batches.epoch(number, config.batch_size), start=first):
+            # 1. set the learning rate, a function of the step alone
+            rate = learning_rate_at(step, config.epochs * self.steps, config.learning_rate)
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            # 2. forward
+            with mixed_precision(self._device):
+                loss = self._loss(self._learner(batch.pixels), batch)
+            # 3. backward and update
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            losses.append(loss.detach())
             bar.update()
         return float(torch.stack(losses).mean())
 
-    def _step(self, batch: Batch) -> Tensor:
-        with mixed_precision(self._device):
-            loss = self._loss(self._learner(batch.pixels), batch)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        return loss.detach()
-
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Distillation loss if the batch has a teacher's logits, else the output layer's loss on the labels."""
         if self._config.counter_examples and self._config.output == "softmax":
             logits = with_no_digit(logits)
         if batch.teacher_logits is None:
             return loss_of(self._config.output, logits, batch.labels)
         return distillation_loss(logits, batch.teacher_logits)
-
-    def _set_learning_rate(self, step: int) -> None:
-        rate = learning_rate_at(step, self._config.epochs * self.steps, self._config.learning_rate)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
 
     def _validate(self, mlp: MLP) -> tuple[float, float, Tensor]:
         """Loss, error and logits, float32 (V, C), on the validation part."""
@@ -111,16 +109,17 @@ class Trainer:
         return float(loss_of(self._config.output, logits, labels)), float(wrong), logits
 
     def _next_checkpoint(self, checkpoint: Checkpoint, epoch: Epoch, mlp: MLP, logits: Tensor) -> Checkpoint:
-        after = replace(
+        """The checkpoint after an epoch; if the epoch is kept, also with its network."""
+        following = replace(
             checkpoint,
             history=(*checkpoint.history, epoch),
             weights=_copy_to_cpu(self._learner.state_dict()),
             optimizer=copy.deepcopy(self._optimizer.state_dict()),  # the next epoch changes it in place
         )
-        if after.kept != epoch:
-            return after
+        if following.kept != epoch:
+            return following
         kept = _copy_to_cpu(mlp.state_dict())
-        return replace(after, kept_weights=kept, validation_logits=logits, validation_labels=self._validation[1])
+        return replace(following, kept_weights=kept, validation_logits=logits, validation_labels=self._validation[1])
 
 
 def _copy_to_cpu(weights: Weights) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Drawn faces: an outline, eyes, a nose, a mouth, and often hair. No network is ever exposed to one."""
+"""Drawn faces: outline, eyes, mouth, often nose and hair. They are never used in training."""
 
 import math
 
@@ -11,7 +11,7 @@ from vitrine.training.rendering.nondigits.sketch import Sketch, arc, polygon, sm
 
 
 def faces(_kit: Kit, random: Generator) -> GreyImage:
-    """A face that looks at you."""
+    """A face seen from the front."""
     sketch = Sketch(random)
     wide = float(random.uniform(0.7, 1))
     sketch.line(arc(radii=(wide, 1)), closed=True)
@@ -41,7 +41,7 @@ def _eyes(sketch: Sketch, random: Generator, wide: float) -> None:
 
 
 def _mouth(sketch: Sketch, random: Generator, wide: float) -> None:
-    """Smiling, sad, straight or open."""
+    """A smiling, sad, straight or open mouth."""
     half, low, bend = (
         wide * float(random.uniform(0.3, 0.55)),
         float(random.uniform(0.4, 0.55)),
@@ -58,13 +58,13 @@ def _mouth(sketch: Sketch, random: Generator, wide: float) -> None:
 
 
 def _nose(sketch: Sketch, random: Generator) -> None:
-    """A stroke, or an angle to one side."""
+    """A bent line."""
     side = float(random.uniform(-0.2, 0.2))
     sketch.line([(0, -0.15), (side, 0.18), (0, 0.2)])
 
 
 def _hair(sketch: Sketch, random: Generator, wide: float) -> None:
-    """A full head, some that stand on end, or none; and often ears."""
+    """Full hair, spiky hair or none; often with ears."""
     kind = int(random.integers(3))
     if kind == 0:
         sketch.fill(arc(radii=(1.05 * wide, 1.05), begin=1.15 * math.pi, end=1.85 * math.pi))

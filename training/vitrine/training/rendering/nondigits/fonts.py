@@ -1,6 +1,6 @@
-"""Which fonts a part writes with, and how a text looks in one: what trains a network never measures it.
+"""Fonts of each part, and text rendered with them. Fonts used in training are never used in evaluation.
 
-The fonts come with matplotlib, which the training needs anyway; evaluation takes others from a folder, too.
+The fonts come with matplotlib, a dependency of training. Evaluation can also use fonts from a folder.
 """
 
 from collections.abc import Iterator
@@ -18,40 +18,40 @@ EXPOSURE_FONTS = (
     *("STIXGeneral", "STIXGeneralBol", "STIXGeneralBolIta", "STIXGeneralItalic"),
     *("cmb10", "cmr10", "cmss10", "cmti10", "cmtt10"),
 )
-"""Computer Modern and STIX: a book's fonts, and a typewriter's."""
+"""Computer Modern and STIX: book fonts and a typewriter font."""
 
 EXPOSED_FAMILIES = ("CMU", "LM", "Latin Modern", "STIX", "cm")
-"""How the names of those fonts' families begin, those of their other publishers among them."""
+"""Prefixes of the family names of these fonts, including releases by other publishers."""
 
 EVALUATION_FONTS = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-BoldOblique", "DejaVuSans-Oblique", "DejaVuSansMono"),
     *("DejaVuSansMono-Bold", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-BoldItalic", "DejaVuSerif-Italic"),
 )
-"""DejaVu: a screen's fonts."""
+"""DejaVu: fonts for screens."""
 
 FONT_SIZE = 96
-"""How large texts are written, in pixels; a mark is scaled to its place on a page afterwards."""
+"""Font size of rendered text in pixels. A mark is scaled afterwards to its place on a page."""
 
 LETTER_OVERLAP = 3
-"""By how many pixels of `FONT_SIZE` letters overlap that touch."""
+"""Overlap of touching letters, in pixels at `FONT_SIZE`."""
 
 REQUIRED_CHARACTERS = "ABCKMNRSWXacegkmnrtuvwx0123456789"
-"""What a font must be able to write; fonts of symbols or of other scripts can't."""
+"""Characters a font must contain. This excludes symbol fonts and fonts of other scripts."""
 
 FONT_SUFFIXES = (".otf", ".ttc", ".ttf")
-"""How the names of font files end."""
+"""File name suffixes of fonts."""
 
 
 def bundled_fonts(names: tuple[str, ...]) -> tuple[Path, ...]:
-    """Where matplotlib keeps fonts; the order is that of `names`."""
-    import matplotlib as mpl  # here, because it takes a while and most who train never draw a letter
+    """Paths of matplotlib's fonts, in the order of `names`."""
+    import matplotlib as mpl  # imported here because it loads slowly and most runs draw no letters
 
     folder = Path(mpl.get_data_path(), "fonts", "ttf")
     return tuple(folder / f"{name}.ttf" for name in names)
 
 
 def fonts_in(folder: Path) -> tuple[Path, ...]:
-    """The fonts of a folder and all folders in it that can write Latin letters and that no network was exposed to.
+    """Fonts in a folder and its subfolders that contain Latin letters and were not used in training.
 
     Raises:
         ConfigError: there are none.
@@ -68,12 +68,12 @@ def _font_files(folder: Path) -> Iterator[Path]:
 
 
 def font_family(path: Path) -> str:
-    """What the font's family is called."""
+    """Name of the font's family."""
     return str(load_font(path).getname()[0])
 
 
 def has_latin_characters(path: Path) -> bool:
-    """Whether it is a font that has the letters and digits that are needed: an unknown one is drawn as a box."""
+    """True for a readable font with all required characters; missing ones are all drawn as the same box."""
     try:
         unknown = bytes(load_font(path).getmask("\U0010fffe"))
     except OSError:
@@ -84,17 +84,17 @@ def has_latin_characters(path: Path) -> bool:
 
 @lru_cache(maxsize=256)
 def load_font(path: Path) -> ImageFont.FreeTypeFont:
-    """A font file, read once."""
+    """Loads a font file; repeated calls are cached."""
     return ImageFont.truetype(path, FONT_SIZE)
 
 
 def render_text(text: str, font: Path, bolder: int) -> Image.Image:
-    """A text as a mark: a grey image of the ink's coverage, 0 = paper and 255 = ink.
+    """Renders a text as a mark: a grey image of the ink's coverage, 0 = paper and 255 = ink.
 
     Args:
-        text: what to write.
-        font: its file.
-        bolder: by how many pixels of `FONT_SIZE` strokes are widened on each side.
+        text: text to render.
+        font: font file.
+        bolder: widening of the strokes on each side, in pixels at `FONT_SIZE`.
     """
     letters = load_font(font)
     image = Image.new("L", (round(letters.getlength(text)) + FONT_SIZE, 2 * FONT_SIZE))
@@ -103,7 +103,7 @@ def render_text(text: str, font: Path, bolder: int) -> Image.Image:
 
 
 def render_touching_text(text: str, font: Path, bolder: int) -> Image.Image:
-    """A text as in `render_text`, each of its letters moved to the left until its ink meets that of the one before."""
+    """Renders a text as in `render_text`, with each letter moved left until its ink touches the previous letter."""
     written = np.asarray(render_text(text[0], font, bolder))
     for letter in text[1:]:
         written = _join(written, np.asarray(render_text(letter, font, bolder)))
@@ -111,10 +111,10 @@ def render_touching_text(text: str, font: Path, bolder: int) -> Image.Image:
 
 
 def _join(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Two marks of the same height side by side, as close as they can be before more than an edge overlaps."""
+    """Places two marks of equal height side by side, as close as `LETTER_OVERLAP` allows."""
     inked, other = left > 127, right > 127
     both = inked.any(axis=1) & other.any(axis=1)
-    ends = left.shape[1] - inked[:, ::-1].argmax(axis=1)  # where each row's ink ends, (H,)
+    ends = left.shape[1] - inked[:, ::-1].argmax(axis=1)  # end of the ink in each row, (H,)
     begin = int((ends - other.argmax(axis=1))[both].max()) - LETTER_OVERLAP
     joined = np.zeros((len(left), begin + right.shape[1]), np.uint8)
     joined[:, : left.shape[1]] = left
@@ -123,15 +123,15 @@ def _join(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDAr
 
 
 def distort(mark: Image.Image, distortion: npt.NDArray[np.float64]) -> Image.Image:
-    """A mark, turned and slanted about its middle by a hand's (2, 2); what it moves out of is paper.
+    """Applies a (2, 2) distortion to a mark about its centre; the uncovered area becomes paper.
 
-    It is scaled down to `SKETCH_SIDE` before, where it is longer: no page needs more.
+    Larger marks are first scaled down to `SKETCH_SIDE`, which is enough for every page.
     """
     mark = mark.crop(mark.getbbox())
     mark.thumbnail((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.BILINEAR)
     wide, high = mark.size
     side = round(1.4 * max(wide, high))
-    back = np.linalg.inv(distortion.T)  # from the new image's places to the mark's
+    back = np.linalg.inv(distortion.T)  # from positions in the new image to positions in the mark
     shift = np.array([wide, high]) / 2 - back @ np.array([side, side]) / 2
     data = (*back[0], shift[0], *back[1], shift[1])
     return mark.transform((side, side), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)

@@ -1,6 +1,6 @@
-"""Letters, words and numbers in print: what is read, and is no digit.
+"""Printed letters, words and numbers: readable, but not a digit.
 
-A letter that people read as a digit when it stands alone is left out: nobody could say which it is.
+Letters that people read as a digit are left out, because their correct label would be disputable.
 """
 
 from collections.abc import Mapping
@@ -17,29 +17,29 @@ from vitrine.training.rendering.nondigits.page import GreyImage, place_on_page
 from vitrine.training.rendering.nondigits.sketch import random_distortion
 
 LOOK_ALIKES: Mapping[str, str] = {
-    "0": "DOQo",  # round and closed; Q's tail is short, and D has two corners at most
-    "1": "IJijl",  # a single stroke, with serifs or without; dot and hook are often lost in handwriting
-    "2": "Zz",  # many write a 2 in just three straight strokes
-    "4": "Yy",  # a 4 that is open on top, with its stem in the middle or slanting
+    "0": "DOQo",  # round and closed; Q has a short tail, and D two corners at most
+    "1": "IJijl",  # a single stroke; dots and hooks are often omitted in handwriting
+    "2": "Zz",  # many people write a 2 with three straight strokes
+    "4": "Yy",  # a 4 with an open top
     "5": "Ss",  # a 5 in one stroke
-    "6": "Gb",  # b is a 6 in most hands, and G one whose loop isn't closed
-    "8": "B",  # two loops, one above the other; its straight side is as in an angular 3 or 8
-    "9": "agq",  # a loop with a stem to its right; in other fonts g is an 8, and a has the curves of a 2
+    "6": "Gb",  # b is a handwritten 6, and G a 6 with an open loop
+    "8": "B",  # two loops on top of each other
+    "9": "agq",  # a loop with a stem to its right; in some fonts g looks like an 8, and a like a 2
 }
-"""Letters that are left out, by the digit whose shape they have. Judged by shape alone, and by no network's result.
+"""Excluded letters, by the digit they look like. They were chosen by shape alone, not by any network's output.
 
-A letter's size is lost when an image is prepared, so that small and capital letters count alike. Letters that are a
-digit's mirror image or upside down stay in: nobody reads a d, P or h as a digit.
+Preparation removes a letter's size, so small and capital letters count alike. Letters that look like a mirrored or
+rotated digit stay in: nobody reads d, P or h as a digit.
 """
 
 LETTERS = "".join(letter for letter in ascii_letters if not any(letter in alike for alike in LOOK_ALIKES.values()))
-"""The letters that are left."""
+"""The remaining letters."""
 
 CAPITALS = "".join(letter for letter in LETTERS if letter.isupper())
 SMALL = "".join(letter for letter in LETTERS if letter.islower())
 
 MAX_TURN = 0.2
-"""How far texts are turned at most, in radians."""
+"""Largest rotation of text, in radians."""
 
 
 def letters(kit: Kit, random: Generator) -> GreyImage:
@@ -48,25 +48,25 @@ def letters(kit: Kit, random: Generator) -> GreyImage:
 
 
 def words(kit: Kit, random: Generator) -> GreyImage:
-    """Two to six letters in a row, which needn't mean anything; none has a digit's shape, so no part of it has."""
+    """Two to six random letters in a row. No letter looks like a digit, so no part of the word does."""
     case = (CAPITALS, SMALL, LETTERS)[random.integers(3)]
     text = "".join(case[number] for number in random.integers(len(case), size=random.integers(2, 7)))
     return place_on_page(_distorted(render_text(text, *_font(kit, random)), random), random)
 
 
 def several_digits(kit: Kit, random: Generator) -> GreyImage:
-    """A number of two to four digits, each of which touches the next: it isn't any one digit."""
+    """A number of two to four touching digits, which is not a single digit."""
     text = "".join(DIGITS[number] for number in random.integers(10, size=random.integers(2, 5)))
     return place_on_page(_distorted(render_touching_text(text, *_font(kit, random)), random), random)
 
 
 def one_character(character: str, kit: Kit, random: Generator) -> GreyImage:
-    """A letter or a digit in print."""
+    """A printed letter or digit."""
     return place_on_page(_distorted(render_text(character, *_font(kit, random)), random), random)
 
 
 def _font(kit: Kit, random: Generator) -> tuple[Path, int]:
-    """Any font, and by how much it is made bolder."""
+    """A random font, and the widening of its strokes."""
     return kit.fonts[random.integers(len(kit.fonts))], int(random.integers(4))
 
 

@@ -1,7 +1,7 @@
-"""The stress set: MNIST's digits as people send them, rendered from a seed, and what a model makes of them.
+"""The stress set: MNIST digits rendered as photos, scans and drawings, and a model's accuracy on them.
 
-`strokes` writes a digit with any pen, `scene` has paper, table, light and camera, `conditions` puts them together, and
-`measure` counts.
+`strokes` draws a digit with different pens, `scene` adds paper, table, light and camera, `conditions` combines them,
+and `accuracy` measures a model.
 """
 
 from vitrine.training.rendering.stress.accuracy import ConditionResult, draw_sheet, measure_stress

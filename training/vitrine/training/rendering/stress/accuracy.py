@@ -1,6 +1,6 @@
-"""How many digits a model recognises in images as people send them, condition by condition.
+"""A model's accuracy on the stress set, per condition.
 
-It knows artifacts by their ONNX file alone, so that any model can be compared, also one that something else trained.
+A model is used through its ONNX file alone, so models that were trained elsewhere can be compared.
 """
 
 import io
@@ -20,33 +20,33 @@ from vitrine.training.network.runtime import onnxruntime
 from vitrine.training.rendering.stress.conditions import render
 
 SHEET_DIGITS = 10
-"""How many images of each condition the contact sheet has."""
+"""Images per condition on the contact sheet."""
 
 SHEET_CELL = 96
-"""The side of an image's place on the contact sheet, in pixels."""
+"""Side of an image's cell on the contact sheet, in pixels."""
 
 SHEET_MARGIN = 100
-"""The width of the column with the conditions' names."""
+"""Width of the column with the conditions' names, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionResult:
-    """What a model made of one condition."""
+    """A model's result for one condition."""
 
     condition: str
-    """The condition's name."""
+    """Name of the condition."""
     count: int
-    """How many images there were."""
+    """Number of images."""
     recognised: int
-    """How many of them were taken for the digit that they show."""
+    """Number of correctly classified images."""
 
     @property
     def accuracy(self) -> float:
-        """The share of recognised images, 0 to 1."""
+        """Share of correctly classified images, 0 to 1."""
         return self.recognised / self.count
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for JSON."""
+        """Plain data for JSON."""
         return {**asdict(self), "accuracy": self.accuracy}
 
 
@@ -60,19 +60,19 @@ def measure_stress(
     *,
     progress: bool = True,
 ) -> list[ConditionResult]:
-    """Renders digits under each condition, prepares them, and counts what a model recognises.
+    """Renders digits under each condition, prepares them, and counts the correctly classified ones.
 
     Args:
-        model: an ONNX artifact.
+        model: path of an ONNX artifact.
         images: uint8 (N, 28, 28), 0 = paper, 255 = ink.
         labels: int64 (N,).
-        conditions: names of `CONDITIONS`.
-        count: how many digits, chosen by `seed`, the same for each condition; at most N are taken.
+        conditions: names in `CONDITIONS`.
+        count: number of digits, chosen by `seed`, the same for every condition; at most N are used.
         seed: 0 or more.
-        progress: whether to show a bar.
+        progress: True shows progress bars.
 
     Raises:
-        ArtifactError: the model can't be loaded.
+        ArtifactError: the model cannot be loaded.
     """
     session = _load(model)
     output = [output.name for output in session.get_outputs() if output.name != NOVELTY][-1]
@@ -87,7 +87,7 @@ def measure_stress(
 
 
 def draw_sheet(images: npt.NDArray[np.uint8], conditions: Sequence[str], seed: int, path: Path) -> None:
-    """Writes a contact sheet as PNG: a row for each condition, with the first digits of the stress set."""
+    """Writes a contact sheet as PNG: one row per condition, with the first digits of the stress set."""
     chosen = _choose(len(images), SHEET_DIGITS, seed)
     size = (SHEET_MARGIN + SHEET_DIGITS * SHEET_CELL, len(conditions) * SHEET_CELL)
     sheet = Image.new("RGB", size, (225, 228, 233))
@@ -115,4 +115,4 @@ def _load(model: Path) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common root
-        raise ArtifactError(f"{model} can't be loaded as an ONNX model: {error}") from error
+        raise ArtifactError(f"{model} cannot be loaded as an ONNX model: {error}") from error
