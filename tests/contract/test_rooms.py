@@ -62,7 +62,8 @@ FLOORS: dict[str, Floors] = {
         ["cli"],
     ],
     "model": [
-        ["errors", "layers", "digits"],  # digits: the shape that both sides have by default, two constants
+        # digits: the shape that both sides have by default, two constants
+        ["errors", "layers", "digits", "distribution"],
         ["graph", "statistics", "answer", "preparation"],
         ["catalogue"],
         ["artifact"],
