@@ -77,7 +77,7 @@ REQUESTS = st.one_of(
     st.builds(pb.ClassifyRequest, model=st.text(), encoded=ENCODED, activations=SELECTIONS),
 )
 DECODERS: dict[str, Callable[[bytes], Message]] = {
-    method.name: message_decoder(GetMessageClass(method.input_type), MAX_FIELDS) for method in SERVICE.methods
+    method.name: message_decoder(GetMessageClass(method.input_type), lambda: MAX_FIELDS) for method in SERVICE.methods
 }
 
 

@@ -28,8 +28,8 @@ class Endpoint:
     """The permission that a method takes, by its name; the others take `predict`."""
     public: bool = False
     """Open to every caller, even without a token."""
-    max_fields: int = MAX_FIELDS
-    """The largest number of fields in a request, including those of the messages inside it."""
+    max_fields: Callable[[], int] = lambda: MAX_FIELDS
+    """Gives the present limit on the fields of a request, including those of the messages inside it."""
     packed_bytes: int = 1
     """The bytes of a list of numbers that count as one field."""
 

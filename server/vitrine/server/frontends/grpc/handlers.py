@@ -22,7 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from vitrine.server.errors import InvalidRequest, RequestError
 from vitrine.server.frontends.grpc.aborting import abort, when_over
-from vitrine.server.frontends.grpc.field_count import UncountableError, has_more_fields
+from vitrine.server.frontends.grpc.field_count import SMALL_BYTES, UncountableError, has_more_fields
 from vitrine.server.frontends.grpc.gate import ADMITTED
 from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of, trace_of
 from vitrine.server.frontends.grpc.status import internal_status, status_of
@@ -66,13 +66,15 @@ def guarded_handlers(
     return grpc.method_handlers_generic_handler(endpoint.name, handlers)
 
 
-def message_decoder(message_class: type[Message], max_fields: int, packed_bytes: int = 1) -> Callable[[bytes], Message]:
+def message_decoder(
+    message_class: type[Message], max_fields: Callable[[], int], packed_bytes: int = 1
+) -> Callable[[bytes], Message]:
     """A decoder of messages; it raises `InvalidRequest` for bytes that are none, or have too many fields."""
     descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
 
     def parse(data: bytes) -> Message:
-        if has_more_fields(data, descriptor, max_fields, packed_bytes):
-            raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {max_fields:,} fields: split it")
+        if len(data) > SMALL_BYTES and has_more_fields(data, descriptor, limit := max_fields(), packed_bytes):
+            raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {limit:,} fields: split it")
         return message_class.FromString(data)
 
     def decode(data: bytes) -> Message:

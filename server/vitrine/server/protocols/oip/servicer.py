@@ -20,7 +20,7 @@ from vitrine.server.protocols.oip.describe import (
     write_statistics,
 )
 from vitrine.server.protocols.oip.errors import in_triton_words, unsupported
-from vitrine.server.protocols.oip.inputs import FIELDS_PER_IMAGE, PACKED_BYTES, read_input
+from vitrine.server.protocols.oip.inputs import PACKED_BYTES, fields_per_image, read_input
 from vitrine.server.protocols.oip.outputs import check_size, further_bytes, read_outputs, write_response
 from vitrine.server.protocols.oip.parameters import check_id, check_parameters, echoed_id
 from vitrine.server.security.access import Permission
@@ -78,8 +78,13 @@ class OipServicer:
             "LogSettings": self.LogSettings,
         }
         permissions = dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), Permission.ADMIN)
-        max_fields = self._service.limits.max_images * FIELDS_PER_IMAGE + FURTHER_FIELDS
-        return Endpoint(SERVICE, methods, permissions, max_fields=max_fields, packed_bytes=PACKED_BYTES)
+        return Endpoint(SERVICE, methods, permissions, max_fields=self._max_fields, packed_bytes=PACKED_BYTES)
+
+    def _max_fields(self) -> int:
+        """Fields for typed pixels of the largest model that is served, and no more than a message can hold."""
+        limits, models = self._service.limits, self._service.models.snapshot.models
+        typed = limits.max_images * max(map(fields_per_image, models))
+        return FURTHER_FIELDS + min(typed, limits.max_images + limits.max_message_bytes // PACKED_BYTES)
 
     async def ServerLive(self, _: pb.ServerLiveRequest, __: Call) -> pb.ServerLiveResponse:  # noqa: N802
         """Tells that the server is alive."""
