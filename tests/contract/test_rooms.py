@@ -63,7 +63,7 @@ FLOORS: dict[str, Floors] = {
     ],
     "model": [
         ["errors", "layers", "digits"],  # digits: the shape that both sides have by default, two constants
-        ["graph", "statistics", "answer", "preparation"],
+        ["graph", "statistics", "answer", "preparation", "distribution"],
         ["catalogue"],
         ["artifact"],
         [""],
