@@ -62,9 +62,8 @@ FLOORS: dict[str, Floors] = {
         ["cli"],
     ],
     "model": [
-        # digits: the shape that both sides have by default, two constants
-        ["errors", "layers", "digits", "distribution"],
-        ["graph", "statistics", "answer", "preparation"],
+        ["errors", "layers", "digits"],  # digits: the shape that both sides have by default, two constants
+        ["graph", "statistics", "answer", "preparation", "distribution"],
         ["catalogue"],
         ["artifact"],
         [""],
