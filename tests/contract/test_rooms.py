@@ -70,7 +70,8 @@ FLOORS: dict[str, Floors] = {
     ],
     "client": [
         ["errors", "types"],
-        ["connection", "wire", "chunks", "layout", "terminal"],
+        ["catalogue", "connection", "chunks", "layout", "terminal"],
+        ["wire"],
         ["tracing", "plot", "report"],
         ["base"],
         ["sync_client", "async_client"],
