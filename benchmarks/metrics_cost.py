@@ -78,7 +78,7 @@ def costs_of(part: str, rounds: int) -> list[Cost]:
     if part == "several workers":
         with tempfile.TemporaryDirectory() as folder:
             return [counting(part, Path(folder), rounds)]
-    model = load_model(bundled_model(), Device.CPU)
+    model = load_artifact(bundled_model(), Device.CPU)
     return [cost for images in (1, 16, 256) for cost in sampling(model, images, rounds)]
 
 

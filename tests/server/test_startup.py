@@ -215,7 +215,7 @@ def test_a_network_other_than_the_catalogues_is_refused(
 def test_cuda_without_its_provider_is_refused_and_says_what_to_install(tiny_artifact: Path) -> None:
     said = refused_start(tiny_artifact, VITRINE_DEVICE="cuda")
     assert "has no CUDA provider" in said
-    assert "pip install 'vitrine[server-cuda]'" in said
+    assert "pip install 'vitrine-serving[server-cuda]'" in said
 
 
 @WARNS

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from vitrine.model.distribution import DISTRIBUTION
 from vitrine.server.cli import options
 from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError, CrashLoop, StartupError
@@ -44,7 +45,7 @@ logger = logging.getLogger(__name__)
 @options.metrics
 @options.tracing
 @options.logs
-@click.version_option(package_name="vitrine")
+@click.version_option(package_name=DISTRIBUTION)
 def main(
     model: Path | None,
     repository: RepositoryConfig | None,
