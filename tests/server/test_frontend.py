@@ -1,7 +1,6 @@
 """The gRPC front end: its settings, the gate before its services, and what protocols hand it."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 from support.callers import bearer, line, secret
-from support.services import a_service
 
-from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends import Frontend
 from vitrine.server.frontends.grpc.config import GrpcConfig
@@ -20,6 +16,7 @@ from vitrine.server.frontends.grpc.server import METHODS, GrpcFrontend
 from vitrine.server.inference.call import Call, Outcome
 from vitrine.server.inference.readiness import Readiness
 from vitrine.server.inference.service import Service
+from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.protocols.endpoint import Endpoint
 from vitrine.server.protocols.health import HealthServicer
 from vitrine.server.protocols.oip.servicer import OipServicer
@@ -36,9 +33,9 @@ CERTIFICATES = TlsFiles(Path("cert.pem"), Path("key.pem"))
 
 
 @pytest.fixture
-def service(tiny_artifact: Path) -> Iterator[Service]:
-    with ThreadPoolExecutor(1) as pool:
-        yield a_service(load_artifact(tiny_artifact, Device.CPU), pool)
+async def service(tiny_artifact: Path) -> AsyncIterator[Service]:
+    async with open_service(ServiceConfig(tiny_artifact)) as opened:
+        yield opened
 
 
 async def test_it_is_a_frontend(service: Service) -> None:
