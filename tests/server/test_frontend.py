@@ -79,7 +79,8 @@ async def test_a_callers_token_is_looked_up_once_for_a_call_and_for_each_message
     tokens.write_text(line("alice", "predict"))
     service.access = access = CountingAccess(tokens)
     told: list[Call] = []
-    frontend = GrpcFrontend(service, GrpcConfig(port=0), observers=[told.append])
+    service.observers = [told.append]
+    frontend = GrpcFrontend(service, GrpcConfig(port=0))
     await frontend.start()
     async with grpc.aio.insecure_channel(frontend.address) as channel:
         stub: Any = ClassifierServiceStub(channel)
@@ -100,7 +101,8 @@ async def test_a_callers_token_is_looked_up_once_for_a_call_and_for_each_message
 async def test_where_nobody_measures_a_caller_without_a_token_still_may_not_change_the_server(service: Service) -> None:
     """No gate is needed then, and the service refuses by itself."""
     told: list[Call] = []
-    frontend = GrpcFrontend(service, GrpcConfig(port=0), observers=[told.append])
+    service.observers = [told.append]
+    frontend = GrpcFrontend(service, GrpcConfig(port=0))
     await frontend.start()
     async with grpc.aio.insecure_channel(frontend.address) as channel:
         for method in ("RepositoryModelLoad", "RepositoryModelUnload"):
