@@ -57,8 +57,16 @@ def draw_layers(image: Path, path: Path) -> None:
     names = [layer.name for layer in model.metadata.layers]
     activations = {name: values[0] for name, values in model.engine.run(prepare(image)[None], names).items()}
     probabilities = activations[names[-1]]
-    identity = ModelIdentity(model.name, model.version, model.engine.provider)
-    prediction = Prediction(int(probabilities.argmax()), probabilities, Activations(activations), identity)
+    identity, classes = ModelIdentity(model.name, model.version, model.engine.provider), model.metadata.classes
+    layers = {layer.name: layer for layer in model.metadata.layers}
+    prediction = Prediction(
+        int(probabilities.argmax()),
+        probabilities,
+        Activations(activations, layers),
+        identity,
+        classes,
+        model.metadata.input,
+    )
     plot_prediction(prediction, path, title=f"{image.name}: what every layer calculated")
 
 

@@ -1,7 +1,7 @@
-"""Generates the Python stubs beside the .proto files, or checks that they are in step.
+"""Generates the Python stubs beside the .proto files, or checks that they are up to date.
 
-It knows only where the contract lies; what the contract says is the .proto's own business. grpcio-tools is pinned, so
-that the same contract gives the same bytes on every machine, and old enough that its code runs on protobuf 6 and 7.
+It knows the place of the .proto files, not their content. grpcio-tools is pinned, so that the stubs are the same bytes
+on every machine. Its version is old enough that the stubs run on protobuf 6 and 7.
 """
 
 import argparse
@@ -18,7 +18,7 @@ STUB_SUFFIXES = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 
 
 def generate(root: Path, out: Path) -> list[Path]:
-    """Writes the stubs of every .proto below `root` under `out`; gives their paths relative to `out`."""
+    """Writes the stubs of every .proto below `root` into `out`; returns their paths relative to `out`."""
     contracts = sorted(path.relative_to(root) for path in root.rglob("*.proto"))
     arguments = ["protoc", f"-I{root}", f"-I{files('grpc_tools') / '_proto'}"]
     arguments += [
@@ -32,22 +32,22 @@ def generate(root: Path, out: Path) -> list[Path]:
 
 
 def out_of_step(root: Path) -> list[Path]:
-    """The stubs below `root` that differ from what their .proto generates now."""
+    """The stubs below `root` that differ from newly generated ones."""
     with tempfile.TemporaryDirectory() as scratch:
         stubs = generate(root, Path(scratch))
         return [s for s in stubs if not (root / s).exists() or not filecmp.cmp(root / s, Path(scratch) / s, False)]
 
 
 def main() -> None:
-    """Runs one of the two from the command line."""
+    """Generates or checks, as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, help="the folder of the .proto files")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a stub is out of step")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a stub is out of date")
     arguments = parser.parse_args()
     if not arguments.check:
         generate(arguments.root, arguments.root)
     elif stale := out_of_step(arguments.root):
-        sys.exit(f"out of step with the .proto, run `make protos`: {', '.join(map(str, stale))}")
+        sys.exit(f"stubs are out of date, run `make protos`: {', '.join(map(str, stale))}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import settings
-from support.artifacts import export_random, random_pixels
+from support.artifacts import ARROWS, ARROWS_SHAPE, export_random, random_pixels
 from support.serving import RunningServer, running_server
 
 settings.register_profile("whatever else the machine does", deadline=None)
@@ -18,6 +18,13 @@ settings.load_profile("whatever else the machine does")
 def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model named `tiny` with random weights: 324-32-16-10."""
     return export_random(tmp_path_factory.mktemp("tiny") / "tiny.onnx", [32, 16])
+
+
+@pytest.fixture(scope="session")
+def arrows_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model named `arrows` with random weights, 12 × 20 pixels and four classes: 240-24-12-4."""
+    path = tmp_path_factory.mktemp("arrows") / "arrows.onnx"
+    return export_random(path, [24, 12], novelty_threshold=-1.0, shape=ARROWS_SHAPE, classes=ARROWS)
 
 
 @pytest.fixture(scope="session")

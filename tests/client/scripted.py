@@ -1,13 +1,14 @@
-"""A server that does what a test tells it, over a real socket: fails, waits, or answers by a simple rule.
+"""A server that follows a test's script, over a real socket: it fails, waits, or answers by a simple rule.
 
-The rule: an image's digit is its first pixel modulo 10, and its activations, and its novelty where the server has a
-threshold, are all that first pixel.
+The rule: an image's class is its first pixel modulo the number of classes. Its activations are all that first pixel,
+and so is its novelty if the server has a threshold.
 """
 
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -18,7 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from vitrine.client.wire import KINDS
-from vitrine.model import layer_catalogue
+from vitrine.model import DIGITS, PIXELS_SHAPE, Layer, Shape, layer_catalogue
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server
 
@@ -27,6 +28,7 @@ PATIENCE_SECONDS = 30
 
 LAYERS = layer_catalogue([8])
 IDENTITY = pb.ModelIdentity(name="scripted", version="1", provider="CPUExecutionProvider")
+OUR_KINDS = {ours: theirs for theirs, ours in KINDS.items()}
 
 Step = Callable[[Any, grpc.ServicerContext], None]
 """What a call does before it is answered; it gets the request and gRPC's context."""
@@ -72,6 +74,54 @@ def wait_for_the_client_to_leave(request: Any, context: grpc.ServicerContext) ->
         assert gone.wait(PATIENCE_SECONDS)
 
 
+@dataclass
+class ScriptedModel:
+    """The model that a scripted server serves, whatever name is asked for."""
+
+    version: str = "1"
+    shape: Shape = PIXELS_SHAPE
+    classes: tuple[str, ...] = DIGITS
+    newer_layers: tuple[pb.Layer, ...] = ()
+    """Layers that only a newer client knows, before the output layer."""
+
+    @property
+    def identity(self) -> pb.ModelIdentity:
+        return pb.ModelIdentity(name="scripted", version=self.version, provider="CPUExecutionProvider")
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return layer_catalogue([8], shape=self.shape, classes=len(self.classes))
+
+    def described(self, limits: pb.Limits, threshold: float | None, *, as_before_shapes: bool) -> pb.Model:
+        """Its description; `as_before_shapes`: that of a server from before layers had shapes."""
+        layers = [*map(self._layer, self.layers[:-1]), *self.newer_layers, self._layer(self.layers[-1])]
+        model = pb.Model(
+            identity=self.identity,
+            layers=layers,
+            pixels_shape=self.shape,
+            classes=self.classes,
+            limits=limits,
+            novelty_threshold=threshold,
+            input=pb.ModelInput(name="pixels", dtype="uint8", shape=self.shape, preparation="ink"),
+        )
+        if as_before_shapes:
+            model.ClearField("input")
+            for layer in model.layers:
+                layer.ClearField("shape")
+                layer.ClearField("inputs")
+        return model
+
+    def _layer(self, layer: Layer) -> pb.Layer:
+        return pb.Layer(
+            name=layer.name,
+            kind=OUR_KINDS[layer.kind],
+            width=layer.width,
+            reads=layer.reads[0] if layer.reads else "",
+            shape=layer.shape,
+            inputs=layer.reads,
+        )
+
+
 class ScriptedServer(ClassifierServiceServicer):
     """Each call takes the next step of `script`; when there is none, it succeeds."""
 
@@ -81,6 +131,8 @@ class ScriptedServer(ClassifierServiceServicer):
         self.requests: list[Any] = []
         self.metadata: list[dict[str, str | bytes]] = []
         self.limits = pb.Limits(max_images=4, max_message_bytes=1 << 20, max_image_pixels=1000)
+        self.model = ScriptedModel()
+        self.is_old = False
         self.answer: pb.ClassifyResponse | None = None
         self.threshold: float | None = None
         self.serving = True
@@ -94,28 +146,30 @@ class ScriptedServer(ClassifierServiceServicer):
         step(request, context)
 
     @property
+    def classified(self) -> list[pb.ClassifyRequest]:
+        """The requests to classify, in the order of arrival."""
+        return [request for request in self.requests if isinstance(request, pb.ClassifyRequest)]
+
+    @property
+    def lookups(self) -> list[str]:
+        """The names of the models whose description was asked for."""
+        return [request.model for request in self.requests if isinstance(request, pb.GetModelRequest)]
+
+    @property
     def sizes(self) -> list[int]:
-        """How many images each classification had, in the order of arrival."""
-        return [count_of(r) for r in self.requests if isinstance(r, pb.ClassifyRequest)]
+        """The number of images of each request to classify."""
+        return [count_of(request) for request in self.classified]
 
     def Classify(self, request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:  # noqa: N802
         self._arrive(request, context)
-        return self.answer or answer_to(request, self.threshold)
+        if request.HasField("pixels") and tuple(request.pixels.shape[1:]) != self.model.shape:
+            fail(grpc.StatusCode.INVALID_ARGUMENT, "wrong shape", (error_info("WRONG_SHAPE"),))(request, context)
+        return self.answer or answer_to(request, self.threshold, self.model)
 
     def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.GetModelResponse:  # noqa: N802
         self._arrive(request, context)
-        kinds = {ours: theirs for theirs, ours in KINDS.items()}
-        layers = [pb.Layer(name=x.name, kind=kinds[x.kind], width=x.width, reads=x.reads) for x in LAYERS]
-        classes = [str(digit) for digit in range(10)]
-        return pb.GetModelResponse(
-            model=pb.Model(
-                identity=IDENTITY,
-                layers=layers,
-                classes=classes,
-                limits=self.limits,
-                novelty_threshold=self.threshold,
-            )
-        )
+        described = self.model.described(self.limits, self.threshold, as_before_shapes=self.is_old)
+        return pb.GetModelResponse(model=described)
 
     def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: N802
         self._arrive(request, context)
@@ -153,18 +207,23 @@ def count_of(request: pb.ClassifyRequest) -> int:
     return request.pixels.shape[0] if request.HasField("pixels") else len(request.encoded.files)
 
 
-def answer_to(request: pb.ClassifyRequest, threshold: float | None = None) -> pb.ClassifyResponse:
+def answer_to(
+    request: pb.ClassifyRequest, threshold: float | None = None, model: ScriptedModel | None = None
+) -> pb.ClassifyResponse:
     """The answer by the rule; of an image file, the first byte counts. Without a threshold, an older server's."""
-    count = count_of(request)
+    model, count = model or ScriptedModel(), count_of(request)
     data = np.frombuffer(request.pixels.data, np.uint8).reshape(count, -1) if request.HasField("pixels") else None
     firsts = data[:, 0] if data is not None else np.array([file[0] for file in request.encoded.files], np.uint8)
     wanted = request.activations
-    names = [x for x in LAYERS if wanted.all or x.name in wanted.names]
+    layers = [layer for layer in model.layers if wanted.all or layer.name in wanted.names]
+    activations = [floats(layer.name, np.repeat(firsts[:, None], layer.width, axis=1)) for layer in layers]
+    newer = [floats(layer.name, firsts[:, None]) for layer in model.newer_layers if wanted.all]
+    classes = len(model.classes)
     return pb.ClassifyResponse(
-        model=IDENTITY,
-        digits=[int(first) % 10 for first in firsts],
-        probabilities=floats("softmax", np.eye(10)[firsts % 10]),
-        activations=[floats(x.name, np.repeat(firsts[:, None], x.width, axis=1)) for x in names],
+        model=model.identity,
+        digits=[int(first) % classes for first in firsts],
+        probabilities=floats("softmax", np.eye(classes)[firsts % classes]),
+        activations=[*activations[:-1], *newer, *activations[-1:]],
         novelties=[] if threshold is None else firsts.tolist(),
         are_digits=[] if threshold is None else (firsts <= threshold).tolist(),
     )

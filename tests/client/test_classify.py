@@ -18,11 +18,16 @@ from vitrine.client import (
     Client,
     ImageError,
     LayerKind,
+    Limits,
+    Model,
     ModelIdentity,
+    ModelInput,
     Prediction,
+    TrainingFacts,
     UsageError,
     wire,
 )
+from vitrine.client.catalogue import Description
 from vitrine.model import prepare
 from vitrine.v1 import classifier_pb2 as pb
 
@@ -41,7 +46,7 @@ def drawing(tmp_path: Path) -> Path:
 
 def test_an_image_is_prepared_here_and_324_bytes_are_sent(ask: Ask, scripted: ScriptedServer, drawing: Path) -> None:
     ask(scripted.target, "classify", drawing)
-    sent = scripted.requests[0].pixels
+    sent = scripted.classified[0].pixels
     assert sent.data == prepare(drawing).tobytes()
     assert len(sent.data) == 324
     assert (list(sent.shape), sent.dtype) == ([1, 18, 18], pb.DATA_TYPE_UINT8)
@@ -52,7 +57,8 @@ def test_every_kind_of_image_source_is_taken(ask: Ask, scripted: ScriptedServer,
     sources: list[Any] = [drawing, str(drawing), drawing.read_bytes(), picture, np.asarray(picture)]
     for source in sources:
         ask(scripted.target, "classify", source)
-    assert len({request.pixels.data for request in scripted.requests}) == 1
+    assert len(scripted.classified) == len(sources)
+    assert len({request.pixels.data for request in scripted.classified}) == 1
 
 
 @pytest.mark.parametrize("form", ["path", "text", "bytes"])
@@ -61,12 +67,12 @@ def test_the_server_gets_the_file_when_it_prepares(
 ) -> None:
     source = {"path": drawing, "text": str(drawing), "bytes": drawing.read_bytes()}[form]
     ask(scripted.target, "classify", source, preparation="server")
-    assert list(scripted.requests[0].encoded.files) == [drawing.read_bytes()]
+    assert list(scripted.classified[0].encoded.files) == [drawing.read_bytes()]
 
 
 def test_pixels_are_sent_as_they_are(ask: Ask, scripted: ScriptedServer) -> None:
     assert ask(scripted.target, "classify", SEVEN, preparation="none").digit == 7
-    assert scripted.requests[0].pixels.data == SEVEN.tobytes()
+    assert scripted.classified[0].pixels.data == SEVEN.tobytes()
 
 
 BAD_IMAGES: list[tuple[Any, str, str, str]] = [
@@ -74,7 +80,6 @@ BAD_IMAGES: list[tuple[Any, str, str, str]] = [
     ("no/such.png", "server", "IMAGE_NOT_FOUND", "no/such.png: No such file"),
     (b"no image", "local", "IMAGE_UNREADABLE", "can't be read"),
     (SEVEN, "server", "IMAGE_UNSUPPORTED", "takes a path or the bytes of a file, not ndarray"),
-    (np.zeros((28, 28), np.uint8), "none", "IMAGE_UNSUPPORTED", r"not uint8 \(28, 28\)"),
     (SEVEN.astype(np.float32), "none", "IMAGE_UNSUPPORTED", "not float32"),
     ("eight.png", "none", "IMAGE_UNSUPPORTED", "not str"),
 ]
@@ -88,6 +93,15 @@ def test_an_image_that_cant_be_read_is_an_error_and_nothing_is_sent(
         ask(scripted.target, "classify", image, preparation=preparation)
     assert raised.value.reason == reason
     assert scripted.requests == []
+
+
+def test_pixels_of_another_shape_than_the_models_are_an_error_and_arent_sent(
+    ask: Ask, scripted: ScriptedServer
+) -> None:
+    with pytest.raises(ImageError, match=r"a uint8 array \(18, 18\), .* not uint8 \(28, 28\)") as raised:
+        ask(scripted.target, "classify", np.zeros((28, 28), np.uint8), preparation="none")
+    assert raised.value.reason == "IMAGE_UNSUPPORTED"
+    assert scripted.classified == []
 
 
 def test_an_unknown_preparation_is_refused(ask: Ask, scripted: ScriptedServer) -> None:
@@ -126,7 +140,7 @@ def test_the_model_is_passed_on(ask: Ask, scripted: ScriptedServer) -> None:
     ask(scripted.target, "classify", SEVEN, model="other")
     ask(scripted.target, "model", "other")
     ask(scripted.target, "parameters", "linear_1", "other")
-    assert [request.model for request in scripted.requests] == ["other"] * 3
+    assert [request.model for request in scripted.requests] == ["other"] * 4  # the first asks for the description
 
 
 @pytest.fixture
@@ -165,6 +179,8 @@ def test_a_prediction_says_whether_it_is_of_a_digit(
 
 def test_a_prediction_cant_be_changed(prediction: Prediction) -> None:
     with pytest.raises(FrozenInstanceError):
+        prediction.index = 8  # type: ignore[misc]
+    with pytest.raises((AttributeError, TypeError)):
         prediction.digit = 8  # type: ignore[misc]
     with pytest.raises(ValueError, match="read-only"):
         prediction.activations["relu_1"][0] = 1
@@ -184,12 +200,21 @@ def test_a_prediction_survives_pickling(prediction: Prediction) -> None:
     np.testing.assert_array_equal(copy.activations["input"], prediction.activations["input"])
 
 
+TWO_CLASSES = Description(
+    Model(
+        "scripted", "1", "CPU", (), ("no", "yes"), Limits(1, 1, 1), TrainingFacts("noise", 0, 0),
+        ModelInput("pixels", "uint8", (2, 2), "ink"),
+    ),
+    {},
+)  # fmt: skip
+
+
 def test_rows_of_a_batch_are_views_of_one_array() -> None:
     values = floats("relu_1", np.arange(6).reshape(2, 3))
     response = pb.ClassifyResponse(
         model=IDENTITY, digits=[0, 1], probabilities=floats("softmax", np.eye(2)), activations=[values]
     )
-    first, second = wire.read_predictions(response, 2)
+    first, second = wire.read_predictions(response, 2, TWO_CLASSES)
     assert first.activations["relu_1"].base is second.activations["relu_1"].base
     assert second.activations["relu_1"].tolist() == [3, 4, 5]
 
@@ -210,6 +235,13 @@ WRONG_ANSWERS = [
         "0 novelties and 1 judgements of them for 1 images",
     ),
     (pb.ClassifyResponse(probabilities=floats("softmax", np.eye(10)), digits=[1]), "of shape .* for 1 images"),
+    (pb.ClassifyResponse(probabilities=floats("softmax", np.eye(9)[:1]), digits=[1]), r"one image's shape is \[10\]"),
+    (
+        pb.ClassifyResponse(probabilities=TENSOR, digits=[1], activations=[floats("relu_1", np.zeros((1, 9)))]),
+        r"'relu_1' of shape \[1, 9\] for 1 images, and one image's shape is \[8\]",
+    ),
+    (pb.ClassifyResponse(probabilities=TENSOR, digits=[10]), "a class that isn't one of the 10 of model 'scripted'"),
+    (pb.ClassifyResponse(probabilities=TENSOR, digits=[-1]), "a class that isn't one of the 10 of model 'scripted'"),
     (pb.ClassifyResponse(probabilities=floats("softmax", np.zeros(10)), digits=[1]), "of shape .* for 1 images"),
     (
         pb.ClassifyResponse(probabilities=pb.Tensor(shape=[1, 2], dtype=pb.DATA_TYPE_UINT8), digits=[1]),
@@ -226,6 +258,7 @@ WRONG_ANSWERS = [
 def test_an_answer_that_makes_no_sense_is_an_error(
     answer: pb.ClassifyResponse, message: str, ask: Ask, scripted: ScriptedServer
 ) -> None:
+    answer.model.CopyFrom(IDENTITY)
     scripted.answer = answer
     with pytest.raises(AnswerError, match=message):
         ask(scripted.target, "classify", SEVEN)
@@ -234,7 +267,12 @@ def test_an_answer_that_makes_no_sense_is_an_error(
 def test_a_layer_of_a_newer_kind_is_an_error_that_says_so() -> None:
     layer = pb.Layer(name="gelu_1", kind=99)  # type: ignore[arg-type]
     with pytest.raises(AnswerError, match="'gelu_1' is of a kind that this client doesn't know"):
-        wire.read_model(pb.GetModelResponse(model=pb.Model(layers=[layer])))
+        wire.read_model(pb.GetModelResponse(model=pb.Model(layers=[layer], pixels_shape=[18, 18])))
+
+
+def test_a_description_without_the_shape_of_the_pixels_is_an_error() -> None:
+    with pytest.raises(AnswerError, match="didn't send the shape of the pixels of model 'bare'"):
+        wire.read_model(pb.GetModelResponse(model=pb.Model(identity=pb.ModelIdentity(name="bare"))))
 
 
 def test_parameters_that_dont_fit_each_other_are_an_error() -> None:

@@ -36,6 +36,7 @@ from vitrine.client import (
 from vitrine.client.base import IN_FLIGHT
 from vitrine.client.chunks import FRAME_BYTES, Capacity, Chunker, capacity_for
 from vitrine.client.wire import build_request, build_selection
+from vitrine.model import DIGITS, DIGITS_INPUT
 from vitrine.model.answer import ENVELOPE_BYTES, LAYER_BYTES
 from vitrine.v1 import classifier_pb2 as pb
 
@@ -270,7 +271,7 @@ def test_bad_arguments_are_refused_before_the_first_prediction() -> None:
 
 
 def model_with(limits: Limits) -> Model:
-    return Model("m", "1", "CPU", LAYERS, tuple("0123456789"), limits, TrainingFacts("d", 0, 0))
+    return Model("m", "1", "CPU", LAYERS, DIGITS, limits, TrainingFacts("d", 0, 0), DIGITS_INPUT)
 
 
 @settings(deadline=None)
@@ -281,7 +282,8 @@ def model_with(limits: Limits) -> Model:
 )
 def test_a_full_request_and_its_answer_fit_the_limits(images: int, message_bytes: int, wanted: Any) -> None:
     selection = build_selection(wanted)
-    capacity = capacity_for(model_with(Limits(images, message_bytes, 1)), selection, 1 << 28)
+    model = model_with(Limits(images, message_bytes, 1))
+    capacity = capacity_for(model, selection, 1 << 28)
     rows = capacity.images
     names = {layer.name: layer.width for layer in LAYERS if wanted == "all" or layer.name in (wanted or [])}
     tensors = [pb.Tensor(name=name, shape=[rows, width], data=bytes(4 * rows * width)) for name, width in names.items()]
@@ -296,7 +298,7 @@ def test_a_full_request_and_its_answer_fit_the_limits(images: int, message_bytes
     assert rows <= images
     assert answer.ByteSize() <= message_bytes
     fitting = min(rows, capacity.payload_bytes // (324 + FRAME_BYTES))
-    assert build_request([bytes(324)] * fitting, selection, "", "none").ByteSize() <= message_bytes
+    assert build_request([bytes(324)] * fitting, selection, "", "none", model).ByteSize() <= message_bytes
 
 
 @settings(deadline=None)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from vitrine.client import Client, Limits, Model, TrainingFacts, report
 from vitrine.client.cli import main
-from vitrine.model import prepare
+from vitrine.model import DIGITS, DIGITS_INPUT, prepare
 
 Run = Callable[..., Result]
 
@@ -134,13 +134,19 @@ def test_inspect_says_from_which_novelty_on_an_image_is_no_digit(run: Run, scrip
 def test_inspect_prints_json(run: Run) -> None:
     document = json.loads(run("inspect", "--json").stdout)
     assert document["name"] == "scripted"
-    assert document["layers"][0] == {"name": "input", "kind": "input", "width": 324, "parameter_count": 0, "reads": ""}
+    first, second, *_ = document["layers"]
+    assert first == {
+        "name": "input", "kind": "input", "width": 324, "shape": [324], "parameter_count": 0, "reads": "", "inputs": []
+    }  # fmt: skip
+    assert (second["reads"], second["inputs"]) == ("input", ["input"])
+    assert document["input"] == {"name": "pixels", "dtype": "uint8", "shape": [18, 18], "preparation": "ink"}
+    assert document["classes"] == list("0123456789")
     assert document["limits"]["max_images"] == 4
 
 
 def test_a_table_says_how_a_model_was_trained() -> None:
     facts = TrainingFacts("mnist", 7, 20, {"test_accuracy": 0.98765}, {"torch": "2.13.0"})
-    model = Model("m", "1", "CPU", LAYERS, tuple("01"), Limits(1, 1 << 20, 100), facts)
+    model = Model("m", "1", "CPU", LAYERS, DIGITS, Limits(1, 1 << 20, 100), facts, DIGITS_INPUT)
     assert "training  mnist, 20 epochs, seed 7, test_accuracy 0.9877, torch 2.13.0" in report.model_text(model)
 
 

@@ -1,6 +1,9 @@
-"""What `vitrine.client` promises: its names, and two clients that are the same but for `await`."""
+"""The promises of `vitrine.client`: its names, and two clients that differ by `await` alone."""
 
 import inspect
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -31,6 +34,7 @@ def test_the_public_names_are_these() -> None:
         "Limits",
         "Model",
         "ModelIdentity",
+        "ModelInput",
         "ModelSummary",
         "NotFoundError",
         "Parameters",
@@ -49,8 +53,40 @@ def test_the_public_names_are_these() -> None:
     ]
 
 
-def test_every_public_name_is_there() -> None:
-    assert all(hasattr(vitrine.client, name) for name in vitrine.client.__all__)
+def types_in(hint: Any) -> Iterator[type]:
+    """The classes that an annotation names, also inside `tuple[…]` or a union."""
+    if isinstance(hint, type) and not get_args(hint):
+        yield hint
+    for part in get_args(hint):
+        yield from types_in(part)
+
+
+def reached_types() -> set[type]:
+    """Vitrine's own classes that a user meets: in the clients' methods, and in the fields of their results."""
+    waiting = [getattr(vitrine.client, name) for name in vitrine.client.__all__]
+    reached: set[type] = set()
+    while waiting:
+        found = waiting.pop()
+        hints: list[Any] = []
+        if inspect.isfunction(found):
+            hints += get_type_hints(found).values()
+        if inspect.isclass(found):
+            if found in reached or not found.__module__.startswith("vitrine."):
+                continue
+            reached.add(found)
+            members = {**vars(found)}
+            hints += get_type_hints(found).values() if is_dataclass(found) else ()
+            public = [member for name, member in members.items() if not name.startswith("_")]
+            waiting += [member for member in public if inspect.isfunction(member)]
+            waiting += [member.fget for member in public if isinstance(member, property)]
+        waiting += [kind for hint in hints for kind in types_in(hint)]
+    return reached
+
+
+def test_every_type_that_a_user_meets_is_public() -> None:
+    reached = reached_types()
+    assert {vitrine.client.Model, vitrine.client.ModelInput, vitrine.client.Layer} <= reached
+    assert {kind for kind in reached if kind.__name__ not in vitrine.client.__all__} == set()
 
 
 def public_methods(client: type) -> list[str]:

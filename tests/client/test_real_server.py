@@ -22,7 +22,7 @@ def recompute(client: Client, prediction: Prediction) -> dict[str, npt.NDArray[n
     """Every layer's activations from the input's, by numpy and the parameters alone."""
     computed = {"input": prediction.activations["input"]}
     for layer in client.model().layers[1:]:
-        before = computed[layer.reads]
+        before = computed[layer.reads[0]]
         match layer.kind:
             case LayerKind.LINEAR:
                 parameters = client.parameters(layer.name)

@@ -44,7 +44,7 @@ def check_activations(client: Client, run: Run, pixels: npt.NDArray[np.uint8]) -
     for layer in layers:
         np.testing.assert_allclose(served[layer.name], expected[layer.name], rtol=0, atol=TOLERANCE)
         if layer.kind is not LayerKind.INPUT:
-            recomputed = recompute(client, layer, served[layer.reads])
+            recomputed = recompute(client, layer, served[layer.reads[0]])
             np.testing.assert_allclose(served[layer.name], recomputed, rtol=0, atol=TOLERANCE)
     digits = np.array([prediction.digit for prediction in predictions])
     np.testing.assert_array_equal(digits, expected[layers[-1].name].argmax(axis=1))

@@ -1,6 +1,7 @@
 """The artifact's words about itself survive the way into a file and back; damage is noticed."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 
 from vitrine.model import (
     DIGITS,
+    DIGITS_INPUT,
+    PIXELS_SHAPE,
     ActivationStatistics,
     ArtifactError,
     ArtifactMetadata,
+    ClassificationTask,
     GoldenSample,
     LayerKind,
     LayerStatistics,
@@ -36,8 +40,21 @@ def metadata(output: OutputKind = "softmax") -> ArtifactMetadata:
     seen = {layer.name: LayerStatistics(0.25, 0.5 if layer.kind is LayerKind.RELU else None) for layer in layers}
     statistics = ActivationStatistics(64, seen)
     return ArtifactMetadata(
-        "small", layers, DIGITS, facts, golden, data_sha256="00ff", statistics=statistics, novelty_threshold=-2.5
+        "small",
+        DIGITS_INPUT,
+        ClassificationTask(DIGITS),
+        layers,
+        facts,
+        golden,
+        data_sha256="00ff",
+        statistics=statistics,
+        novelty_threshold=-2.5,
     )
+
+
+def input_with(**changes: object) -> str:
+    """The input's document, with changes."""
+    return json.dumps(json.loads(metadata().to_properties()["vitrine.input"]) | changes)
 
 
 def with_golden(**changes: object) -> dict[str, str]:
@@ -66,16 +83,41 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("format_version", "2", "its format version is 2, and this Vitrine reads 1"),
+        ("format_version", "3", "its format version is 3, and this Vitrine reads 1 and 2"),
+        ("format_version", "true", "its format version is True"),
         ("format_version", "", "damaged"),
-        ("layers", "[]", "the layer catalogue can't be read"),
+        ("layers", "[]", "doesn't begin with an input layer"),
         ("layers", '[{"name": "input"}]', "the layer catalogue can't be read"),
-        ("layers", '[{"name": "input", "kind": "input", "width": Infinity}]', "the layer catalogue can't be read"),
+        ("layers", '[{"name": "input", "kind": "input", "shape": [Infinity]}]', "the layer catalogue can't be read"),
         ("layers", "[" * 100_000, "damaged"),
         ("name", '""', "its name is '', which no request can ask for"),
         ("name", "7", "its name is 7, which no request can ask for"),
-        ("classes", '["a", "b"]', "a model's are the ten digits"),
-        ("classes", '["3", "5", "8"]', "a model's are the ten digits"),
+        ("task", '{"kind": "regression"}', "its task is 'regression', and this Vitrine knows classification only"),
+        ("task", '{"kind": "classification", "classes": ["a", "b"]}', "it has 2 classes, and its output layer 10"),
+        ("task", '{"kind": "classification", "classes": "0123456789"}', "its classes are '0123456789', not two texts"),
+        ("task", '{"kind": "classification", "classes": ["a"]}', "not two texts or more"),
+        ("task", '{"kind": "classification", "classes": ["a", 1]}', "not two texts or more"),
+        ("task", '{"kind": "classification", "classes": ["a", "a"]}', "two classes with the same label"),
+        ("task", '{"kind": "classification", "classes": ["a", " "]}', "it has a class ' '"),
+        ("task", '{"kind": "classification", "classes": ["a", "\\n"]}', "it has a class '\\n'"),
+        ("task", '{"kind": "classification", "classes": ["a", "%s"]}' % ("b" * 101), "labels are 1 to 100 printable"),
+        ("task", "[]", "damaged"),
+        ("input", "{}", "damaged"),
+        ("input", input_with(shape=[18]), "not height and width"),
+        ("input", input_with(shape=[18, 0]), "not height and width"),
+        ("input", input_with(shape=[18, -18]), "not height and width"),
+        ("input", input_with(shape=[18, 1.5]), "damaged"),
+        ("input", input_with(shape=[513, 513]), "not height and width of 1 to 512 pixels"),
+        ("input", input_with(shape=[90, 10]), "one at most 8 times the other"),
+        ("input", input_with(shape=[12, 20]), "of the impossible shape"),
+        ("input", input_with(name="image"), "its input is 'image' of 'uint8'"),
+        ("input", input_with(dtype="float32"), "its input is 'pixels' of 'float32'"),
+        (
+            "input",
+            input_with(preparation="photo"),
+            "its images are prepared by 'photo', and this Vitrine knows ink only",
+        ),
+        ("data_sha256", "7", "its data_sha256 is 7"),
         ("training", '{"dataset": "d", "seed": "x", "epochs": 1, "metrics": {}, "versions": {}}', "damaged"),
         (
             "training",
@@ -99,11 +141,11 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
 )
 def test_damaged_metadata_are_refused(key: str, value: str, says: str) -> None:
     properties = metadata().to_properties() | {f"vitrine.{key}": value}
-    with pytest.raises(ArtifactError, match=says):
+    with pytest.raises(ArtifactError, match=re.escape(says)):
         ArtifactMetadata.from_properties(properties)
 
 
-@pytest.mark.parametrize("key", ["name", "layers", "classes", "training", "golden_sample"])
+@pytest.mark.parametrize("key", ["name", "input", "task", "layers", "training", "golden_sample"])
 def test_missing_metadata_are_refused(key: str) -> None:
     properties = metadata().to_properties()
     del properties[f"vitrine.{key}"]
@@ -144,24 +186,62 @@ def test_a_file_of_someone_else_is_refused() -> None:
 def test_the_catalogue_names_every_step_that_calculates() -> None:
     layers = layer_catalogue([512, 256], "sigmoid")
     assert [(x.name, x.kind.value, x.width, x.parameter_count, x.reads) for x in layers] == [
-        ("input", "input", 324, 0, ""),
-        ("linear_1", "linear", 512, 325 * 512, "input"),
-        ("relu_1", "relu", 512, 0, "linear_1"),
-        ("linear_2", "linear", 256, 513 * 256, "relu_1"),
-        ("relu_2", "relu", 256, 0, "linear_2"),
-        ("linear_3", "linear", 10, 257 * 10, "relu_2"),
-        ("sigmoid", "sigmoid", 10, 0, "linear_3"),
+        ("input", "input", 324, 0, ()),
+        ("linear_1", "linear", 512, 325 * 512, ("input",)),
+        ("relu_1", "relu", 512, 0, ("linear_1",)),
+        ("linear_2", "linear", 256, 513 * 256, ("relu_1",)),
+        ("relu_2", "relu", 256, 0, ("linear_2",)),
+        ("linear_3", "linear", 10, 257 * 10, ("relu_2",)),
+        ("sigmoid", "sigmoid", 10, 0, ("linear_3",)),
     ]
 
 
-def test_a_catalogue_that_is_no_mlp_is_refused() -> None:
-    entries = json.loads(metadata().to_properties()["vitrine.layers"])
-    entries[1]["width"] = 8
-    with pytest.raises(ArtifactError, match="doesn't describe a ReLU MLP"):
-        parse_layers(entries)
-    entries[1]["kind"] = LayerKind.SOFTMAX
-    with pytest.raises(ArtifactError, match="doesn't describe a ReLU MLP"):
-        parse_layers(entries)
+def with_layer(number: int, **changes: object) -> list[dict[str, object]]:
+    """The catalogue's document, with changes to one layer."""
+    entries: list[dict[str, object]] = json.loads(metadata().to_properties()["vitrine.layers"])
+    entries[number] |= changes
+    return entries
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "says"),
+    [
+        (0, {"kind": "relu"}, "doesn't begin with an input layer"),
+        (0, {"shape": [323]}, "a layer input of the impossible shape [323]"),
+        (1, {"kind": "input"}, "a layer linear_1 that reads 1 layers"),
+        (1, {"kind": "input", "reads": []}, "a layer linear_1 that reads 0 layers"),
+        (1, {"shape": [8]}, "a layer linear_1 of 2275 parameters, and it stores 2600"),
+        (1, {"shape": [0]}, "a layer linear_1 of the impossible shape [0]"),
+        (1, {"shape": []}, "a layer linear_1 of the impossible shape []"),
+        (1, {"shape": [7, 1]}, "a layer linear_1 of the impossible shape [7, 1]"),
+        (1, {"kind": "softmax"}, "a layer linear_1 of the impossible shape [7]"),
+        (1, {"kind": "gelu"}, "can't be read"),
+        (1, {"parameter_count": 2275.0}, "can't be read"),
+        (1, {"reads": "input"}, "can't be read"),
+        (2, {"reads": []}, "a layer relu_1 that reads 0 layers"),
+        (2, {"reads": ["linear_1", "input"]}, "a layer relu_1 that reads 2 layers"),
+        (2, {"reads": ["relu_2"]}, "a layer relu_1 that reads 'relu_2', not a layer before it"),
+        (2, {"reads": ["relu_1"]}, "a layer relu_1 that reads 'relu_1', not a layer before it"),
+        (2, {"reads": ["pixels"]}, "a layer relu_1 that reads 'pixels', not a layer before it"),
+        (2, {"name": "linear_1"}, "two layers linear_1"),
+        (2, {"name": "novelty"}, "the name 'novelty', which no layer can have"),
+        (2, {"name": "pixels_scaled"}, "the name 'pixels_scaled', which no layer can have"),
+        (2, {"name": "is_digit"}, "the name 'is_digit', which no layer can have"),
+        (2, {"name": "linear_1.bias"}, "the name 'linear_1.bias', which no layer can have"),
+        (2, {"name": ""}, "the name '', which no layer can have"),
+        (6, {"kind": "relu"}, "doesn't end with a softmax or sigmoid of a linear layer"),
+    ],
+)
+def test_a_catalogue_that_can_not_be_calculated_is_refused(number: int, changes: dict[str, object], says: str) -> None:
+    with pytest.raises(ArtifactError, match=re.escape(says)):
+        parse_layers(with_layer(number, **changes), PIXELS_SHAPE)
+
+
+def test_an_output_layer_that_reads_no_linear_layer_is_refused() -> None:
+    entries = with_layer(6, reads=["linear_1"], shape=[7])
+    assert parse_layers(entries, PIXELS_SHAPE)[-1].width == 7
+    with pytest.raises(ArtifactError, match="doesn't end with a softmax or sigmoid of a linear layer"):
+        parse_layers(with_layer(6, reads=["relu_1"], shape=[7]), PIXELS_SHAPE)
 
 
 def test_deviation_is_relative_beyond_one_and_never_hides_what_is_not_finite() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitrine.training import Dataset, FitConfig, fit
 from vitrine.training.data import split
-from vitrine.training.network.learner import FEW, Learner
+from vitrine.training.network.learner import SMALLEST_BATCH, Learner
 from vitrine.training.network.mlp import scale
 
 CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, augment=0.0, device="cpu")
@@ -83,7 +83,7 @@ def test_what_it_begins_with_is_smooth_and_as_strong_as_a_usual_start() -> None:
     torch.testing.assert_close(weights.flatten(1).norm(dim=1), expected, atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("count", [1, FEW - 1])
+@pytest.mark.parametrize("count", [1, SMALLEST_BATCH - 1])
 def test_few_examples_are_normalised_by_what_was_seen_before(count: int) -> None:
     learner, pixels = experienced((8,)), images(count)
     expected = learner(pixels)
@@ -92,7 +92,7 @@ def test_few_examples_are_normalised_by_what_was_seen_before(count: int) -> None
     assert torch.equal(learner.norms[0].state_dict()["running_mean"], before)
 
 
-@pytest.mark.parametrize("count", [FEW, 64])
+@pytest.mark.parametrize("count", [SMALLEST_BATCH, 64])
 def test_a_batch_is_normalised_by_itself(count: int) -> None:
     learner = experienced((8,)).train()
     seen: list[Tensor] = []
@@ -132,7 +132,7 @@ def test_a_fit_goes_through_it(toy: Dataset, tmp_path: Path) -> None:
     run = fit(toy, CONFIG, tmp_path / "run", progress=False)
     learnt, _ = split(toy.train, CONFIG.validation, CONFIG.seed)
     sizes = [len(batch) for batch in torch.split(torch.arange(len(learnt)), CONFIG.batch_size)]
-    normalised = CONFIG.epochs * sum(size >= FEW for size in sizes)
+    normalised = CONFIG.epochs * sum(size >= SMALLEST_BATCH for size in sizes)
     assert int(run.checkpoint.weights["norms.0.num_batches_tracked"]) == normalised > 0
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vitrine.model.preparation.pipeline import SIDE, crop, find_frame, pixels_of
+from vitrine.model.preparation.pipeline import crop, find_frame, pixels_of
 from vitrine.training.data.originals import CANVAS, LARGEST, Originals
 
 
@@ -20,7 +20,7 @@ def test_a_box_that_fits_lies_on_the_canvas_as_it_is() -> None:
 
 def test_the_frame_lies_around_the_box_as_preparation_has_it() -> None:
     drawn = box(20, 14)
-    top, left, side = find_frame(drawn)
+    top, left, side, _ = find_frame(drawn)
     np.testing.assert_allclose(Originals.of_boxes([drawn]).frames[0], (4 + top, 7 + left, side))
 
 
@@ -35,7 +35,7 @@ def test_pixels_are_their_own_originals() -> None:
     pixels = np.stack([pixels_of(box(20, 14))])
     original = Originals.of_pixels(pixels)
     np.testing.assert_array_equal(original.ink, pixels)
-    assert original.frames.tolist() == [[0, 0, SIDE]]
+    assert original.frames.tolist() == [[0, 0, 18]]
 
 
 def test_no_boxes_give_no_originals() -> None:

@@ -1,7 +1,7 @@
-"""Uses the service: digits, probabilities and the activations of every layer, from Python and from the shell.
+"""The client of the service: predictions and the activations of every layer, in Python and in the shell.
 
-It knows the wire contract and what a digit model is, and neither the server nor how models are trained. Importing it
-loads neither torch, onnx, onnxruntime, matplotlib nor click.
+It knows the wire contract and the format of models, and nothing of the server or of training. Importing it loads
+neither torch, onnx, onnxruntime, matplotlib nor click.
 """
 
 from vitrine.client.async_client import AsyncClient
@@ -35,7 +35,7 @@ from vitrine.client.types import (
     Parameters,
     Prediction,
 )
-from vitrine.model import ImageError, Layer, LayerKind, TrainingFacts, VitrineError
+from vitrine.model import ImageError, Layer, LayerKind, ModelInput, TrainingFacts, VitrineError
 
 __all__ = [
     "TLS",
@@ -56,6 +56,7 @@ __all__ = [
     "Limits",
     "Model",
     "ModelIdentity",
+    "ModelInput",
     "ModelSummary",
     "NotFoundError",
     "Parameters",

@@ -1,13 +1,15 @@
-"""What `Client` and `AsyncClient` share: how they are built, and the deadline of each call."""
+"""The common part of `Client` and `AsyncClient`: their configuration, deadlines, and descriptions of models."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from google.protobuf.message import Message
 
 from vitrine.client import wire
+from vitrine.client.catalogue import Catalogue, Description, is_outdated
 from vitrine.client.chunks import Chunker, capacity_for
 from vitrine.client.connection import (
     DEFAULT_MAX_MESSAGE_BYTES,
@@ -21,58 +23,88 @@ from vitrine.client.connection import (
     channel_credentials,
     check_timeout,
 )
-from vitrine.client.errors import UsageError
+from vitrine.client.errors import ServiceError, UsageError
 from vitrine.client.tracing import CallSpan, begin_span
 from vitrine.client.types import Model
-from vitrine.client.wire import Preparation
+from vitrine.client.wire import Payload, Preparation
 from vitrine.v1 import classifier_pb2 as pb
 
 Progress: TypeAlias = Callable[[int], object]
-"""Called with the number of images that are classified so far, after each request's answer."""
+"""A callback that gets the number of images classified so far, after each request's answer."""
 
 IN_FLIGHT = 3
-"""How many requests of `classify_many` are under way at once: one is calculated, one travels, one is prepared."""
+"""Requests of `classify_many` under way at once: one is calculated, one travels, one is prepared."""
+
+LOOKUPS = 5
+"""Number of times that the description of a version that answered is asked for. Behind a load balancer the question may
+reach a replica that doesn't have this version yet."""
+
+LEAST_SECONDS = 0.001
+"""The deadline of a call whose time is over already: gRPC then fails it as usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """The deadline of one call of the client, which may take several calls on the wire."""
+
+    seconds: float
+    """Seconds for all of them; `math.inf`: no deadline."""
+    end: float
+    """The moment when they are over, on the monotonic clock."""
+
+    @classmethod
+    def after(cls, seconds: float) -> Self:
+        """The deadline that begins now."""
+        return cls(seconds, time.monotonic() + seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds left, above 0."""
+        return max(self.end - time.monotonic(), LEAST_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `classify_many` was asked to do with each image."""
+    """The arguments of a classification, for every image alike."""
 
     selection: pb.LayerSelection | None
-    """The layers that are wanted."""
-    model: str
-    """The model's name; empty: the default one."""
+    """The layers whose activations are wanted."""
+    name: str
+    """The model's name in requests: empty for the default, `NAME` or `NAME@VERSION`."""
     preparation: Preparation
-    """Where images become pixels."""
+    """The place where images become pixels."""
     timeout: float
     """The deadline of each request in seconds."""
-    progress: Progress | None
-    """Who wants to hear how far it is."""
+    progress: Progress | None = None
+    """The caller's callback."""
+
+    def request(self, payloads: list[Payload], model: Model) -> pb.ClassifyRequest:
+        """The request for some images, which were made for this model."""
+        return wire.build_request(payloads, self.selection, self.name, self.preparation, model)
 
     def chunker(self, model: Model, max_answer_bytes: int) -> Chunker:
-        """What makes requests of images, within the limits of `model` and of the client."""
-        build = partial(wire.build_request, selection=self.selection, model=self.model, preparation=self.preparation)
-        return Chunker(capacity_for(model, self.selection, max_answer_bytes), build)
+        """A chunker whose requests stay within the limits of the model's server and of the client."""
+        return Chunker(capacity_for(model, self.selection, max_answer_bytes), partial(self.request, model=model))
 
     def report(self, done: int) -> None:
-        """Tells how many images are classified."""
+        """Reports the number of classified images."""
         if self.progress is not None:
             self.progress(done)
 
 
 class BaseClient:
-    """The configuration that both clients take.
+    """The configuration of both clients.
 
     Args:
         target: HOST:PORT, or any other name that gRPC resolves (`dns:///…`, `unix:…`).
-        timeout: the deadline of each call in seconds, unless the call gives its own; `math.inf`: none.
-        retries: how often a call is sent again when nobody answers, 0 to 4.
-        tls: how the connection is encrypted; None: it isn't.
-        token: a bearer token that every call carries. It is sent over TLS, or to this machine; nowhere else.
-        max_message_bytes: the largest answer that is accepted.
+        timeout: deadline of each call in seconds, unless the call has its own; `math.inf`: no deadline.
+        retries: number of times that a call is sent again if the server can't be reached, 0 to 4.
+        tls: encryption of the connection; None: unencrypted.
+        token: bearer token of every call. It is sent only over TLS or to this machine.
+        max_message_bytes: largest accepted answer, in bytes.
 
     Raises:
-        UsageError: these choices can't work, or would send the token where others can read it.
+        UsageError: these choices can't work, or would send the token unencrypted to another machine.
     """
 
     def __init__(
@@ -87,34 +119,50 @@ class BaseClient:
     ) -> None:
         self._connection = Connection(target, timeout, retries, tls, token, max_message_bytes)
         self._credentials = channel_credentials(tls)
+        self._catalogue = Catalogue()
         self._closed = False
         self._open()
 
     def _open(self) -> None:
-        """Where a client makes its channel, if it can do so at once."""
+        """Makes the channel, if the client can do so at once."""
 
     @property
     def target(self) -> str:
-        """Where the server is."""
+        """Address of the server."""
         return self._connection.target
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r}{', closed' if self._closed else ''})"
 
     def _seconds(self, timeout: float | None) -> float:
-        """The deadline of one call: its own, or the client's."""
+        """The deadline of one call in seconds: its own, or the client's."""
         if timeout is None:
             return self._connection.timeout
         check_timeout(timeout)
         return timeout
 
-    def _options(self, timeout: float | None, span: CallSpan) -> CallOptions:
-        """What every call is sent with."""
-        return call_options(self._connection, self._seconds(timeout), span.metadata)
+    def _deadline(self, timeout: float | None) -> Deadline:
+        """The deadline of a call that begins now."""
+        return Deadline.after(self._seconds(timeout))
+
+    def _options(self, timeout: float, span: CallSpan) -> CallOptions:
+        """The options of a call on the wire."""
+        return call_options(self._connection, timeout, span.metadata)
 
     def _span(self, request: Message) -> CallSpan:
         """The span of the call that carries a request."""
         return begin_span(request, self.target)
+
+    def _keep(self, name: str, response: pb.GetModelResponse) -> Description:
+        """Remembers a description under the name that it was asked for by, and under NAME@VERSION."""
+        description = wire.read_description(response)
+        self._catalogue.keep(description.model.label, description)
+        return self._catalogue.keep(name, description)
+
+    def _heed(self, error: ServiceError, plan: Plan) -> None:
+        """Forgets a description if a call may have failed because it is outdated."""
+        if is_outdated(error):
+            self._catalogue.forget(plan.name)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -1,7 +1,7 @@
 """The `vitrine` command: classify images, inspect a model, ask for a server's health.
 
-It knows flags and exit statuses: 0 when all is well, 1 with one sentence on standard error when it isn't, 2 when the
-command is used wrongly. What is printed of a prediction or a model, `report` knows.
+It knows flags and exit statuses: 0 for success, 1 for an error with one sentence on standard error, 2 for wrong usage.
+`report` makes the text that is printed.
 """
 
 import functools
@@ -24,7 +24,7 @@ from vitrine.client.wire import Preparation
 from vitrine.model import VitrineError
 
 HEALTH_TIMEOUT = 5.0
-"""The deadline of `health` in seconds: a container's health check mustn't hang."""
+"""Deadline of `health` in seconds: a container's health check mustn't hang."""
 
 Command: TypeAlias = Callable[..., None]
 
@@ -32,17 +32,17 @@ Command: TypeAlias = Callable[..., None]
 @click.group(context_settings={"show_default": True})
 @click.version_option(package_name="vitrine")
 def main() -> None:
-    """Classify handwritten digits, and see what every layer of the model calculates."""
+    """Classify images and show what every layer of the model calculates."""
 
 
 def _option(flag: str, text: str, prefix: str = "VITRINE_", **settings: Any) -> Callable[[Command], Command]:
-    """An option that an environment variable sets, too: --timeout and VITRINE_TIMEOUT."""
+    """An option with an environment variable: --timeout and VITRINE_TIMEOUT."""
     variable = prefix + flag.removeprefix("--").replace("-", "_").upper()
     return click.option(flag, envvar=variable, show_envvar=True, help=text, **settings)
 
 
 def connected(timeout: float) -> Callable[[Command], Command]:
-    """Gives a command the options of a connection, and the client made of them as its first argument."""
+    """Adds the options of a connection to a command, and passes it the client as its first argument."""
     seconds = _option("--timeout", "Deadline of each call, in seconds.", type=float, default=timeout)
 
     def decorate(command: Command) -> Command:
@@ -62,20 +62,23 @@ def connected(timeout: float) -> Callable[[Command], Command]:
 
 
 _tls_option = functools.partial(_option, prefix="VITRINE_CLIENT_")
-"""A container may hold the server, too, and its variables for its own certificates."""
+"""An option with a variable of the client's own: a server in the same container has its own certificates."""
 
 CONNECTION = (
     _tls_option("--tls-key", "PEM of that certificate's private key.", type=Path),
     _tls_option("--tls-cert", "PEM of this client's certificate.", type=Path),
     _tls_option("--tls-ca", "PEM of the authorities to trust; implies --tls.", type=Path),
     _tls_option("--tls", "Encrypt the connection.", is_flag=True),
-    _option("--token", "Bearer token; as a variable, no list of processes shows it."),
+    _option("--token", "Bearer token. Prefer the variable: a list of processes shows options."),
     _option("--target", "HOST:PORT of the server.", default=DEFAULT_TARGET),
 )
-"""The options of a connection, last first: that is the order in which decorators are applied."""
+"""The options of a connection, last first, which is the order of applying decorators."""
 
 MODEL = click.option(
-    "--model", default="", show_default=False, help="A served model: NAME or NAME@VERSION; without it, the default."
+    "--model",
+    default="",
+    show_default=False,
+    help="NAME or NAME@VERSION of a served model. Without it: the default model.",
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -95,15 +98,15 @@ def one_sentence_errors() -> Iterator[None]:
 
 @main.command()
 @click.argument("images", nargs=-1, required=True, type=Path)
-@click.option("--activations", is_flag=True, help="Show every layer's activations.")
+@click.option("--activations", is_flag=True, help="Show the pixels and the activations of every layer.")
 @AS_JSON
-@click.option("--plot", type=Path, help="Write a figure of every layer (.png, .pdf, .svg); one for each image.")
+@click.option("--plot", type=Path, help="Write a figure of every layer for each image (.png, .pdf, .svg).")
 @MODEL
 @click.option(
     "--preparation",
     type=click.Choice(["local", "server"]),
     default="local",
-    help="Where images become pixels: here, or at the server, which then gets the files.",
+    help="The place where images become pixels: this machine, or the server, which then gets the files.",
 )
 @connected(DEFAULT_TIMEOUT)
 def classify(
@@ -115,7 +118,7 @@ def classify(
     model: str,
     preparation: Preparation,
 ) -> None:
-    """Classify IMAGES: files such as PNG or JPEG, each with one digit."""
+    """Classify IMAGES: files such as PNG or JPEG, each with one object, such as a digit."""
     if plot is not None:
         check_matplotlib()
     wanted = "all" if activations or plot else None
@@ -133,7 +136,7 @@ def classify(
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:
-    """The file of one of `count` figures: figure.png, or figure-1.png, figure-2.png, …"""
+    """The path of one of `count` figures: figure.png, or figure-1.png, figure-2.png, …"""
     return path if count == 1 else path.with_stem(f"{path.stem}-{number}")
 
 
@@ -144,7 +147,7 @@ def _show(prediction: Prediction, image: Path, activations: bool) -> None:
 
 
 def _has_colours() -> bool:
-    """Whether a person is looking who wants colours: see no-color.org."""
+    """True if output goes to a terminal and the user hasn't turned colours off: see no-color.org."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -153,7 +156,7 @@ def _has_colours() -> bool:
 @MODEL
 @connected(DEFAULT_TIMEOUT)
 def inspect(client: Client, as_json: bool, model: str) -> None:
-    """Describe a model: its layers, classes, limits, and how it was trained."""
+    """Describe a model: its layers, input, classes, training and limits."""
     described = client.model(model)
     click.echo(json.dumps(report.model_document(described)) if as_json else report.model_text(described))
 
@@ -161,7 +164,7 @@ def inspect(client: Client, as_json: bool, model: str) -> None:
 @main.command()
 @connected(HEALTH_TIMEOUT)
 def health(client: Client) -> None:
-    """Ask whether the server takes requests; the exit status is 0 when it does, 1 when it doesn't."""
+    """Ask whether the server takes requests: exit status 0 if it does, 1 if it doesn't."""
     state = client.health()
     click.echo(f"{client.target} is {state.status}")
     if not state:

@@ -1,22 +1,22 @@
-"""Draws a prediction as a figure: the pixels at the left, every layer's activations, the probabilities at the right.
+"""Draws a prediction as a figure: pixels at the left, activations of every layer, probabilities at the right.
 
-Each hidden layer is a column: its linear layer above, its ReLU below, unit for unit at the same place and in the same
-colours, so that one sees what the ReLU keeps (red, positive) and what it sets to zero (blue, negative). The area of a
-layer grows with its width. Needs the extra `plot` (matplotlib), imported only when something is drawn, and none of
-matplotlib's global state, so threads may draw at the same time.
+Each hidden layer is a column: its linear layer above, its activation function below, unit for unit at the same place
+and in the same colours. One sees what a ReLU keeps (red, positive) and what it sets to zero (blue, negative). The area
+of a layer grows with its width. Drawing needs the extra `plot` (matplotlib), which is imported only then. It uses none
+of matplotlib's global state, so that threads may draw at the same time.
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vitrine.client.errors import UsageError
-from vitrine.client.layout import MARGIN, Box, Column, Layout, arrange, grid_shape
-from vitrine.client.types import Floats, Prediction
-from vitrine.model import PIXELS_SHAPE
+from vitrine.client.layout import MARGIN, Box, Column, Layout, Ticks, arrange, grid_shape, has_maps, shorten
+from vitrine.client.types import Activations, Floats, Prediction, rejection_of
+from vitrine.model import LayerKind
+from vitrine.model.graph import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,26 +26,32 @@ DPI = 150
 """Dots per inch of the PNG."""
 
 INK, PALE, LINE = "#1f2328", "#6e7781", "#d0d7de"
-"""The colours of text, of secondary text and of lines."""
+"""Colours of text, of secondary text and of lines."""
 
 POSITIVE, NEGATIVE, OTHER = "#b2182b", "#2166ac", "#b6bec7"
-"""The colours of bars: the ends of the map below, and of the classes that weren't predicted."""
+"""Colours of bars: the ends of the map below, and grey for the classes that weren't predicted."""
 
 COLOUR_MAP = "RdBu_r"
-"""Blue below zero, white at zero, red above: the colour-blind tell them apart."""
+"""Blue below zero, white at zero, red above; readable for the colour-blind."""
 
-SEEN_CELL = 0.06
-"""The side, in inches, from which cells are parted by lines; smaller ones would drown in them."""
+MIN_LINED_CELL = 0.06
+"""Least side, in inches, of cells with lines between them."""
+
+MIN_BAR_WIDTH = 0.02
+"""Least width of the predicted class's bar, in inches: among 1000 classes it would be too thin to see."""
+
+MAX_TITLE_LENGTH = 40
+"""Characters of a label in a title; longer ones are cut."""
 
 
 def plot_prediction(prediction: Prediction, path: str | os.PathLike[str], *, title: str | None = None) -> None:
     """Draws a prediction and writes the figure to a file.
 
     Args:
-        prediction: what to draw; layers whose activations it lacks, or whose kind only a newer Vitrine knows, are left
-            out.
-        path: the file; its suffix says the format: .png, .pdf or .svg.
-        title: what stands above; None: the digit and its probability, and that it is no digit where it is none.
+        prediction: the prediction to draw. Layers without activations are left out, and layers of a kind that this
+            version doesn't know.
+        path: the file; its suffix is the format: .png, .pdf or .svg.
+        title: title of the figure; None: the label and its probability, and "no digit" if `is_digit` is False.
 
     Raises:
         UsageError: matplotlib is missing, or the file can't be written.
@@ -58,7 +64,7 @@ def plot_prediction(prediction: Prediction, path: str | os.PathLike[str], *, tit
 
 
 def draw_prediction(prediction: Prediction, *, title: str | None = None) -> "Figure":
-    """Draws a prediction; gives matplotlib's figure, to be changed or saved.
+    """Draws a prediction; returns matplotlib's figure, to be changed or saved.
 
     Raises:
         UsageError: matplotlib is missing.
@@ -72,7 +78,7 @@ def draw_prediction(prediction: Prediction, *, title: str | None = None) -> "Fig
     FigureCanvasAgg(figure)
     _draw_header(figure, layout, prediction, title)
     if layout.pixels is not None:
-        _draw_pixels(figure, layout.pixels, prediction.activations["input"])
+        _draw_pixels(figure, layout.pixels, prediction)
     for column in layout.columns:
         _draw_column(figure, column, prediction.activations)
     _draw_output(figure, layout, prediction)
@@ -80,7 +86,7 @@ def draw_prediction(prediction: Prediction, *, title: str | None = None) -> "Fig
 
 
 def check_matplotlib() -> None:
-    """Raises `UsageError` where matplotlib isn't installed; it says how to install it."""
+    """Raises `UsageError`, with the way to install it, if matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -89,45 +95,63 @@ def check_matplotlib() -> None:
 
 def _draw_header(figure: "Figure", layout: Layout, prediction: Prediction, title: str | None) -> None:
     top, left = layout.height - MARGIN, MARGIN
-    no_digit = " · no digit" if prediction.is_digit is False else ""
-    shown = title or f"{prediction.digit} · {prediction.probability:.1%}{no_digit}"
+    rejection = f" · {rejection_of(prediction.classes)}" if prediction.is_digit is False else ""
+    label = shorten(prediction.label, MAX_TITLE_LENGTH)
+    shown = title or f"{label} · {prediction.probability:.1%}{rejection}"
     model = prediction.model
     _write(figure, left, top, shown, size=19, weight="bold", va="top")
     _write(figure, left, top - 0.38, f"{model.name} · {model.version} · {model.provider}", size=9, color=PALE, va="top")
 
 
-def _draw_pixels(figure: "Figure", box: Box, values: Floats) -> None:
+def _draw_pixels(figure: "Figure", box: Box, prediction: Prediction) -> None:
+    picture = prediction.pixels
     axes = _axes(figure, box)
-    axes.imshow(values.reshape(PIXELS_SHAPE), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    axes.imshow(picture, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     _bare(axes)
-    _title(
-        figure, box, "input", len(values), f"{PIXELS_SHAPE[0]} × {PIXELS_SHAPE[1]} pixels, {np.mean(values):.0%} ink"
-    )
+    name = next(x.name for x in prediction.activations.layers.values() if x.kind is LayerKind.INPUT)
+    height, width = picture.shape
+    _title(figure, box, name, picture.size, f"{height} × {width} pixels, {np.mean(picture):.0%} ink")
 
 
-def _draw_column(figure: "Figure", column: Column, activations: Mapping[str, Floats]) -> None:
-    """A hidden layer: both panels in one scale, zero in the middle."""
+def _draw_column(figure: "Figure", column: Column, activations: Activations) -> None:
+    """Draws a hidden layer: its panels in one scale with zero in the middle."""
     reach = max((float(np.abs(activations[name]).max()) for name in column.panels), default=0.0) or 1.0
     for name, box in column.panels.items():
         values = activations[name]
         _draw_cells(figure, box, values, reach)
-        signed = name.startswith("linear")
-        _title(figure, box, name, len(values), _range(values) if signed else f"{np.mean(values == 0):.0%} zero")
+        signed = KINDS[activations.layers[name].kind].signed
+        remark = _range(values) if signed else f"{np.mean(values == 0):.0%} zero"
+        _title(figure, box, name, values.size, remark)
     _draw_scale(figure, column.scale, reach)
 
 
 def _draw_cells(figure: "Figure", box: Box, values: Floats, reach: float) -> None:
-    rows, columns = grid_shape(len(values))
-    cells = np.full(rows * columns, np.nan, np.float32)
-    cells[: len(values)] = values
+    cells = _maps_side_by_side(values) if has_maps(values.shape) else _units_in_a_grid(values)
+    rows, columns = cells.shape
     axes = _axes(figure, box)
-    axes.imshow(
-        cells.reshape(rows, columns), cmap=COLOUR_MAP, vmin=-reach, vmax=reach, interpolation="nearest", aspect="auto"
-    )
-    if box.width / columns >= SEEN_CELL:
+    axes.imshow(cells, cmap=COLOUR_MAP, vmin=-reach, vmax=reach, interpolation="nearest", aspect="auto")
+    if box.width / columns >= MIN_LINED_CELL:
         axes.vlines(np.arange(1, columns) - 0.5, -0.5, rows - 0.5, LINE, linewidth=0.5)
         axes.hlines(np.arange(1, rows) - 0.5, -0.5, columns - 0.5, LINE, linewidth=0.5)
     _bare(axes)
+
+
+def _units_in_a_grid(values: Floats) -> Floats:
+    """The values row by row, float32 (rows, columns); a rest is NaN."""
+    rows, columns = grid_shape(values.size)
+    cells = np.full(rows * columns, np.nan, np.float32)
+    cells[: values.size] = values.ravel()
+    return cells.reshape(rows, columns)
+
+
+def _maps_side_by_side(values: Floats) -> Floats:
+    """The maps of all channels, float32 ([channels,] height, width) to (rows · height, columns · width)."""
+    height, width = values.shape[-2:]
+    maps = values.reshape(-1, height, width)  # (channels, height, width)
+    rows, columns = grid_shape(len(maps))
+    cells = np.full((rows * columns, height, width), np.nan, np.float32)
+    cells[: len(maps)] = maps
+    return cells.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
 
 
 def _draw_scale(figure: "Figure", box: Box, reach: float) -> None:
@@ -141,34 +165,39 @@ def _draw_scale(figure: "Figure", box: Box, reach: float) -> None:
 def _draw_output(figure: "Figure", layout: Layout, prediction: Prediction) -> None:
     if layout.scores is not None:
         name, box = layout.scores
-        _draw_scores(figure, box, name, prediction.activations[name])
-    _draw_probabilities(figure, layout.probabilities, layout.output, prediction)
+        _draw_scores(figure, box, name, prediction, layout.ticks)
+    _draw_probabilities(figure, layout.probabilities, layout.output, prediction, layout.ticks)
 
 
-def _draw_scores(figure: "Figure", box: Box, name: str, values: Floats) -> None:
+def _draw_scores(figure: "Figure", box: Box, name: str, prediction: Prediction, ticks: Ticks) -> None:
+    values = prediction.activations[name]
     axes = _axes(figure, box)
     axes.bar(range(len(values)), values, color=[NEGATIVE if value < 0 else POSITIVE for value in values])
     axes.axhline(0, color=PALE, linewidth=0.8)
-    _chart(axes, len(values))
+    _chart(axes, len(values), ticks)
     axes.spines[:].set_visible(False)  # the line at zero is the axis
     axes.locator_params(axis="y", nbins=5)
     _title(figure, box, name, len(values), _range(values))
 
 
-def _draw_probabilities(figure: "Figure", box: Box, name: str, prediction: Prediction) -> None:
-    values, digit = prediction.probabilities, prediction.digit
+def _draw_probabilities(figure: "Figure", box: Box, name: str, prediction: Prediction, ticks: Ticks) -> None:
+    values, predicted = prediction.probabilities, prediction.index
     axes = _axes(figure, box)
-    axes.bar(range(len(values)), values, color=[INK if i == digit else OTHER for i in range(len(values))])
+    axes.bar(range(len(values)), values, color=OTHER)
+    width = max(0.8, MIN_BAR_WIDTH * len(values) / box.width)  # 1 is the distance of two bars
+    axes.bar(predicted, values[predicted], width, color=INK)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-    _chart(axes, len(values))
-    axes.get_xticklabels()[digit].set(weight="bold", color=INK)
-    _title(figure, box, name, len(values), f"{digit} at {prediction.probability:.1%}")
+    _chart(axes, len(values), ticks)
+    axes.get_xticklabels()[ticks.positions.index(predicted)].set(weight="bold", color=INK)
+    label = shorten(prediction.label, MAX_TITLE_LENGTH)
+    _title(figure, box, name, len(values), f"{label} at {prediction.probability:.1%}")
 
 
-def _chart(axes: "Axes", classes: int) -> None:
-    """A bar chart's frame: a label for every class, and lines that don't shout."""
-    axes.set_xticks(range(classes))
+def _chart(axes: "Axes", classes: int, ticks: Ticks) -> None:
+    """Draws the frame of a bar chart: labels of classes, and pale lines."""
+    axes.set_xlim(-0.5, classes - 0.5)
+    axes.set_xticks(ticks.positions, ticks.labels, rotation=90 if ticks.rotated else 0)
     axes.tick_params(length=0, labelsize=9, colors=PALE)
     axes.grid(axis="y", color=LINE, linewidth=0.6)
     axes.set_axisbelow(True)

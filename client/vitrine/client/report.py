@@ -1,6 +1,6 @@
-"""What the `vitrine` command prints: predictions and models as text for people, and as documents for programs.
+"""The output of the `vitrine` command: predictions and models as text for people, and as documents for programs.
 
-It knows the client's types; it neither calls a server nor prints.
+It knows the client's types. It neither calls a server nor prints.
 """
 
 from dataclasses import asdict
@@ -8,30 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from vitrine.client.terminal import render_pixels, render_strips
-from vitrine.client.types import Model, Prediction
+from vitrine.client.types import Model, Prediction, are_digits, rejection_of
+from vitrine.model import Layer, Shape
 
 ROW = "{:<10} {:<8} {:>11} {:>12}  {}"
 """A line of the table of layers."""
 
+SHOWN_CLASSES = 32
+"""Number of classes that are listed."""
+
 
 def prediction_line(prediction: Prediction, image: Path) -> str:
-    """The file, the digit and its probability; of what is no digit, the nearest one with a question mark, and that."""
+    """The file, the label and its probability; with a question mark if the image is likely none of the classes."""
     if prediction.is_digit is False:
-        return f"{image}  {prediction.digit}?  {prediction.probability:.1%}  no digit: novelty {prediction.novelty:.2f}"
-    return f"{image}  {prediction.digit}  {prediction.probability:.1%}"
+        rejection = f"{rejection_of(prediction.classes)}: novelty {prediction.novelty:.2f}"
+        return f"{image}  {prediction.label}?  {prediction.probability:.1%}  {rejection}"
+    return f"{image}  {prediction.label}  {prediction.probability:.1%}"
 
 
 def activations_text(prediction: Prediction, *, colour: bool) -> str:
-    """The pixels as they reached the model, and a strip for each layer."""
-    pixels = render_pixels(prediction.activations["input"], colour=colour)
-    return f"{pixels}\n{render_strips(prediction, colour=colour)}\n"
+    """The pixels as the model got them, and a strip for each layer."""
+    return f"{render_pixels(prediction.pixels, colour=colour)}\n{render_strips(prediction, colour=colour)}\n"
 
 
 def prediction_document(prediction: Prediction, image: Path, *, activations: bool) -> dict[str, Any]:
-    """A prediction as JSON has it, with every layer's activations as a list where they are wanted."""
+    """A prediction for JSON; `digit` is null for models of other classes. Activations are nested lists."""
     document = {
         "image": str(image),
-        "digit": prediction.digit,
+        "label": prediction.label,
+        "digit": prediction.digit if are_digits(prediction.classes) else None,
         "probability": prediction.probability,
         "probabilities": prediction.probabilities.tolist(),
         "novelty": prediction.novelty,
@@ -44,19 +49,34 @@ def prediction_document(prediction: Prediction, image: Path, *, activations: boo
 
 
 def model_document(model: Model) -> dict[str, Any]:
-    """A model as JSON has it: the fields of `Model`."""
-    return asdict(model)
+    """A model for JSON: the fields of `Model`."""
+    return asdict(model) | {"layers": [_layer_document(layer) for layer in model.layers]}
+
+
+def _layer_document(layer: Layer) -> dict[str, Any]:
+    """A layer as on the wire: `reads` is the first of `inputs`."""
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "width": layer.width,
+        "shape": layer.shape,
+        "parameter_count": layer.parameter_count,
+        "reads": layer.reads[0] if layer.reads else "",
+        "inputs": layer.reads,
+    }
 
 
 def model_text(model: Model) -> str:
-    """Who the model is, a table of its layers, and what it was trained on and takes."""
+    """The identity of a model, a table of its layers, its input and classes, its training and its limits."""
+    given = model.input
     return "\n".join(
         [
             f"{model.name} {model.version} on {model.provider}",
             "",
             *_layer_table(model),
             "",
-            f"classes   {' '.join(model.classes)}",
+            f"input     {given.name}, {given.dtype} {_shape_text(given.shape)}, prepared as {given.preparation}",
+            f"classes   {_classes_text(model.classes)}",
             f"novelty   {_novelty_text(model)}",
             f"training  {_training_text(model)}",
             f"limits    {_limits_text(model)}",
@@ -66,12 +86,24 @@ def model_text(model: Model) -> str:
 
 def _layer_table(model: Model) -> list[str]:
     rows = [
-        ROW.format(layer.name, layer.kind, f"{layer.width:,}", f"{layer.parameter_count:,}", layer.reads).rstrip()
+        ROW.format(
+            layer.name, layer.kind, _shape_text(layer.shape), f"{layer.parameter_count:,}", ", ".join(layer.reads)
+        ).rstrip()
         for layer in model.layers
     ]
     widths = sum(layer.width for layer in model.layers)
     total = ROW.format("together", "", f"{widths:,}", f"{model.parameter_count:,}", "").rstrip()
     return [ROW.format("layer", "kind", "activations", "parameters", "reads"), *rows, total]
+
+
+def _shape_text(shape: Shape) -> str:
+    return " × ".join(f"{extent:,}" for extent in shape)
+
+
+def _classes_text(classes: tuple[str, ...]) -> str:
+    more = f" and {len(classes) - SHOWN_CLASSES:,} more" if len(classes) > SHOWN_CLASSES else ""
+    separator = " " if are_digits(classes) else ", "
+    return separator.join(classes[:SHOWN_CLASSES]) + more
 
 
 def _training_text(model: Model) -> str:
@@ -83,8 +115,8 @@ def _training_text(model: Model) -> str:
 
 def _novelty_text(model: Model) -> str:
     if model.novelty_threshold is None:
-        return "unknown to this model: an image that is no digit gets one of the classes, too"
-    return f"above {model.novelty_threshold:.2f} an image is no digit"
+        return f"unknown to this model: an image that is {rejection_of(model.classes)} gets one of the classes, too"
+    return f"above {model.novelty_threshold:.2f} an image is {rejection_of(model.classes)}"
 
 
 def _limits_text(model: Model) -> str:

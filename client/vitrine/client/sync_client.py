@@ -1,12 +1,13 @@
-"""The client that waits: `Client`. Its sibling in `async_client` is the same with `await`.
+"""The blocking client, `Client`. Its sibling in `async_client` is the same with `await`.
 
-It knows how calls are sent, waited for and kept in flight; what is in them, `wire` knows.
+It sends calls, waits for them and keeps several under way. Their content is the business of `wire`.
 """
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -15,12 +16,13 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from vitrine.client import wire
-from vitrine.client.base import IN_FLIGHT, BaseClient, Plan, Progress
+from vitrine.client.base import IN_FLIGHT, LOOKUPS, BaseClient, Deadline, Plan, Progress
+from vitrine.client.catalogue import Description, is_outdated_shape, undescribed
 from vitrine.client.chunks import Chunker
 from vitrine.client.connection import open_channel
-from vitrine.client.errors import service_errors
+from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, service_errors
 from vitrine.client.tracing import CallSpan
-from vitrine.client.types import Health, Model, ModelSummary, Parameters, Prediction
+from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
 from vitrine.client.wire import Preparation, Wanted
 from vitrine.model import ImageSource
 from vitrine.v1 import classifier_pb2 as pb
@@ -35,19 +37,23 @@ class Flight:
     """A request that is under way."""
 
     future: "grpc.Future[pb.ClassifyResponse]"
-    """Its answer, once it is there."""
+    """Its answer, once it has come."""
     images: int
-    """How many images it holds."""
+    """Number of its images."""
     span: CallSpan
     """Its part of a trace."""
+    deadline: Deadline
+    """Its deadline."""
 
 
 class Client(BaseClient):
-    """Classifies digits, and gets what every layer calculated on the way; threads may share one.
+    """A client that classifies images and gets the activations of every layer; threads may share one.
 
-    It takes the arguments of `BaseClient`, connects at its first call, and closes its connection with `close` or at
-    the end of a `with` block. Every method raises a `ServiceError` when its call fails, and a `UsageError` when the
-    client is closed.
+    It takes the arguments of `BaseClient` and connects at its first call. Close it with `close` or at the end of a
+    `with` block. It asks for the description of a model before the first classification and remembers it. If a newer
+    version takes the model's place, it asks again by itself.
+
+    Every method raises a `ServiceError` if its call fails, and a `UsageError` if the client is closed.
     """
 
     def _open(self) -> None:
@@ -67,20 +73,21 @@ class Client(BaseClient):
 
         Args:
             image: a path, the bytes of an image file, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
-            activations: the layers whose activations are wanted: "all", one name, several, or None.
-            model: the name of a served model, or `NAME@VERSION`; empty: the default one.
-            preparation: where the image becomes pixels. "local": here, so that 324 bytes are sent. "server": there;
-                the image is then a path or bytes. "none": it already is pixels, uint8 (18, 18), 0 = white, 255 = black.
-            timeout: the deadline in seconds; None: the client's.
+            activations: the layers whose activations are wanted: "all", one name, several names, or None.
+            model: `NAME` or `NAME@VERSION` of a served model; empty: the default model.
+            preparation: the place where the image becomes pixels. "local": here, so that only the pixels are sent
+                (324 bytes for digits). "server": there; the image is then a path or bytes. "none": the image is pixels
+                already, a uint8 array of the shape of `model().input`, 0 = white, 255 = black.
+            timeout: deadline in seconds, which includes the question for the model's description; None: the client's.
 
         Raises:
-            ImageError: the image can't be read, or is of a kind that `preparation` doesn't take.
+            ImageError: the image can't be read, or `preparation` doesn't take this kind of image.
             InvalidRequestError: the server refuses the request: for example, an unknown layer.
             NotFoundError: there is no such model.
         """
-        payload = wire.read_image(image, preparation)
-        request = wire.build_request([payload], wire.build_selection(activations), model, preparation)
-        return wire.read_predictions(self._call(self._stub.Classify, request, timeout), 1)[0]
+        image = wire.read_image(image, preparation)
+        plan = Plan(wire.build_selection(activations), model, preparation, self._seconds(timeout))
+        return self._classify(image, plan)
 
     def classify_many(
         self,
@@ -94,24 +101,24 @@ class Client(BaseClient):
     ) -> Generator[Prediction]:
         """Classifies any number of images, in order, in requests as large as the server's limits allow.
 
-        A few requests are under way at once, so images are prepared while the server works, and memory stays bounded
-        however many images there are. Nothing is read or sent before the first prediction is asked for, and `close` on
-        the predictions cancels what is under way. When an image can't be read, the predictions of those before it come
-        first, then its error.
+        Several requests are under way at once, so that images are prepared while the server works. Memory stays bounded
+        for any number of images. Nothing is read or sent before the first prediction is taken. `close` on the
+        predictions cancels the requests under way. If an image can't be read, the predictions of the images before it
+        come first, then its error.
 
         Args:
-            images: the images, each as `classify` takes it; an array (N, H, W), (N, H, W, 3) or (N, H, W, 4) is one
-                iterable of N images.
-            activations: the layers whose activations are wanted: "all", one name, several, or None.
-            model: the name of a served model, or `NAME@VERSION`; empty: the default one.
-            preparation: where the images become pixels, as in `classify`.
-            timeout: the deadline of each request in seconds; None: the client's.
+            images: the images, each as in `classify`; an array (N, H, W), (N, H, W, 3) or (N, H, W, 4) is N images.
+            activations: the layers whose activations are wanted: "all", one name, several names, or None.
+            model: `NAME` or `NAME@VERSION` of a served model; empty: the default model.
+            preparation: the place where the images become pixels, as in `classify`.
+            timeout: deadline of each request in seconds; None: the client's.
             progress: called with the number of images classified so far, after each request's answer.
 
         Raises:
             UsageError: `images` is a single image.
-            ImageError: while iterating, as `classify` does.
-            ServiceError: while iterating; the requests under way are cancelled.
+            ImageError: while iterating, as in `classify`.
+            ServiceError: while iterating; the requests under way are cancelled. A model of another shape that takes the
+                model's place meanwhile is one cause: start again with the images that are left.
         """
         wire.check_preparation(preparation)
         wire.check_images(images)
@@ -119,36 +126,36 @@ class Client(BaseClient):
         return self._predict(images, plan)
 
     def model(self, name: str = "", *, timeout: float | None = None) -> Model:
-        """Describes a served model: layers, classes, limits, training. An empty name: the default model.
+        """Asks for the description of a model: input, layers, classes, limits, training. Empty: the default model.
 
         Raises:
             NotFoundError: there is no such model.
         """
-        return wire.read_model(self._call(self._stub.GetModel, pb.GetModelRequest(model=name), timeout))
+        return self._ask(name, self._deadline(timeout)).complete_model
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
-        """Lists the models that are served, and the versions that should be and have failed."""
-        return wire.read_summaries(self._call(self._stub.ListModels, pb.ListModelsRequest(), timeout))
+        """Lists the models that are served, and the versions that failed to load."""
+        return wire.read_summaries(self._call(self._stub.ListModels, pb.ListModelsRequest(), self._deadline(timeout)))
 
     def parameters(self, layer: str, model: str = "", *, timeout: float | None = None) -> Parameters:
-        """Gets the weight and bias of a linear layer: what is stored, beside the activations that are calculated.
+        """Gets the parameters of a linear layer: weight and bias.
 
         Raises:
-            InvalidRequestError: there is no such layer, or it stores nothing.
+            InvalidRequestError: there is no such layer, or it stores no parameters.
             NotFoundError: there is no such model.
         """
         request = pb.GetParametersRequest(model=model, layer=layer)
-        return wire.read_parameters(self._call(self._stub.GetParameters, request, timeout), layer)
+        return wire.read_parameters(self._call(self._stub.GetParameters, request, self._deadline(timeout)), layer)
 
     def health(self, *, timeout: float | None = None) -> Health:
-        """Asks the server how it is. Where nobody answers, that is an `UnavailableError`."""
+        """Asks for the server's health. An `UnavailableError` means that no server answers."""
         self._check_open()
         check = self._channel.unary_unary(
             wire.HEALTH_CHECK,
             health_pb2.HealthCheckRequest.SerializeToString,
             health_pb2.HealthCheckResponse.FromString,
         )
-        return wire.read_health(self._call(check, health_pb2.HealthCheckRequest(), timeout))
+        return wire.read_health(self._call(check, health_pb2.HealthCheckRequest(), self._deadline(timeout)))
 
     def close(self) -> None:
         """Closes the connection; calls under way are cancelled. Closing twice does nothing."""
@@ -163,69 +170,119 @@ class Client(BaseClient):
     ) -> None:
         self.close()
 
+    def _classify(self, image: ImageSource, plan: Plan) -> Prediction:
+        """Classifies one image; again if the model has another shape by now than the client remembers."""
+        deadline = Deadline.after(plan.timeout)
+        description = self._describe(plan.name, deadline)
+        while True:
+            request = plan.request([wire.make_payload(image, plan.preparation, description.model)], description.model)
+            try:
+                response = self._call(self._stub.Classify, request, deadline)
+                return self._read(response, 1, plan, deadline)[0]
+            except ServiceError as error:
+                self._heed(error, plan)
+                if not is_outdated_shape(error):
+                    raise
+                outdated, description = description, self._describe(plan.name, deadline)
+                if description.model.input == outdated.model.input:
+                    raise
+
+    def _describe(self, name: str, deadline: Deadline) -> Description:
+        """The description that is remembered under a name, or the server's."""
+        return self._catalogue.find(name) or self._ask(name, deadline)
+
+    def _ask(self, name: str, deadline: Deadline) -> Description:
+        """The server's description of a model, which is remembered."""
+        return self._keep(name, self._call(self._stub.GetModel, pb.GetModelRequest(model=name), deadline))
+
+    def _read(self, response: pb.ClassifyResponse, count: int, plan: Plan, deadline: Deadline) -> list[Prediction]:
+        """The predictions of an answer, by the description of the version that gave it."""
+        identity = wire.read_identity(response.model)
+        description = self._catalogue.find_version(identity, plan.name) or self._ask_for(identity, plan, deadline)
+        try:
+            return wire.read_predictions(response, count, description)
+        except AnswerError:  # a version's files may have been replaced in place
+            return wire.read_predictions(response, count, self._ask_for(identity, plan, deadline))
+
+    def _ask_for(self, identity: ModelIdentity, plan: Plan, deadline: Deadline) -> Description:
+        """The server's description of the version that answered, which is remembered for the next requests."""
+        for _ in range(LOOKUPS):
+            with suppress(NotFoundError):
+                description = self._ask(identity.label, deadline)
+                if description.is_of(identity):
+                    return self._catalogue.keep(plan.name, description)
+        raise undescribed(identity, self.target)
+
     def _call(
-        self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, timeout: float | None
+        self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
     ) -> Response:
         self._check_open()
         span = self._span(request)
-        with self._errors(timeout), span.ending():
-            return method(request, **self._options(timeout, span))
+        with self._errors(deadline), span.ending():
+            return method(request, **self._options(deadline.left, span))
 
     @contextmanager
-    def _errors(self, timeout: float | None) -> Iterator[None]:
-        """Turns what calls raise into the client's errors."""
+    def _errors(self, deadline: Deadline) -> Iterator[None]:
+        """Turns the errors of calls into the client's errors."""
         try:
-            with service_errors(self.target, self._seconds(timeout)):
+            with service_errors(self.target, deadline.seconds):
                 yield
-        except ValueError:  # how gRPC refuses a call on a channel that another thread has closed meanwhile
+        except ValueError:  # gRPC's error for a channel that another thread has closed meanwhile
             self._check_open()
             raise
 
     def _predict(self, images: Iterable[ImageSource], plan: Plan) -> Generator[Prediction]:
         done = 0
-        with closing(self._answers(images, plan)) as answers:
+        with closing(self._answers(iter(images), plan)) as answers:
             for predictions in answers:
                 done += len(predictions)
                 plan.report(done)
                 yield from predictions
 
-    def _answers(self, images: Iterable[ImageSource], plan: Plan) -> Generator[list[Prediction]]:
-        chunker = plan.chunker(self.model(plan.model, timeout=plan.timeout), self._connection.max_message_bytes)
+    def _answers(self, images: Iterator[ImageSource], plan: Plan) -> Generator[list[Prediction]]:
+        if self._catalogue.find(plan.name) is not None:  # the first image alone shows whether it still holds
+            for image in islice(images, 1):
+                yield [self._classify(image, plan)]
+        model = self._describe(plan.name, Deadline.after(plan.timeout)).complete_model
+        chunker = plan.chunker(model, self._connection.max_message_bytes)
         in_flight: deque[Flight] = deque()
         try:
-            for request in _requests(images, chunker, plan.preparation):
-                in_flight.append(self._send(request, plan.timeout))
+            for request in _requests(images, chunker, plan.preparation, model):
+                in_flight.append(self._send(request, plan))
                 while in_flight and (len(in_flight) >= IN_FLIGHT or in_flight[0].future.done()):
-                    yield self._land(in_flight.popleft(), plan.timeout)
+                    yield self._land(in_flight.popleft(), plan)
             while in_flight:
-                yield self._land(in_flight.popleft(), plan.timeout)
+                yield self._land(in_flight.popleft(), plan)
             chunker.raise_failure()
+        except ServiceError as error:
+            self._heed(error, plan)
+            raise
         finally:
             for flight in in_flight:
                 flight.future.cancel()
                 flight.span.cancel()
 
-    def _send(self, request: pb.ClassifyRequest, timeout: float | None) -> Flight:
+    def _send(self, request: pb.ClassifyRequest, plan: Plan) -> Flight:
         self._check_open()
-        span = self._span(request)
-        with self._errors(timeout):
-            future = self._stub.Classify.future(request, **self._options(timeout, span))
+        span, deadline = self._span(request), Deadline.after(plan.timeout)
+        with self._errors(deadline):
+            future = self._stub.Classify.future(request, **self._options(deadline.left, span))
         future.add_done_callback(span.landed)
-        return Flight(future, wire.image_count(request), span)
+        return Flight(future, wire.image_count(request), span, deadline)
 
-    def _land(self, flight: Flight, timeout: float | None) -> list[Prediction]:
-        with self._errors(timeout), flight.span.ending():
+    def _land(self, flight: Flight, plan: Plan) -> list[Prediction]:
+        with self._errors(flight.deadline), flight.span.ending():
             response = flight.future.result()
-        return wire.read_predictions(response, flight.images)
+        return self._read(response, flight.images, plan, Deadline.after(plan.timeout))
 
 
 def _requests(
-    images: Iterable[ImageSource], chunker: Chunker, preparation: Preparation
+    images: Iterator[ImageSource], chunker: Chunker, preparation: Preparation, model: Model
 ) -> Iterator[pb.ClassifyRequest]:
-    """The requests for all images; a failing image ends them, and what came before it is still asked for."""
+    """The requests for all images. A failing image ends them; the images before it are still classified."""
     try:
         for image in images:
-            yield from chunker.add(wire.read_image(image, preparation))
+            yield from chunker.add(wire.make_payload(image, preparation, model))
     except Exception as error:
         chunker.failure = error
     yield from chunker.rest()

@@ -1,4 +1,4 @@
-"""What the client gives back: frozen results, with the arrays as views on the answer's bytes.
+"""The results of the client: frozen, with arrays that are views on the bytes of the answer.
 
 It knows neither gRPC nor protobuf: `wire` makes these from messages.
 """
@@ -10,30 +10,35 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import Layer, LayerKind, TrainingFacts
+from vitrine.model import Layer, LayerKind, ModelInput, TrainingFacts, VitrineError
 
 Floats: TypeAlias = npt.NDArray[np.float32]
-"""float32, read-only: a view on the bytes of the answer. Copy it to change it, or to let go of the whole answer."""
-
-
-def kind_of(layer: str) -> LayerKind | None:
-    """What a layer does, which its name says: `relu_2` is a ReLU. None: a newer server's kind."""
-    kind = layer.partition("_")[0]
-    return LayerKind(kind) if kind in list(LayerKind) else None
+"""float32, read-only: a view on the bytes of the answer. Copy it to change it, or to free the rest of the answer."""
 
 
 class Activations(Mapping[str, Floats]):
-    """The activations of one image by layer, in the order of the layers; read-only. Each is float32 (width,)."""
+    """The activations of one image by layer, in the order of the layers; read-only. Each is float32 (*layer.shape).
 
-    __slots__ = ("_of_layer",)
+    Args:
+        of_layer: the activations by the layer's name.
+        layers: the layers of the model by name. A layer of a kind that this version doesn't know is missing here.
+    """
 
-    def __init__(self, of_layer: Mapping[str, Floats]) -> None:
+    __slots__ = ("_layers", "_of_layer")
+
+    def __init__(self, of_layer: Mapping[str, Floats], layers: Mapping[str, Layer]) -> None:
         self._of_layer = dict(of_layer)
+        self._layers = layers
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """All layers of the model by name, with kind, shape and reads, even if their activations aren't here."""
+        return self._layers
 
     def __getitem__(self, layer: str) -> Floats:
         if layer not in self._of_layer:
-            had = ", ".join(self._of_layer) or "none"
-            raise KeyError(f"no activations of {layer!r} here, only of: {had}; ask with activations=")
+            present = ", ".join(self._of_layer) or "none"
+            raise KeyError(f"no activations of {layer!r} here, only of: {present}; ask with activations=")
         return self._of_layer[layer]
 
     def __contains__(self, layer: object) -> bool:  # Mapping's own would build the KeyError's text for each miss
@@ -46,100 +51,154 @@ class Activations(Mapping[str, Floats]):
         return len(self._of_layer)
 
     def __repr__(self) -> str:
-        return f"Activations({', '.join(f'{name}: {len(values)}' for name, values in self._of_layer.items())})"
+        sizes = (f"{name}: {' × '.join(map(str, values.shape))}" for name, values in self._of_layer.items())
+        return f"Activations({', '.join(sizes)})"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Who answered."""
+    """The identity of a model that answers."""
 
     name: str
-    """The model's name."""
+    """Name of the model."""
     version: str
-    """The version that answered."""
+    """Version of the model."""
     provider: str
-    """The ONNX Runtime execution provider that calculates it, for example `CPUExecutionProvider`."""
+    """ONNX Runtime execution provider that runs it, for example `CPUExecutionProvider`."""
+
+    @property
+    def label(self) -> str:
+        """NAME@VERSION, which requests may ask for."""
+        return f"{self.name}@{self.version}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What the model says about one image, and what it calculated on the way."""
+    """The prediction for one image, and the activations on the way to it."""
 
-    digit: int
-    """The class with the largest activation of the output layer."""
+    index: int
+    """Position of the predicted class in `classes`: the largest activation of the output layer."""
     probabilities: Floats
-    """The output layer's activations, float32 (classes,), each 0 to 1. A softmax sums to 1; a sigmoid needn't."""
+    """The output layer's activations, float32 (classes,), each 0 to 1. A softmax sums to 1; a sigmoid may not."""
     activations: Activations
-    """The activations that were asked for: float32 (width,) by layer, in the order of the layers."""
+    """The activations that were asked for: float32 (*layer.shape) by layer, in the order of the layers."""
     model: ModelIdentity
     """The model that answered."""
+    classes: tuple[str, ...]
+    """Labels of the model's classes, in the order of `probabilities`."""
+    input: ModelInput
+    """The model's input, with the shape of `pixels`."""
     novelty: float | None = None
-    """How unlike a digit the image is: −log Σ exp of the last linear layer's activations, any number; the larger, the
-    less like a digit. Compare it with the same model's `novelty_threshold`, or with the novelties of images that are
-    known to be digits: alone it says nothing. None: the model that answered can't tell."""
+    """The energy score: −log Σ exp of the last linear layer's activations, in nats; any finite number. A larger one is
+    less like the model's classes. None: the model has no novelty."""
     is_digit: bool | None = None
-    """Whether the image passes for a digit: whether its `novelty` is at most the model's threshold. A classifier has
-    ten answers, and gives noise, a face or an empty page one of them, too, often with a high probability: where this is
-    False, neither `digit` nor `probability` means anything. True is no proof: what is drawn like a digit, as many a
-    letter is, passes. None: the model that answered can't tell."""
+    """True if `novelty` is at most the model's threshold. A classifier gives noise, a face or an empty page one of its
+    classes, too, often with a high probability. Where this is False, neither the class nor its probability means
+    anything. True is no proof: letters, for example, may pass for digits. None: the model has no threshold."""
+
+    @property
+    def label(self) -> str:
+        """Label of the predicted class: "8"."""
+        return self.classes[self.index]
+
+    @property
+    def digit(self) -> int:
+        """The predicted digit, for models whose classes are all digits.
+
+        Raises:
+            VitrineError: the classes aren't digits.
+        """
+        if not are_digits(self.classes):
+            shown = ", ".join(self.classes[:4]) + (", …" if len(self.classes) > 4 else "")
+            raise VitrineError(f"the classes of model {self.model.name!r} aren't digits ({shown}): use .label")
+        return int(self.label)
 
     @property
     def probability(self) -> float:
-        """The probability of `digit`, 0 to 1."""
-        return float(self.probabilities[self.digit])
+        """The probability of the predicted class, 0 to 1."""
+        return float(self.probabilities[self.index])
+
+    @property
+    def pixels(self) -> Floats:
+        """The image as the model gets it: float32 (height, width), 0 = white (paper), 1 = black (ink).
+
+        Raises:
+            KeyError: the activations of the input layer weren't asked for.
+        """
+        layers = self.activations.layers.values()
+        name = next((layer.name for layer in layers if layer.kind is LayerKind.INPUT), self.input.name)
+        return self.activations[name].reshape(self.input.shape)
+
+    @property
+    def has_pixels(self) -> bool:
+        """True if `pixels` are here: the activations of the input layer were asked for."""
+        layers = self.activations.layers
+        return any(name in layers and layers[name].kind is LayerKind.INPUT for name in self.activations)
 
     def __repr__(self) -> str:
+        predicted = f"digit={self.label}" if are_digits(self.classes) else f"label={self.label!r}"
         judged = "" if self.is_digit is None else f"is_digit={self.is_digit}, novelty={self.novelty:.4f}, "
         return (
-            f"Prediction(digit={self.digit}, probability={self.probability:.4f}, {judged}"
+            f"Prediction({predicted}, probability={self.probability:.4f}, {judged}"
             f"activations={self.activations!r}, model={self.model.name!r})"
         )
 
 
+def are_digits(classes: tuple[str, ...]) -> bool:
+    """True if every class is a digit, "0" to "9"."""
+    return all(len(label) == 1 and "0" <= label <= "9" for label in classes)
+
+
+def rejection_of(classes: tuple[str, ...]) -> str:
+    """The words for an image that is none of these classes."""
+    return "no digit" if are_digits(classes) else "none of the classes"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSummary(ModelIdentity):
-    """A model in the list of those that are served, or should be."""
+    """An entry in the list of models: a version that is served or failed to load."""
 
     default: bool
-    """Whether it answers requests that name no model."""
+    """True if it answers requests that name no model."""
     state: str
-    """`AVAILABLE`: it answers. `FAILED`: it couldn't be loaded or failed a check, and doesn't. `UNKNOWN`: a newer
-    server's state."""
+    """`AVAILABLE`: it answers. `FAILED`: it failed to load or failed a check. `UNKNOWN`: a state of a newer server."""
     reason: str
-    """Why it has failed, or why what answers isn't what lies on the server's disk now; empty when all is well."""
+    """Cause of the failure, or the reason why older files answer; empty if all is well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may hold."""
+    """Limits on one request."""
 
     max_images: int
-    """The largest number of images."""
+    """Largest number of images."""
     max_message_bytes: int
-    """The largest request and answer, in bytes."""
+    """Largest request and largest answer, in bytes."""
     max_image_pixels: int
-    """The largest width × height that an encoded image may declare."""
+    """Largest width × height of an encoded image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model(ModelIdentity):
-    """A model, described."""
+    """The description of a model."""
 
     layers: tuple[Layer, ...]
     """Every layer, from the input to the output layer."""
     classes: tuple[str, ...]
-    """The label of every class, in the order of the output layer's activations."""
+    """Labels of the classes, in the order of the output layer's activations."""
     limits: Limits
-    """What one request may hold."""
+    """Limits on one request."""
     training: TrainingFacts
-    """How it was trained."""
+    """Facts about its training."""
+    input: ModelInput
+    """The input tensor: its name, type, shape (height, width), and the preparation of an image."""
     novelty_threshold: float | None = None
-    """The largest `Prediction.novelty` that is still a digit's; of what is above it, `is_digit` is False. None: the
-    model can't tell what is no digit, and its predictions have neither."""
+    """Largest `Prediction.novelty` for which `is_digit` is True. None: the model has no novelty, and its predictions
+    have neither."""
 
     @property
     def parameter_count(self) -> int:
-        """How many parameters it stores in all layers."""
+        """Number of stored parameters in all layers."""
         return sum(layer.parameter_count for layer in self.layers)
 
     def __repr__(self) -> str:
@@ -152,16 +211,16 @@ class Model(ModelIdentity):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parameters:
-    """What a linear layer stores: it calculates weight × activations + bias."""
+    """The parameters of a linear layer, which calculates weight × activations + bias."""
 
     layer: str
-    """The layer's name."""
+    """Name of the layer."""
     weight: Floats
-    """float32 (width, width of the layer it reads)."""
+    """float32 (width, width of the layer that it reads)."""
     bias: Floats
     """float32 (width,)."""
     model: ModelIdentity
-    """The model they are from."""
+    """The model that they belong to."""
 
     def __repr__(self) -> str:
         return f"Parameters({self.layer!r}, weight={self.weight.shape}, bias={self.bias.shape})"
@@ -169,12 +228,12 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the server says it is; true when it serves."""
+    """The health that the server reports; true if it serves."""
 
     serving: bool
-    """Whether it takes requests."""
+    """True if the server takes requests."""
     status: str
-    """The status in the words of `grpc.health.v1`: SERVING, NOT_SERVING, …"""
+    """Status in the words of `grpc.health.v1`: SERVING, NOT_SERVING, …"""
 
     def __bool__(self) -> bool:
         return self.serving

@@ -1,4 +1,4 @@
-"""Builds requests and reads answers: the pure functions between the client's types and the messages on the wire.
+"""Pure functions between the client's types and the messages on the wire: build requests, read answers.
 
 Both clients share it. It knows protobuf and no channel: nothing here sends, waits or retries.
 """
@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from PIL import Image
 
+from vitrine.client.catalogue import Description
 from vitrine.client.errors import AnswerError, UsageError
 from vitrine.client.types import (
     Activations,
@@ -26,26 +27,42 @@ from vitrine.client.types import (
     Parameters,
     Prediction,
 )
-from vitrine.model import PIXELS_SHAPE, ImageError, ImageSource, Layer, LayerKind, TrainingFacts, prepare
+from vitrine.model import (
+    ImageError,
+    ImageSource,
+    Layer,
+    LayerKind,
+    ModelInput,
+    Shape,
+    TrainingFacts,
+    prepare,
+    read_grey,
+)
 from vitrine.v1 import classifier_pb2 as pb
 
 Preparation: TypeAlias = Literal["local", "server", "none"]
-"""Where an image becomes pixels: here, at the server, or nowhere, because it already is pixels."""
+"""The place where an image becomes pixels: this process, the server, or neither, because it is pixels already."""
 
 Wanted: TypeAlias = str | Iterable[str] | None
-"""The layers whose activations are wanted: "all", one name, several names, or None."""
+"""A choice of layers: "all", one name, several names, or None."""
 
 Payload: TypeAlias = bytes
-"""One image as it is sent: its pixels row by row (324 bytes), or a whole image file."""
+"""One image in a request: its pixels row by row (324 bytes for digits), or a whole image file."""
+
+INK = "ink"
+"""The preparation that this client knows: `vitrine.model.prepare`."""
+
+PIXELS = "pixels"
+"""The input's name for servers that don't send it."""
 
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
-"""The path of the health service's one call; its generated stub has no types."""
+"""Path of the health service's one call; its generated stub has no types."""
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"]
-"""What the .proto says of the service."""
+"""Descriptor of the service."""
 
 METHODS = {method.input_type.full_name: f"{SERVICE.full_name}/{method.name}" for method in SERVICE.methods}
-"""The method that takes each request; no two take the same."""
+"""Method of each request by the message's name; no two methods take the same message."""
 
 FLOAT32 = np.dtype("<f4")
 """The wire's float32: little-endian, on every machine."""
@@ -57,7 +74,7 @@ KINDS = {
     pb.LAYER_KIND_SOFTMAX: LayerKind.SOFTMAX,
     pb.LAYER_KIND_SIGMOID: LayerKind.SIGMOID,
 }
-"""The kinds of layer that this client knows."""
+"""Kinds of layers that this client knows."""
 
 
 def method_of(request: Message) -> str:
@@ -71,21 +88,49 @@ def check_preparation(preparation: str) -> None:
         raise UsageError(f'preparation is "local", "server" or "none", not {preparation!r}')
 
 
-def read_image(image: ImageSource, preparation: Preparation) -> Payload:
-    """Makes of an image what is sent of it.
+def read_image(image: ImageSource, preparation: Preparation) -> ImageSource:
+    """Reads an image as far as is possible without knowing the model; to read what it returns again does nothing.
+
+    Returns:
+        "local": a grey array. "server": the bytes of a file. "none": the same array.
 
     Raises:
-        ImageError: it can't be read, or it isn't of the kind that `preparation` takes.
+        ImageError: it can't be read, or `preparation` doesn't take this type.
         UsageError: `preparation` isn't one of the three.
     """
     check_preparation(preparation)
     match preparation:
         case "local":
-            return prepare(image).tobytes()
+            return read_grey(image)
         case "server":
             return _read_file(image)
         case "none":
-            return _read_pixels(image)
+            return _check_pixels(image)
+
+
+def make_payload(image: ImageSource, preparation: Preparation, model: Model) -> Payload:
+    """Makes the payload of an image, or of the result of `read_image`, for a model.
+
+    Raises:
+        ImageError: it can't be read, or isn't pixels of the model's shape where `preparation` is "none".
+        UsageError: this client can't prepare images for the model.
+    """
+    match preparation:
+        case "local":
+            return prepare(image, shape=_preparable_shape(model)).tobytes()
+        case "server":
+            return _read_file(image)
+        case "none":
+            return _check_pixels(image, model.input.shape).tobytes()
+
+
+def _preparable_shape(model: Model) -> Shape:
+    if model.input.preparation == INK and len(model.input.shape) == 2:
+        return model.input.shape
+    raise UsageError(
+        f"this client can't prepare images for model {model.name!r} ({model.input.preparation!r}, "
+        f'{list(model.input.shape)}): use preparation="server", or install a newer vitrine'
+    )
 
 
 def _read_file(image: ImageSource) -> bytes:
@@ -103,18 +148,20 @@ def _read_file(image: ImageSource) -> bytes:
         raise ImageError("IMAGE_NOT_FOUND", f"can't read {image}: {error.strerror}") from error
 
 
-def _read_pixels(image: ImageSource) -> bytes:
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == PIXELS_SHAPE:
-        return image.tobytes()
+def _check_pixels(image: ImageSource, shape: Shape | None = None) -> npt.NDArray[np.uint8]:
+    """The image, which must be a uint8 array of that shape; None: the shape isn't known yet."""
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and shape in (None, image.shape):
+        return image
     found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    expected = "a uint8 array" if shape is None else f"a uint8 array {shape}"
     raise ImageError(
         "IMAGE_UNSUPPORTED",
-        f'preparation="none" takes pixels, a uint8 array {PIXELS_SHAPE}, 0 = white and 255 = black, not {found}',
+        f'preparation="none" takes pixels, {expected}, 0 = white and 255 = black, not {found}',
     )
 
 
 def check_images(images: object) -> None:
-    """Raises `UsageError` where one image was given for many: a path would be read letter by letter."""
+    """Raises `UsageError` if one image was given for many: a path would be read letter by letter."""
     if isinstance(images, np.ndarray):
         _check_image_array(images)
     if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
@@ -122,7 +169,7 @@ def check_images(images: object) -> None:
 
 
 def _check_image_array(images: npt.NDArray[Any]) -> None:
-    """An array may hold images, or (any number of axes) their paths; the pixels of a single image aren't many."""
+    """Raises `UsageError` for the pixels of one image; an array may hold many images, or their paths."""
     is_paths = images.dtype.kind in "OU"
     is_colour = images.ndim == 3 and images.shape[-1] in (3, 4)  # (H, W, 3): its rows would pass for images
     if not is_paths and (images.ndim < 3 or is_colour):
@@ -133,7 +180,7 @@ def _check_image_array(images: npt.NDArray[Any]) -> None:
 
 
 def build_selection(activations: Wanted) -> pb.LayerSelection | None:
-    """The layers that are wanted; None when none are."""
+    """The selection of layers for a request; None: no layers."""
     if activations == "all":
         return pb.LayerSelection(all=True)
     names = [activations] if isinstance(activations, str) else list(activations or ())
@@ -141,48 +188,72 @@ def build_selection(activations: Wanted) -> pb.LayerSelection | None:
 
 
 def build_request(
-    payloads: Sequence[Payload], selection: pb.LayerSelection | None, model: str, preparation: Preparation
+    payloads: Sequence[Payload],
+    selection: pb.LayerSelection | None,
+    name: str,
+    preparation: Preparation,
+    model: Model,
 ) -> pb.ClassifyRequest:
-    """The request that classifies some images, at least one."""
+    """The request that classifies some images, at least one.
+
+    Args:
+        payloads: the images, made for `model`.
+        selection: the layers whose activations are wanted.
+        name: the model's name in the request: empty, `NAME` or `NAME@VERSION`.
+        preparation: the preparation that the payloads were made with.
+        model: the description of that model.
+    """
     if preparation == "server":
         files = pb.EncodedImages(files=payloads)
-        return pb.ClassifyRequest(model=model, encoded=files, activations=selection)
-    shape = (len(payloads), *PIXELS_SHAPE)
-    pixels = pb.Tensor(name="pixels", shape=shape, dtype=pb.DATA_TYPE_UINT8, data=b"".join(payloads))
-    return pb.ClassifyRequest(model=model, pixels=pixels, activations=selection)
+        return pb.ClassifyRequest(model=name, encoded=files, activations=selection)
+    shape = (len(payloads), *model.input.shape)
+    pixels = pb.Tensor(name=model.input.name, shape=shape, dtype=pb.DATA_TYPE_UINT8, data=b"".join(payloads))
+    return pb.ClassifyRequest(model=name, pixels=pixels, activations=selection)
 
 
 def image_count(request: pb.ClassifyRequest) -> int:
-    """How many images a request holds."""
+    """Number of images in a request."""
     return request.pixels.shape[0] if request.HasField("pixels") else len(request.encoded.files)
 
 
-def read_predictions(response: pb.ClassifyResponse, count: int) -> list[Prediction]:
-    """One prediction for each of `count` images, their arrays being rows of the answer's.
+def read_predictions(response: pb.ClassifyResponse, count: int, description: Description) -> list[Prediction]:
+    """One prediction for each of `count` images; their arrays are rows of the answer's.
+
+    Args:
+        response: the answer.
+        count: number of images in the request.
+        description: the model that answered.
 
     Raises:
-        AnswerError: the answer isn't for `count` images, or can't be read.
+        AnswerError: the answer isn't for `count` images or not of this model, or can't be read.
     """
+    model, classes = description.model, description.model.classes
     identity = read_identity(response.model)
-    probabilities = _read_rows(response.probabilities, count)  # (N, classes)
-    layers = {tensor.name: _read_rows(tensor, count) for tensor in response.activations}  # (N, width) each
+    probabilities = _read_rows(response.probabilities, count, (len(classes),))  # (N, classes)
+    layers = {
+        tensor.name: _read_rows(tensor, count, _shape_of(tensor.name, description)) for tensor in response.activations
+    }  # (N, *layer.shape) each
     if len(response.digits) != count:
         raise AnswerError(f"the server sent {len(response.digits)} digits for {count} images")
+    if any(not 0 <= index < len(classes) for index in response.digits):
+        raise AnswerError(f"the server sent a class that isn't one of the {len(classes)} of model {model.name!r}")
     judgements = _read_judgements(response, count)
     return [
         Prediction(
-            digit,
+            index,
             probabilities[i],
-            Activations({name: rows[i] for name, rows in layers.items()}),
+            Activations({name: rows[i] for name, rows in layers.items()}, description.layers),
             identity,
+            classes,
+            model.input,
             *judgements[i],
         )
-        for i, digit in enumerate(response.digits)
+        for i, index in enumerate(response.digits)
     ]
 
 
 def _read_judgements(response: pb.ClassifyResponse, count: int) -> Sequence[tuple[float | None, bool | None]]:
-    """Each image's novelty and whether it is a digit; None where the model, or an older server, can't tell."""
+    """Novelty and `is_digit` of each image; None if the model, or an older server, has neither."""
     novelties, are_digits = response.novelties, response.are_digits
     if not novelties and not are_digits:
         return [(None, None)] * count
@@ -192,10 +263,21 @@ def _read_judgements(response: pb.ClassifyResponse, count: int) -> Sequence[tupl
     return list(zip(novelties, are_digits, strict=True))
 
 
-def _read_rows(tensor: pb.Tensor, count: int) -> Floats:
-    if len(tensor.shape) != 2 or tensor.shape[0] != count:
+def _shape_of(layer: str, description: Description) -> Shape | None:
+    return description.layers[layer].shape if layer in description.layers else None
+
+
+def _read_rows(tensor: pb.Tensor, count: int, shape: Shape | None) -> Floats:
+    """The tensor as float32 (count, *shape); None: any shape, because the layer is of an unknown kind."""
+    if len(tensor.shape) < 2 or tensor.shape[0] != count:
         raise AnswerError(f"the server sent {tensor.name!r} of shape {list(tensor.shape)} for {count} images")
-    return read_floats(tensor)
+    values = read_floats(tensor)
+    if shape is None or values.shape[1:] == shape:
+        return values
+    raise AnswerError(
+        f"the server sent {tensor.name!r} of shape {list(tensor.shape)} for {count} images, "
+        f"and one image's shape is {list(shape)}"
+    )
 
 
 def read_floats(tensor: pb.Tensor) -> Floats:
@@ -214,12 +296,12 @@ def read_floats(tensor: pb.Tensor) -> Floats:
 
 
 def read_identity(identity: pb.ModelIdentity) -> ModelIdentity:
-    """Who answered."""
+    """The model that answered."""
     return ModelIdentity(identity.name, identity.version, identity.provider)
 
 
 def read_summaries(response: pb.ListModelsResponse) -> tuple[ModelSummary, ...]:
-    """The models that are served, or should be."""
+    """The entries of the list of models."""
     return tuple(map(_read_summary, response.models))
 
 
@@ -234,25 +316,49 @@ def read_model(response: pb.GetModelResponse) -> Model:
     """The description of a model.
 
     Raises:
-        AnswerError: it has layers of a kind that this client doesn't know.
+        AnswerError: it has layers of a kind that this client doesn't know, or no shape of its pixels.
+    """
+    return read_description(response).complete_model
+
+
+def read_description(response: pb.GetModelResponse) -> Description:
+    """The description of a model, without layers of a kind that this client doesn't know.
+
+    Raises:
+        AnswerError: it has no shape of its pixels.
     """
     model = response.model
-    return Model(
+    layers = tuple(_read_layer(layer) for layer in model.layers if layer.kind in KINDS)
+    described = Model(
         name=model.identity.name,
         version=model.identity.version,
         provider=model.identity.provider,
-        layers=tuple(map(_read_layer, model.layers)),
+        layers=layers,
         classes=tuple(model.classes),
         limits=Limits(model.limits.max_images, model.limits.max_message_bytes, model.limits.max_image_pixels),
         training=_read_training(model.training),
+        input=_read_input(model),
         novelty_threshold=model.novelty_threshold if model.HasField("novelty_threshold") else None,
     )
+    unknown = tuple(layer.name for layer in model.layers if layer.kind not in KINDS)
+    return Description(described, {layer.name: layer for layer in layers}, unknown)
 
 
 def _read_layer(layer: pb.Layer) -> Layer:
-    if layer.kind not in KINDS:
-        raise AnswerError(f"layer {layer.name!r} is of a kind that this client doesn't know: install a newer vitrine")
-    return Layer(layer.name, KINDS[layer.kind], layer.width, layer.parameter_count, layer.reads)
+    """A layer; an older server sends neither `shape` nor `inputs`."""
+    shape = tuple(layer.shape) or (layer.width,)
+    reads = tuple(layer.inputs) or ((layer.reads,) if layer.reads else ())
+    return Layer(layer.name, KINDS[layer.kind], shape, layer.parameter_count, reads)
+
+
+def _read_input(model: pb.Model) -> ModelInput:
+    """The input; an older server sends its shape alone, in `pixels_shape`."""
+    given = model.input
+    if model.HasField("input") and given.shape:
+        return ModelInput(given.name, given.dtype, tuple(given.shape), given.preparation)
+    if model.pixels_shape:
+        return ModelInput(PIXELS, "uint8", tuple(model.pixels_shape), INK)
+    raise AnswerError(f"the server didn't send the shape of the pixels of model {model.identity.name!r}")
 
 
 def _read_training(facts: pb.TrainingFacts) -> TrainingFacts:
@@ -260,7 +366,7 @@ def _read_training(facts: pb.TrainingFacts) -> TrainingFacts:
 
 
 def read_parameters(response: pb.GetParametersResponse, layer: str) -> Parameters:
-    """What a layer stores.
+    """The parameters of a layer.
 
     Raises:
         AnswerError: the arrays can't be read.
@@ -272,6 +378,6 @@ def read_parameters(response: pb.GetParametersResponse, layer: str) -> Parameter
 
 
 def read_health(response: health_pb2.HealthCheckResponse) -> Health:
-    """How the server says it is."""
+    """The health that the server reports."""
     status = response.ServingStatus.Name(response.status)
     return Health(status == "SERVING", status)

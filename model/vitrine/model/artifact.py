@@ -1,35 +1,84 @@
-"""What an artifact says of itself: the metadata of the ONNX file, as types and as the strings that are stored.
+"""The metadata of an artifact, as types and as the strings that are stored in the ONNX file.
 
-It knows no ONNX: the exporter writes the strings into a file, the server hands over those that it found in one.
+It knows no ONNX: the exporter writes the strings into a file, and the server hands over the strings that it found.
 """
 
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.model.catalogue import parse_layers, whole_number
+from vitrine.model.digits import PIXELS_SHAPE
 from vitrine.model.errors import ArtifactError
-from vitrine.model.layers import DIGITS, Layer, parse_layers
-from vitrine.model.preparation.pipeline import PIXELS_SHAPE
+from vitrine.model.graph import INPUT, NOVELTY
+from vitrine.model.layers import Layer, Shape
 from vitrine.model.statistics import ActivationStatistics, LayerStatistics
 
-FORMAT_VERSION = 1
-"""The version of this layout. A reader refuses one that it doesn't know."""
+FORMAT_VERSION = 2
+"""The version of this layout that is written."""
+
+READABLE_VERSIONS = (1, 2)
+"""The versions that are read. Version 1 knew digits on 18 × 18 pixels only."""
 
 PREFIX = "vitrine."
-"""What the keys of the metadata begin with."""
-
-NOVELTY = "novelty"
-"""The name of the graph's output that says how unlike a digit an image is: float32 [N], −log Σ exp of the last linear
-layer's activations, the energy of W. Liu et al. 2020 (arXiv:2010.03759). The larger, the less like a digit."""
+"""The prefix of every key of the metadata."""
 
 TOLERANCE = 1e-4
 """The largest `deviation` between the activations that training computed and those that are served."""
+
+DTYPE = "uint8"
+"""The type of an input's values."""
+
+PREPARATIONS = ("ink",)
+"""The ways in which an image becomes pixels. `ink` is `vitrine.model.prepare`: 0 = paper, 255 = ink."""
+
+LONGEST_SIDE = 512
+"""The largest height and width of pixels: images are averaged down to about this before they are prepared."""
+
+MOST_UNEQUAL = 8
+"""The largest ratio of the pixels' sides: image preparation needs memory in proportion to it."""
+
+LONGEST_LABEL = 100
+"""The largest number of characters of a class's label: labels stand in answers, tables and figures."""
+
+CLASSIFICATION = "classification"
+"""The kind of a task with one label for each image."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """The input of a model: one tensor, and how an image becomes it."""
+
+    name: str
+    """The tensor's name in the graph."""
+    dtype: str
+    """The type of its values: `uint8`."""
+    shape: Shape
+    """The shape of one image's values, without the axis of images: height, width."""
+    preparation: str
+    """How an image becomes these values: `ink`, which is `vitrine.model.prepare` with this shape."""
+
+
+DIGITS_INPUT = ModelInput(INPUT, DTYPE, PIXELS_SHAPE, "ink")
+"""The input of a digit model."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassificationTask:
+    """The task of giving each image one label."""
+
+    classes: tuple[str, ...]
+    """The label of every class, in the order of the output layer's activations; two or more."""
+
+    def to_document(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"kind": CLASSIFICATION, "classes": list(self.classes)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +112,11 @@ class GoldenSample:
     """A few pixels with the activations that PyTorch computed for them: what a served model is checked against."""
 
     pixels: npt.NDArray[np.uint8]
-    """uint8 (G, 18, 18)."""
+    """uint8 (G, height, width)."""
     activations: Mapping[str, npt.NDArray[np.float32]]
-    """float32 (G, width) for every layer, by name."""
+    """float32 (G, *the layer's shape) for every layer, by name."""
     novelty: npt.NDArray[np.float32] | None = None
-    """float32 (G,): how unlike a digit each is; None: the graph has no output `NOVELTY`."""
+    """float32 (G,): the novelty of each; None: the graph has no output `NOVELTY`."""
 
     def to_document(self) -> dict[str, Any]:
         """As plain data, the arrays' little-endian bytes in base64."""
@@ -83,11 +132,13 @@ class ArtifactMetadata:
     """Everything that an artifact says of itself."""
 
     name: str
-    """What the model is called when it is served."""
+    """The name that the model is served under."""
+    input: ModelInput
+    """What it takes."""
+    task: ClassificationTask
+    """What its output layer means."""
     layers: tuple[Layer, ...]
     """Every layer, from the input to the output layer."""
-    classes: tuple[str, ...]
-    """The label of every class, in the order of the output layer's activations: `DIGITS`."""
     training: TrainingFacts
     """How it was trained."""
     golden: GoldenSample
@@ -95,18 +146,23 @@ class ArtifactMetadata:
     data_sha256: str | None = None
     """The SHA-256 of the weights' file, in hex, when they lie beside the ONNX file; None when they are inside."""
     statistics: ActivationStatistics | None = None
-    """What its activations were like on held-out examples; None: it was exported before that was recorded."""
+    """Statistics of its activations on held-out examples; None: it was exported before they were recorded."""
     novelty_threshold: float | None = None
-    """The largest novelty that is still a digit's; None: the graph has no output `NOVELTY`."""
+    """The largest novelty of an image like those it knows; None: the graph has no output `NOVELTY`."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The label of every class, in the order of the output layer's activations."""
+        return self.task.classes
 
     def to_properties(self) -> dict[str, str]:
         """The strings that are stored in the ONNX file's metadata."""
         document = {
             "format_version": FORMAT_VERSION,
             "name": self.name,
+            "input": asdict(self.input),
+            "task": self.task.to_document(),
             "layers": [asdict(layer) for layer in self.layers],
-            "classes": list(self.classes),
-            "output": self.layers[-1].kind,
             "training": asdict(self.training),
             "golden_sample": self.golden.to_document(),
             "data_sha256": self.data_sha256,
@@ -117,7 +173,7 @@ class ArtifactMetadata:
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> Self:
-        """Reads the metadata of an ONNX file.
+        """Reads the metadata of an ONNX file, of this format or of an older one.
 
         Raises:
             ArtifactError: the file isn't Vitrine's, is of a newer format, or its metadata is damaged.
@@ -126,23 +182,28 @@ class ArtifactMetadata:
             raise ArtifactError("it isn't a Vitrine artifact: its metadata has no vitrine.format_version")
         try:
             document = {k.removeprefix(PREFIX): json.loads(v) for k, v in properties.items() if k.startswith(PREFIX)}
-            _check_format(document["format_version"])
-            layers = parse_layers(document["layers"])
-            golden = _golden_sample(document["golden_sample"], layers)
-            return cls(
-                name=_name(document["name"]),
-                layers=layers,
-                classes=_classes(document["classes"], layers[-1]),
-                training=_training_facts(document["training"]),
-                golden=golden,
-                data_sha256=document.get("data_sha256"),
-                statistics=_statistics(document.get("activation_statistics"), layers),
-                novelty_threshold=_threshold(document.get("novelty_threshold"), golden),
-            )
+            return cls._from_document(_in_this_format(document))
         except ArtifactError:
             raise
         except (LookupError, ArithmeticError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(f"its metadata is damaged: {error!r}") from error
+
+    @classmethod
+    def _from_document(cls, document: Mapping[str, Any]) -> Self:
+        model_input = _input(document["input"])
+        layers = parse_layers(document["layers"], model_input.shape)
+        golden = _golden_sample(document["golden_sample"], layers, model_input.shape)
+        return cls(
+            name=_name(document["name"]),
+            input=model_input,
+            task=_task(document["task"], layers[-1]),
+            layers=layers,
+            training=_training_facts(document["training"]),
+            golden=golden,
+            data_sha256=_digest(document.get("data_sha256")),
+            statistics=_statistics(document.get("activation_statistics"), layers),
+            novelty_threshold=_threshold(document.get("novelty_threshold"), golden),
+        )
 
 
 def deviation(
@@ -185,9 +246,23 @@ def deviations(
     }
 
 
-def _check_format(version: object) -> None:
-    if version != FORMAT_VERSION:
-        raise ArtifactError(f"its format version is {version}, and this Vitrine reads {FORMAT_VERSION}")
+def _in_this_format(document: dict[str, Any]) -> dict[str, Any]:
+    """A document of any readable version as one of the newest."""
+    version = document["format_version"]
+    if type(version) is not int or version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
+        raise ArtifactError(f"its format version is {version}, and this Vitrine reads {known}: install a newer Vitrine")
+    return _from_version_1(document) if version == 1 else document
+
+
+def _from_version_1(document: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 had one input, flat layers that read one layer by its name, and classes without a task."""
+    layers = [
+        {**layer, "shape": [layer["width"]], "reads": [layer["reads"]] if layer["reads"] else []}
+        for layer in document["layers"]
+    ]
+    task = ClassificationTask(tuple(document["classes"])).to_document()
+    return {**document, "input": asdict(DIGITS_INPUT) | {"shape": list(PIXELS_SHAPE)}, "task": task, "layers": layers}
 
 
 def _name(name: object) -> str:
@@ -196,10 +271,64 @@ def _name(name: object) -> str:
     return name
 
 
-def _classes(labels: object, output: Layer) -> tuple[str, ...]:
-    if labels != list(DIGITS) or output.width != len(DIGITS):
-        raise ArtifactError(f"its classes are {labels}, and a model's are the ten digits")
-    return DIGITS
+def _input(document: Mapping[str, Any]) -> ModelInput:
+    name, dtype, preparation = (str(document[key]) for key in ("name", "dtype", "preparation"))
+    shape = tuple(whole_number(extent) for extent in document["shape"])
+    if (name, dtype) != (INPUT, DTYPE):
+        raise ArtifactError(f"its input is {name!r} of {dtype!r}, and this Vitrine knows {INPUT!r} of {DTYPE!r} only")
+    if preparation not in PREPARATIONS:
+        known = ", ".join(PREPARATIONS)
+        raise ArtifactError(f"its images are prepared by {preparation!r}, and this Vitrine knows {known} only")
+    return ModelInput(name, dtype, check_pixels_shape(shape), preparation)
+
+
+def check_pixels_shape(shape: Shape) -> Shape:
+    """Checks the shape of one image's pixels.
+
+    Raises:
+        ArtifactError: it isn't height and width of 1 to `LONGEST_SIDE`, or one is over `MOST_UNEQUAL` times the other.
+    """
+    if len(shape) != 2 or not 1 <= min(shape) <= max(shape) <= LONGEST_SIDE or max(shape) > MOST_UNEQUAL * min(shape):
+        raise ArtifactError(
+            f"its input has the shape {list(shape)}, not height and width of 1 to {LONGEST_SIDE} pixels, "
+            f"one at most {MOST_UNEQUAL} times the other"
+        )
+    return shape
+
+
+def _task(document: Mapping[str, Any], output: Layer) -> ClassificationTask:
+    if document["kind"] != CLASSIFICATION:
+        raise ArtifactError(f"its task is {document['kind']!r}, and this Vitrine knows {CLASSIFICATION} only")
+    task = ClassificationTask(check_classes(document["classes"]))
+    if len(task.classes) != output.width:
+        raise ArtifactError(f"it has {len(task.classes)} classes, and its output layer {output.width} activations")
+    return task
+
+
+def check_classes(labels: Sequence[object]) -> tuple[str, ...]:
+    """Checks the labels of a model's classes.
+
+    Raises:
+        ArtifactError: there are fewer than two, two are equal, or one isn't a printable text of 1 to `LONGEST_LABEL`
+            characters.
+    """
+    classes = tuple(label for label in labels if isinstance(label, str))
+    if isinstance(labels, str) or len(classes) < len(labels) or len(classes) < 2:
+        raise ArtifactError(f"its classes are {labels!r}, not two texts or more")
+    for label in classes:
+        if not label.strip() or not label.isprintable() or len(label) > LONGEST_LABEL:
+            raise ArtifactError(
+                f"it has a class {label[:LONGEST_LABEL]!r}: labels are 1 to {LONGEST_LABEL} printable characters"
+            )
+    if len(set(classes)) < len(classes):
+        raise ArtifactError("it has two classes with the same label")
+    return classes
+
+
+def _digest(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ArtifactError(f"its data_sha256 is {value!r}, not a digest in hex")
+    return value
 
 
 def _training_facts(document: Mapping[str, Any]) -> TrainingFacts:
@@ -216,16 +345,16 @@ def _training_facts(document: Mapping[str, Any]) -> TrainingFacts:
     return facts
 
 
-def _golden_sample(document: Mapping[str, Any], layers: tuple[Layer, ...]) -> GoldenSample:
+def _golden_sample(document: Mapping[str, Any], layers: tuple[Layer, ...], shape: Shape) -> GoldenSample:
     flat = np.frombuffer(base64.b64decode(document["pixels"], validate=True), np.uint8)
-    pixels = flat.reshape(-1, *PIXELS_SHAPE)  # (G, 18, 18)
+    pixels = flat.reshape(-1, *shape)  # (G, height, width)
     if len(pixels) == 0:
         raise ArtifactError("its golden sample is empty")
     novelty = document.get("novelty")
     return GoldenSample(
         pixels=pixels,
         activations={
-            layer.name: _floats(document["activations"][layer.name]).reshape(len(pixels), layer.width)
+            layer.name: _floats(document["activations"][layer.name]).reshape(len(pixels), *layer.shape)
             for layer in layers
         },
         novelty=None if novelty is None else _floats(novelty).reshape(len(pixels)),

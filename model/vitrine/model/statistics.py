@@ -49,13 +49,13 @@ class ActivationTally:
         self._layers = tuple(layers)
         self._sums = dict.fromkeys((layer.name for layer in self._layers), 0.0)
         self._active = {
-            layer.name: np.zeros(layer.width, np.bool_) for layer in self._layers if layer.kind is LayerKind.RELU
+            layer.name: np.zeros(layer.shape, np.bool_) for layer in self._layers if layer.kind is LayerKind.RELU
         }
         self.images = 0
         """How many images have been counted."""
 
     def add(self, activations: Mapping[str, npt.NDArray[np.float32]]) -> None:
-        """Counts a batch: float32 (N, width) for every layer, by name."""
+        """Counts a batch: float32 (N, *shape) for every layer, by name."""
         for name, values in activations.items():
             self._sums[name] += float(values.sum(dtype=np.float64))
             if name in self._active:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bvitrine/v1/classifier.proto\x12\nvitrine.v1\"X\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12#\n\x05\x64type\x18\x03 \x01(\x0e\x32\x14.vitrine.v1.DataType\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\",\n\x0eLayerSelection\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\r\n\x05names\x18\x02 \x03(\t\"\x1e\n\rEncodedImages\x12\r\n\x05\x66iles\x18\x01 \x03(\x0c\"\xaf\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12$\n\x06pixels\x18\x02 \x01(\x0b\x32\x12.vitrine.v1.TensorH\x00\x12,\n\x07\x65ncoded\x18\x03 \x01(\x0b\x32\x19.vitrine.v1.EncodedImagesH\x00\x12/\n\x0b\x61\x63tivations\x18\x04 \x01(\x0b\x32\x1a.vitrine.v1.LayerSelectionB\x08\n\x06images\"@\n\rModelIdentity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\"\xc7\x01\n\x10\x43lassifyResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.vitrine.v1.ModelIdentity\x12\x0e\n\x06\x64igits\x18\x02 \x03(\x05\x12)\n\rprobabilities\x18\x03 \x01(\x0b\x32\x12.vitrine.v1.Tensor\x12\'\n\x0b\x61\x63tivations\x18\x04 \x03(\x0b\x32\x12.vitrine.v1.Tensor\x12\x11\n\tnovelties\x18\x05 \x03(\x02\x12\x12\n\nare_digits\x18\x06 \x03(\x08\"E\n\x15\x43lassifyStreamRequest\x12,\n\x07request\x18\x01 \x01(\x0b\x32\x1b.vitrine.v1.ClassifyRequest\"H\n\x16\x43lassifyStreamResponse\x12.\n\x08response\x18\x01 \x01(\x0b\x32\x1c.vitrine.v1.ClassifyResponse\"\x13\n\x11ListModelsRequest\">\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.vitrine.v1.ModelSummary\"\x83\x01\n\x0cModelSummary\x12+\n\x08identity\x18\x01 \x01(\x0b\x32\x19.vitrine.v1.ModelIdentity\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x02 \x01(\x08\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.vitrine.v1.ModelState\x12\x0e\n\x06reason\x18\x04 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.vitrine.v1.Model\"q\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.vitrine.v1.LayerKind\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x17\n\x0fparameter_count\x18\x04 \x01(\x03\x12\r\n\x05reads\x18\x05 \x01(\t\"\x93\x02\n\rTrainingFacts\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\x0e\n\x06\x65pochs\x18\x03 \x01(\x05\x12\x37\n\x07metrics\x18\x04 \x03(\x0b\x32&.vitrine.v1.TrainingFacts.MetricsEntry\x12\x39\n\x08versions\x18\x05 \x03(\x0b\x32\'.vitrine.v1.TrainingFacts.VersionsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Q\n\x06Limits\x12\x12\n\nmax_images\x18\x01 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x02 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x03 \x01(\x03\"\x85\x02\n\x05Model\x12+\n\x08identity\x18\x01 \x01(\x0b\x32\x19.vitrine.v1.ModelIdentity\x12!\n\x06layers\x18\x02 \x03(\x0b\x32\x11.vitrine.v1.Layer\x12\x14\n\x0cpixels_shape\x18\x03 \x03(\x05\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12\"\n\x06limits\x18\x05 \x01(\x0b\x32\x12.vitrine.v1.Limits\x12+\n\x08training\x18\x06 \x01(\x0b\x32\x19.vitrine.v1.TrainingFacts\x12\x1e\n\x11novelty_threshold\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x14\n\x12_novelty_threshold\"4\n\x14GetParametersRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05layer\x18\x02 \x01(\t\"\x87\x01\n\x15GetParametersResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.vitrine.v1.ModelIdentity\x12\"\n\x06weight\x18\x02 \x01(\x0b\x32\x12.vitrine.v1.Tensor\x12 \n\x04\x62ias\x18\x03 \x01(\x0b\x32\x12.vitrine.v1.Tensor*Q\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x02*\\\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x01\x12\x16\n\x12MODEL_STATE_FAILED\x10\x02*\x99\x01\n\tLayerKind\x12\x1a\n\x16LAYER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10LAYER_KIND_INPUT\x10\x01\x12\x15\n\x11LAYER_KIND_LINEAR\x10\x02\x12\x13\n\x0fLAYER_KIND_RELU\x10\x03\x12\x16\n\x12LAYER_KIND_SOFTMAX\x10\x04\x12\x16\n\x12LAYER_KIND_SIGMOID\x10\x05\x32\xa1\x03\n\x11\x43lassifierService\x12\x45\n\x08\x43lassify\x12\x1b.vitrine.v1.ClassifyRequest\x1a\x1c.vitrine.v1.ClassifyResponse\x12[\n\x0e\x43lassifyStream\x12!.vitrine.v1.ClassifyStreamRequest\x1a\".vitrine.v1.ClassifyStreamResponse(\x01\x30\x01\x12K\n\nListModels\x12\x1d.vitrine.v1.ListModelsRequest\x1a\x1e.vitrine.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.vitrine.v1.GetModelRequest\x1a\x1c.vitrine.v1.GetModelResponse\x12T\n\rGetParameters\x12 .vitrine.v1.GetParametersRequest\x1a!.vitrine.v1.GetParametersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bvitrine/v1/classifier.proto\x12\nvitrine.v1\"X\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12#\n\x05\x64type\x18\x03 \x01(\x0e\x32\x14.vitrine.v1.DataType\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\",\n\x0eLayerSelection\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\r\n\x05names\x18\x02 \x03(\t\"\x1e\n\rEncodedImages\x12\r\n\x05\x66iles\x18\x01 \x03(\x0c\"\xaf\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12$\n\x06pixels\x18\x02 \x01(\x0b\x32\x12.vitrine.v1.TensorH\x00\x12,\n\x07\x65ncoded\x18\x03 \x01(\x0b\x32\x19.vitrine.v1.EncodedImagesH\x00\x12/\n\x0b\x61\x63tivations\x18\x04 \x01(\x0b\x32\x1a.vitrine.v1.LayerSelectionB\x08\n\x06images\"@\n\rModelIdentity\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\"\xc7\x01\n\x10\x43lassifyResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.vitrine.v1.ModelIdentity\x12\x0e\n\x06\x64igits\x18\x02 \x03(\x05\x12)\n\rprobabilities\x18\x03 \x01(\x0b\x32\x12.vitrine.v1.Tensor\x12\'\n\x0b\x61\x63tivations\x18\x04 \x03(\x0b\x32\x12.vitrine.v1.Tensor\x12\x11\n\tnovelties\x18\x05 \x03(\x02\x12\x12\n\nare_digits\x18\x06 \x03(\x08\"E\n\x15\x43lassifyStreamRequest\x12,\n\x07request\x18\x01 \x01(\x0b\x32\x1b.vitrine.v1.ClassifyRequest\"H\n\x16\x43lassifyStreamResponse\x12.\n\x08response\x18\x01 \x01(\x0b\x32\x1c.vitrine.v1.ClassifyResponse\"\x13\n\x11ListModelsRequest\">\n\x12ListModelsResponse\x12(\n\x06models\x18\x01 \x03(\x0b\x32\x18.vitrine.v1.ModelSummary\"\x83\x01\n\x0cModelSummary\x12+\n\x08identity\x18\x01 \x01(\x0b\x32\x19.vitrine.v1.ModelIdentity\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x02 \x01(\x08\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.vitrine.v1.ModelState\x12\x0e\n\x06reason\x18\x04 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.vitrine.v1.Model\"\x90\x01\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.vitrine.v1.LayerKind\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x17\n\x0fparameter_count\x18\x04 \x01(\x03\x12\r\n\x05reads\x18\x05 \x01(\t\x12\r\n\x05shape\x18\x06 \x03(\x03\x12\x0e\n\x06inputs\x18\x07 \x03(\t\"\x93\x02\n\rTrainingFacts\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\x0e\n\x06\x65pochs\x18\x03 \x01(\x05\x12\x37\n\x07metrics\x18\x04 \x03(\x0b\x32&.vitrine.v1.TrainingFacts.MetricsEntry\x12\x39\n\x08versions\x18\x05 \x03(\x0b\x32\'.vitrine.v1.TrainingFacts.VersionsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Q\n\x06Limits\x12\x12\n\nmax_images\x18\x01 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x02 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x03 \x01(\x03\"M\n\nModelInput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12\x13\n\x0bpreparation\x18\x04 \x01(\t\"\xac\x02\n\x05Model\x12+\n\x08identity\x18\x01 \x01(\x0b\x32\x19.vitrine.v1.ModelIdentity\x12!\n\x06layers\x18\x02 \x03(\x0b\x32\x11.vitrine.v1.Layer\x12\x14\n\x0cpixels_shape\x18\x03 \x03(\x05\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12\"\n\x06limits\x18\x05 \x01(\x0b\x32\x12.vitrine.v1.Limits\x12+\n\x08training\x18\x06 \x01(\x0b\x32\x19.vitrine.v1.TrainingFacts\x12\x1e\n\x11novelty_threshold\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12%\n\x05input\x18\x08 \x01(\x0b\x32\x16.vitrine.v1.ModelInputB\x14\n\x12_novelty_threshold\"4\n\x14GetParametersRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05layer\x18\x02 \x01(\t\"\x87\x01\n\x15GetParametersResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.vitrine.v1.ModelIdentity\x12\"\n\x06weight\x18\x02 \x01(\x0b\x32\x12.vitrine.v1.Tensor\x12 \n\x04\x62ias\x18\x03 \x01(\x0b\x32\x12.vitrine.v1.Tensor*Q\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x02*\\\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x01\x12\x16\n\x12MODEL_STATE_FAILED\x10\x02*\x99\x01\n\tLayerKind\x12\x1a\n\x16LAYER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10LAYER_KIND_INPUT\x10\x01\x12\x15\n\x11LAYER_KIND_LINEAR\x10\x02\x12\x13\n\x0fLAYER_KIND_RELU\x10\x03\x12\x16\n\x12LAYER_KIND_SOFTMAX\x10\x04\x12\x16\n\x12LAYER_KIND_SIGMOID\x10\x05\x32\xa1\x03\n\x11\x43lassifierService\x12\x45\n\x08\x43lassify\x12\x1b.vitrine.v1.ClassifyRequest\x1a\x1c.vitrine.v1.ClassifyResponse\x12[\n\x0e\x43lassifyStream\x12!.vitrine.v1.ClassifyStreamRequest\x1a\".vitrine.v1.ClassifyStreamResponse(\x01\x30\x01\x12K\n\nListModels\x12\x1d.vitrine.v1.ListModelsRequest\x1a\x1e.vitrine.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.vitrine.v1.GetModelRequest\x1a\x1c.vitrine.v1.GetModelResponse\x12T\n\rGetParameters\x12 .vitrine.v1.GetParametersRequest\x1a!.vitrine.v1.GetParametersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAININGFACTS_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_TRAININGFACTS_VERSIONSENTRY']._loaded_options = None
   _globals['_TRAININGFACTS_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_DATATYPE']._serialized_start=2041
-  _globals['_DATATYPE']._serialized_end=2122
-  _globals['_MODELSTATE']._serialized_start=2124
-  _globals['_MODELSTATE']._serialized_end=2216
-  _globals['_LAYERKIND']._serialized_start=2219
-  _globals['_LAYERKIND']._serialized_end=2372
+  _globals['_DATATYPE']._serialized_start=2191
+  _globals['_DATATYPE']._serialized_end=2272
+  _globals['_MODELSTATE']._serialized_start=2274
+  _globals['_MODELSTATE']._serialized_end=2366
+  _globals['_LAYERKIND']._serialized_start=2369
+  _globals['_LAYERKIND']._serialized_end=2522
   _globals['_TENSOR']._serialized_start=43
   _globals['_TENSOR']._serialized_end=131
   _globals['_LAYERSELECTION']._serialized_start=133
@@ -67,22 +67,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_end=1053
   _globals['_GETMODELRESPONSE']._serialized_start=1055
   _globals['_GETMODELRESPONSE']._serialized_end=1107
-  _globals['_LAYER']._serialized_start=1109
-  _globals['_LAYER']._serialized_end=1222
-  _globals['_TRAININGFACTS']._serialized_start=1225
-  _globals['_TRAININGFACTS']._serialized_end=1500
-  _globals['_TRAININGFACTS_METRICSENTRY']._serialized_start=1405
-  _globals['_TRAININGFACTS_METRICSENTRY']._serialized_end=1451
-  _globals['_TRAININGFACTS_VERSIONSENTRY']._serialized_start=1453
-  _globals['_TRAININGFACTS_VERSIONSENTRY']._serialized_end=1500
-  _globals['_LIMITS']._serialized_start=1502
-  _globals['_LIMITS']._serialized_end=1583
-  _globals['_MODEL']._serialized_start=1586
-  _globals['_MODEL']._serialized_end=1847
-  _globals['_GETPARAMETERSREQUEST']._serialized_start=1849
-  _globals['_GETPARAMETERSREQUEST']._serialized_end=1901
-  _globals['_GETPARAMETERSRESPONSE']._serialized_start=1904
-  _globals['_GETPARAMETERSRESPONSE']._serialized_end=2039
-  _globals['_CLASSIFIERSERVICE']._serialized_start=2375
-  _globals['_CLASSIFIERSERVICE']._serialized_end=2792
+  _globals['_LAYER']._serialized_start=1110
+  _globals['_LAYER']._serialized_end=1254
+  _globals['_TRAININGFACTS']._serialized_start=1257
+  _globals['_TRAININGFACTS']._serialized_end=1532
+  _globals['_TRAININGFACTS_METRICSENTRY']._serialized_start=1437
+  _globals['_TRAININGFACTS_METRICSENTRY']._serialized_end=1483
+  _globals['_TRAININGFACTS_VERSIONSENTRY']._serialized_start=1485
+  _globals['_TRAININGFACTS_VERSIONSENTRY']._serialized_end=1532
+  _globals['_LIMITS']._serialized_start=1534
+  _globals['_LIMITS']._serialized_end=1615
+  _globals['_MODELINPUT']._serialized_start=1617
+  _globals['_MODELINPUT']._serialized_end=1694
+  _globals['_MODEL']._serialized_start=1697
+  _globals['_MODEL']._serialized_end=1997
+  _globals['_GETPARAMETERSREQUEST']._serialized_start=1999
+  _globals['_GETPARAMETERSREQUEST']._serialized_end=2051
+  _globals['_GETPARAMETERSRESPONSE']._serialized_start=2054
+  _globals['_GETPARAMETERSRESPONSE']._serialized_end=2189
+  _globals['_CLASSIFIERSERVICE']._serialized_start=2525
+  _globals['_CLASSIFIERSERVICE']._serialized_end=2942
 # @@protoc_insertion_point(module_scope)

@@ -3,11 +3,13 @@
 isort:skip_file
 The wire contract of Vitrine, version 1.
 
-Words: an *image* is what a user has (a photo, a scan, a drawing). *Pixels* are what the model takes: an 18 × 18
-matrix of uint8, 0 = white (paper), 255 = black (ink). A *layer* is every step of the model that calculates
-something; *activations* are the numbers it calculates, *parameters* the weights and biases that are stored.
+Words: an *image* is a user's photo, scan or drawing. *Pixels* are the input of a model: a matrix of uint8,
+0 = white (paper), 255 = black (ink). `Model.input` has their shape, 18 × 18 for digits. A *layer* is a step of the
+model that calculates something. *Activations* are the numbers that a layer calculates, *parameters* the weights and
+biases that it stores.
 
-Layers are called `input`, `linear_1`, `relu_1`, …, `linear_N`, and `softmax` or `sigmoid`, everywhere.
+A layer has one name everywhere. In a multilayer perceptron the names are `input`, `linear_1`, `relu_1`, …,
+`linear_N`, and `softmax` or `sigmoid`.
 """
 
 from collections import abc as _abc
@@ -33,21 +35,21 @@ class _DataType:
 class _DataTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DATA_TYPE_UNSPECIFIED: _DataType.ValueType  # 0
-    """Not set: refused."""
+    """Not set; refused."""
     DATA_TYPE_UINT8: _DataType.ValueType  # 1
     """Unsigned integers of one byte, 0 to 255."""
     DATA_TYPE_FLOAT32: _DataType.ValueType  # 2
-    """IEEE 754 floating point numbers of four bytes, little-endian."""
+    """IEEE 754 numbers of four bytes, little-endian."""
 
 class DataType(_DataType, metaclass=_DataTypeEnumTypeWrapper):
     """The type of a tensor's elements."""
 
 DATA_TYPE_UNSPECIFIED: DataType.ValueType  # 0
-"""Not set: refused."""
+"""Not set; refused."""
 DATA_TYPE_UINT8: DataType.ValueType  # 1
 """Unsigned integers of one byte, 0 to 255."""
 DATA_TYPE_FLOAT32: DataType.ValueType  # 2
-"""IEEE 754 floating point numbers of four bytes, little-endian."""
+"""IEEE 754 numbers of four bytes, little-endian."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
 class _ModelState:
@@ -57,21 +59,21 @@ class _ModelState:
 class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     MODEL_STATE_UNSPECIFIED: _ModelState.ValueType  # 0
-    """Not set: never sent."""
+    """Not set; never sent."""
     MODEL_STATE_AVAILABLE: _ModelState.ValueType  # 1
-    """It answers."""
+    """It answers requests."""
     MODEL_STATE_FAILED: _ModelState.ValueType  # 2
-    """It couldn't be loaded, or failed a check, and doesn't answer. It is tried again when its files change."""
+    """It failed to load or failed a check, and doesn't answer. The server tries again when its files change."""
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
-    """Whether a version of a model answers requests."""
+    """The state of a version of a model."""
 
 MODEL_STATE_UNSPECIFIED: ModelState.ValueType  # 0
-"""Not set: never sent."""
+"""Not set; never sent."""
 MODEL_STATE_AVAILABLE: ModelState.ValueType  # 1
-"""It answers."""
+"""It answers requests."""
 MODEL_STATE_FAILED: ModelState.ValueType  # 2
-"""It couldn't be loaded, or failed a check, and doesn't answer. It is tried again when its files change."""
+"""It failed to load or failed a check, and doesn't answer. The server tries again when its files change."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
 class _LayerKind:
@@ -81,7 +83,7 @@ class _LayerKind:
 class _LayerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LayerKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     LAYER_KIND_UNSPECIFIED: _LayerKind.ValueType  # 0
-    """Not set: never sent."""
+    """Not set; never sent."""
     LAYER_KIND_INPUT: _LayerKind.ValueType  # 1
     """The pixels, scaled to 0 (white) to 1 (black) and flattened row by row."""
     LAYER_KIND_LINEAR: _LayerKind.ValueType  # 2
@@ -89,15 +91,15 @@ class _LayerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LayerKind.V
     LAYER_KIND_RELU: _LayerKind.ValueType  # 3
     """max(x, 0)."""
     LAYER_KIND_SOFTMAX: _LayerKind.ValueType  # 4
-    """exp(x) over its sum: 0 to 1, summing to 1."""
+    """exp(x) / Σ exp(x): each 0 to 1, with the sum 1."""
     LAYER_KIND_SIGMOID: _LayerKind.ValueType  # 5
-    """1 / (1 + exp(-x)): each 0 to 1 for itself."""
+    """1 / (1 + exp(−x)): each 0 to 1."""
 
 class LayerKind(_LayerKind, metaclass=_LayerKindEnumTypeWrapper):
-    """What a layer does."""
+    """The function of a layer."""
 
 LAYER_KIND_UNSPECIFIED: LayerKind.ValueType  # 0
-"""Not set: never sent."""
+"""Not set; never sent."""
 LAYER_KIND_INPUT: LayerKind.ValueType  # 1
 """The pixels, scaled to 0 (white) to 1 (black) and flattened row by row."""
 LAYER_KIND_LINEAR: LayerKind.ValueType  # 2
@@ -105,9 +107,9 @@ LAYER_KIND_LINEAR: LayerKind.ValueType  # 2
 LAYER_KIND_RELU: LayerKind.ValueType  # 3
 """max(x, 0)."""
 LAYER_KIND_SOFTMAX: LayerKind.ValueType  # 4
-"""exp(x) over its sum: 0 to 1, summing to 1."""
+"""exp(x) / Σ exp(x): each 0 to 1, with the sum 1."""
 LAYER_KIND_SIGMOID: LayerKind.ValueType  # 5
-"""1 / (1 + exp(-x)): each 0 to 1 for itself."""
+"""1 / (1 + exp(−x)): each 0 to 1."""
 Global___LayerKind: _TypeAlias = LayerKind  # noqa: Y015
 
 @_typing.final
@@ -121,14 +123,14 @@ class Tensor(_message.Message):
     DTYPE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """What the numbers are: a layer's name, `pixels`, `weight`, `bias`. Ignored in requests."""
+    """A layer's name, `pixels`, `weight` or `bias`. Ignored in requests."""
     dtype: Global___DataType.ValueType
     """The type of the elements."""
     data: _builtins.bytes
-    """The elements in row-major order, little-endian: product(shape) × size of the type bytes."""
+    """The elements in row-major order, little-endian; product(shape) × element size bytes."""
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The extent of every axis, outermost first; each at least 1."""
+        """The extent of every axis, outermost first, each at least 1."""
 
     def __init__(
         self,
@@ -148,17 +150,17 @@ Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
 
 @_typing.final
 class LayerSelection(_message.Message):
-    """Which layers' activations an answer carries. Unset: none."""
+    """A choice of layers whose activations an answer carries. Unset: none."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ALL_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
     all: _builtins.bool
-    """Every layer of the model. `names` is then left empty."""
+    """All layers of the model; `names` must then be empty."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """These layers, by the names that `GetModel` lists. A name that the model lacks is refused."""
+        """Names of layers, as `GetModel` lists them. A name that the model lacks is refused."""
 
     def __init__(
         self,
@@ -176,15 +178,15 @@ Global___LayerSelection: _TypeAlias = LayerSelection  # noqa: Y015
 
 @_typing.final
 class EncodedImages(_message.Message):
-    """Image files, as they come from a camera, a scanner or a drawing program."""
+    """Image files that the server prepares."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FILES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Each a whole PNG, JPEG, WebP, GIF, BMP or TIFF file. The server prepares them: see `prepare` in the docs.
-        At least 1, at most `Limits.max_images`; each at most `Limits.max_image_pixels` when decoded.
+        """Whole PNG, JPEG, WebP, GIF, BMP or TIFF files; at least 1, at most `Limits.max_images`. Each decodes to at most
+        `Limits.max_image_pixels`.
         """
 
     def __init__(
@@ -211,18 +213,20 @@ class ClassifyRequest(_message.Message):
     ENCODED_FIELD_NUMBER: _builtins.int
     ACTIVATIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The name of a served model, for its newest version, or `NAME@VERSION`. Empty: the default model."""
+    """`NAME` for the newest version of a served model, or `NAME@VERSION`. Empty: the default model."""
     @_builtins.property
     def pixels(self) -> Global___Tensor:
-        """Prepared pixels: UINT8 of shape [N, 18, 18], 0 = white (paper), 255 = black (ink); 1 ≤ N ≤ `Limits.max_images`."""
+        """Prepared pixels: UINT8 of shape [N, …`Model.input.shape`], 0 = white (paper), 255 = black (ink);
+        1 ≤ N ≤ `Limits.max_images`. For digits: [N, 18, 18].
+        """
 
     @_builtins.property
     def encoded(self) -> Global___EncodedImages:
-        """Image files, which the server prepares."""
+        """Image files; the server prepares them."""
 
     @_builtins.property
     def activations(self) -> Global___LayerSelection:
-        """The layers whose activations are wanted. Unset: none."""
+        """The layers whose activations the answer carries. Unset: none."""
 
     def __init__(
         self,
@@ -244,7 +248,7 @@ Global___ClassifyRequest: _TypeAlias = ClassifyRequest  # noqa: Y015
 
 @_typing.final
 class ModelIdentity(_message.Message):
-    """Who gave the answer."""
+    """The identity of a model that answers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -252,13 +256,13 @@ class ModelIdentity(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The model's name, as `ListModels` has it."""
+    """Name of the model, as in `ListModels`."""
     version: _builtins.str
-    """The version that answered: for a model of a repository, its folder's number; for one that is served from a single
-    file, the first 12 hex digits of the file's SHA-256.
+    """Version of the model: the number of its folder in a repository. For a model served from a single file: the first
+    12 hex digits of the file's SHA-256.
     """
     provider: _builtins.str
-    """The ONNX Runtime execution provider that calculated it, for example "CPUExecutionProvider"."""
+    """ONNX Runtime execution provider that runs the model, for example "CPUExecutionProvider"."""
     def __init__(
         self,
         *,
@@ -292,28 +296,30 @@ class ClassifyResponse(_message.Message):
 
     @_builtins.property
     def digits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The predicted digit of each image: N numbers, the class with the largest activation of the output layer."""
+        """The predicted class of each image: N positions in `Model.classes`, each that of the output layer's largest
+        activation. For digits, the position is the digit.
+        """
 
     @_builtins.property
     def probabilities(self) -> Global___Tensor:
-        """The output layer's activations: FLOAT32 of shape [N, classes], each 0 to 1. Rows of a softmax sum to 1; those of
-        a sigmoid needn't.
+        """The output layer's activations: FLOAT32 of shape [N, classes], each 0 to 1. Each row of a softmax sums to 1; a row
+        of a sigmoid may have any sum.
         """
 
     @_builtins.property
     def activations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
-        """The wanted activations, each FLOAT32 of shape [N, width] under its layer's name, in the order of the layers."""
+        """The selected activations, in the order of the layers: FLOAT32 of shape [N, …`Layer.shape`] under the layer's name."""
 
     @_builtins.property
     def novelties(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """How unlike a digit each image is: N numbers, −log Σ exp of the last linear layer's activations, in nats; any number,
-        and the larger, the less like a digit. Empty where the model has no `Model.novelty_threshold`.
+        """The energy score of each image: N numbers, −log Σ exp of the last linear layer's activations, in nats. Any finite
+        number; a larger one is less like the classes. Empty if the model has no `Model.novelty_threshold`.
         """
 
     @_builtins.property
     def are_digits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
-        """Whether each image passes for a digit: N values, true where its novelty is at most the threshold of the model that
-        answered. Where it is false, `digits` has the nearest of ten wrong answers. Empty where the model has no threshold.
+        """True for each image whose novelty is at most the model's threshold: N values. Where it is false, the image is
+        likely none of the classes, and `digits` means little. Empty if the model has no threshold.
         """
 
     def __init__(
@@ -401,14 +407,14 @@ Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
 
 @_typing.final
 class ListModelsResponse(_message.Message):
-    """The models that are served."""
+    """The list of models."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelSummary]:
-        """One entry for each version that is served or has failed; a model's newest version comes before its older ones."""
+        """One entry for each version that is served or failed to load; newer versions of a model come first."""
 
     def __init__(
         self,
@@ -434,15 +440,15 @@ class ModelSummary(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     default: _builtins.bool
-    """Whether a request that names no model is answered by this one. True of exactly one entry."""
+    """True for the model that answers requests without a model name; exactly one entry."""
     state: Global___ModelState.ValueType
-    """Whether it answers."""
+    """The state of this version."""
     reason: _builtins.str
-    """A sentence for people: why it has failed, or why what answers isn't what lies on disk now. Empty when all is well."""
+    """A sentence for people: the cause of the failure, or the reason why older files answer. Empty if all is well."""
     @_builtins.property
     def identity(self) -> Global___ModelIdentity:
-        """Its name, version and execution provider; a version that has failed has no provider, and one whose model's folder
-        can't be read no version either.
+        """Name, version and execution provider. A failed version has no provider; if the model's folder can't be read, it has
+        no version either.
         """
 
     def __init__(
@@ -469,7 +475,7 @@ class GetModelRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The name of a served model, for its newest version, or `NAME@VERSION`. Empty: the default model."""
+    """`NAME` for the newest version of a served model, or `NAME@VERSION`. Empty: the default model."""
     def __init__(
         self,
         *,
@@ -485,7 +491,7 @@ Global___GetModelRequest: _TypeAlias = GetModelRequest  # noqa: Y015
 
 @_typing.final
 class GetModelResponse(_message.Message):
-    """The description of one model."""
+    """An answer with the description of one model."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -518,16 +524,30 @@ class Layer(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     PARAMETER_COUNT_FIELD_NUMBER: _builtins.int
     READS_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Its name: what activations are asked for, and sent, by."""
+    """Name of the layer and of its activations."""
     kind: Global___LayerKind.ValueType
-    """What it does."""
+    """Function of the layer."""
     width: _builtins.int
-    """How many activations it has; at least 1."""
+    """Number of activations of one image: product(`shape`), at least 1."""
     parameter_count: _builtins.int
-    """How many parameters it stores: weights and biases; 0 for all kinds but linear."""
+    """Number of stored parameters, weights and biases; 0 for all kinds but linear."""
     reads: _builtins.str
-    """The layer whose activations it reads; empty for the input."""
+    """Name of the first layer that it reads; empty for the input layer."""
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Shape of one image's activations, without the axis of images; [512] for 512 units. Empty from a server that
+        predates this field: [`width`].
+        """
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of all layers that it reads, `reads` first; empty for the input layer. Empty from a server that predates this
+        field: `reads`.
+        """
+
     def __init__(
         self,
         *,
@@ -536,10 +556,12 @@ class Layer(_message.Message):
         width: _builtins.int = ...,
         parameter_count: _builtins.int = ...,
         reads: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+        inputs: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "parameter_count", b"parameter_count", "reads", b"reads", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "kind", b"kind", "name", b"name", "parameter_count", b"parameter_count", "reads", b"reads", "shape", b"shape", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -547,7 +569,7 @@ Global___Layer: _TypeAlias = Layer  # noqa: Y015
 
 @_typing.final
 class TrainingFacts(_message.Message):
-    """How the model was trained."""
+    """Facts about the training of a model."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -597,11 +619,11 @@ class TrainingFacts(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
-    """The data set's name."""
+    """Name of the data set."""
     seed: _builtins.int
-    """The seed that the random start and the order of the examples came from."""
+    """Seed of the initial weights and of the order of the examples."""
     epochs: _builtins.int
-    """The number of passes over the training examples that its weights have seen."""
+    """Passes over the training examples."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Measured results by name, for example "test_accuracy" (0 to 1)."""
@@ -629,7 +651,7 @@ Global___TrainingFacts: _TypeAlias = TrainingFacts  # noqa: Y015
 
 @_typing.final
 class Limits(_message.Message):
-    """What one request may hold."""
+    """Limits on one request."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -637,11 +659,11 @@ class Limits(_message.Message):
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _builtins.int
     max_images: _builtins.int
-    """The largest number of images in one request."""
+    """Largest number of images in one request."""
     max_message_bytes: _builtins.int
-    """The largest request and answer, in bytes."""
+    """Largest request and largest answer, in bytes."""
     max_image_pixels: _builtins.int
-    """The largest width × height that an encoded image may declare."""
+    """Largest width × height of an encoded image."""
     def __init__(
         self,
         *,
@@ -658,8 +680,44 @@ class Limits(_message.Message):
 Global___Limits: _TypeAlias = Limits  # noqa: Y015
 
 @_typing.final
+class ModelInput(_message.Message):
+    """The input tensor of a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    PREPARATION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the tensor: "pixels"."""
+    dtype: _builtins.str
+    """Type of its elements: "uint8"."""
+    preparation: _builtins.str
+    """Name of the preparation that makes pixels of an image: "ink"."""
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Shape of one image's pixels, without the axis of images: height and width."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        dtype: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+        preparation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtype", b"dtype", "name", b"name", "preparation", b"preparation", "shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelInput: _TypeAlias = ModelInput  # noqa: Y015
+
+@_typing.final
 class Model(_message.Message):
-    """One model, described."""
+    """The description of one model."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -670,13 +728,14 @@ class Model(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     TRAINING_FIELD_NUMBER: _builtins.int
     NOVELTY_THRESHOLD_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
     novelty_threshold: _builtins.float
-    """The largest novelty that is still a digit's, in nats; any finite number. Unset: the model can't tell what is no
-    digit, and its answers have no `ClassifyResponse.novelties`.
+    """Largest novelty of an image that passes for one of the classes, in nats; any finite number. Unset: the model has no
+    novelty, and its answers have no `ClassifyResponse.novelties`.
     """
     @_builtins.property
     def identity(self) -> Global___ModelIdentity:
-        """Its name, version and execution provider."""
+        """Name, version and execution provider."""
 
     @_builtins.property
     def layers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Layer]:
@@ -684,19 +743,23 @@ class Model(_message.Message):
 
     @_builtins.property
     def pixels_shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The shape of one image's pixels: [18, 18]."""
+        """Shape of one image's pixels, as in `input`; [18, 18] for digits."""
 
     @_builtins.property
     def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The label of every class, in the order of the output layer's activations."""
+        """Labels of the classes, in the order of the output layer's activations."""
 
     @_builtins.property
     def limits(self) -> Global___Limits:
-        """What one request may hold."""
+        """Limits on one request."""
 
     @_builtins.property
     def training(self) -> Global___TrainingFacts:
-        """How it was trained."""
+        """Facts about its training."""
+
+    @_builtins.property
+    def input(self) -> Global___ModelInput:
+        """The input tensor. Unset from a server that predates this field: `pixels_shape` has the shape."""
 
     def __init__(
         self,
@@ -708,10 +771,11 @@ class Model(_message.Message):
         limits: Global___Limits | None = ...,
         training: Global___TrainingFacts | None = ...,
         novelty_threshold: _builtins.float | None = ...,
+        input: Global___ModelInput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_novelty_threshold", b"_novelty_threshold", "identity", b"identity", "limits", b"limits", "novelty_threshold", b"novelty_threshold", "training", b"training"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_novelty_threshold", b"_novelty_threshold", "identity", b"identity", "input", b"input", "limits", b"limits", "novelty_threshold", b"novelty_threshold", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_novelty_threshold", b"_novelty_threshold", "classes", b"classes", "identity", b"identity", "layers", b"layers", "limits", b"limits", "novelty_threshold", b"novelty_threshold", "pixels_shape", b"pixels_shape", "training", b"training"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_novelty_threshold", b"_novelty_threshold", "classes", b"classes", "identity", b"identity", "input", b"input", "layers", b"layers", "limits", b"limits", "novelty_threshold", b"novelty_threshold", "pixels_shape", b"pixels_shape", "training", b"training"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__novelty_threshold: _TypeAlias = _typing.Literal["novelty_threshold"]  # noqa: Y015
     _WhichOneofArgType__novelty_threshold: _TypeAlias = _typing.Literal["_novelty_threshold", b"_novelty_threshold"]  # noqa: Y015
@@ -728,9 +792,9 @@ class GetParametersRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     LAYER_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The name of a served model, for its newest version, or `NAME@VERSION`. Empty: the default model."""
+    """`NAME` for the newest version of a served model, or `NAME@VERSION`. Empty: the default model."""
     layer: _builtins.str
-    """The name of a linear layer. The other kinds store nothing and are refused."""
+    """Name of a linear layer. Other kinds store no parameters and are refused."""
     def __init__(
         self,
         *,
@@ -747,7 +811,7 @@ Global___GetParametersRequest: _TypeAlias = GetParametersRequest  # noqa: Y015
 
 @_typing.final
 class GetParametersResponse(_message.Message):
-    """The parameters of one layer."""
+    """An answer with the parameters of one layer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -756,7 +820,7 @@ class GetParametersResponse(_message.Message):
     BIAS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> Global___ModelIdentity:
-        """The model they are from."""
+        """The model that they belong to."""
 
     @_builtins.property
     def weight(self) -> Global___Tensor:

@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class ClassifierServiceStub(object):
-    """Classifies digits and shows what every layer calculated on the way.
+    """Classifies images and gives the activations of every layer.
 
-    Errors carry the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a reason
-    in UPPER_SNAKE and the domain "vitrine", and, where a field of the request is at fault, `BadRequest` with its path.
+    An error carries the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a
+    reason in UPPER_SNAKE and the domain "vitrine", and `BadRequest` with the path of the wrong field, if there is one.
     """
 
     def __init__(self, channel):
@@ -66,10 +66,10 @@ class ClassifierServiceStub(object):
 
 
 class ClassifierServiceServicer(object):
-    """Classifies digits and shows what every layer calculated on the way.
+    """Classifies images and gives the activations of every layer.
 
-    Errors carry the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a reason
-    in UPPER_SNAKE and the domain "vitrine", and, where a field of the request is at fault, `BadRequest` with its path.
+    An error carries the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a
+    reason in UPPER_SNAKE and the domain "vitrine", and `BadRequest` with the path of the wrong field, if there is one.
     """
 
     def Classify(self, request, context):
@@ -80,29 +80,29 @@ class ClassifierServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ClassifyStream(self, request_iterator, context):
-        """The same for a stream of requests: one answer for each request, in the order of the requests. The first bad
-        request ends the stream with its status; the answers before it have been sent.
+        """Classifies a stream of requests: one answer for each request, in the order of the requests. The first bad request
+        ends the stream with its status, after the answers to the requests before it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModels(self, request, context):
-        """Lists the models that are served, and the versions that should be and have failed.
+        """Lists the models that are served, and the versions that failed to load.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Describes one model: its layers, its input, its limits, how it was trained.
+        """Describes one model: its input, layers, classes, limits and training.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetParameters(self, request, context):
-        """Gets the parameters of one layer: what is stored, beside the activations that are calculated.
+        """Gets the parameters of one layer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,10 +145,10 @@ def add_ClassifierServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ClassifierService(object):
-    """Classifies digits and shows what every layer calculated on the way.
+    """Classifies images and gives the activations of every layer.
 
-    Errors carry the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a reason
-    in UPPER_SNAKE and the domain "vitrine", and, where a field of the request is at fault, `BadRequest` with its path.
+    An error carries the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a
+    reason in UPPER_SNAKE and the domain "vitrine", and `BadRequest` with the path of the wrong field, if there is one.
     """
 
     @staticmethod

@@ -3,11 +3,13 @@
 isort:skip_file
 The wire contract of Vitrine, version 1.
 
-Words: an *image* is what a user has (a photo, a scan, a drawing). *Pixels* are what the model takes: an 18 × 18
-matrix of uint8, 0 = white (paper), 255 = black (ink). A *layer* is every step of the model that calculates
-something; *activations* are the numbers it calculates, *parameters* the weights and biases that are stored.
+Words: an *image* is a user's photo, scan or drawing. *Pixels* are the input of a model: a matrix of uint8,
+0 = white (paper), 255 = black (ink). `Model.input` has their shape, 18 × 18 for digits. A *layer* is a step of the
+model that calculates something. *Activations* are the numbers that a layer calculates, *parameters* the weights and
+biases that it stores.
 
-Layers are called `input`, `linear_1`, `relu_1`, …, `linear_N`, and `softmax` or `sigmoid`, everywhere.
+A layer has one name everywhere. In a multilayer perceptron the names are `input`, `linear_1`, `relu_1`, …,
+`linear_N`, and `softmax` or `sigmoid`.
 """
 
 from collections import abc as _abc
@@ -34,10 +36,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ClassifierServiceStub:
-    """Classifies digits and shows what every layer calculated on the way.
+    """Classifies images and gives the activations of every layer.
 
-    Errors carry the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a reason
-    in UPPER_SNAKE and the domain "vitrine", and, where a field of the request is at fault, `BadRequest` with its path.
+    An error carries the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a
+    reason in UPPER_SNAKE and the domain "vitrine", and `BadRequest` with the path of the wrong field, if there is one.
     """
 
     @_typing.overload
@@ -47,43 +49,43 @@ class ClassifierServiceStub:
     Classify: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]
     """Classifies 1 to N images in one call."""
     ClassifyStream: _grpc.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]
-    """The same for a stream of requests: one answer for each request, in the order of the requests. The first bad
-    request ends the stream with its status; the answers before it have been sent.
+    """Classifies a stream of requests: one answer for each request, in the order of the requests. The first bad request
+    ends the stream with its status, after the answers to the requests before it.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
-    """Lists the models that are served, and the versions that should be and have failed."""
+    """Lists the models that are served, and the versions that failed to load."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]
-    """Describes one model: its layers, its input, its limits, how it was trained."""
+    """Describes one model: its input, layers, classes, limits and training."""
     GetParameters: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetParametersRequest, _classifier_pb2.GetParametersResponse]
-    """Gets the parameters of one layer: what is stored, beside the activations that are calculated."""
+    """Gets the parameters of one layer."""
 
 @_typing.type_check_only
 class ClassifierServiceAsyncStub(ClassifierServiceStub):
-    """Classifies digits and shows what every layer calculated on the way.
+    """Classifies images and gives the activations of every layer.
 
-    Errors carry the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a reason
-    in UPPER_SNAKE and the domain "vitrine", and, where a field of the request is at fault, `BadRequest` with its path.
+    An error carries the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a
+    reason in UPPER_SNAKE and the domain "vitrine", and `BadRequest` with the path of the wrong field, if there is one.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Classify: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Classifies 1 to N images in one call."""
     ClassifyStream: _aio.StreamStreamMultiCallable[_classifier_pb2.ClassifyStreamRequest, _classifier_pb2.ClassifyStreamResponse]  # type: ignore[assignment]
-    """The same for a stream of requests: one answer for each request, in the order of the requests. The first bad
-    request ends the stream with its status; the answers before it have been sent.
+    """Classifies a stream of requests: one answer for each request, in the order of the requests. The first bad request
+    ends the stream with its status, after the answers to the requests before it.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models that are served, and the versions that should be and have failed."""
+    """Lists the models that are served, and the versions that failed to load."""
     GetModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]  # type: ignore[assignment]
-    """Describes one model: its layers, its input, its limits, how it was trained."""
+    """Describes one model: its input, layers, classes, limits and training."""
     GetParameters: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetParametersRequest, _classifier_pb2.GetParametersResponse]  # type: ignore[assignment]
-    """Gets the parameters of one layer: what is stored, beside the activations that are calculated."""
+    """Gets the parameters of one layer."""
 
 class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Classifies digits and shows what every layer calculated on the way.
+    """Classifies images and gives the activations of every layer.
 
-    Errors carry the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a reason
-    in UPPER_SNAKE and the domain "vitrine", and, where a field of the request is at fault, `BadRequest` with its path.
+    An error carries the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a
+    reason in UPPER_SNAKE and the domain "vitrine", and `BadRequest` with the path of the wrong field, if there is one.
     """
 
     @_abc_1.abstractmethod
@@ -100,8 +102,8 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_classifier_pb2.ClassifyStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_classifier_pb2.ClassifyStreamResponse], _abc.AsyncIterator[_classifier_pb2.ClassifyStreamResponse]]:
-        """The same for a stream of requests: one answer for each request, in the order of the requests. The first bad
-        request ends the stream with its status; the answers before it have been sent.
+        """Classifies a stream of requests: one answer for each request, in the order of the requests. The first bad request
+        ends the stream with its status, after the answers to the requests before it.
         """
 
     @_abc_1.abstractmethod
@@ -110,7 +112,7 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ListModelsResponse, _abc.Awaitable[_classifier_pb2.ListModelsResponse]]:
-        """Lists the models that are served, and the versions that should be and have failed."""
+        """Lists the models that are served, and the versions that failed to load."""
 
     @_abc_1.abstractmethod
     def GetModel(
@@ -118,7 +120,7 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.GetModelResponse, _abc.Awaitable[_classifier_pb2.GetModelResponse]]:
-        """Describes one model: its layers, its input, its limits, how it was trained."""
+        """Describes one model: its input, layers, classes, limits and training."""
 
     @_abc_1.abstractmethod
     def GetParameters(
@@ -126,6 +128,6 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.GetParametersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.GetParametersResponse, _abc.Awaitable[_classifier_pb2.GetParametersResponse]]:
-        """Gets the parameters of one layer: what is stored, beside the activations that are calculated."""
+        """Gets the parameters of one layer."""
 
 def add_ClassifierServiceServicer_to_server(servicer: ClassifierServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

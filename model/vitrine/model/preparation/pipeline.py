@@ -1,4 +1,4 @@
-"""Turns any image into the 18 × 18 pixels that the model takes; training, server and client all use this.
+"""Turns any image into the pixels that a model takes, of any height and width; training, server and client use this.
 
 The steps, each with its constant:
 
@@ -10,34 +10,30 @@ The steps, each with its constant:
    pixels are 0.
    In every other image, `photo` finds the digit, whatever light, paper and table there are.
 3. box: the smallest rectangle that holds all ink. In what isn't plain, `pen` makes far too thin or thick strokes usual.
-4. place: one resampling scales the box, its aspect kept, to `INK_SIDE` pixels on its longer side, and puts the ink's
-   centre of mass in the middle, as far as the box stays inside the frame.
+4. place: one resampling scales the box, its aspect kept, until the frame is `FRAME_SIZE` times as high or as
+   wide, and puts the ink's centre of mass in the middle, as far as the box stays inside the frame.
 5. stretch: the darkest pixel becomes 255, so that thin strokes, averaged over whole pixels, don't come out pale.
 """
 
+import math
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from vitrine.model.digits import PIXELS_SHAPE
 from vitrine.model.preparation.image import MAX_IMAGE_PIXELS, Grey, ImageSource, read_grey
 from vitrine.model.preparation.paper import MIN_CONTRAST
 from vitrine.model.preparation.pen import even_strokes
 from vitrine.model.preparation.photo import Ink, find_ink_in_photo
 
-SIDE = 18
-"""The pixels' height and width."""
-
-PIXELS_SHAPE = (SIDE, SIDE)
-"""The shape of one image's pixels."""
-
 FRAME_INK = 0.1
 """How much of a plain image's frame may be ink, where strokes reach it."""
 
-INK_SIDE = 16.0
-"""How many of the 18 pixels the longer side of the ink's box takes."""
+FRAME_SIZE = 18 / 16
+"""The frame's size as a multiple of the ink's box, in the direction that the box fills."""
 
 NOISE_FLOOR = 0.1
 """The share of the contrast below which a pixel counts as paper: paper grain, JPEG noise."""
@@ -45,29 +41,33 @@ NOISE_FLOOR = 0.1
 PLAIN_SIDE = 64
 """How long a plain image is at most."""
 
+Shape: TypeAlias = tuple[int, ...]
+"""Height and width."""
+
 Pixels: TypeAlias = npt.NDArray[np.uint8]
-"""What the model takes: uint8 (18, 18), 0 = white (paper), 255 = black (ink)."""
+"""One image as a model takes it: uint8 (height, width), 0 = white (paper), 255 = black (ink)."""
 
 
-def prepare(image: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Pixels:
+def prepare(image: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS, shape: Shape = PIXELS_SHAPE) -> Pixels:
     """Turns an image into pixels.
 
     Args:
         image: a path, the bytes of an image file, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
         max_pixels: the largest width × height that is decoded.
+        shape: height and width of the pixels, each at least 1: the shape of the model's input.
 
     Returns:
-        uint8 (18, 18), 0 = white (paper), 255 = black (ink). An empty page gives zeros.
+        uint8 (height, width), 0 = white (paper), 255 = black (ink). An empty page gives zeros.
 
     Raises:
         ImageError: the image is missing, no image, truncated, too large, or of an unsupported kind.
     """
-    return pixels_of(find_box(read_grey(image, max_pixels)))
+    return pixels_of(find_box(read_grey(image, max_pixels)), shape)
 
 
-def pixels_of(box: Ink) -> Pixels:
-    """Steps 4 and 5: what the model takes of a box of ink, uint8 (h, w) to uint8 (18, 18)."""
-    return stretch(place(box))
+def pixels_of(box: Ink, shape: Shape = PIXELS_SHAPE) -> Pixels:
+    """Steps 4 and 5: the pixels of a box of ink, uint8 (h, w) to uint8 (height, width)."""
+    return stretch(place(box, shape))
 
 
 def find_box(grey: Grey) -> Ink:
@@ -107,23 +107,41 @@ def crop(ink: Ink) -> Ink:
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def place(box: Ink) -> Pixels:
-    """Step 4: the box scaled to `INK_SIDE` and centred by mass, in one resampling; uint8 (h, w) to uint8 (18, 18)."""
-    top, left, window = find_frame(box)
-    pad_top, pad_left = int(np.ceil(-top)), int(np.ceil(-left))  # both starts are ≤ 0: the box lies in the window
-    side = int(np.ceil(window)) + 1
-    canvas = np.zeros((side, side), np.uint8)
+def place(box: Ink, shape: Shape = PIXELS_SHAPE) -> Pixels:
+    """Step 4: the box scaled to the frame and centred by mass, in one resampling; uint8 (h, w) to (height, width)."""
+    frame = find_frame(box, shape)
+    pad_top, pad_left = math.ceil(-frame.top), math.ceil(-frame.left)  # both starts are ≤ 0: the box lies in the frame
+    rows, columns = math.ceil(frame.height) + 1, math.ceil(frame.width) + 1
+    canvas = np.zeros((rows, columns), np.uint8)
     canvas[pad_top : pad_top + box.shape[0], pad_left : pad_left + box.shape[1]] = box
-    x, y = left + pad_left, top + pad_top
-    view = (x, y, min(x + window, side), min(y + window, side))
-    return np.asarray(Image.fromarray(canvas).resize(PIXELS_SHAPE, Image.Resampling.HAMMING, view))
+    x, y = frame.left + pad_left, frame.top + pad_top
+    view = (x, y, min(x + frame.width, columns), min(y + frame.height, rows))
+    height, width = shape
+    return np.asarray(Image.fromarray(canvas).resize((width, height), Image.Resampling.HAMMING, view))
 
 
-def find_frame(box: Ink) -> tuple[float, float, float]:
-    """Where the 18 × 18 frame lies around a box: its top, its left and its side, measured in the box's own pixels."""
-    window = max(box.shape) * SIDE / INK_SIDE
-    top, left = (_window_start(box.sum(axis=1 - axis, dtype=np.int64), window) for axis in (0, 1))
-    return top, left, window
+class Frame(NamedTuple):
+    """The place of a model's pixels over a box of ink, measured in the box's own pixels."""
+
+    top: float
+    """Its upper edge; 0 or less, as the box lies inside."""
+    left: float
+    """Its left edge; 0 or less."""
+    height: float
+    """Its height."""
+    width: float
+    """Its width."""
+
+
+def find_frame(box: Ink, shape: Shape = PIXELS_SHAPE) -> Frame:
+    """The frame of `shape` pixels around a box, which fills it in one direction but for a margin."""
+    (rows, columns), (height, width) = box.shape, shape
+    if rows * width >= columns * height:  # the box is taller than the frame, in proportion
+        extents = (rows * FRAME_SIZE, rows * FRAME_SIZE * width / height)
+    else:
+        extents = (columns * FRAME_SIZE * height / width, columns * FRAME_SIZE)
+    top, left = (_window_start(box.sum(axis=1 - axis, dtype=np.int64), extents[axis]) for axis in (0, 1))
+    return Frame(top, left, *extents)
 
 
 def _window_start(profile: npt.NDArray[np.int64], window: float) -> float:

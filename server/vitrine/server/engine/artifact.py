@@ -6,10 +6,9 @@ the same network, and nothing else can hide in the file.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,30 +16,24 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, numpy_helper
 
-from vitrine.model import NOVELTY, PIXELS_SHAPE, ArtifactError, ArtifactMetadata, Layer, LayerKind, Parameters
+from vitrine.model import NOVELTY, ArtifactError, ArtifactMetadata, LayerKind, Parameters
+from vitrine.model.graph import (
+    CONSTANTS,
+    Operator,
+    constant_names,
+    layer_operators,
+    novelty_operators,
+    parameter_shapes,
+)
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 """The operators of ONNX itself. Others would need code from elsewhere, which is not loaded."""
-
-INPUT = "pixels"
-"""The name of the graph's input."""
-
-FULL_SCALE = "full_scale"
-"""The name of the constant that the pixels are divided by."""
-
-CLASS_AXIS = "class_axis"
-"""The name of the constant that says over which axis the novelty sums: the second, that of the classes."""
-
-Node: TypeAlias = tuple[str, list[str], list[str], dict[str, Any]]
-"""An operator: its type, inputs, outputs and attributes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Artifact:
     """A checked artifact: exactly the bytes that were checked, so that a file replaced meanwhile changes nothing."""
 
-    path: Path
-    """Where it was read from."""
     data: bytes
     """The ONNX file."""
     sha256: str
@@ -66,11 +59,11 @@ def read_artifact(path: Path) -> Artifact:
     _check_operators(model)
     _check_interface(model.graph, metadata)
     _check_nodes(model.graph, metadata)
-    _check_class_axis(model.graph)
+    _check_constants(model.graph)
     outside = _read_outside(model.graph, metadata, path)
     parameters = _read_parameters(model.graph, metadata, outside)
     beside = frozenset(tensor.name for tensor in model.graph.initializer if _outside(tensor))
-    return Artifact(path, data, hashlib.sha256(data).hexdigest(), metadata, parameters, beside)
+    return Artifact(data, hashlib.sha256(data).hexdigest(), metadata, parameters, beside)
 
 
 def _read(path: Path) -> bytes:
@@ -97,15 +90,15 @@ def _check_operators(model: onnx.ModelProto) -> None:
 
 def _check_interface(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
     """The graph takes `pixels` and gives every layer of the catalogue and, with a threshold, the novelty; no more."""
-    inputs = [(value.name, value.type.tensor_type.elem_type, _extent(value)) for value in graph.input]
-    if inputs != [(INPUT, TensorProto.UINT8, (0, *PIXELS_SHAPE))]:
-        raise ArtifactError(f"its input isn't {INPUT}, uint8 [N, {PIXELS_SHAPE[0]}, {PIXELS_SHAPE[1]}]")
+    taken = metadata.input
+    if [_declared(value) for value in graph.input] != [(taken.name, TensorProto.UINT8, (0, *taken.shape))]:
+        raise ArtifactError(f"its input isn't {taken.name}, uint8 [N, {', '.join(map(str, taken.shape))}]")
     _check_novelty(graph, metadata)
-    outputs = [(value.name, value.type.tensor_type.elem_type, _extent(value)) for value in graph.output]
     novelty = [] if metadata.novelty_threshold is None else [(NOVELTY, TensorProto.FLOAT, (0,))]
-    if outputs != [(layer.name, TensorProto.FLOAT, (0, layer.width)) for layer in metadata.layers] + novelty:
+    expected = [(layer.name, TensorProto.FLOAT, (0, *layer.shape)) for layer in metadata.layers] + novelty
+    if [_declared(value) for value in graph.output] != expected:
         and_novelty = f", and {NOVELTY}, float32 [N]" if novelty else ""
-        raise ArtifactError(f"its outputs aren't the layers of its catalogue, float32 [N, width] each{and_novelty}")
+        raise ArtifactError(f"its outputs aren't the layers of its catalogue, float32 [N, …] each{and_novelty}")
 
 
 def _check_novelty(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
@@ -118,80 +111,54 @@ def _check_novelty(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
         raise ArtifactError(f"its metadata have a {NOVELTY} threshold, and its graph gives no {NOVELTY}")
 
 
-def _extent(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    """The shape of an input or output; 0 stands for a dynamic axis."""
-    return tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim)
+def _declared(value: onnx.ValueInfoProto) -> tuple[str, int, tuple[int, ...]]:
+    """Name, type and shape of an input or output; 0 stands for a dynamic axis."""
+    tensor = value.type.tensor_type
+    return value.name, tensor.elem_type, tuple(axis.dim_value for axis in tensor.shape.dim)
 
 
 def _check_nodes(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
     """The graph calculates the catalogue's layers from the parameters of their names, the novelty, and no more."""
     try:
-        found = [_as_node(node) for node in graph.node]
+        found = [_operator(node) for node in graph.node]
     except ValueError as error:  # an attribute of no known type
         raise ArtifactError(f"an operator of it can't be read: {error}") from error
-    novelty = [] if metadata.novelty_threshold is None else _novelty_nodes(metadata.layers[-1].reads)
-    if found != [node for layer in metadata.layers for node in expected_nodes(layer)] + novelty:
+    has_novelty = metadata.novelty_threshold is not None
+    novelty = novelty_operators(*metadata.layers[-1].reads) if has_novelty else []
+    if found != layer_operators(metadata.layers) + novelty:
         raise ArtifactError("its operators aren't those that calculate the layers of its catalogue")
-    stored = sorted(tensor.name for tensor in graph.initializer)
-    constants = [FULL_SCALE, CLASS_AXIS] if novelty else [FULL_SCALE]
-    if graph.sparse_initializer or stored != sorted([*constants, *_parameter_names(metadata)]):
+    parameters = [name for shapes in _parameter_shapes(metadata).values() for name in shapes]
+    expected = sorted([*constant_names(novelty=has_novelty), *parameters])
+    if graph.sparse_initializer or sorted(tensor.name for tensor in graph.initializer) != expected:
         raise ArtifactError("what it stores isn't the weight and bias of each linear layer of its catalogue")
 
 
-def _as_node(node: onnx.NodeProto) -> Node:
+def _operator(node: onnx.NodeProto) -> Operator:
     attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return node.op_type, list(node.input), list(node.output), attributes
+    return Operator(node.op_type, tuple(node.input), tuple(node.output), attributes)
 
 
-def expected_nodes(layer: Layer) -> list[Node]:
-    """The operators that calculate one layer, in order."""
-    name, reads = layer.name, layer.reads
-    match layer.kind:
-        case LayerKind.INPUT:
-            return [
-                ("Cast", [INPUT], ["pixels_float32"], {"to": TensorProto.FLOAT}),
-                ("Div", ["pixels_float32", FULL_SCALE], ["pixels_scaled"], {}),
-                ("Flatten", ["pixels_scaled"], [name], {"axis": 1}),
-            ]
-        case LayerKind.LINEAR:
-            return [("Gemm", [reads, f"{name}.weight", f"{name}.bias"], [name], {"transB": 1})]
-        case LayerKind.RELU:
-            return [("Relu", [reads], [name], {})]
-        case LayerKind.SOFTMAX:
-            return [("Softmax", [reads], [name], {"axis": 1})]
-        case LayerKind.SIGMOID:
-            return [("Sigmoid", [reads], [name], {})]
+def _check_constants(graph: onnx.GraphProto) -> None:
+    """The constants are those of the table: another divisor would weigh pixels, another axis mix callers' images."""
+    for tensor in graph.initializer:
+        expected = CONSTANTS.get(tensor.name)
+        if expected is not None and not _is_constant(tensor, expected):
+            value = f"{expected.dtype} {list(expected.shape)} of {expected.item()}"
+            raise ArtifactError(f"its constant {tensor.name} isn't {value}, as in every graph")
 
 
-def _novelty_nodes(logits: str) -> list[Node]:
-    """The operators that calculate the novelty from the last linear layer's activations, after all layers'."""
-    return [
-        ("ReduceLogSumExp", [logits, CLASS_AXIS], ["log_sum_exp"], {"keepdims": 0}),
-        ("Neg", ["log_sum_exp"], [NOVELTY], {}),
-    ]
-
-
-def _check_class_axis(graph: onnx.GraphProto) -> None:
-    """Where there is a novelty, it is summed over the classes: over another axis it would mix callers' images."""
-    for axis in (tensor for tensor in graph.initializer if tensor.name == CLASS_AXIS):
-        is_known = axis.data_type == TensorProto.INT64 and tuple(axis.dims) == (1,) and not _outside(axis)
-        if not is_known or _integers(axis) != [1]:
-            raise ArtifactError(f"its {CLASS_AXIS} isn't int64 [1]: the novelty would be summed over something else")
-
-
-def _integers(tensor: TensorProto) -> list[int]:
-    """A small tensor's values; none where they are cut off."""
+def _is_constant(tensor: TensorProto, expected: npt.NDArray[np.generic]) -> bool:
+    if _outside(tensor):
+        return False
     try:
-        values: list[int] = numpy_helper.to_array(tensor).tolist()
-    except ValueError:
-        return []
-    return values
+        values = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError):  # it is cut off, or of no known type
+        return False
+    return values.dtype == expected.dtype and values.shape == expected.shape and bool((values == expected).all())
 
 
-def _parameter_names(metadata: ArtifactMetadata) -> Iterator[str]:
-    for layer in metadata.layers:
-        if layer.kind is LayerKind.LINEAR:
-            yield from (f"{layer.name}.weight", f"{layer.name}.bias")
+def _parameter_shapes(metadata: ArtifactMetadata) -> dict[str, dict[str, tuple[int, ...]]]:
+    return parameter_shapes(metadata.layers, metadata.input.shape)
 
 
 def _read_outside(graph: onnx.GraphProto, metadata: ArtifactMetadata, path: Path) -> memoryview | None:
@@ -219,14 +186,14 @@ def _read_parameters(
     graph: onnx.GraphProto, metadata: ArtifactMetadata, outside: memoryview | None
 ) -> dict[str, Parameters]:
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    widths = {layer.name: layer.width for layer in metadata.layers}
-    parameters = {}
-    for layer in metadata.layers:
-        if layer.kind is LayerKind.LINEAR:
-            weight = _read_tensor(stored[f"{layer.name}.weight"], (layer.width, widths[layer.reads]), outside)
-            bias = _read_tensor(stored[f"{layer.name}.bias"], (layer.width,), outside)
-            parameters[layer.name] = Parameters(weight, bias)
-    return parameters
+    shapes = _parameter_shapes(metadata)
+    return {
+        layer.name: Parameters(
+            *(_read_tensor(stored[name], shape, outside) for name, shape in shapes[layer.name].items())
+        )
+        for layer in metadata.layers
+        if layer.kind is LayerKind.LINEAR
+    }
 
 
 def _read_tensor(tensor: TensorProto, shape: tuple[int, ...], outside: memoryview | None) -> npt.NDArray[np.float32]:

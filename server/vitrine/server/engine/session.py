@@ -11,15 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, deviations
-from vitrine.server.engine.artifact import INPUT, Artifact
-from vitrine.server.engine.device import Device
+from vitrine.model.graph import INPUT
+from vitrine.server.engine.artifact import Artifact
+from vitrine.server.engine.device import CPU_PROVIDER, CUDA_PROVIDER, Device
 from vitrine.server.engine.runtime import onnxruntime
 from vitrine.server.errors import StartupError
 
 logger = logging.getLogger(__name__)
-
-CPU_PROVIDER = "CPUExecutionProvider"
-CUDA_PROVIDER = "CUDAExecutionProvider"
 
 CUDA_OPTIONS = {"use_tf32": "0"}
 """TF32 keeps 10 bits of a product's mantissa: activations would deviate by 1e-3."""
@@ -41,12 +39,12 @@ class Engine:
         """Calculates activations.
 
         Args:
-            pixels: uint8 (N, 18, 18), 0 = white, 255 = black, in row-major order.
+            pixels: uint8 (N, *the model's input shape), 0 = white, 255 = black, in row-major order.
             layers: the names of the layers that are wanted, `NOVELTY` among them where the artifact has it; at least
                 one. Only these are copied out.
 
         Returns:
-            float32 (N, width) for each of `layers`, in their order, and (N,) for the novelty.
+            float32 (N, *the layer's shape) for each of `layers`, in their order, and (N,) for the novelty.
         """
         return dict(zip(layers, self._session.run(list(layers), {INPUT: pixels}), strict=True))
 

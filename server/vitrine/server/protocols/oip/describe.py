@@ -1,24 +1,24 @@
 """Describes the server and its models in the open protocol's messages."""
 
+import json
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 
-from vitrine.model import PIXELS_SHAPE
+from vitrine.model import Shape
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip import model_config_pb2 as config_pb
-from vitrine.server.engine.session import CPU_PROVIDER
+from vitrine.server.engine.device import CPU_PROVIDER
 from vitrine.server.inference.batching import BatchingConfig
 from vitrine.server.inference.statistics import Duration, ModelStatistics
-from vitrine.server.models.snapshot import Entry, ServedModel
-from vitrine.server.protocols.oip.inputs import PIXELS
-from vitrine.server.protocols.oip.outputs import DIGIT, IS_DIGIT, verdict_outputs
+from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
+from vitrine.server.protocols.oip.outputs import DIGIT, IS_DIGIT, class_output, default_outputs
 
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
-"""What Triton calls an ONNX model, and what runs it."""
+"""Triton's names for an ONNX model and for the program that runs it."""
 
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
-"""The extensions of the protocol that are here, as Triton calls them."""
+"""The supported extensions of the protocol, by Triton's names."""
 
 READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 """The states of a version."""
@@ -26,18 +26,18 @@ READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 
 @cache
 def write_server() -> pb.ServerMetadataResponse:
-    """Says which server this is: always the same, which is looked up on disk."""
+    """Describes the server; cached, because the version is looked up on disk."""
     return pb.ServerMetadataResponse(name="vitrine", version=version("vitrine"), extensions=EXTENSIONS)
 
 
 def write_metadata(model: ServedModel, versions: Iterable[ServedModel]) -> pb.ModelMetadataResponse:
     """Describes a model by its inputs and outputs, and lists these versions of it."""
-    tensor = pb.ModelMetadataResponse.TensorMetadata
+    tensor, given = pb.ModelMetadataResponse.TensorMetadata, model.metadata.input
     return pb.ModelMetadataResponse(
         name=model.name,
         versions=[served.version for served in versions],
         platform=PLATFORM,
-        inputs=[tensor(name=PIXELS, datatype="UINT8", shape=(-1, *PIXELS_SHAPE))],
+        inputs=[tensor(name=given.name, datatype="UINT8", shape=(-1, *given.shape))],
         outputs=[
             tensor(name=name, datatype=datatype, shape=(-1, *extent)) for name, datatype, extent in _outputs(model)
         ],
@@ -45,13 +45,14 @@ def write_metadata(model: ServedModel, versions: Iterable[ServedModel]) -> pb.Mo
 
 
 def write_config(model: ServedModel, max_images: int, batching: BatchingConfig) -> config_pb.ModelConfig:
-    """Describes a model as the settings of a Triton server would."""
+    """Describes a model as the configuration of a Triton server would."""
+    given = model.metadata.input
     return config_pb.ModelConfig(
         name=model.name,
         platform=PLATFORM,
         backend=BACKEND,
         max_batch_size=max_images,
-        input=[config_pb.ModelInput(name=PIXELS, data_type=config_pb.TYPE_UINT8, dims=PIXELS_SHAPE)],
+        input=[config_pb.ModelInput(name=given.name, data_type=config_pb.TYPE_UINT8, dims=given.shape)],
         output=[
             config_pb.ModelOutput(name=name, data_type=config_pb.DataType.Value(f"TYPE_{datatype}"), dims=extent)
             for name, datatype, extent in _outputs(model)
@@ -63,18 +64,24 @@ def write_config(model: ServedModel, max_images: int, batching: BatchingConfig) 
     )
 
 
-def _outputs(model: ServedModel) -> list[tuple[str, str, tuple[int, ...]]]:
-    """Each output that comes unasked: its name, its datatype, and the extent of every axis but the images'."""
-    widths = {layer.name: (layer.width,) for layer in model.metadata.layers}
-    datatypes = {DIGIT: "INT64", IS_DIGIT: "BOOL"}
-    return [(name, datatypes.get(name, "FP32"), widths.get(name, ())) for name in verdict_outputs(model)]
+def _outputs(model: ServedModel) -> list[tuple[str, str, Shape]]:
+    """Each default output: its name, its datatype, and its shape without the axis of images."""
+    shapes = {layer.name: layer.shape for layer in model.metadata.layers}
+    datatypes = {class_output(model): "INT64", IS_DIGIT: "BOOL"}
+    return [(name, datatypes.get(name, "FP32"), shapes.get(name, ())) for name in default_outputs(model)]
 
 
 def _parameters(model: ServedModel) -> dict[str, str]:
-    """What the protocol has no field for: every layer with its width, and the largest novelty of a digit."""
-    layers = ",".join(f"{layer.name}:{layer.width}" for layer in model.metadata.layers)
+    """Facts without a field in the protocol: every layer as NAME:SHAPE (28x28 for two axes), labels, the threshold."""
+    layers = ",".join(f"{layer.name}:{'x'.join(map(str, layer.shape))}" for layer in model.metadata.layers)
     threshold = model.metadata.novelty_threshold
-    return {"layers": layers} if threshold is None else {"layers": layers, "novelty_threshold": repr(threshold)}
+    parameters = {"layers": layers} if class_output(model) == DIGIT else {"layers": layers, "classes": _labels(model)}
+    return parameters if threshold is None else parameters | {"novelty_threshold": repr(threshold)}
+
+
+def _labels(model: ServedModel) -> str:
+    """The labels as a JSON list: they may contain any character."""
+    return json.dumps(model.metadata.classes, ensure_ascii=False)
 
 
 def _instances(provider: str, count: int) -> config_pb.ModelInstanceGroup:
@@ -83,15 +90,15 @@ def _instances(provider: str, count: int) -> config_pb.ModelInstanceGroup:
 
 
 def write_entry(entry: Entry) -> pb.RepositoryIndexResponse.ModelIndex:
-    """Writes a line of the list of models."""
-    state = READY if entry.model else UNAVAILABLE
+    """Writes an entry of the list of models."""
+    state = UNAVAILABLE if entry.state is EntryState.FAILED else READY
     return pb.RepositoryIndexResponse.ModelIndex(
         name=entry.name, version=entry.version, state=state, reason=entry.reason
     )
 
 
 def write_statistics(model: ServedModel, done: ModelStatistics) -> pb.ModelStatistics:
-    """Writes what a model has done."""
+    """Writes a model's statistics."""
     return pb.ModelStatistics(
         name=model.name,
         version=model.version,

@@ -1,6 +1,6 @@
 """Translates a request's one input, which comes in many forms, into pixels or image files.
 
-It checks what only this protocol can get wrong, and says so as Triton does.
+It checks the errors of this protocol alone, and words them as Triton does. Shapes come from the model's metadata.
 """
 
 import math
@@ -11,43 +11,43 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import PIXELS_SHAPE
+from vitrine.model import ModelInput, Shape
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.errors import InvalidRequest, quoted
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.protocols.oip.errors import INPUT
 
-PIXELS = "pixels"
-"""The name of the one input."""
-
-SHAPES: Mapping[str, tuple[tuple[int, ...], ...]] = {
-    "UINT8": (PIXELS_SHAPE, (math.prod(PIXELS_SHAPE),)),
-    "FP32": (PIXELS_SHAPE, (math.prod(PIXELS_SHAPE),)),
-    "BYTES": ((), (1,)),
-}
-"""The datatypes that the input may have, and the shapes of one image in each."""
+DATATYPES = ("UINT8", "FP32", "BYTES")
+"""The datatypes that the input may have: pixels as whole numbers or as floats, and image files."""
 
 CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}
-"""The field for typed elements of each datatype."""
+"""Name of the field for typed elements of each datatype."""
 
 RAW: Mapping[str, np.dtype[Any]] = {"UINT8": np.dtype(np.uint8), "FP32": np.dtype("<f4")}
-"""How raw elements of each datatype are laid out; those of BYTES have no fixed size."""
+"""Layout of raw elements of each datatype; elements of BYTES have no fixed size."""
 
 TYPED: Mapping[str, np.dtype[Any]] = {"UINT8": np.dtype(np.uint32), "FP32": np.dtype(np.float32)}
-"""What typed elements of each datatype may be: uint_contents has whole numbers of 32 bits."""
+"""Type of typed elements of each datatype: uint_contents has whole numbers of 32 bits."""
 
 LENGTH = struct.Struct("<I")
-"""What precedes each element of a raw BYTES tensor."""
+"""The length before each element of a raw BYTES tensor."""
 
 PACKED_BYTES = 64
-"""How many bytes of typed elements weigh as much as one field of a request, which takes about as much to parse."""
-
-FIELDS_PER_IMAGE = math.ceil(math.prod(PIXELS_SHAPE) * RAW["FP32"].itemsize / PACKED_BYTES)
-"""What the typed elements of an image weigh at most."""
+"""Number of bytes of typed elements that count as one field of a request, because they take as long to parse."""
 
 Tensor: TypeAlias = pb.ModelInferRequest.InferInputTensor
 Elements: TypeAlias = "npt.NDArray[np.uint8] | Sequence[bytes]"
-"""Pixels, uint8 (N, 18, 18), or image files."""
+"""Pixels, uint8 (N, *shape of the input), or image files."""
+
+
+def fields_per_image(model: ServedModel) -> int:
+    """The largest number of fields that one image's typed elements count as: those of FP32, the largest ones."""
+    return math.ceil(math.prod(model.metadata.input.shape) * RAW["FP32"].itemsize / PACKED_BYTES)
+
+
+def image_shapes(datatype: str, given: ModelInput) -> tuple[Shape, ...]:
+    """The shapes that one image may have in a datatype, without the axis of images: as it is, or flat."""
+    return ((), (1,)) if datatype == "BYTES" else (given.shape, (math.prod(given.shape),))
 
 
 def read_input(message: pb.ModelInferRequest, model: ServedModel, max_images: int) -> Elements:
@@ -65,9 +65,10 @@ def read_input(message: pb.ModelInferRequest, model: ServedModel, max_images: in
 
 
 def _the_input(message: pb.ModelInferRequest, model: ServedModel) -> Tensor:
+    expected = model.metadata.input.name
     for index, tensor in enumerate(message.inputs):
-        if tensor.name != PIXELS:
-            text = f"unexpected inference input {quoted(tensor.name)} for model {model.name!r}; it has: {PIXELS}"
+        if tensor.name != expected:
+            text = f"unexpected inference input {quoted(tensor.name)} for model {model.name!r}; it has: {expected}"
             raise InvalidRequest("UNKNOWN_INPUT", text, f"inputs[{index}].name")
     if len(message.inputs) != 1:
         text = f"expected 1 inputs but got {len(message.inputs)} inputs for model {model.name!r}"
@@ -76,16 +77,18 @@ def _the_input(message: pb.ModelInferRequest, model: ServedModel) -> Tensor:
 
 
 def _count_images(tensor: Tensor, model: ServedModel, max_images: int) -> int:
-    """How many images the input says that it has."""
-    if tensor.datatype not in SHAPES:
+    """The number of images that the input's shape says."""
+    if tensor.datatype not in DATATYPES:
+        name = model.metadata.input.name
         text = (
-            f"inference input {PIXELS!r} data-type is {quoted(tensor.datatype)}, but model {model.name!r} expects "
+            f"inference input {name!r} data-type is {quoted(tensor.datatype)}, but model {model.name!r} expects "
             "'UINT8'; 'FP32' is taken too, and 'BYTES' for image files"
         )
         raise InvalidRequest("WRONG_DATATYPE", text, f"{INPUT}.datatype")
     count, *rest = tensor.shape or (-1,)
-    if count < 0 or tuple(rest) not in SHAPES[tensor.datatype]:
-        expected = " or ".join(_shape((-1, *one)) for one in SHAPES[tensor.datatype])
+    allowed = image_shapes(tensor.datatype, model.metadata.input)
+    if count < 0 or tuple(rest) not in allowed:
+        expected = " or ".join(_shape((-1, *one)) for one in allowed)
         text = f"unexpected shape for {_called(model)}. Expected {expected}, got {_shape(tensor.shape)}"
         raise InvalidRequest("WRONG_SHAPE", text, f"{INPUT}.shape")
     if count > max_images:
@@ -95,36 +98,36 @@ def _count_images(tensor: Tensor, model: ServedModel, max_images: int) -> int:
 
 
 def _called(model: ServedModel) -> str:
-    return f"input {PIXELS!r} for model {model.name!r}"
+    return f"input {model.metadata.input.name!r} for model {model.name!r}"
 
 
 def _shape(extents: Sequence[int]) -> str:
-    """A shape as Triton writes it; one that is absurdly long only begins."""
+    """A shape as Triton writes it; of a very long one, the beginning."""
     return f"[{','.join(map(str, extents[:8]))}{',…' if len(extents) > 8 else ''}]"
 
 
 def _raw(message: pb.ModelInferRequest, tensor: Tensor, model: ServedModel) -> bytes | None:
     """The input's raw elements; None: they are typed."""
-    given = len(message.raw_input_contents)
+    given, name = len(message.raw_input_contents), model.metadata.input.name
     if given and tensor.HasField("contents"):
         text = "contents field must not be specified when using raw_input_contents "
-        text += f"for {PIXELS!r} for model {model.name!r}"
+        text += f"for {name!r} for model {model.name!r}"
         raise InvalidRequest("RAW_AND_TYPED", text, f"{INPUT}.contents")
     if given > 1:
         text = f"expected 1 raw_input_contents but got {given} for model {model.name!r}: one for each input"
         raise InvalidRequest("WRONG_RAW_COUNT", text, "raw_input_contents")
     if not given and not tensor.HasField("contents"):
-        text = f"unable to find data for input tensor {PIXELS!r} for model {model.name!r} in request"
+        text = f"unable to find data for input tensor {name!r} for model {model.name!r} in request"
         raise InvalidRequest("NO_CONTENTS", text, INPUT)
     return message.raw_input_contents[0] if given else None
 
 
 def _typed(tensor: Tensor, model: ServedModel) -> Sequence[Any]:
-    """The input's typed elements, which are in the field for its datatype and in no other."""
-    expected = CONTENTS[tensor.datatype]
+    """The input's typed elements, which must be in the field for its datatype and in no other."""
+    expected, name = CONTENTS[tensor.datatype], model.metadata.input.name
     for field, _ in tensor.contents.ListFields():
         if field.name != expected:
-            text = f"unexpected explicit tensor data for input tensor {PIXELS!r} for model {model.name!r}: "
+            text = f"unexpected explicit tensor data for input tensor {name!r} for model {model.name!r}: "
             text += f"{tensor.datatype} belongs into {expected}, and {field.name} has elements"
             raise InvalidRequest("WRONG_CONTENTS", text, f"{INPUT}.contents.{field.name}")
     elements: Sequence[Any] = getattr(tensor.contents, expected)
@@ -132,7 +135,7 @@ def _typed(tensor: Tensor, model: ServedModel) -> Sequence[Any]:
 
 
 def _pixels(raw: bytes | None, tensor: Tensor, model: ServedModel) -> npt.NDArray[np.uint8]:
-    """The input's pixels: uint8 (N, 18, 18)."""
+    """The input's pixels: uint8 (N, *shape of the input)."""
     kind = RAW[tensor.datatype]
     typed = _typed(tensor, model) if raw is None else ()
     found = len(typed) * kind.itemsize if raw is None else len(raw)
@@ -141,11 +144,11 @@ def _pixels(raw: bytes | None, tensor: Tensor, model: ServedModel) -> npt.NDArra
         text = f"input byte size mismatch for {_called(model)}. Expected {expected}, got {found}"
         raise InvalidRequest("WRONG_BYTE_COUNT", text, INPUT if raw is None else "raw_input_contents[0]")
     values = np.frombuffer(raw, kind) if raw is not None else np.fromiter(typed, TYPED[tensor.datatype], len(typed))
-    return _as_uint8(values, model).reshape(-1, *PIXELS_SHAPE)
+    return _as_uint8(values, model).reshape(-1, *model.metadata.input.shape)
 
 
 def _as_uint8(values: npt.NDArray[Any], model: ServedModel) -> npt.NDArray[np.uint8]:
-    """Whole numbers from 0 to 255: fractions go to the nearest, halves to the even one, as in IEEE 754."""
+    """Whole numbers from 0 to 255: fractions are rounded to the nearest, halves to even, as in IEEE 754."""
     if values.dtype == np.uint8:
         return values.astype(np.uint8, copy=False)
     if len(values) and not (values.min() >= 0 and values.max() <= 255):  # with a NaN, neither holds
@@ -165,7 +168,7 @@ def _files(raw: bytes | None, tensor: Tensor, model: ServedModel, count: int) ->
 
 
 def _split(raw: bytes, count: int, model: ServedModel) -> Sequence[bytes]:
-    """The elements of a raw BYTES tensor; no more than `count` are looked at."""
+    """The elements of a raw BYTES tensor; reading stops after `count`."""
     elements: list[bytes] = []
     end = 0
     while end < len(raw):

@@ -1,6 +1,6 @@
-"""Translates the outputs that a request wants into a selection of layers, and an answer into tensors.
+"""Translates the outputs of a request into a selection of layers, and an answer into tensors.
 
-It checks what only this protocol can get wrong, and says so as Triton does.
+It checks the errors of this protocol alone, and words them as Triton does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,48 +9,55 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ENVELOPE_BYTES, NOVELTY
+from vitrine.model import DIGITS, ENVELOPE_BYTES, NOVELTY
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
-from vitrine.server.inference.service import Classification, LayerSelection
+from vitrine.server.inference.requests import Classification, LayerSelection
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.protocols.oip.inputs import LENGTH
 
-DIGIT, IS_DIGIT = "digit", "is_digit"
-"""The names of outputs that are no layers, beside the novelty's."""
+DIGIT, CLASS, IS_DIGIT = "digit", "class", "is_digit"
+"""Names of the outputs that are no layers, beside the novelty's. The position of the predicted class is `digit` for
+digits, and `class` for other classes."""
 
 NOVELTY_BYTES = 4
-"""The size of an image's novelty, a float32."""
+"""Bytes of an image's novelty, a float32."""
 
 OUTPUT_BYTES = 128
-"""What an output's name, shape and frame need in an answer; generously."""
+"""Generous estimate of the bytes of an output's name, shape and frame in an answer."""
 
 STREAM_BYTES = 64
-"""What a stream puts around an answer; generously."""
+"""Generous estimate of the bytes that a stream adds to an answer."""
 
 Wanted: TypeAlias = pb.ModelInferRequest.InferRequestedOutputTensor
 
 
-def verdict_outputs(model: ServedModel) -> tuple[str, ...]:
-    """What every answer of the service has of an image, activations or not: the outputs of a request that names none.
+def class_output(model: ServedModel) -> str:
+    """The name of the output for the predicted class, INT64: its position among the classes, which a digit equals."""
+    classes = model.metadata.classes
+    return DIGIT if classes == DIGITS[: len(classes)] else CLASS
 
-    They are the digit, the output layer and, where the model has a threshold, the novelty and whether it is a digit.
+
+def default_outputs(model: ServedModel) -> tuple[str, ...]:
+    """The outputs of a request that names none, which every answer of the service has.
+
+    They are the predicted class, the output layer and, if the model has a threshold, the novelty and `is_digit`.
     """
-    output = model.metadata.layers[-1].name
-    return (DIGIT, output) if model.metadata.novelty_threshold is None else (DIGIT, output, NOVELTY, IS_DIGIT)
+    outputs = (class_output(model), model.metadata.layers[-1].name)
+    return outputs if model.metadata.novelty_threshold is None else (*outputs, NOVELTY, IS_DIGIT)
 
 
 def read_outputs(message: pb.ModelInferRequest, model: ServedModel) -> LayerSelection:
-    """The wanted layers, but for the output layer: every answer of the service has that.
+    """The selected layers without the output layer, which every answer of the service has.
 
     Raises:
         InvalidRequest: the model has no such output, or the output no classes.
     """
-    always_there, layers = verdict_outputs(model), [layer.name for layer in model.metadata.layers]
+    always_there, layers = default_outputs(model), [layer.name for layer in model.metadata.layers]
     for index, output in enumerate(message.outputs):
         if output.name not in always_there and output.name not in layers:
             text = f"unexpected inference output {quoted(output.name)} for model {model.name!r}; "
-            text += f"it has: {listed(dict.fromkeys((DIGIT, *layers, *always_there)))}"
+            text += f"it has: {listed(dict.fromkeys((always_there[0], *layers, *always_there)))}"
             raise InvalidRequest("UNKNOWN_OUTPUT", text, f"outputs[{index}].name")
         _check_classification(output, layers[-1], f"outputs[{index}].parameters")
     return LayerSelection(names=tuple(dict.fromkeys(o.name for o in message.outputs if o.name not in always_there)))
@@ -72,13 +79,13 @@ def _check_classification(output: Wanted, output_layer: str, field: str) -> None
 
 
 def further_bytes(message: pb.ModelInferRequest, model: ServedModel) -> int:
-    """What the answer has of each image besides activations, the digit and whether it is one, in bytes at most."""
+    """Largest number of bytes of each image in the answer besides activations, the predicted class and `is_digit`."""
     wanted = _wanted(message, model)
     return _class_bytes(wanted, model) + (NOVELTY_BYTES if NOVELTY in wanted else 0)
 
 
 def _class_bytes(wanted: Mapping[str, int], model: ServedModel) -> int:
-    """How many bytes the most probable classes take that are wanted of each image, at most."""
+    """Largest number of bytes of each image's most probable classes, as many as are wanted."""
     count = max(wanted.values(), default=0)
     if not count:
         return 0
@@ -90,7 +97,7 @@ def _class_bytes(wanted: Mapping[str, int], model: ServedModel) -> int:
 def check_size(response: pb.ModelInferResponse, limit: int) -> None:
     """Refuses an answer that can't be sent: gRPC would end a stream over it.
 
-    To measure a message is to encode it, so that only those are measured that come near the limit.
+    Measuring a message means encoding it, so that only messages near the limit are measured.
 
     Raises:
         AnswerTooLarge: it has more than `limit` bytes.
@@ -105,7 +112,7 @@ def check_size(response: pb.ModelInferResponse, limit: int) -> None:
 
 
 def write_response(message: pb.ModelInferRequest, answer: Classification) -> pb.ModelInferResponse:
-    """Writes the answer to a request whose outputs `read_outputs` has read."""
+    """Writes the answer to a request that `read_outputs` has checked."""
     response = pb.ModelInferResponse(model_name=answer.model.name, model_version=answer.model.version, id=message.id)
     for name, classes in _wanted(message, answer.model).items():
         if classes:
@@ -117,8 +124,8 @@ def write_response(message: pb.ModelInferRequest, answer: Classification) -> pb.
 
 
 def _tensor(answer: Classification, name: str) -> tuple[str, npt.NDArray[Any]]:
-    """An output's datatype, and its values in the wire's order of bytes."""
-    if name == DIGIT:
+    """An output's datatype, and its values in the wire's byte order."""
+    if name == class_output(answer.model):
         return "INT64", answer.digits.astype("<i8", copy=False)
     if name == IS_DIGIT:
         return "BOOL", np.asarray(answer.is_digit)
@@ -128,14 +135,14 @@ def _tensor(answer: Classification, name: str) -> tuple[str, npt.NDArray[Any]]:
 
 
 def _wanted(message: pb.ModelInferRequest, model: ServedModel) -> Mapping[str, int]:
-    """The outputs that are wanted, each once, with how many classes of it are."""
+    """The wanted outputs, each once, with the number of classes that are wanted in place of its activations."""
     if not message.outputs:
-        return dict.fromkeys(verdict_outputs(model), 0)
+        return dict.fromkeys(default_outputs(model), 0)
     return {output.name: _class_count(output) for output in message.outputs}
 
 
 def _class_count(output: Wanted) -> int:
-    """How many classes are wanted in place of the activations; 0: none."""
+    """The number of classes that are wanted in place of the activations; 0: none."""
     return output.parameters["classification"].int64_param if "classification" in output.parameters else 0
 
 
@@ -145,7 +152,7 @@ def _add(response: pb.ModelInferResponse, name: str, datatype: str, shape: Seque
 
 
 def _add_classes(response: pb.ModelInferResponse, name: str, answer: Classification, count: int) -> None:
-    """Adds each image's most probable classes, as ACTIVATION:INDEX:LABEL; of equal ones the lower comes first."""
+    """Adds each image's most probable classes as ACTIVATION:INDEX:LABEL; among equal ones the lower index is first."""
     best = np.argsort(-answer.probabilities, axis=1, kind="stable")[:, :count]  # (N, count)
     labels = answer.model.metadata.classes
     texts = [

@@ -1,6 +1,6 @@
 """Translates between the wire's messages and the service's plain data, both ways.
 
-It checks what only the wire can get wrong: dtypes, shapes and byte counts. What a request means is the service's.
+It checks the errors of the wire alone: dtypes, shapes and byte counts. The service knows the meaning of a request.
 """
 
 import math
@@ -9,62 +9,64 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import PIXELS_SHAPE, Layer, LayerKind, Parameters, TrainingFacts
+from vitrine.model import Layer, LayerKind, ModelInput, Parameters, TrainingFacts
 from vitrine.server.errors import InvalidRequest
-from vitrine.server.inference.service import Classification, ClassifyRequest, LayerSelection, Limits
-from vitrine.server.models.snapshot import Entry, ServedModel
+from vitrine.server.inference.requests import Classification, ClassifyRequest, LayerSelection, Limits
+from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
 from vitrine.v1 import classifier_pb2 as pb
 
 KINDS = {kind: pb.LayerKind.Value(f"LAYER_KIND_{kind.name}") for kind in LayerKind}
-"""Every kind of layer, as the wire calls it."""
+"""The wire's value for every kind of layer."""
+
+STATES = {
+    EntryState.AVAILABLE: pb.MODEL_STATE_AVAILABLE,
+    EntryState.KEPT: pb.MODEL_STATE_AVAILABLE,
+    EntryState.FAILED: pb.MODEL_STATE_FAILED,
+}
+"""The states of a version, as the wire calls them: a version that is kept answers."""
 
 MAX_NAMES = 1024
 """The largest number of layers' names in a request: more than any model has layers, and few enough to look through."""
 
-
 MAX_AXES = 8
-"""How many axes of a wrong shape are said back."""
+"""Number of axes of a wrong shape that an error repeats."""
 
 
-def wire_path(field: str) -> str:
-    """The path on the wire of a field of the plain request, which the wire has one level deeper for files."""
-    return f"encoded.{field}" if field.startswith("files") else field
-
-
-def read_classify(message: pb.ClassifyRequest) -> ClassifyRequest:
-    """Reads a request.
+def read_classify(message: pb.ClassifyRequest, model: ServedModel) -> ClassifyRequest:
+    """Reads a request to a model.
 
     Raises:
-        InvalidRequest: its pixels aren't UINT8 [N, 18, 18], their bytes don't match their shape, or it names more
-            layers than any model has.
+        InvalidRequest: its pixels aren't UINT8 [N, …] of the shape of the model's input, their bytes don't match their
+            shape, or it names more layers than any model has.
     """
     if len(message.activations.names) > MAX_NAMES:
         count = len(message.activations.names)
         raise InvalidRequest("TOO_MANY_NAMES", f"{count} layers are named: name each once", "activations.names")
     form = message.WhichOneof("images")
     return ClassifyRequest(
-        pixels=_read_pixels(message.pixels) if form == "pixels" else None,
+        model,
+        pixels=_read_pixels(message.pixels, model.metadata.input) if form == "pixels" else None,
         files=message.encoded.files if form == "encoded" else None,
-        model=message.model,
         activations=LayerSelection(message.activations.all, tuple(message.activations.names)),
     )
 
 
-def _read_pixels(tensor: pb.Tensor) -> npt.NDArray[np.uint8]:
-    """The tensor's bytes seen as uint8 (N, 18, 18), without a copy."""
+def _read_pixels(tensor: pb.Tensor, expected: ModelInput) -> npt.NDArray[np.uint8]:
+    """The tensor's bytes as uint8 (N, *expected.shape), without a copy."""
     if tensor.dtype != pb.DATA_TYPE_UINT8:
         raise InvalidRequest("WRONG_DTYPE", f"pixels are DATA_TYPE_UINT8, not {_dtype_name(tensor)}", "pixels.dtype")
-    shape = tuple(tensor.shape[: MAX_AXES + 1])  # one more than is said back tells that there are more
-    if len(shape) != 1 + len(PIXELS_SHAPE) or shape[1:] != PIXELS_SHAPE or shape[0] < 0:
-        raise InvalidRequest("WRONG_SHAPE", f"pixels are [N, 18, 18], not {_said_back(shape)}", "pixels.shape")
+    shape = tuple(tensor.shape[: MAX_AXES + 1])  # one more than an error repeats shows that there are more
+    if shape[1:] != expected.shape or shape[0] < 0:
+        extents = ", ".join(map(str, expected.shape))
+        raise InvalidRequest("WRONG_SHAPE", f"pixels are [N, {extents}], not {_repeated(shape)}", "pixels.shape")
     if len(tensor.data) != math.prod(shape):
         message = f"pixels of shape {list(shape)} are {math.prod(shape)} bytes; {len(tensor.data)} came"
         raise InvalidRequest("WRONG_BYTE_COUNT", message, "pixels.data")
     return np.frombuffer(tensor.data, np.uint8).reshape(shape)
 
 
-def _said_back(shape: Sequence[int]) -> str:
-    """A shape that a caller sent, as an error may say it back: a status travels in headers, which are small."""
+def _repeated(shape: Sequence[int]) -> str:
+    """A caller's shape, short enough for an error: a status travels in headers, which are small."""
     return str(list(shape)) if len(shape) <= MAX_AXES else f"[{', '.join(map(str, shape[:MAX_AXES]))}, …]"
 
 
@@ -95,27 +97,29 @@ def write_parameters(model: ServedModel, parameters: Parameters) -> pb.GetParame
 
 
 def write_identity(model: ServedModel) -> pb.ModelIdentity:
-    """Writes who answers."""
+    """Writes the identity of a model."""
     return pb.ModelIdentity(name=model.name, version=model.version, provider=model.engine.provider)
 
 
 def write_summary(entry: Entry, default: ServedModel) -> pb.ModelSummary:
-    """Writes a line of the list of models."""
+    """Writes an entry of the list of models."""
     failed = pb.ModelIdentity(name=entry.name, version=entry.version)
     return pb.ModelSummary(
         identity=write_identity(entry.model) if entry.model else failed,
         default=entry.model is default,
-        state=pb.MODEL_STATE_AVAILABLE if entry.model else pb.MODEL_STATE_FAILED,
+        state=STATES[entry.state],
         reason=entry.reason,
     )
 
 
 def write_model(model: ServedModel, limits: Limits) -> pb.Model:
     """Writes a model's description."""
+    given = model.metadata.input
     return pb.Model(
         identity=write_identity(model),
         layers=[_write_layer(layer) for layer in model.metadata.layers],
-        pixels_shape=PIXELS_SHAPE,
+        pixels_shape=given.shape,
+        input=pb.ModelInput(name=given.name, dtype=given.dtype, shape=given.shape, preparation=given.preparation),
         classes=model.metadata.classes,
         limits=pb.Limits(
             max_images=limits.max_images,
@@ -133,7 +137,9 @@ def _write_layer(layer: Layer) -> pb.Layer:
         kind=KINDS[layer.kind],
         width=layer.width,
         parameter_count=layer.parameter_count,
-        reads=layer.reads,
+        reads=layer.reads[0] if layer.reads else "",
+        shape=layer.shape,
+        inputs=layer.reads,
     )
 
 

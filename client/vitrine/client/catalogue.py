@@ -1,0 +1,101 @@
+"""The descriptions of models that a client has learnt, so that it asks for each only once.
+
+It remembers what the clients give it. It knows neither channels nor messages, and never asks a server itself.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vitrine.client.errors import AnswerError, InvalidRequestError, LimitError, ServiceError
+from vitrine.client.types import Model, ModelIdentity
+from vitrine.model import Layer
+
+CAPACITY = 256
+"""Number of descriptions that are remembered; the oldest goes first. A repository that is published to often would
+otherwise fill the memory of a long-lived client."""
+
+WRONG_SHAPE = "WRONG_SHAPE"
+"""The server's reason for refusing pixels of another shape than the model's."""
+
+OUTDATED_REASONS = (WRONG_SHAPE, "TOO_MANY_IMAGES")
+"""The server's reasons for refusing a request that was made from an outdated description."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A model's description, ready for reading answers."""
+
+    model: Model
+    """The model; layers of kinds that this version doesn't know are missing."""
+    layers: Mapping[str, Layer]
+    """The same layers by name."""
+    unknown: tuple[str, ...] = ()
+    """Names of the missing layers."""
+
+    def is_of(self, identity: ModelIdentity) -> bool:
+        """True if it describes the version that gave an answer."""
+        return (self.model.name, self.model.version) == (identity.name, identity.version)
+
+    @property
+    def complete_model(self) -> Model:
+        """The model with all its layers.
+
+        Raises:
+            AnswerError: layers are missing.
+        """
+        if self.unknown:
+            name = self.unknown[0]
+            raise AnswerError(f"layer {name!r} is of a kind that this client doesn't know: install a newer vitrine")
+        return self.model
+
+
+class Catalogue:
+    """Descriptions by the name that requests use: empty, `NAME` or `NAME@VERSION`. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._descriptions: dict[str, Description] = {}
+        self._lock = threading.Lock()
+
+    def find(self, name: str) -> Description | None:
+        """The description under a name; None: unknown."""
+        return self._descriptions.get(name)
+
+    def find_version(self, identity: ModelIdentity, name: str) -> Description | None:
+        """The description of a version, preferably the one under the name that was asked for; None: unknown."""
+        candidates = (self.find(name), self.find(identity.label))
+        return next((known for known in candidates if known is not None and known.is_of(identity)), None)
+
+    def keep(self, name: str, description: Description) -> Description:
+        """Remembers a description under a name, in place of an older one; returns it."""
+        with self._lock:
+            self._descriptions.pop(name, None)
+            self._descriptions[name] = description
+            while len(self._descriptions) > CAPACITY:
+                del self._descriptions[next(iter(self._descriptions))]
+        return description
+
+    def forget(self, name: str) -> None:
+        """Drops the description under a name, so that the next call asks for it again."""
+        with self._lock:
+            self._descriptions.pop(name, None)
+
+
+def is_outdated(error: ServiceError) -> bool:
+    """True if the server may have refused a request because its description is outdated.
+
+    A model of another shape, or a server with smaller limits, may have taken its place since.
+    """
+    if isinstance(error, LimitError):
+        return error.retry_after is None
+    return isinstance(error, InvalidRequestError) and error.reason in OUTDATED_REASONS
+
+
+def undescribed(identity: ModelIdentity, target: str) -> AnswerError:
+    """The error for an answer of a version whose description can't be had any more."""
+    return AnswerError(f"{identity.label} answered, and {target} doesn't serve it any more: classify again")
+
+
+def is_outdated_shape(error: ServiceError) -> bool:
+    """True if the server refused the shape of the pixels."""
+    return isinstance(error, InvalidRequestError) and error.reason == WRONG_SHAPE
