@@ -47,6 +47,21 @@ def test_folded_it_gives_the_same_logits(hidden: tuple[int, ...]) -> None:
         torch.testing.assert_close(learner.folded()(pixels), learner(pixels), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(12, 20), (4, 4), (5, 40)], ids=str)
+def test_any_shape_and_classes_fold_to_the_same_logits_and_begin_at_one_place(shape: tuple[int, int]) -> None:
+    learner = Learner((64, 8), "softmax", torch.Generator().manual_seed(0), 4, shape)
+    first = learner.linears[0].weight.detach().view(64, *shape)  # type: ignore[operator]
+    strongest = first.abs().amax(dim=(1, 2))
+    far = (first.abs() > 0.1 * strongest[:, None, None]).float().mean()
+    assert far < 0.75
+    pixels = torch.randint(256, (100, *shape), generator=torch.Generator().manual_seed(7), dtype=torch.uint8)
+    learner(pixels)
+    learner.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(learner.folded()(pixels), learner(pixels), atol=1e-4, rtol=1e-4)
+    assert learner.folded().layers[-1].width == 4
+
+
 def test_folding_leaves_it_as_it_was_and_still_learning() -> None:
     learner = experienced((8, 4)).train()
     before = {name: values.clone() for name, values in learner.state_dict().items()}
