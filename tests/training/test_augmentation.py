@@ -1,4 +1,4 @@
-"""Augmentation bends images a little, differently each, and repeatably."""
+"""Augmentation bends each image a little, differently and reproducibly."""
 
 import pytest
 import torch
@@ -12,13 +12,13 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def discs(count: int, side: int = 18) -> torch.Tensor:
-    """A disc in the middle, of a bit more than half the side: uint8 (count, side, side)."""
+    """Discs in the middle, a bit wider than half the side: uint8 (count, side, side)."""
     row, column = torch.meshgrid(*[torch.arange(side) + 0.5 - side / 2] * 2, indexing="ij")
     return (255 * (row**2 + column**2 < (0.28 * side) ** 2)).to(torch.uint8).repeat(count, 1, 1)
 
 
 def bent(images: torch.Tensor, strength: float = 1.0, seed: int = 0) -> torch.Tensor:
-    """The images augmented, each frame as large as its canvas."""
+    """Augmented images whose frame is the whole canvas."""
     frames = torch.tensor([0.0, 0.0, images.shape[1]]).repeat(len(images), 1)
     return augment(images, frames, strength, generator(seed))
 

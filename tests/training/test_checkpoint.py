@@ -1,4 +1,4 @@
-"""A checkpoint comes back as it was, and can't be a Trojan horse."""
+"""A checkpoint loads as it was saved, and can't run code."""
 
 import hashlib
 import io
@@ -63,7 +63,7 @@ def test_without_a_teacher_the_epoch_with_the_fewest_errors_is_kept_and_with_one
 
 
 class Trojan:
-    """Runs code where it is unpickled."""
+    """Runs code when it is unpickled."""
 
     def __init__(self, evidence: Path) -> None:
         self.evidence = evidence
@@ -79,7 +79,7 @@ def by_torch(document: Any) -> bytes:
 
 
 def write_with_digest(path: Path, payload: bytes) -> None:
-    """As `save` does: its digest is right, whatever it holds."""
+    """Writes a checkpoint with a valid digest and any content."""
     path.write_bytes(payload + hashlib.sha256(payload).digest())
 
 

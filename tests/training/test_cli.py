@@ -1,4 +1,4 @@
-"""`vitrine-train` as its users meet it."""
+"""The command `vitrine-train`: options, output and errors."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def vitrine_train(*words: str | Path) -> Result:
 
 
 def assert_one_sentence(result: Result, *parts: str) -> None:
-    """The command failed with one line on stderr that has all the parts."""
+    """Asserts that the command failed with one line on stderr that contains all parts."""
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")

@@ -1,4 +1,4 @@
-"""What a completed run folder says: pictures, model card, artifact."""
+"""Content of a completed run folder: figures, model card, artifact."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""Fitting learns, repeats bit for bit, stops when asked, and goes on where it stopped."""
+"""Fitting learns, repeats bit for bit, stops when asked, and resumes at the last epoch."""
 
 import json
 import sys
@@ -40,7 +40,7 @@ CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, 
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes ten times as long as fitting the toy data."""
+    """Skips figures, which take ten times as long as fitting the toy data."""
     monkeypatch.setattr("vitrine.training.run.completion._draw", lambda *_arguments: None)
 
 
@@ -49,7 +49,7 @@ def run(dataset: Dataset, folder: Path, config: FitConfig | None = CONFIG, **opt
 
 
 def assert_same(one: Run, other: Run) -> None:
-    """Every weight, every bit, and so every byte of the artifact."""
+    """Asserts equality of every weight, and so of every byte of the artifact."""
     for weights, others in (
         (one.checkpoint.weights, other.checkpoint.weights),
         (one.checkpoint.kept_weights, other.checkpoint.kept_weights),
@@ -62,7 +62,7 @@ def assert_same(one: Run, other: Run) -> None:
 
 @contextmanager
 def interrupted_in_epoch(number: int) -> Iterator[None]:
-    """Ctrl-C in the middle of an epoch, after its first step."""
+    """Interrupts an epoch after its first step, as Ctrl-C does."""
     batches = AugmentedBatches.epoch
 
     def interrupting(self: AugmentedBatches, epoch: int, batch_size: int) -> Iterator[Batch]:
@@ -205,7 +205,7 @@ def test_a_run_that_is_killed_leaves_nothing_of_an_earlier_checkpoint(
 
 
 class Killed(BaseException):
-    """The end of the process, as far as files are concerned."""
+    """Stands for the end of the process."""
 
 
 def kill(*_arguments: object) -> None:

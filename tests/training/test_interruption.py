@@ -1,4 +1,4 @@
-"""A real Ctrl-C, sent to a real `vitrine-train fit`, keeps what was reached."""
+"""A real Ctrl-C, sent to a real `vitrine-train fit`, keeps the epochs so far."""
 
 import signal
 import subprocess
@@ -55,7 +55,7 @@ def test_ctrl_c_completes_the_run_folder_and_says_how_to_go_on(folder: RunFolder
 
 
 def test_a_ctrl_c_that_falls_into_a_finalizer_ends_the_run_too(folder: RunFolder, bars: Path) -> None:
-    """Python prints and drops what is raised there."""
+    """Python prints and drops exceptions in finalizers."""
     code = """
 import signal
 from importlib import import_module

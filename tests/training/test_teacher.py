@@ -1,4 +1,4 @@
-"""A teacher learns, is kept and found again, and teaches only those it was made for."""
+"""A teacher learns, is stored and found again, and teaches only runs with its data."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -116,7 +116,7 @@ def test_side_by_side_its_networks_become_what_they_are_one_after_the_other(toy:
 
 @pytest.mark.usefixtures("two_threads")
 def test_what_stops_one_of_its_networks_stops_the_other(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C waits for one step rather than for the minutes that are left."""
+    """Ctrl-C waits for one step instead of the remaining minutes."""
     bends: list[int] = []
 
     def failing(batches: AugmentedBatches, number: int, *arguments: Any) -> Iterator[Batch]:
@@ -210,7 +210,7 @@ def test_a_fit_makes_its_teacher_once_and_another_fit_may_borrow_it(
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_teacher_that_has_learnt_what_a_run_is_validated_with_is_refused(toy: Dataset, tmp_path: Path) -> None:
-    """Where writers aren't known, each seed holds out other examples, so one has learnt what the next holds out."""
+    """Without known writers each seed holds out other examples, which another run's teacher may have seen."""
     first = run(toy, tmp_path / "first", replace(CONFIG, epochs=1))
     with pytest.raises(CheckpointError, match="trained with another seed"):
         run(toy, tmp_path / "second", replace(CONFIG, seed=1), teacher=first.folder.teacher)
@@ -244,7 +244,7 @@ def test_a_student_resumed_equals_one_that_was_never_interrupted(
 def test_what_is_kept_of_a_student_is_its_last_epoch(
     toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which of its epochs errs least on the validation part is chance."""
+    """The epoch with the smallest validation error is a matter of chance."""
     errors, validate = iter((0.0, 0.1, 0.2)), Trainer._validate
 
     def worse_each_time(trainer: Trainer, mlp: MLP) -> tuple[float, float, torch.Tensor]:

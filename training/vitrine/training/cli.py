@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import PIXELS_SHAPE, OutputKind, Shape, VitrineError
+from vitrine.model.distribution import DISTRIBUTION
 from vitrine.training.data import BUILT_IN, Dataset, Examples, Split, load_dataset, load_mnist_images
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.files.run_folder import ReportFolder, RunFolder
@@ -71,7 +72,7 @@ _run = click.argument("run", type=click.Path(file_okay=False, path_type=Path))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="vitrine")
+@click.version_option(package_name=DISTRIBUTION)
 def main() -> None:
     """Train an image classifier whose layers you can inspect, and export it for vitrine-server."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrine.model import ArtifactMetadata, TrainingFacts
+from vitrine.model.distribution import DISTRIBUTION
 from vitrine.training.data import Dataset
 from vitrine.training.errors import CheckpointError
 from vitrine.training.files.atomic import write_text
@@ -21,7 +22,7 @@ from vitrine.training.network.export import export
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.model_card import model_card
 
-FRAMEWORKS = ("vitrine", "torch", "numpy", "pillow", "onnx")
+FRAMEWORKS = (DISTRIBUTION, "torch", "numpy", "pillow", "onnx")
 """Distributions whose versions are recorded in the artifact, because they influence its numbers."""
 
 
