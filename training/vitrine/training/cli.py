@@ -1,10 +1,11 @@
-"""The command `vitrine-train`: fit, evaluate, stress, export.
+"""The command `vitrine-train`: fit, evaluate, stress, export, upgrade. It turns flags into settings, results into text.
 
-It turns flags into settings and results into text. It contains no training code.
+It knows no training: each command is a few lines around what `vitrine.training` offers.
 """
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,18 +14,19 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import OutputKind, VitrineError
+from vitrine.model import PIXELS_SHAPE, OutputKind, Shape, VitrineError
 from vitrine.model.distribution import DISTRIBUTION
 from vitrine.training.data import BUILT_IN, Dataset, Examples, Split, load_dataset, load_mnist_images
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.files.run_folder import ReportFolder, RunFolder
+from vitrine.training.network.upgrade import upgrade
 from vitrine.training.rendering.stress import CONDITIONS, draw_sheet, measure_stress
 from vitrine.training.report import NoveltyPlan, StressPlan, make_report, stress_table, to_text, write_report
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.completion import Run, export_run
 from vitrine.training.run.config import DeviceChoice, find_device
 from vitrine.training.run.fit import fit
-from vitrine.training.run.recipes import DATA_SETS, RECIPES, recipe
+from vitrine.training.run.recipes import DATA_SETS, RECIPES, for_classes, recipe
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells define it (128 + SIGINT)."""
@@ -50,6 +52,14 @@ def _read_widths(_context: click.Context, _option: click.Parameter, value: str |
         return None if value is None else tuple(int(width) for width in value.split(","))
     except ValueError as error:
         raise click.BadParameter(f"{value} is not a list of whole numbers such as 512,256") from error
+
+
+def _read_size(_context: click.Context, _option: click.Parameter, value: str | None) -> Shape | None:
+    if value is None:
+        return None
+    if not re.fullmatch(r"[0-9]+x[0-9]+", value):
+        raise click.BadParameter(f"{value} is not HEIGHTxWIDTH in pixels, such as 18x18 or 12x20")
+    return tuple(int(side) for side in value.split("x"))
 
 
 _data_dir = click.option(
@@ -79,7 +89,14 @@ def main() -> None:
     "--dataset",
     "source",
     metavar="digits|mnist|FOLDER",
-    help="Training data. A folder has one subfolder per digit: DIGIT/name.png.  [the recipe's, or digits]",
+    help="What to fit to. A folder has LABEL/name.png, with any labels.  [the recipe's, or digits]",
+)
+@click.option(
+    "--size",
+    "shape",
+    callback=_read_size,
+    metavar="HEIGHTxWIDTH",
+    help="Size of the network's input in pixels, each side 4 to 128.  [18x18]",
 )
 @_data_dir
 @click.option(
@@ -113,7 +130,9 @@ def main() -> None:
 @click.option("--augment", type=float, help="Strength of the augmentation, 0 (off) to 3.  [the recipe's]")
 @click.option("--no-augment", "augment", flag_value=0.0, help="Same as --augment 0.")
 @click.option(
-    "--counter-examples", type=int, help="Generated images without a digit to add to the training data.  [the recipe's]"
+    "--counter-examples",
+    type=int,
+    help="Generated images without a digit to add to the training data.  [the recipe's for digits, 0 otherwise]",
 )
 @click.option(
     "--teacher-epochs", type=int, help="Training epochs of the teacher; 0 trains on labels only.  [the recipe's]"
@@ -135,6 +154,7 @@ def main() -> None:
 def fit_command(
     recipe_name: str | None,
     source: str | None,
+    shape: Shape | None,
     data_dir: Path | None,
     run_folder: Path | None,
     name: str | None,
@@ -152,13 +172,16 @@ def fit_command(
     if resume:
         checkpoint = Checkpoint.load(folder.checkpoint)
         source, base = _source(checkpoint, source), checkpoint.config
+        shape = shape or checkpoint.identity.shape
     else:
         _refuse_to_replace(folder, overwrite)
         source = source or DATA_SETS.get(recipe_name or "", "digits")
         base = RECIPES[recipe_name] if recipe_name else recipe(source)
     config = replace(base, **{field: value for field, value in settings.items() if value is not None})
     find_device(config.device)  # fail before a data set is downloaded
-    dataset = load_dataset(source, data_dir, progress=not quiet)
+    dataset = load_dataset(source, data_dir, shape=shape or PIXELS_SHAPE, progress=not quiet)
+    if not resume and settings["counter_examples"] is None:
+        config = for_classes(config, dataset.classes)
     _print_run(fit(dataset, config, folder.path, name=name, resume=resume, teacher=teacher, progress=not quiet))
 
 
@@ -246,7 +269,8 @@ def evaluate_command(
     """
     folder = RunFolder(run)
     checkpoint = Checkpoint.load(folder.checkpoint)
-    dataset = load_dataset(_source(checkpoint, source), data_dir, progress=not quiet)
+    identity, named = checkpoint.identity, _source(checkpoint, source)
+    dataset = load_dataset(named, data_dir, shape=identity.shape, progress=not quiet).with_classes(identity.classes)
     report = make_report(
         checkpoint,
         _unseen_examples(checkpoint, dataset),
@@ -338,3 +362,12 @@ def stress_command(
 def export_command(run: Path, out: Path | None) -> None:
     """Export the model of RUN as an ONNX artifact, and compare every layer with PyTorch."""
     click.echo(export_run(run, out))
+
+
+@main.command("upgrade")
+@click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("new", type=click.Path(dir_okay=False, path_type=Path))
+def upgrade_command(old: Path, new: Path) -> None:
+    """Rewrite the artifact OLD as NEW in the newest format. Parameters and activations do not change."""
+    upgrade(old, new)
+    click.echo(new)

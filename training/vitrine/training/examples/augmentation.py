@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitrine.model import PIXELS_SHAPE
-
-SIDE = PIXELS_SHAPE[0]
+from vitrine.model import PIXELS_SHAPE, Shape
+from vitrine.training.lengths import pixel_unit
 
 MAX_ROTATION = math.radians(12)
 """Largest rotation in either direction at strength 1, in radians."""
@@ -26,7 +25,7 @@ MAX_SHEAR = 0.2
 """Largest shear: sideways shift of the top against the bottom, as a share of the height."""
 
 MAX_SHIFT = 0.8
-"""Largest shift along each axis, in pixels."""
+"""Largest shift along each axis, in pixels of an 18 × 18 image. Like all lengths here, it scales with the shape."""
 
 ELASTIC_STD = 0.7
 """Standard deviation of the elastic displacement along each axis, in pixels."""
@@ -35,14 +34,16 @@ BUMP_STD = 3.0
 """Standard deviation of the elastic field's Gaussian bumps, in pixels: the distance over which neighbours move alike.
 """
 
-BUMPS = 7
-"""Number of bumps of the elastic field along each axis; the outermost are centred 3 pixels outside the frame."""
+BUMP_DISTANCE, BEYOND = 4, 3
+"""Distance between the elastic field's bumps, and distance of the outermost from the frame, in pixels."""
 
 MAX_STROKE_CHANGE = 0.4
 """Largest stroke change, as a share of a full dilation or erosion by one pixel of the original."""
 
 
-def augment(ink: Tensor, frames: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+def augment(
+    ink: Tensor, frames: Tensor, strength: float, generator: torch.Generator, shape: Shape = PIXELS_SHAPE
+) -> Tensor:
     """Distorts a batch of originals at random.
 
     Args:
@@ -50,11 +51,12 @@ def augment(ink: Tensor, frames: Tensor, strength: float, generator: torch.Gener
         frames: float32 (B, 3), position of the pixels' frame over the ink: see `Originals`.
         strength: factor for the constants of this module, 0 or more.
         generator: a CPU generator, so that a seed gives the same images on every device.
+        shape: height and width of the pixels.
 
     Returns:
-        float32 (B, 18, 18), 0 = white (paper), 255 = black (ink); the darkest pixel of each image is 255.
+        float32 (B, height, width), 0 = white (paper), 255 = black (ink); the darkest pixel of each image is 255.
     """
-    places = _sample_points(len(ink), strength, generator).to(ink.device)  # (B, 18, 18, 2)
+    places = _sample_points(len(ink), strength, generator, shape).to(ink.device)  # (B, height, width, 2)
     strokes = strength * MAX_STROKE_CHANGE * _uniform((len(ink), 1, 1), generator).to(ink.device)
     images = change_strokes(ink, strokes).unsqueeze(1)  # (B, 1, H, W)
     grid = _sampling_grid(places, frames, images)
@@ -67,42 +69,49 @@ def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return 2 * torch.rand(shape, generator=generator) - 1
 
 
-def _sample_points(count: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Source position of each pixel: float32 (B, 18, 18, 2), x and y in pixels from the frame's centre."""
-    middles = torch.arange(SIDE) + 0.5 - SIDE / 2
-    straight = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), dim=-1).view(-1, 2)  # (324, 2): x, y
-    maps = random_affine_maps(count, strength, generator)  # (B, 2, 3)
-    places = torch.baddbmm(maps[:, :, 2:], maps[:, :, :2], straight.T.expand(count, -1, -1))  # (B, 2, 324)
-    places = places.view(count, 2, SIDE, SIDE) + _elastic_field(count, strength, generator)
+def _sample_points(count: int, strength: float, generator: torch.Generator, shape: Shape) -> Tensor:
+    """Source position of each pixel: float32 (B, height, width, 2), x and y in pixels from the frame's centre."""
+    down, across = (torch.arange(side) + 0.5 - side / 2 for side in shape)
+    straight = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1).view(-1, 2)  # (P, 2): x, y
+    maps = random_affine_maps(count, strength, generator, pixel_unit(shape))  # (B, 2, 3)
+    places = torch.baddbmm(maps[:, :, 2:], maps[:, :, :2], straight.T.expand(count, -1, -1))  # (B, 2, P)
+    places = places.view(count, 2, *shape) + _elastic_field(count, strength, generator, shape)
     return places.permute(0, 2, 3, 1)
 
 
-def random_affine_maps(count: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Affine maps from new to old positions: float32 (B, 2, 3), in pixels from the centre."""
+def random_affine_maps(count: int, strength: float, generator: torch.Generator, unit: float = 1.0) -> Tensor:
+    """Affine maps from new to old positions: float32 (B, 2, 3), in pixels from the centre.
+
+    The largest shift is `MAX_SHIFT` times `unit`.
+    """
     angle, width, height, slant, right, down = strength * _uniform((6, count), generator)
     angle, width, height = MAX_ROTATION * angle, torch.exp(MAX_LOG_SCALE * width), torch.exp(MAX_LOG_SCALE * height)
     cos, sin, slant = torch.cos(angle), torch.sin(angle), MAX_SHEAR * slant
     rows = (
-        (cos * width, (slant * cos - sin) * height, MAX_SHIFT * right),
-        (sin * width, (slant * sin + cos) * height, MAX_SHIFT * down),
+        (cos * width, (slant * cos - sin) * height, MAX_SHIFT * unit * right),
+        (sin * width, (slant * sin + cos) * height, MAX_SHIFT * unit * down),
     )
     return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
 
 
-def _elastic_field(count: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Smooth random displacements in pixels: float32 (B, 2, 18, 18).
+def _elastic_field(count: int, strength: float, generator: torch.Generator, shape: Shape) -> Tensor:
+    """Smooth random displacements in pixels: float32 (B, 2, height, width).
 
     The field is a sum of bumps, so each needs only two small matrix products.
     """
-    heights = strength * ELASTIC_STD * torch.randn((count, 2, BUMPS, BUMPS), generator=generator)
-    bumps = _bumps()  # (18, BUMPS)
-    return bumps @ heights @ bumps.T
+    unit = pixel_unit(shape)
+    down, across = (_bumps(side, unit) for side in shape)  # (height, K), (width, L)
+    heights = (
+        strength * (ELASTIC_STD * unit) * torch.randn((count, 2, down.shape[1], across.shape[1]), generator=generator)
+    )
+    return down @ heights @ across.T
 
 
-def _bumps() -> Tensor:
-    """Height of each bump at each pixel: float32 (18, BUMPS), with unit L2 norm for each pixel."""
-    pixels, centres = torch.arange(SIDE) + 0.5, torch.linspace(-3, SIDE + 3, BUMPS)
-    heights = torch.exp(-((pixels[:, None] - centres[None, :]) ** 2) / (2 * BUMP_STD**2))
+def _bumps(side: int, unit: float) -> Tensor:
+    """Height of each bump at each pixel of a side: float32 (side, K), with unit L2 norm for each pixel."""
+    beyond, count = BEYOND * unit, 1 + round((side / unit + 2 * BEYOND) / BUMP_DISTANCE)
+    pixels, centres = torch.arange(side) + 0.5, torch.linspace(-beyond, side + beyond, count)
+    heights = torch.exp(-((pixels[:, None] - centres[None, :]) ** 2) / (2 * (BUMP_STD * unit) ** 2))
     return F.normalize(heights, dim=1)
 
 
@@ -137,10 +146,12 @@ def _dilate(ink: Tensor) -> Tensor:
 
 
 def _sampling_grid(places: Tensor, frames: Tensor, images: Tensor) -> Tensor:
-    """Positions in the frame as a grid for `grid_sample`: (B, 18, 18, 2), with the canvas from -1 to 1."""
+    """Positions in the frame as a grid for `grid_sample`: (B, rows, columns, 2), with the canvas from -1 to 1."""
     height, width = images.shape[2:]
+    rows, columns = places.shape[1:3]
     top, left, side = frames.unbind(dim=1)  # (B,) each
     corner = torch.stack((left, top), dim=1).view(-1, 1, 1, 2)
     extent = torch.tensor((width, height), dtype=torch.float32, device=places.device)
-    in_canvas = corner + (places + SIDE / 2) * (side / SIDE).view(-1, 1, 1, 1)
+    middle = torch.tensor((columns / 2, rows / 2), dtype=torch.float32, device=places.device)
+    in_canvas = corner + (places + middle) * (side / rows).view(-1, 1, 1, 1)
     return in_canvas * (2 / extent) - 1

@@ -33,7 +33,7 @@ PROFILER_LABEL = "batches"
 
 
 TeacherFunction: TypeAlias = Callable[[Tensor], Tensor]
-"""A teacher: (B, 18, 18), 0 to 255, to logits, float32 (B, C)."""
+"""A teacher: (B, height, width), 0 to 255, to logits, float32 (B, C)."""
 
 
 VERSIONS_SEED = 0
@@ -47,7 +47,7 @@ class Batch:
     """A training batch."""
 
     pixels: Tensor
-    """(B, 18, 18), 0 = white (paper), 255 = black (ink)."""
+    """(B, height, width), 0 = white (paper), 255 = black (ink)."""
     labels: Tensor
     """int64 (B,)."""
     teacher_logits: Tensor | None = None
@@ -68,7 +68,9 @@ class AugmentedBatches:
         self.device = device
         """Device of all tensors."""
         self._strength, self._seed = strength, seed
-        self._pixels = torch.tensor(examples.pixels, device=device)  # (N, 18, 18)
+        self.shape = examples.shape
+        """Height and width of the pixels."""
+        self._pixels = torch.tensor(examples.pixels, device=device)  # (N, height, width)
         self._labels = torch.tensor(examples.labels, device=device)  # (N,)
         self._ink = torch.tensor(examples.bendable.ink, device=device)  # (N, H, W)
         self._frames = torch.tensor(examples.bendable.frames, device=device)  # (N, 3)
@@ -88,11 +90,11 @@ class AugmentedBatches:
         return torch.split(order, batch_size)
 
     def augmented(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """Augmented pixels (B, 18, 18) of the examples at the given positions, int64 (B,)."""
+        """Augmented pixels (B, height, width) of the examples at the given positions, int64 (B,)."""
         with record_function(PROFILER_LABEL):
             if not self._strength:
                 return self._pixels[chosen]
-            return augment(self._ink[chosen], self._frames[chosen], self._strength, generator)
+            return augment(self._ink[chosen], self._frames[chosen], self._strength, generator, self.shape)
 
     def replayed(self, pixels: Tensor, teacher_logits: Tensor, number: int, batch_size: int) -> Iterator[Batch]:
         """All examples in the order of an epoch, with pixels and teacher logits that were computed earlier."""
@@ -130,7 +132,7 @@ class CachedTeacherBatches:
         return self._batches.replayed(*self._loaded[version], number, batch_size)
 
     def _load_or_compute(self, version: int) -> tuple[Tensor, Tensor]:
-        """Reads or computes a version: augmented pixels, uint8 (N, 18, 18), and teacher logits, float16 (N, C)."""
+        """Pixels, uint8 (N, height, width), and teacher logits, float16 (N, C) of a version, cached if possible."""
         file, device = self._folder / f"{version}.pt", self._batches.device
         try:
             cached = read_checksummed(file)

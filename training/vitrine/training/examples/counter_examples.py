@@ -11,15 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vitrine.model import DIGITS, ImageSource
+from vitrine.model import DIGITS, PIXELS_SHAPE, ImageSource, Shape
 from vitrine.training.data import Examples
 from vitrine.training.data.cache import code_key, prepare_all
 from vitrine.training.rendering import nondigits
 from vitrine.training.rendering.nondigits import EXPOSURE_SETS, draw_non_digits, draw_printed_digits
 from vitrine.training.rendering.stress import scene, strokes
-
-NO_DIGIT = len(DIGITS)
-"""Label of an image without a digit."""
 
 LETTER_WEIGHT = 3
 """Number of letters relative to the images of any other set. Letters are the hardest set: they resemble digits most."""
@@ -34,21 +31,27 @@ PRINTED_SHARE = 0.25
 """Number of printed digits per image without a digit."""
 
 
-def counter_examples(count: int, *, progress: bool = True) -> Examples:
-    """About `count` images without a digit and a quarter as many printed digits; identical for every call.
+def counter_examples(
+    count: int, classes: tuple[str, ...] = DIGITS, shape: Shape = PIXELS_SHAPE, *, progress: bool = True
+) -> Examples:
+    """About `count` images without a digit and, for digits, a quarter as many printed digits; identical for every call.
 
     Args:
         count: number of images without a digit in all exposure sets together, at least 1.
+        classes: classes of the data set.
+        shape: height and width of the pixels.
         progress: True shows a progress bar.
 
     Returns:
-        Prepared images with their originals; labels are 0 to 9, or `NO_DIGIT`.
+        Prepared images with their originals. Printed digits have labels 0 to 9, all others the number of classes.
     """
     shares = [LETTER_WEIGHT if name == "letters" else 1 for name in EXPOSURE_SETS]
     counts = [max(1, round(count * share / sum(shares))) for share in shares]
-    printed = max(len(DIGITS), round(PRINTED_SHARE * count))
-    labels = np.concatenate((np.full(sum(counts), NO_DIGIT), np.arange(printed) % len(DIGITS))).astype(np.int64)
-    prepared = prepare_all(_draw(counts, printed), len(labels), _key(counts, printed), CACHE_NAME, progress=progress)
+    printed = max(len(DIGITS), round(PRINTED_SHARE * count)) if classes == DIGITS else 0
+    labels = np.concatenate((np.full(sum(counts), len(classes)), np.arange(printed) % len(DIGITS))).astype(np.int64)
+    prepared = prepare_all(
+        _draw(counts, printed), len(labels), _key(counts, printed), CACHE_NAME, shape, progress=progress
+    )
     return Examples(prepared.pixels, labels, prepared.originals)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from vitrine.model import DIGITS, PIXELS_SHAPE, Pixels
+from vitrine.model import DIGITS, Pixels
 from vitrine.training.files.atomic import atomic_file
 from vitrine.training.report.mistakes import Mistake
 from vitrine.training.report.novelty import NoveltyReport, SetResult
@@ -17,8 +17,8 @@ from vitrine.training.report.novelty import NoveltyReport, SetResult
 COLUMNS = 10
 """Images per row."""
 
-SCALE = 5
-"""Magnification of the network's pixels."""
+SIDE = 90
+"""Longer side of an image on the sheet, in pixels: 5 for each of 18."""
 
 CELL = (112, 140)
 """Width and height of an image's cell, in pixels."""
@@ -81,10 +81,10 @@ def _draw(rows: Sequence[tuple[str, Sequence[_Cell]]], path: Path) -> None:
 
 def _draw_cell(sheet: Image.Image, cell: _Cell, left: int, top: int) -> None:
     """Draws one image as ink on white paper, with two lines below."""
-    side = SCALE * PIXELS_SHAPE[0]
-    space = (CELL[0] - side) // 2
-    paper = Image.fromarray(255 - cell.pixels).resize((side, side), Image.Resampling.NEAREST)
-    sheet.paste(paper, (left + space, top + space))
+    side, space = SIDE, (CELL[0] - SIDE) // 2
+    width, height = (max(1, side * extent // max(cell.pixels.shape)) for extent in reversed(cell.pixels.shape))
+    paper = Image.fromarray(255 - cell.pixels).resize((width, height), Image.Resampling.NEAREST)
+    sheet.paste(paper, (left + (CELL[0] - width) // 2, top + space + (side - height) // 2))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     middle, below = left + CELL[0] // 2, top + space + side + 4
     draw.text((middle, below), cell.first, TEXT, font, anchor="ma")

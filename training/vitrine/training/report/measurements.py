@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from vitrine.model import DIGITS
 from vitrine.training.data import Examples
+from vitrine.training.errors import ConfigError
 from vitrine.training.network.calibration import Reliability, expected_calibration_error, reliability
 from vitrine.training.network.evaluate import Evaluation, calculate_logits, probabilities_of
 from vitrine.training.network.mlp import novelty_of
@@ -124,26 +126,31 @@ def make_report(
         checkpoint: state of the run, with at least one epoch.
         examples: at least one example; none may be from the training data.
         dataset: name of the examples' data set.
-        novelty: settings of the novelty measurement; None skips it.
-        stress: input of the stress measurement; None skips it.
+        novelty: settings of the novelty measurement, for digits only; None skips it.
+        stress: input of the stress measurement, for digits only; None skips it.
         progress: True shows progress bars for slow parts.
 
     Raises:
         ArtifactError: the artifact for the stress measurement deviates from PyTorch.
-        ConfigError: the folder of fonts has no usable font.
+        ConfigError: the folder of fonts has no usable font, or a run of other classes asks for novelty or stress.
     """
+    classes = checkpoint.identity.classes
+    if (novelty or stress) and classes != DIGITS:
+        raise ConfigError(
+            f"novelty and stress need a model of digits, but the run has the classes {', '.join(classes)}"
+        )
     mlp, calibration, output = checkpoint.kept_mlp(), checkpoint.calibration(), checkpoint.config.output
-    logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, 10)
+    logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
     probabilities, scores = probabilities_of(mlp, logits), novelty_of(logits).numpy()
     threshold = calibration.novelty_threshold
     return Report(
         checkpoint.identity.name,
         dataset,
         calibration.temperature,
-        Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels),
+        Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels, classes),
         expected_calibration_error(probabilities, examples.labels),
         reliability(probabilities, examples.labels),
-        find_mistakes(examples, logits, probabilities, output, MAX_MISTAKES),
+        find_mistakes(examples, logits, probabilities, output, MAX_MISTAKES, classes),
         measure_novelty(mlp, threshold, scores, novelty, progress=progress) if novelty else None,
         _measure_stress(checkpoint, stress, progress) if stress else None,
     )

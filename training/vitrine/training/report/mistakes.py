@@ -45,7 +45,12 @@ class Mistake:
 
 
 def find_mistakes(
-    examples: Examples, logits: Tensor, probabilities: npt.NDArray[np.float32], output: OutputKind, count: int
+    examples: Examples,
+    logits: Tensor,
+    probabilities: npt.NDArray[np.float32],
+    output: OutputKind,
+    count: int,
+    classes: tuple[str, ...] = DIGITS,
 ) -> list[Mistake]:
     """The examples with the highest loss of at least `MIN_LOSS`, worst first.
 
@@ -55,6 +60,7 @@ def find_mistakes(
         probabilities: float32 (N, C), its output layer's activations.
         output: function of the output layer.
         count: maximum number of results.
+        classes: label of each class.
     """
     losses = losses_of(output, logits, torch.tensor(examples.labels)).numpy()
     worst = [number for number in np.argsort(-losses, kind="stable")[:count] if losses[number] >= MIN_LOSS]
@@ -63,8 +69,8 @@ def find_mistakes(
         Mistake(
             int(number),
             examples.pixels[number],
-            DIGITS[examples.labels[number]],
-            DIGITS[taken_for[number]],
+            classes[examples.labels[number]],
+            classes[taken_for[number]],
             float(probabilities[number].max()),
             float(losses[number]),
         )

@@ -39,7 +39,7 @@ class SetResult:
     name: str
     """Name of the set."""
     pixels: npt.NDArray[np.uint8]
-    """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink): the prepared images."""
+    """uint8 (N, H, W), 0 = white (paper), 255 = black (ink): the prepared images."""
     probabilities: npt.NDArray[np.float32]
     """float32 (N, C): activations of the output layer."""
     scores: npt.NDArray[np.float32]
@@ -124,7 +124,7 @@ def measure_novelty(
         ConfigError: the folder of fonts has no usable font.
     """
     sets = [_measure_set(mlp, threshold, digits, name, plan, progress) for name in NON_DIGITS]
-    pixels, labels = printed_digits(plan.count, plan.seed, "evaluation", fonts=plan.fonts)
+    pixels, labels = printed_digits(plan.count, plan.seed, "evaluation", fonts=plan.fonts, shape=mlp.shape)
     logits = calculate_logits(mlp, torch.tensor(pixels))
     recognised = float((logits.argmax(dim=1).numpy() == labels).mean())
     return NoveltyReport(plan, threshold, digits, novelty_of(logits).numpy(), recognised, sets)
@@ -140,6 +140,7 @@ def _measure_set(
         part="evaluation",
         fonts=plan.fonts,
         look_alikes=plan.look_alikes,
+        shape=mlp.shape,
         progress=progress,
     )
     logits = calculate_logits(mlp, torch.tensor(pixels))

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeAlias
 import torch
 from torch import Tensor
 
+from vitrine.model import DIGITS, PIXELS_SHAPE, Shape
 from vitrine.training.errors import CheckpointError
 from vitrine.training.files.checksummed import read_checksummed, write_checksummed
 from vitrine.training.network.calibration import Calibration, calibrate
@@ -18,8 +19,11 @@ from vitrine.training.network.learner import Learner
 from vitrine.training.network.mlp import MLP
 from vitrine.training.run.config import FitConfig
 
-FORMAT_VERSION = 6
-"""Version of the file's layout. Other versions are refused."""
+FORMAT_VERSION = 7
+"""Version of the file's layout."""
+
+READABLE_VERSIONS = (6, 7)
+"""Versions that can be read; others are refused. Version 6 has digits on 18 × 18 pixels only."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
 """Parameters and buffers of a network by name, on the CPU."""
@@ -45,7 +49,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """The model and the data of a run. Resuming requires the same data."""
+    """The model and the data of a run. Resuming requires the same data and shape."""
 
     name: str
     """Name of the model on the server."""
@@ -55,6 +59,10 @@ class RunIdentity:
     """Argument of `load_dataset` that finds the data set; empty for a data set built by a program."""
     digest: str
     """Digest of the data set."""
+    classes: tuple[str, ...] = DIGITS
+    """Label of each class."""
+    shape: Shape = PIXELS_SHAPE
+    """Height and width of the pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +114,9 @@ class Checkpoint:
 
     def learner(self) -> Learner:
         """The network in training, as it was after the last epoch, on the CPU."""
-        learner = Learner(self.config.hidden, self.config.output, torch.Generator())
+        identity, unused = self.identity, torch.Generator()
+        classes = len(identity.classes)
+        learner = Learner(self.config.hidden, self.config.output, unused, classes, identity.shape)
         learner.load_state_dict(dict(self.weights))
         return learner
 
@@ -126,7 +136,8 @@ class Checkpoint:
     def untempered_mlp(self) -> MLP:
         """The kept network without a temperature, on the CPU."""
         unused = torch.Generator()  # initial parameters are overwritten; this leaves the global generator untouched
-        mlp = MLP(self.config.hidden, self.config.output, generator=unused)
+        classes, shape = len(self.identity.classes), self.identity.shape
+        mlp = MLP(self.config.hidden, self.config.output, classes, unused, shape)
         mlp.load_state_dict(dict(self.kept_weights))
         return mlp
 
@@ -149,7 +160,7 @@ class Checkpoint:
                 data.
         """
         document = read_checksummed(path)
-        if document.pop("format_version", None) != FORMAT_VERSION:
+        if document.pop("format_version", None) not in READABLE_VERSIONS:
             raise CheckpointError(
                 f"{path} is not a checkpoint of this version of Vitrine: fit again without --resume (keep teacher.pt)"
             )

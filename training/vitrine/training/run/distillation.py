@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from vitrine.model import DIGITS
+from vitrine.training import lengths
 from vitrine.training.data import originals
 from vitrine.training.data.cache import cache_dir, code_key
 from vitrine.training.errors import CheckpointError
@@ -27,7 +27,9 @@ TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation
 """Settings that a teacher must share with the run of its student."""
 
 
-BATCHES_CODE = tuple(Path(str(module.__file__)) for module in (augmentation, batches_module, originals, teacher_module))
+BATCHES_CODE = tuple(
+    Path(str(module.__file__)) for module in (augmentation, lengths, batches_module, originals, teacher_module)
+)
 """Source files that decide the augmented images and the teacher's logits. They are part of the cache key."""
 
 
@@ -79,7 +81,9 @@ def find_teacher(
     if not chosen.exists():
         raise CheckpointError(f"the teacher {chosen} does not exist")
     begun_here = named is None and not checkpoint.history
-    network = load_teacher(chosen, _teacher_facts(checkpoint, with_seed=same_seed or begun_here))
+    network = load_teacher(
+        chosen, _teacher_facts(checkpoint, with_seed=same_seed or begun_here), checkpoint.identity.shape
+    )
     digest = _checked_digest(checkpoint, content := chosen.read_bytes(), chosen)
     if named:
         write_bytes(file, content)
@@ -92,7 +96,7 @@ def _make_teacher(checkpoint: Checkpoint, batches: AugmentedBatches, file: Path,
             f"the run was started with the teacher {file}, which is missing: restore it, or name a copy"
         )
     config = checkpoint.config
-    classes = len(DIGITS) + bool(config.counter_examples)
+    classes = len(checkpoint.identity.classes) + bool(config.counter_examples)
     made = fit_teacher(batches, classes, config.teacher_epochs, config.seed, progress=progress)
     save_teacher(file, made, _teacher_facts(checkpoint, with_seed=True))
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vitrine.model import DIGITS
 from vitrine.training.data import Dataset, Examples, split, split_by_seed
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.examples.batches import AugmentedBatches, CachedTeacherBatches
@@ -78,12 +77,14 @@ def fit(
         TrainingError: the loss is not finite, or another fit is writing into the run folder.
     """
     folder = RunFolder(Path(run_folder))
-    identity = RunIdentity(name or dataset.name, dataset.name, dataset.source, dataset.digest())
+    identity = RunIdentity(
+        name or dataset.name, dataset.name, dataset.source, dataset.digest(), dataset.classes, dataset.shape
+    )
     with locked(folder.lock, wait=False):  # a folder must not mix the files of two runs
         if resume:
             checkpoint = _resumed_checkpoint(Checkpoint.load(folder.checkpoint), identity, config, name)
         else:
-            checkpoint = _new_checkpoint(identity, config or recipe(dataset.source), dataset.test)
+            checkpoint = _new_checkpoint(identity, config or recipe(dataset.source, dataset.classes), dataset.test)
         if teacher is not None and not checkpoint.config.teacher_epochs:
             raise ConfigError("a teacher is named, but teacher_epochs is 0, so the run learns from labels only")
         with _torch_threads(checkpoint.config.threads):
@@ -96,10 +97,11 @@ def fit(
 
 def _new_checkpoint(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Checkpoint:
     start = torch_generator(config.seed, Stream.START)
-    weights = Learner(config.hidden, config.output, start).state_dict()
+    classes = len(identity.classes)
+    weights = Learner(config.hidden, config.output, start, classes, identity.shape).state_dict()
     spread = np.linspace(0, len(held_out) - 1, min(MAX_SAMPLES, len(held_out))).astype(np.int64)
     samples = torch.tensor(held_out.pixels[spread])
-    logits, labels = torch.empty(0, len(DIGITS)), torch.empty(0, dtype=torch.int64)  # none before the first epoch
+    logits, labels = torch.empty(0, classes), torch.empty(0, dtype=torch.int64)  # none before the first epoch
     return Checkpoint(
         identity,
         config,
@@ -119,6 +121,11 @@ def _resumed_checkpoint(
     """The checkpoint to resume. Only the device and the model's name may differ from the earlier run."""
     config = config or checkpoint.config
     identity = identity if name else replace(identity, name=checkpoint.identity.name)
+    if checkpoint.identity.shape != identity.shape:
+        begun, wanted = ("x".join(map(str, shape)) for shape in (checkpoint.identity.shape, identity.shape))
+        raise CheckpointError(
+            f"the run was started with size {begun}, not {wanted}: resume it with the same size, or start a new run"
+        )
     if checkpoint.identity.digest != identity.digest:
         raise CheckpointError(f"the run was started with other data than {identity.dataset} has now: start a new run")
     before, now = checkpoint.config.to_dict(), config.to_dict()
@@ -135,13 +142,13 @@ def trainer_for(
     checkpoint: Checkpoint, examples: Examples, folder: RunFolder, named: Path | None, progress: bool
 ) -> tuple[Checkpoint, Trainer]:
     """Builds the trainer of a run, and loads or trains the run's teacher first if its settings ask for one."""
-    config = checkpoint.config
+    config, identity = checkpoint.config, checkpoint.identity
     kept, held_out = split(examples, config.validation, config.seed)
     if len(held_out) == 0:
-        raise DataError("no digit has two different training examples, so none is left for validation")
+        raise DataError("no class has two different training examples, so none is left for validation")
     learnt = examples[kept]
     if config.counter_examples:
-        learnt += counter_examples(config.counter_examples, progress=progress)
+        learnt += counter_examples(config.counter_examples, identity.classes, identity.shape, progress=progress)
     batches = AugmentedBatches(learnt, config.augment, config.seed, find_device(config.device))
     if not config.teacher_epochs:
         return checkpoint, Trainer(checkpoint, batches, examples[held_out])

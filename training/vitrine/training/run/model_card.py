@@ -4,8 +4,9 @@ The form follows M. Mitchell et al. 2019 (arXiv:1810.03993).
 """
 
 import shlex
+from dataclasses import dataclass
 
-from vitrine.model import DIGITS, NOVELTY, Layer
+from vitrine.model import DIGITS, NOVELTY, PIXELS_SHAPE, Layer
 from vitrine.training.files.run_folder import RunFolder
 from vitrine.training.network.calibration import KEPT, Calibration
 from vitrine.training.network.evaluate import Evaluation, percent
@@ -31,13 +32,33 @@ ABOUT_OTHER_DATA = "A folder of images with one subfolder per class; 20 % of eac
 """Description of a data set from a folder."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Nouns:
+    """Words for the classes of a model."""
+
+    one: str
+    many: str
+    singly: str
+    all: str
+    named: str
+
+
+def _nouns(identity: RunIdentity) -> _Nouns:
+    if identity.classes == DIGITS:
+        return _Nouns("digit", "digits", "single digits", "the ten digits", "the ten digits")
+    count = len(identity.classes)
+    named = f"{count} classes ({', '.join(identity.classes)})"
+    return _Nouns("image", "images", "images of its classes", f"the {count} classes", named)
+
+
 def model_card(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> str:
     """The model card in Markdown; it links to the pictures in the run folder."""
-    identity, kept = checkpoint.identity, checkpoint.kept
+    identity, kept, nouns = checkpoint.identity, checkpoint.kept, _nouns(checkpoint.identity)
+    height, width = identity.shape
     mlp, calibration = checkpoint.kept_mlp(), checkpoint.calibration()
     return f"""# {identity.name}
 
-A ReLU MLP that tells the ten digits apart on 18 × 18 pixels, 0 = white (paper) and 255 = black \
+A ReLU MLP that tells {nouns.named} apart on {height} × {width} pixels, 0 = white (paper) and 255 = black \
 (ink). It gives the activations of every layer.
 
 | | |
@@ -51,26 +72,26 @@ A ReLU MLP that tells the ten digits apart on 18 × 18 pixels, 0 = white (paper)
 
 ## Use
 
-For learning and showing how a network reads single digits, drawn, photographed or scanned: one digit on paper, dark \
-on light or light on dark. `vitrine-server {folder.model.name}` serves it; `vitrine.model.prepare` turns any image \
-into its pixels.
+For learning and showing how a network reads {nouns.singly}, drawn, photographed or scanned: one {nouns.one} on \
+paper, dark on light or light on dark. `vitrine-server {folder.model.name}` serves it; `vitrine.model.prepare` turns \
+any image into its pixels.
 
-**Limits.** Every image gets one of the ten digits and its probability, also one that shows none of them, or two. \
-{_novelty_text(calibration)}
+**Limits.** Every image gets one of {nouns.all} and its probability, also one that shows none of them, or two. \
+{_novelty_text(calibration, nouns)}
 
-An image with several digits must be split first. Do not use the model for cheques, ballots, medicine, or any other \
-purpose where a wrong digit does harm.
+An image with several {nouns.many} must be split first. Do not use the model for cheques, ballots, medicine, or any \
+other purpose where a wrong {nouns.one} does harm.
 
 ## Data
 
 {ABOUT_DATA.get(identity.source, ABOUT_OTHER_DATA)}
-{_further_data_text(checkpoint.config)}
+{_further_data_text(checkpoint.config, identity)}
 ## Figures
 
 ![Learning curve]({folder.learning_curve.name})
 ![Confusion matrix]({folder.confusion_matrix.name})
 
-{_class_table(evaluation)}
+{_class_table(evaluation, nouns)}
 
 ## Layers
 
@@ -89,9 +110,10 @@ purpose where a wrong digit does harm.
 def fit_command(identity: RunIdentity, config: FitConfig) -> str:
     """The command that repeats a fit, with every setting spelled out. A folder is assumed in the working directory."""
     data_set = identity.source if identity.source in ABOUT_DATA else f"./{identity.dataset}"
+    size = [] if identity.shape == PIXELS_SHAPE else ["--size", "x".join(map(str, identity.shape))]
     patience = [] if config.patience is None else ["--patience", str(config.patience)]
     words = [
-        *("vitrine-train", "fit", "--dataset", data_set, "--name", identity.name),
+        *("vitrine-train", "fit", "--dataset", data_set, *size, "--name", identity.name),
         *("--hidden", ",".join(map(str, config.hidden)), "--output", config.output),
         *("--epochs", str(config.epochs), "--batch-size", str(config.batch_size)),
         *("--learning-rate", str(config.learning_rate), "--weight-decay", str(config.weight_decay)),
@@ -110,20 +132,21 @@ def _calibration_text(calibration: Calibration) -> str:
     )
 
 
-def _novelty_text(calibration: Calibration) -> str:
+def _novelty_text(calibration: Calibration, nouns: _Nouns) -> str:
     return (
         f"The output `{NOVELTY}` detects such images: above {calibration.novelty_threshold:.3g} an image is unlike the "
-        f"digits that this model knows. {KEPT:.1%} or more of the correctly classified validation images are at or "
-        "below this threshold. Novelty is a hint, not proof: many letters and shapes resemble a digit and stay below "
-        "it, and an unusual digit can be above it."
+        f"{nouns.many} that this model knows. {KEPT:.1%} or more of the correctly classified validation images are "
+        f"at or below this threshold. Novelty is a hint, not proof: many other motifs resemble one of the {nouns.many} "
+        f"and stay below it, and an unusual {nouns.one} can be above it."
     )
 
 
-def _further_data_text(config: FitConfig) -> str:
+def _further_data_text(config: FitConfig, identity: RunIdentity) -> str:
     """Paragraphs about counter-examples and the teacher; empty for a model trained on the data set alone."""
+    printed = " and a quarter as many printed digits" if identity.classes == DIGITS else ""
     counter = (
         f"The training data also contain {config.counter_examples:,} generated images without a digit (printed "
-        "letters, words and numbers, shapes, scribbles, noise, empty pages) and a quarter as many printed digits."
+        f"letters, words and numbers, shapes, scribbles, noise, empty pages){printed}."
     )
     teacher = (
         f"The model was distilled from a teacher: {NETWORKS} convolutional networks, trained on the same images for "
@@ -154,12 +177,12 @@ def _duration_text(checkpoint: Checkpoint) -> str:
     return f"{seconds:.0f} s, {len(checkpoint.history)} epochs{interrupted}{teacher}"
 
 
-def _class_table(evaluation: Evaluation) -> str:
+def _class_table(evaluation: Evaluation, nouns: _Nouns) -> str:
     rows = [
         f"| {label} | {count:,} | {percent(evaluation.recall[label])} | {percent(evaluation.precision[label])} |"
-        for label, count in zip(DIGITS, evaluation.confusion.sum(axis=1), strict=True)
+        for label, count in zip(evaluation.classes, evaluation.confusion.sum(axis=1), strict=True)
     ]
-    return "\n".join(("| digit | test images | recall | precision |", "| --- | ---: | ---: | ---: |", *rows))
+    return "\n".join((f"| {nouns.one} | test images | recall | precision |", "| --- | ---: | ---: | ---: |", *rows))
 
 
 def _layer_table(layers: tuple[Layer, ...]) -> str:

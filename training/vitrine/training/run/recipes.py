@@ -8,6 +8,7 @@ They were selected on the validation part; only the epochs of `quick` were selec
 from collections.abc import Mapping
 from dataclasses import replace
 
+from vitrine.model import DIGITS
 from vitrine.training.run.config import FitConfig
 
 _REFERENCE = FitConfig(
@@ -54,6 +55,14 @@ DATA_SETS: Mapping[str, str] = {name: "digits" if name == "digits" else "mnist" 
 _FOLDER = FitConfig(counter_examples=500)
 
 
-def recipe(dataset: str) -> FitConfig:
+def recipe(dataset: str, classes: tuple[str, ...] = DIGITS) -> FitConfig:
     """The default settings for a data set by its source; all folders share one default."""
-    return RECIPES[dataset] if dataset in DATA_SETS.values() else _FOLDER
+    return for_classes(RECIPES[dataset] if dataset in DATA_SETS.values() else _FOLDER, classes)
+
+
+def for_classes(settings: FitConfig, classes: tuple[str, ...]) -> FitConfig:
+    """A recipe's settings, without counter-examples if the classes are not the digits.
+
+    Counter-examples are letters, words and shapes, which may resemble other classes.
+    """
+    return settings if classes == DIGITS else replace(settings, counter_examples=0)

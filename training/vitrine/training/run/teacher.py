@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
 from tqdm import tqdm
 
-from vitrine.model import PIXELS_SHAPE
+from vitrine.model import PIXELS_SHAPE, Shape
 from vitrine.training.errors import CheckpointError, TrainingError
 from vitrine.training.examples.batches import AugmentedBatches, Batch
 from vitrine.training.files.checksummed import read_checksummed, write_checksummed
@@ -31,8 +31,6 @@ from vitrine.training.network.mlp import scale
 from vitrine.training.network.precision import mixed_precision
 from vitrine.training.network.schedule import learning_rate_at
 from vitrine.training.randomness import Stream, entropy, torch_generator
-
-SIDE = PIXELS_SHAPE[0]
 
 NETWORKS = 2
 """Number of networks in a teacher. They are trained in parallel, and their logits are averaged."""
@@ -57,26 +55,30 @@ class TeacherNetwork(nn.Module):
 
     Args:
         classes: number of logits.
+        shape: height and width of the pixels, each at least 4.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, shape: Shape = PIXELS_SHAPE) -> None:
         super().__init__()
+        self._shape = shape
         one, two, three = CHANNELS, 2 * CHANNELS, 4 * CHANNELS
         self.features = nn.Sequential(
             *_convolution(1, one),
             *_convolution(one, one),
-            nn.MaxPool2d(2),  # (B, C, 9, 9)
+            nn.MaxPool2d(2),  # (B, C, height / 2, width / 2)
             *_convolution(one, two),
             *_convolution(two, two),
-            nn.MaxPool2d(2),  # (B, 2C, 4, 4)
+            nn.MaxPool2d(2),  # (B, 2C, height / 4, width / 4)
             *_convolution(two, three),
             *_convolution(three, three),
         )
-        self.last = nn.Linear(three * 4 * 4, classes)
+        height, width = shape
+        self.last = nn.Linear(three * (height // 4) * (width // 4), classes)
 
     def forward(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """(B, 18, 18), 0 to 255, to logits, float32 (B, classes). Dropout is applied if a generator is given."""
-        images = scale(pixels).view(-1, 1, SIDE, SIDE).contiguous(memory_format=torch.channels_last)  # fastest on CPUs
+        """(B, height, width), 0 to 255, to logits, float32 (B, classes). Dropout is applied if a generator is given."""
+        images = scale(pixels).view(-1, 1, *self._shape)
+        images = images.contiguous(memory_format=torch.channels_last)  # fastest on CPUs
         features = self.features(images).flatten(1)
         logits: Tensor = self.last(features if generator is None else _dropout(features, generator))
         return logits
@@ -87,14 +89,15 @@ class Teacher(nn.Module):
 
     Args:
         classes: number of logits.
+        shape: height and width of the pixels, each at least 4.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, shape: Shape = PIXELS_SHAPE) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(TeacherNetwork(classes) for _ in range(NETWORKS))
+        self.networks = nn.ModuleList(TeacherNetwork(classes, shape) for _ in range(NETWORKS))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 18, 18), 0 to 255, to the mean of the networks' logits, float32 (B, classes)."""
+        """(B, height, width), 0 to 255, to the mean of the networks' logits, float32 (B, classes)."""
         return torch.stack([network(pixels).float() for network in self.networks]).mean(dim=0)
 
     def folded(self) -> Self:
@@ -137,7 +140,7 @@ def fit_teacher(batches: AugmentedBatches, classes: int, epochs: int, seed: int,
     Raises:
         TrainingError: a parameter is not finite after the training.
     """
-    teacher = _new_teacher(classes, seed).to(batches.device)
+    teacher = _new_teacher(classes, batches.shape, seed).to(batches.device)
     steps = NETWORKS * _step_count(batches, epochs)
     with tqdm(desc="fit teacher", total=steps, unit="step", disable=not progress, dynamic_ncols=True) as bar:
         _train_in_parallel(_NetworkTraining(batches, epochs, seed, bar, threading.Event()), teacher)
@@ -151,10 +154,10 @@ def _step_count(batches: AugmentedBatches, epochs: int) -> int:
     return epochs * math.ceil(len(batches) / BATCH_SIZE)
 
 
-def _new_teacher(classes: int, seed: int) -> Teacher:
+def _new_teacher(classes: int, shape: Shape, seed: int) -> Teacher:
     with torch.random.fork_rng(devices=[]):  # modules draw initial parameters from the global generator
         torch.default_generator.manual_seed(entropy(seed, Stream.TEACHER))  # torch.manual_seed would also seed CUDA
-        return Teacher(classes)
+        return Teacher(classes, shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,7 +223,7 @@ def save_teacher(path: Path, teacher: Teacher, facts: Mapping[str, Any]) -> None
     write_checksummed(path, {"teacher_version": FORMAT_VERSION, "facts": dict(facts), "weights": teacher.state_dict()})
 
 
-def load_teacher(path: Path, facts: Mapping[str, Any]) -> Teacher:
+def load_teacher(path: Path, facts: Mapping[str, Any], shape: Shape = PIXELS_SHAPE) -> Teacher:
     """Reads a teacher, on the CPU and in evaluation mode.
 
     Raises:
@@ -235,6 +238,6 @@ def load_teacher(path: Path, facts: Mapping[str, Any]) -> Teacher:
             f"the teacher {path} was trained with another {', '.join(differing)}: remove it, or name another teacher"
         )
     weights = document["weights"]
-    teacher = Teacher(len(weights["networks.0.last.bias"]))
+    teacher = Teacher(len(weights["networks.0.last.bias"]), shape)
     teacher.load_state_dict(weights)
     return teacher.eval()
