@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vitrine.model import (
     DIGITS,
@@ -260,3 +262,29 @@ def test_a_novelty_is_as_exact_as_the_logits_that_it_is_calculated_from() -> Non
     novelty, exact = np.array([0.51], np.float32), np.array([0.5], np.float32)
     assert deviation(novelty, exact, np.array([[-100.0, 0.5]], np.float32)) == pytest.approx(1e-4)
     assert deviation(novelty, exact, np.array([[0.1, 0.5]], np.float32)) == pytest.approx(1e-2)
+
+
+LABELS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=100).filter(
+    lambda label: label.isprintable() and label.strip() != ""
+)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)).filter(lambda sides: max(sides) <= 8 * min(sides)),
+    classes=st.lists(LABELS, min_size=2, max_size=6, unique=True).map(tuple),
+    hidden=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    output=st.sampled_from(["softmax", "sigmoid"]),
+)
+def test_metadata_of_any_model_survive_the_way_into_a_file(
+    shape: tuple[int, int], classes: tuple[str, ...], hidden: list[int], output: OutputKind
+) -> None:
+    layers = layer_catalogue(hidden, output, len(classes), shape)
+    activations = {layer.name: np.full((1, *layer.shape), 0.5, np.float32) for layer in layers}
+    golden = GoldenSample(np.zeros((1, *shape), np.uint8), activations)
+    model_input = replace(DIGITS_INPUT, shape=shape)
+    facts = TrainingFacts("any", seed=0, epochs=1)
+    written = ArtifactMetadata("any", model_input, ClassificationTask(classes), layers, facts, golden)
+    read = ArtifactMetadata.from_properties(written.to_properties())
+    assert (read.input, read.task, read.layers) == (model_input, written.task, layers)
+    assert read.golden.pixels.shape == (1, *shape)
+    assert read.to_properties() == written.to_properties()

@@ -1,5 +1,7 @@
 """Preparation: however a digit comes in, the same pixels go to the model."""
 
+import hashlib
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -21,6 +23,19 @@ def seven(side: int = 120, width: int = 12, shift: tuple[int, int] = (0, 0), pap
     return np.asarray(image)
 
 
+def drawn(height: int, width: int, number: int) -> Grey:
+    """A page with a thick bent line, its place and greys from a number, by numpy alone: uint8 (height, width)."""
+    random = np.random.default_rng(number)
+    rows, columns = np.mgrid[:height, :width]
+    top, left = random.uniform(0.2, 0.4, 2)
+    bend = random.uniform(-0.2, 0.2)
+    y, x = rows / height, columns / width
+    near = np.abs(x - left - 0.3 * y - bend * np.sin(6 * y)) < random.uniform(0.02, 0.08)
+    ink = near & (y > top) & (y < top + 0.45)
+    page: Grey = np.where(ink, random.integers(0, 90), random.integers(170, 256)).astype(np.uint8)
+    return page
+
+
 def distance(one: Pixels, other: Pixels) -> float:
     """The mean difference of two images' pixels, 0 to 255."""
     return float(np.abs(one.astype(float) - other).mean())
@@ -32,6 +47,62 @@ def test_pixels_are_18_by_18_with_paper_0_and_ink_255() -> None:
     assert pixels.dtype == np.uint8
     assert pixels[0].max() == pixels[:, 0].max() == 0
     assert pixels.max() == 255
+
+
+SIZES = [(12, 12), (28, 28), (20, 60), (64, 30), (100, 100), (300, 200), (180, 640), (900, 700)]
+PIXELS_AS_EVER = "ad0a14bd7f4d57f7060d9c58504fd637f9495959bea495da3fa3f9b55e9bf23f"
+"""The SHA-256 of the pixels of two images of each size, as version 5542640 made them, which knew 18 × 18 only."""
+
+
+def test_pixels_of_digits_are_as_ever_byte_for_byte() -> None:
+    digest = hashlib.sha256()
+    for number, size in enumerate(SIZES):
+        page = drawn(*size, number)
+        for image in (page, 255 - page):
+            digest.update(prepare(image).tobytes())
+    assert digest.hexdigest() == PIXELS_AS_EVER
+
+
+SHAPES = [(12, 20), (20, 12), (4, 4), (36, 36), (28, 28), (10, 80), (1, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_pixels_have_the_shape_that_is_asked_for(shape: tuple[int, int]) -> None:
+    for number, size in enumerate(SIZES):
+        pixels = prepare(drawn(*size, number), shape=shape)
+        assert pixels.shape == shape
+        assert pixels.dtype == np.uint8
+        assert pixels.max() == 255
+
+
+@pytest.mark.parametrize(
+    ("bar", "shape", "fills"),
+    [
+        ((48, 6), (18, 36), (16, 2)),  # a tall box fills the height
+        ((6, 48), (18, 36), (4, 32)),  # a wide box fills the width
+        ((48, 6), (36, 18), (32, 4)),
+        ((24, 48), (18, 36), (16, 32)),  # a box of the frame's proportion fills both
+        ((40, 40), (18, 54), (16, 16)),
+    ],
+)
+def test_ink_fills_the_frame_but_for_a_margin_with_its_aspect_kept(
+    bar: tuple[int, int], shape: tuple[int, int], fills: tuple[int, int]
+) -> None:
+    page = np.full((60, 60), 255, np.uint8)
+    page[5 : 5 + bar[0], 5 : 5 + bar[1]] = 0
+    pixels = prepare(page, shape=shape)
+    ink = pixels > 127
+    assert (ink.any(axis=1).sum(), ink.any(axis=0).sum()) == fills
+    centres = [np.flatnonzero(ink.any(axis=1 - axis)).mean() + 0.5 for axis in (0, 1)]
+    assert centres == pytest.approx([side / 2 for side in shape], abs=0.51)
+
+
+def test_in_any_frame_the_centre_of_mass_moves_as_far_as_the_box_stays_inside() -> None:
+    ink = prepare(stem_with_arm(16), shape=(20, 20)).max(axis=0) > 0
+    assert ink[-1]
+    wide = prepare(stem_with_arm(16), shape=(18, 36))
+    columns = wide.sum(axis=0, dtype=float)
+    assert float(columns @ np.arange(36)) / columns.sum() + 0.5 == pytest.approx(18, abs=0.4)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +165,16 @@ def test_an_empty_page_gives_empty_pixels(shade: int) -> None:
 def test_preparing_again_changes_little() -> None:
     once = prepare(seven())
     assert distance(prepare(once), once) < 6
+
+
+@given(
+    arrays.arrays(np.uint8, st.tuples(st.integers(1, 70), st.integers(1, 70))),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_any_image_gives_pixels_of_any_shape(image: Grey, shape: tuple[int, int]) -> None:
+    pixels = prepare(image, shape=shape)
+    assert pixels.shape == shape
+    assert pixels.max() in (0, 255)
 
 
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 70), st.integers(1, 70))))

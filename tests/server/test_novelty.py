@@ -273,7 +273,7 @@ def do_something_more(model: onnx.ModelProto) -> None:
 
 
 OPERATORS = "its operators aren't those that calculate the layers of its catalogue"
-AXIS = r"its class_axis isn't int64 \[1\]: the novelty would be summed over something else"
+AXIS = r"its constant class_axis isn't int64 \[1\] of 1, as in every graph"
 TAMPERED: dict[Change, str] = {
     lose_the_threshold: "its graph gives a novelty, and its metadata have no threshold to judge it by",
     lose_all_but_the_golden_samples: "its golden sample has a novelty, and its metadata have no threshold",
@@ -311,7 +311,7 @@ def test_a_server_says_what_is_wrong_with_the_novelty_and_does_not_start(
     judging_artifact: Path, tmp_path: Path
 ) -> None:
     said = refused_start(changed(judging_artifact, tmp_path / "tampered.onnx", sum_over_the_images))
-    assert "tampered.onnx is not served: its class_axis isn't int64 [1]" in said
+    assert "tampered.onnx is not served: its constant class_axis isn't int64 [1]" in said
 
 
 def with_another_golden_novelty(model: onnx.ModelProto) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import numpy as np
 import onnx
 import pytest
 from onnx import helper
@@ -193,7 +194,54 @@ def retype_a_weight(model: onnx.ModelProto) -> None:
     next(tensor for tensor in model.graph.initializer if tensor.name == "linear_1.weight").data_type = 999
 
 
+def replace_constant(model: onnx.ModelProto, name: str, values: np.ndarray) -> None:
+    constant = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    constant.CopyFrom(onnx.numpy_helper.from_array(values, name))
+
+
+def hide_weights_in_the_divisor(model: onnx.ModelProto) -> None:
+    """A divisor for each pixel: names and operators are right, and the first layer is weighted by it."""
+    replace_constant(model, "full_scale", np.linspace(128, 255, 324, dtype=np.float32).reshape(18, 18))
+
+
+def divide_by_something_else(model: onnx.ModelProto) -> None:
+    replace_constant(model, "full_scale", np.array(256, np.float32))
+
+
+def divide_by_a_vector_of_one(model: onnx.ModelProto) -> None:
+    replace_constant(model, "full_scale", np.array([255], np.float32))
+
+
+def divide_by_another_type(model: onnx.ModelProto) -> None:
+    replace_constant(model, "full_scale", np.array(255, np.float64))
+
+
+def cut_the_divisor(model: onnx.ModelProto) -> None:
+    constant = next(tensor for tensor in model.graph.initializer if tensor.name == "full_scale")
+    constant.raw_data = constant.raw_data[:-1]
+
+
+def retype_the_divisor(model: onnx.ModelProto) -> None:
+    next(tensor for tensor in model.graph.initializer if tensor.name == "full_scale").data_type = 999
+
+
+def read_the_divisor_from_elsewhere(model: onnx.ModelProto) -> None:
+    constant = next(tensor for tensor in model.graph.initializer if tensor.name == "full_scale")
+    constant.ClearField("raw_data")
+    constant.data_location = onnx.TensorProto.EXTERNAL
+    constant.external_data.add(key="location", value="secret.bin")
+
+
+ANOTHER_DIVISOR = "its constant full_scale isn't float32 [] of 255.0, as in every graph"
+
 OTHER_NETWORKS = {
+    hide_weights_in_the_divisor: ANOTHER_DIVISOR,
+    divide_by_something_else: ANOTHER_DIVISOR,
+    divide_by_a_vector_of_one: ANOTHER_DIVISOR,
+    divide_by_another_type: ANOTHER_DIVISOR,
+    cut_the_divisor: ANOTHER_DIVISOR,
+    retype_the_divisor: ANOTHER_DIVISOR,
+    read_the_divisor_from_elsewhere: ANOTHER_DIVISOR,
     put_a_branch: "its operators aren't those that calculate the layers of its catalogue",
     read_a_constant_from_elsewhere: "its operators aren't those that calculate the layers of its catalogue",
     calculate_with_other_weights: "its operators aren't those that calculate the layers of its catalogue",

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 
 from vitrine.model import DIGITS, PIXELS_SHAPE, OutputKind, Shape, TrainingFacts
-from vitrine.training.network.export import INLINE_LIMIT, export
+from vitrine.training.network.artifact_file import INLINE_LIMIT
+from vitrine.training.network.export import export
 from vitrine.training.network.mlp import MLP
 
 ARROWS = ("up", "down", "left", "right")

@@ -1,5 +1,6 @@
 """Augmentation bends images a little, differently each, and repeatably."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -88,3 +89,18 @@ def test_the_global_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
     bent(discs(4))
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("shape", [(12, 20), (20, 12), (36, 36), (4, 4), (5, 40)], ids=str)
+def test_pixels_of_any_shape_are_bent_in_proportion(shape: tuple[int, int]) -> None:
+    height, width = shape
+    canvas = torch.zeros(40, *shape, dtype=torch.uint8)
+    canvas[:, height // 4 : -(height // 4), width // 4 : -(width // 4)] = 255
+    frames = torch.tensor([0.0, 0.0, float(height)]).repeat(40, 1)
+    straight = augment(canvas, frames, 0.0, generator(), shape)
+    torch.testing.assert_close(straight, canvas.float(), atol=1e-2, rtol=0)
+    seen = augment(canvas, frames, 1.0, generator(), shape)
+    assert seen.shape == (40, *shape)
+    assert len({image.numpy().tobytes() for image in seen}) == 40
+    overlap = (seen * canvas).sum() / (seen.norm() * canvas.float().norm())
+    assert overlap > 0.8  # bent a little, as digits are

@@ -54,6 +54,19 @@ def test_what_was_prepared_once_is_not_prepared_again(images: np.ndarray) -> Non
     assert prepared(images).shape == (6, 18, 18)
 
 
+def test_another_size_gets_pixels_of_its_own(images: np.ndarray, cache: Path) -> None:
+    square = prepared(images)
+    wide = prepare_all(images, len(images), "abc", "toy", (12, 20), progress=False)
+    assert (square.shape, wide.pixels.shape) == ((6, 18, 18), (6, 12, 20))
+    assert len(cached_files(cache)) == 2
+    again = prepare_all(iter(()), len(images), "abc", "toy", (12, 20), progress=False)
+    np.testing.assert_array_equal(again.pixels, wide.pixels)
+    straight = augment(
+        torch.tensor(again.originals.ink), torch.tensor(again.originals.frames), 0.0, torch.Generator(), (12, 20)
+    )
+    assert np.abs(straight.numpy() - wide.pixels).mean() < 6
+
+
 def test_other_images_get_other_pixels(images: np.ndarray, cache: Path) -> None:
     prepared(images)
     np.testing.assert_array_equal(prepared(images[::-1], "def"), prepared(images)[::-1])
@@ -65,9 +78,11 @@ def test_a_changed_preparation_is_never_served_stale(
 ) -> None:
     before = prepared(images)
     changed = tmp_path / "preparation.py"
-    changed.write_text(cache_module.PREPARATION_CODE[1].read_text().replace("INK_SIDE = 16.0", "INK_SIDE = 15.0"))
-    monkeypatch.setattr(cache_module, "PREPARATION_CODE", (cache_module.PREPARATION_CODE[0], changed))
-    monkeypatch.setattr(cache_module, "pixels_of", lambda box: 255 - pixels_of(box))
+    *others, pipeline = cache_module.PREPARATION_CODE
+    changed.write_text(pipeline.read_text().replace("FRAME_SIZE = 18 / 16", "FRAME_SIZE = 18 / 15"))
+    assert changed.read_text() != pipeline.read_text()
+    monkeypatch.setattr(cache_module, "PREPARATION_CODE", (*others, changed))
+    monkeypatch.setattr(cache_module, "pixels_of", lambda box, shape: 255 - pixels_of(box, shape))
     np.testing.assert_array_equal(prepared(images), 255 - before)
     assert len(cached_files(cache)) == 2
 

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from vitrine.training import Checkpoint, CheckpointError, Dataset, FitConfig, RunFolder, fit
-from vitrine.training.run.checkpoint import FORMAT_VERSION, Epoch
+from vitrine.training.files.checksummed import read_sealed
+from vitrine.training.files.checksummed import write_sealed as files_write_sealed
+from vitrine.training.run.checkpoint import FORMAT_VERSION, READABLE_VERSIONS, Epoch
 
 
 @pytest.fixture
@@ -111,10 +113,20 @@ def test_one_flipped_bit_is_an_error_that_names_it(saved: tuple[Checkpoint, Path
         Checkpoint.load(path)
 
 
+def test_a_checkpoint_from_before_shapes_and_classes_were_kept_is_of_digits(saved: tuple[Checkpoint, Path]) -> None:
+    _, path = saved
+    document = read_sealed(path)
+    for name in ("classes", "shape"):
+        del document["identity"][name]
+    files_write_sealed(path, {**document, "format_version": 6})
+    identity = Checkpoint.load(path).identity
+    assert (identity.classes, identity.shape) == (tuple("0123456789"), (18, 18))
+
+
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [
-        ({"format_version": FORMAT_VERSION - 1}, "of this Vitrine's: fit again without --resume"),
+        ({"format_version": READABLE_VERSIONS[0] - 1}, "of this Vitrine's: fit again without --resume"),
         ([1, 2], "isn't a checkpoint of this Vitrine's"),
         ({"format_version": FORMAT_VERSION}, "is damaged: KeyError"),
     ],

@@ -81,6 +81,40 @@ def test_resume_needs_no_other_flag_than_the_run(run: Path) -> None:
     assert_one_sentence(vitrine_train("fit", "--run", run, "--resume", "--epochs", "9"), "epochs 2, not 9")
 
 
+@pytest.mark.parametrize("size", ["12", "12x", "x12", "12x20x3", "-4x18", "12×20", "1e1x10", "12 x 20"])
+def test_a_size_that_is_no_height_and_width_is_a_usage_error(bars: Path, tmp_path: Path, size: str) -> None:
+    result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", "--size", size, *QUICK)
+    assert result.exit_code == 2
+    assert f"{size} isn't HEIGHTxWIDTH in pixels, such as 18x18 or 12x20" in result.stderr
+
+
+@pytest.mark.parametrize("size", ["3x18", "18x129", "99999999x99999999"])
+def test_a_size_that_is_out_of_range_is_an_error(bars: Path, tmp_path: Path, size: str) -> None:
+    result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", "--size", size, *QUICK)
+    assert_one_sentence(result, f"pixels of {size} can't be trained on: height and width are 4 to 128")
+
+
+def test_a_resumed_run_keeps_its_size(bars: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fitted = vitrine_train("fit", "--dataset", bars, "--run", run, "--size", "8x12", *QUICK)
+    assert fitted.exit_code == 0, fitted.output
+    assert vitrine_train("fit", "--run", run, "--resume", "--quiet").exit_code == 0
+    assert vitrine_train("evaluate", run, "--quiet").exit_code == 0
+    other = vitrine_train("fit", "--run", run, "--resume", "--size", "18x18", "--quiet")
+    assert_one_sentence(other, "the run was begun with size 8x12, not 18x18")
+
+
+def test_other_classes_than_digits_have_counter_examples_only_where_that_is_said(bars: Path, tmp_path: Path) -> None:
+    (bars / "0").rename(bars / "none")
+    without = ("fit", "--dataset", bars, "--hidden", "8", "--epochs", "1", "--device", "cpu", "--quiet")
+    for name, more, expected in (("default", (), 0), ("asked", ("--counter-examples", "14"), 14)):
+        result = vitrine_train(*without, "--run", tmp_path / name, *more)
+        assert result.exit_code == 0, result.output
+        checkpoint = Checkpoint.load(RunFolder(tmp_path / name).checkpoint)
+        assert checkpoint.identity.classes == ("1", "2", "none")
+        assert checkpoint.config.counter_examples == expected
+
+
 def test_evaluate_prints_a_table_and_json(run: Path) -> None:
     table = vitrine_train("evaluate", run, "--quiet").stdout
     document = json.loads(vitrine_train("evaluate", run, "--json", "--quiet").stdout)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from vitrine.model import DIGITS
 from vitrine.training import Dataset, FitConfig, fit
-from vitrine.training.examples.counter_examples import NO_DIGIT, PRINTED, counter_examples, drawing_code
+from vitrine.training.examples.counter_examples import PRINTED, counter_examples, drawing_code
 from vitrine.training.network.mlp import novelty_of
 
 COUNT = 90
+NO_DIGIT = len(DIGITS)
 
 
 def test_there_are_as_many_as_asked_for_and_printed_digits_beside_them() -> None:
@@ -22,6 +24,13 @@ def test_there_are_as_many_as_asked_for_and_printed_digits_beside_them() -> None
     np.testing.assert_array_equal(np.unique(made.labels), np.arange(11))
     assert len(made) - without == round(PRINTED * COUNT)
     assert made.originals is not None
+
+
+def test_other_classes_get_images_of_their_shape_and_no_printed_digits() -> None:
+    made = counter_examples(COUNT, ("down", "up"), (12, 20), progress=False)
+    assert made.shape == (12, 20)
+    assert set(made.labels.tolist()) == {2}
+    assert abs(len(made) - COUNT) < 7
 
 
 def test_they_are_the_same_every_time_and_made_once(monkeypatch: pytest.MonkeyPatch) -> None:

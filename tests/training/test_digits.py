@@ -1,5 +1,7 @@
 """The embedded data set, from the images that a user would have to the fixed split."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,12 @@ from vitrine.training import Dataset, digit_images, held_out_digit_images, load_
 @pytest.fixture
 def digits() -> Dataset:
     return load_dataset("digits", progress=False)
+
+
+def test_its_pixels_are_as_ever_byte_for_byte() -> None:
+    images, _ = digit_images()
+    digest = hashlib.sha256(b"".join(prepare(image).tobytes() for image in images)).hexdigest()
+    assert digest == "b55d47adfbb0ddd5536ba8f7fe2abf00613216bf8b6ab66b54fa9fe29545e517"  # as version 5542640 made them
 
 
 def test_a_fifth_of_each_digit_is_held_out(digits: Dataset) -> None:

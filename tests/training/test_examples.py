@@ -18,8 +18,8 @@ def different(count: int) -> np.ndarray:
 
 def test_pixels_of_another_shape_or_type_are_refused() -> None:
     labels = np.zeros(2, np.int64)
-    for pixels in (np.zeros((2, 28, 28), np.uint8), np.zeros((2, 18, 18), np.float32)):
-        with pytest.raises(DataError, match=r"pixels are uint8 \(N, 18, 18\)"):
+    for pixels in (np.zeros((2, 324), np.uint8), np.zeros((2, 18, 18), np.float32)):
+        with pytest.raises(DataError, match=r"pixels are uint8 \(N, height, width\)"):
             Examples(pixels, labels)  # type: ignore[arg-type]
 
 
@@ -31,16 +31,22 @@ def test_labels_of_another_number_or_type_are_refused() -> None:
 
 
 def test_a_data_set_with_nothing_to_learn_is_refused() -> None:
-    with pytest.raises(DataError, match="nothing to tell apart"):
+    with pytest.raises(DataError, match="training examples of one class only"):
         Dataset("one", blank(7, 7), blank(7))
     with pytest.raises(DataError, match="has no test examples"):
         Dataset("untested", blank(0, 1), blank())
 
 
 @pytest.mark.parametrize("label", [-1, 10])
-def test_a_label_that_is_no_digit_is_refused(label: int) -> None:
-    with pytest.raises(DataError, match="labels that are no digits"):
+def test_a_label_outside_of_the_classes_is_refused(label: int) -> None:
+    with pytest.raises(DataError, match="labels outside of its classes: they are 0 to 9"):
         Dataset("stray", blank(0, label), blank(0, 1))
+
+
+def test_parts_of_two_shapes_are_refused() -> None:
+    other = Examples(np.zeros((2, 12, 20), np.uint8), np.array([0, 1]))
+    with pytest.raises(DataError, match=r"training pixels of \(18, 18\), and test pixels of \(12, 20\)"):
+        Dataset("two", blank(0, 1), other)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.5])

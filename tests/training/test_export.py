@@ -23,7 +23,8 @@ from vitrine.model import (
     deviation,
 )
 from vitrine.training import MLP, compute_activations, export
-from vitrine.training.network.export import compute_novelty, data_path
+from vitrine.training.network.artifact_file import data_path
+from vitrine.training.network.export import compute_novelty
 
 FACTS = TrainingFacts("toy", seed=3, epochs=5, metrics={"test_accuracy": 0.9}, versions={"torch": torch.__version__})
 
@@ -149,7 +150,7 @@ def test_an_artifact_that_deviates_is_not_written_and_the_old_one_stays(
     path = tmp_path / "model.onnx"
     export_to(path, random_mlp())
     before = path.read_bytes()
-    monkeypatch.setattr(sys.modules[data_path.__module__], "EXPORT_TOLERANCE", -1.0)
+    monkeypatch.setattr(sys.modules[compute_novelty.__module__], "EXPORT_TOLERANCE", -1.0)
     with pytest.raises(ArtifactError, match="input deviates from PyTorch"):
         export_to(path, random_mlp(seed=1))
     assert path.read_bytes() == before
@@ -234,7 +235,9 @@ def test_the_metadata_has_the_threshold_and_the_golden_novelty_or_neither(tmp_pa
 
 def test_a_novelty_that_deviates_is_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        sys.modules[data_path.__module__], "compute_novelty", lambda mlp, pixels: compute_novelty(mlp, pixels) + 1e-3
+        sys.modules[compute_novelty.__module__],
+        "compute_novelty",
+        lambda mlp, pixels: compute_novelty(mlp, pixels) + 1e-3,
     )
     with pytest.raises(ArtifactError, match="novelty deviates from PyTorch"):
         export_to(tmp_path / "model.onnx", random_mlp(), novelty_threshold=-2.5)

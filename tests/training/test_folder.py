@@ -63,15 +63,71 @@ def test_a_digit_with_too_few_different_images_is_an_error_that_names_it(folder:
     (folder / "0").mkdir()
     for copy in range(3):
         shutil.copy(folder / "4" / "0.png", folder / "0" / f"{copy}.png")
-    with pytest.raises(DataError, match="0 has 1 different images: a digit needs at least 3"):
+    with pytest.raises(DataError, match="0 has 1 different images: a class needs at least 3"):
         load_dataset(folder, progress=False)
 
 
-@pytest.mark.parametrize("label", ["cat", "10", "04", "four", "٤"])
-def test_a_label_that_is_no_digit_is_an_error_that_names_it(folder: Path, label: str) -> None:
-    (folder / label).mkdir()
-    with pytest.raises(DataError, match=f"{label} is no digit: the folders of images are named 0 to 9"):
+def with_labels(folder: Path, *labels: str) -> Path:
+    """The folder with other labels beside its two: copies of its images."""
+    for label in labels:
+        shutil.copytree(folder / "4", folder / label)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["0"], tuple("0123456789")),
+        (["cat", "Auto"], ("4", "7", "Auto", "cat")),
+        (["10", "9"], ("4", "7", "9", "10")),
+        (["٤"], ("4", "7", "٤")),
+    ],
+)
+def test_the_folders_names_are_the_classes(folder: Path, labels: list[str], classes: tuple[str, ...]) -> None:
+    dataset = load_dataset(with_labels(folder, *labels), progress=False)
+    assert dataset.classes == classes
+    expected = np.zeros(len(classes), int)
+    expected[[classes.index(label) for label in ("4", "7", *labels)]] = 8
+    np.testing.assert_array_equal(np.bincount(dataset.train.labels, minlength=len(classes)), expected)
+
+
+@pytest.mark.parametrize("label", ["a\nb", "x" * 101])
+def test_a_label_that_no_class_can_have_is_an_error_that_names_it(folder: Path, label: str) -> None:
+    with pytest.raises(DataError, match="has a folder that can't be a class: it has a class"):
+        load_dataset(with_labels(folder, label), progress=False)
+
+
+def test_a_folder_of_one_class_is_an_error_that_says_what_to_do(folder: Path) -> None:
+    shutil.rmtree(folder / "7")
+    with pytest.raises(DataError, match="has 1 folders of images: each class needs one, named by its label"):
         load_dataset(folder, progress=False)
+
+
+def test_images_become_pixels_of_the_size_that_is_asked_for(folder: Path) -> None:
+    dataset = load_dataset(folder, shape=(12, 20), progress=False)
+    assert dataset.shape == (12, 20)
+    seen = {prepare(path, shape=(12, 20)).tobytes() for path in (folder / "4").iterdir()}
+    assert {pixels.tobytes() for pixels in dataset.train.pixels[dataset.train.labels == 4]} <= seen
+    turned = load_dataset(folder, shape=(20, 12), progress=False)
+    assert len({each.digest() for each in (dataset, turned, load_dataset(folder, progress=False))}) == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [((3, 18), "height and width are 4 to 128"), ((18, 129), "4 to 128"), ((4, 40), "at most 8 times the other")],
+)
+def test_a_size_that_can_not_be_trained_on_is_an_error(folder: Path, shape: tuple[int, int], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        load_dataset(folder, shape=shape, progress=False)
+
+
+def test_a_data_set_of_some_of_a_models_classes_is_read_with_all_of_them(folder: Path) -> None:
+    found = load_dataset(with_labels(folder, "cat"), progress=False)
+    renumbered = found.with_classes(("cat", "dog", "7", "4"))
+    np.testing.assert_array_equal(renumbered.train.labels, np.array([3, 2, 0])[found.train.labels])
+    assert renumbered.classes == ("cat", "dog", "7", "4")
+    with pytest.raises(DataError, match="mine has the class 'cat'; the model has 4, 7"):
+        found.with_classes(("4", "7"))
 
 
 def contents(examples: Examples) -> list[bytes]:
@@ -114,7 +170,7 @@ def test_a_path_is_a_folder_whatever_its_name(folder: Path, monkeypatch: pytest.
 
 
 def test_a_folder_without_classes_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="each digit needs one"):
+    with pytest.raises(DataError, match="each class needs one"):
         load_dataset(tmp_path, progress=False)
 
 

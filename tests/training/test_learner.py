@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitrine.training import Dataset, FitConfig, fit
 from vitrine.training.data import split
-from vitrine.training.network.learner import FEW, Learner
+from vitrine.training.network.learner import SMALLEST_BATCH, Learner
 from vitrine.training.network.mlp import scale
 
 CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, augment=0.0, device="cpu")
@@ -45,6 +45,21 @@ def test_folded_it_gives_the_same_logits(hidden: tuple[int, ...]) -> None:
     learner, pixels = experienced(hidden), images(100)
     with torch.no_grad():
         torch.testing.assert_close(learner.folded()(pixels), learner(pixels), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(12, 20), (4, 4), (5, 40)], ids=str)
+def test_any_shape_and_classes_fold_to_the_same_logits_and_begin_at_one_place(shape: tuple[int, int]) -> None:
+    learner = Learner((64, 8), "softmax", torch.Generator().manual_seed(0), 4, shape)
+    first = learner.linears[0].weight.detach().view(64, *shape)  # type: ignore[operator]
+    strongest = first.abs().amax(dim=(1, 2))
+    far = (first.abs() > 0.1 * strongest[:, None, None]).float().mean()
+    assert far < 0.75
+    pixels = torch.randint(256, (100, *shape), generator=torch.Generator().manual_seed(7), dtype=torch.uint8)
+    learner(pixels)
+    learner.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(learner.folded()(pixels), learner(pixels), atol=1e-4, rtol=1e-4)
+    assert learner.folded().layers[-1].width == 4
 
 
 def test_folding_leaves_it_as_it_was_and_still_learning() -> None:
@@ -83,7 +98,7 @@ def test_what_it_begins_with_is_smooth_and_as_strong_as_a_usual_start() -> None:
     torch.testing.assert_close(weights.flatten(1).norm(dim=1), expected, atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize("count", [1, FEW - 1])
+@pytest.mark.parametrize("count", [1, SMALLEST_BATCH - 1])
 def test_few_examples_are_normalised_by_what_was_seen_before(count: int) -> None:
     learner, pixels = experienced((8,)), images(count)
     expected = learner(pixels)
@@ -92,7 +107,7 @@ def test_few_examples_are_normalised_by_what_was_seen_before(count: int) -> None
     assert torch.equal(learner.norms[0].state_dict()["running_mean"], before)
 
 
-@pytest.mark.parametrize("count", [FEW, 64])
+@pytest.mark.parametrize("count", [SMALLEST_BATCH, 64])
 def test_a_batch_is_normalised_by_itself(count: int) -> None:
     learner = experienced((8,)).train()
     seen: list[Tensor] = []
@@ -132,7 +147,7 @@ def test_a_fit_goes_through_it(toy: Dataset, tmp_path: Path) -> None:
     run = fit(toy, CONFIG, tmp_path / "run", progress=False)
     learnt, _ = split(toy.train, CONFIG.validation, CONFIG.seed)
     sizes = [len(batch) for batch in torch.split(torch.arange(len(learnt)), CONFIG.batch_size)]
-    normalised = CONFIG.epochs * sum(size >= FEW for size in sizes)
+    normalised = CONFIG.epochs * sum(size >= SMALLEST_BATCH for size in sizes)
     assert int(run.checkpoint.weights["norms.0.num_batches_tracked"]) == normalised > 0
 
 

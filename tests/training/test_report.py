@@ -21,7 +21,7 @@ from vitrine.training.network.losses import loss_of
 from vitrine.training.rendering.nondigits import NON_DIGITS
 from vitrine.training.rendering.stress import CONDITIONS
 from vitrine.training.report import make_report
-from vitrine.training.report.contact_sheet import CELL, SCALE, draw_most_wrong
+from vitrine.training.report.contact_sheet import CELL, SIDE, draw_most_wrong
 from vitrine.training.report.figures import wilson_interval
 from vitrine.training.report.measure import MISTAKES
 from vitrine.training.report.mistakes import DOUBT, Mistake, find_mistakes, losses_of
@@ -140,7 +140,7 @@ def test_the_contact_sheet_shows_the_mistakes_in_their_order(
     draw_most_wrong(mistakes, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (10 * CELL[0], 2 * CELL[1])
-        margin = (CELL[0] - 18 * SCALE) // 2 + SCALE
+        margin = (CELL[0] - SIDE) // 2 + SIDE // 18
         shown = [sheet.getpixel((place % 10 * CELL[0] + margin, place // 10 * CELL[1] + margin)) for place in range(12)]
     assert shown == [(255 - int(mistake.pixels[0, 0]),) * 3 for mistake in mistakes]
 

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from vitrine.model import prepare
+from vitrine.model import ArtifactError, prepare
 from vitrine.training import RECIPES, load_dataset
 from vitrine.training.cli import main
 from vitrine.training.data import load_mnist_images, split
@@ -115,3 +116,8 @@ def test_a_file_that_is_no_model_is_an_error_that_names_it(mnist: Path) -> None:
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {mnist / 'model.onnx'} can't be loaded")
+
+
+def test_a_model_of_other_classes_than_digits_is_refused(arrows_artifact: Path, digits: tuple[Any, Any]) -> None:
+    with pytest.raises(ArtifactError, match=r"stress renders digits, and .* has other classes: up, down, left, right"):
+        measure_stress(arrows_artifact, *digits, ("clean",), 1, 0, progress=False)

@@ -11,7 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from vitrine.training import CheckpointError, ConfigError, Dataset, FitConfig, Run, TrainingError, fit
+from vitrine.training import (
+    CheckpointError,
+    ConfigError,
+    Dataset,
+    Examples,
+    FitConfig,
+    Run,
+    RunFolder,
+    TrainingError,
+    fit,
+)
 from vitrine.training.examples.lessons import Lesson, Lessons
 from vitrine.training.files.checksummed import write_sealed
 from vitrine.training.network.mlp import MLP
@@ -47,6 +57,33 @@ def test_the_seed_decides_everything_and_the_global_generator_is_left_alone(toy:
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (5, 40), (12, 20), (36, 36)], ids=str)
+def test_a_teacher_takes_any_shape(shape: tuple[int, int]) -> None:
+    teacher, pixels = Teacher(3, shape).eval(), torch.randint(256, (5, *shape), dtype=torch.uint8)
+    with torch.inference_mode():
+        answers = teacher(pixels)
+        torch.testing.assert_close(teacher.folded()(pixels), answers, atol=1e-4, rtol=1e-4)
+    assert answers.shape == (5, 3)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_with_a_teacher_and_bends_goes_on_at_any_shape(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    shapes, labels = random.integers(0, 256, (3, 12, 20)), np.arange(60) % 3
+    noisy = (shapes[labels] + random.normal(0, 40, (60, 12, 20))).clip(0, 255).astype(np.uint8)
+    examples = Examples(noisy, labels.astype(np.int64))
+    dataset = Dataset("signs", examples[slice(0, 45)], examples[slice(45, 60)], ("left", "right", "stop"))
+    config = replace(CONFIG, augment=0.5)
+    first = fit(dataset, config, tmp_path / "run", progress=False)
+    assert (
+        fit(dataset, config, tmp_path / "run", resume=True, progress=False).checkpoint.teacher
+        == first.checkpoint.teacher
+    )
+    other = fit(dataset, config, tmp_path / "other", teacher=RunFolder(tmp_path / "run").teacher, progress=False)
+    assert other.checkpoint.teacher == first.checkpoint.teacher
+    assert first.evaluation.confusion.shape == (3, 3)
 
 
 @pytest.fixture

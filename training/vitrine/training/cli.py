@@ -1,10 +1,11 @@
-"""The command `vitrine-train`: fit, evaluate, stress, export. It turns flags into settings, and results into text.
+"""The command `vitrine-train`: fit, evaluate, stress, export, upgrade. It turns flags into settings, results into text.
 
 It knows no training: each command is a few lines around what `vitrine.training` offers.
 """
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,17 +14,18 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import OutputKind, VitrineError
+from vitrine.model import PIXELS_SHAPE, OutputKind, Shape, VitrineError
 from vitrine.training.data import BUILT_IN, Dataset, Examples, Split, load_dataset, load_mnist_images
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.files.run_folder import ReportFolder, RunFolder
+from vitrine.training.network.upgrade import upgrade
 from vitrine.training.rendering.stress import CONDITIONS, draw_sheet, measure_stress
 from vitrine.training.report import NoveltyPlan, StressPlan, make_report, stress_table, to_text, write_report
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.completion import Run, export_run
 from vitrine.training.run.config import DeviceChoice, find_device
 from vitrine.training.run.fit import fit
-from vitrine.training.run.recipes import DATA_SETS, RECIPES, recipe
+from vitrine.training.run.recipes import DATA_SETS, RECIPES, for_classes, recipe
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
@@ -49,6 +51,14 @@ def _read_widths(_context: click.Context, _option: click.Parameter, value: str |
         return None if value is None else tuple(int(width) for width in value.split(","))
     except ValueError as error:
         raise click.BadParameter(f"{value} isn't a list of whole numbers such as 512,256") from error
+
+
+def _read_size(_context: click.Context, _option: click.Parameter, value: str | None) -> Shape | None:
+    if value is None:
+        return None
+    if not re.fullmatch(r"[0-9]+x[0-9]+", value):
+        raise click.BadParameter(f"{value} isn't HEIGHTxWIDTH in pixels, such as 18x18 or 12x20")
+    return tuple(int(side) for side in value.split("x"))
 
 
 _data_dir = click.option(
@@ -78,7 +88,14 @@ def main() -> None:
     "--dataset",
     "source",
     metavar="digits|mnist|FOLDER",
-    help="What to fit to. A folder has DIGIT/name.png.  [the recipe's, or digits]",
+    help="What to fit to. A folder has LABEL/name.png, with any labels.  [the recipe's, or digits]",
+)
+@click.option(
+    "--size",
+    "shape",
+    callback=_read_size,
+    metavar="HEIGHTxWIDTH",
+    help="Pixels that every image becomes, 4 to 128 each way.  [18x18]",
 )
 @_data_dir
 @click.option(
@@ -105,7 +122,11 @@ def main() -> None:
 @click.option("--patience", type=int, help="Stop after so many epochs without a better one.  [go to the end]")
 @click.option("--augment", type=float, help="How far training images are bent; 0 switches it off.  [the recipe's]")
 @click.option("--no-augment", "augment", flag_value=0.0, help="The same as --augment 0.")
-@click.option("--counter-examples", type=int, help="Made images without a digit to learn from.  [the recipe's]")
+@click.option(
+    "--counter-examples",
+    type=int,
+    help="Made images without a digit to learn from.  [the recipe's for digits, 0 for other classes]",
+)
 @click.option("--teacher-epochs", type=int, help="Epochs of a teacher; 0: labels alone teach.  [the recipe's]")
 @click.option("--versions", type=int, help="Bent versions of all images that a teacher judges.  [the recipe's]")
 @click.option(
@@ -122,6 +143,7 @@ def main() -> None:
 def fit_command(
     recipe_name: str | None,
     source: str | None,
+    shape: Shape | None,
     data_dir: Path | None,
     run_folder: Path | None,
     name: str | None,
@@ -139,13 +161,16 @@ def fit_command(
     if resume:
         checkpoint = Checkpoint.load(folder.checkpoint)
         source, base = _source(checkpoint, source), checkpoint.config
+        shape = shape or checkpoint.identity.shape
     else:
         _refuse_to_replace(folder, overwrite)
         source = source or DATA_SETS.get(recipe_name or "", "digits")
         base = RECIPES[recipe_name] if recipe_name else recipe(source)
     config = replace(base, **{field: value for field, value in settings.items() if value is not None})
     find_device(config.device)  # before a data set is downloaded in vain
-    dataset = load_dataset(source, data_dir, progress=not quiet)
+    dataset = load_dataset(source, data_dir, shape=shape or PIXELS_SHAPE, progress=not quiet)
+    if not resume and settings["counter_examples"] is None:
+        config = for_classes(config, dataset.classes)
     _tell(fit(dataset, config, folder.path, name=name, resume=resume, teacher=teacher, progress=not quiet))
 
 
@@ -222,7 +247,8 @@ def evaluate_command(
     """
     folder = RunFolder(run)
     checkpoint = Checkpoint.load(folder.checkpoint)
-    dataset = load_dataset(_source(checkpoint, source), data_dir, progress=not quiet)
+    identity, named = checkpoint.identity, _source(checkpoint, source)
+    dataset = load_dataset(named, data_dir, shape=identity.shape, progress=not quiet).with_classes(identity.classes)
     report = make_report(
         checkpoint,
         _unseen(checkpoint, dataset),
@@ -309,3 +335,12 @@ def stress_command(
 def export_command(run: Path, out: Path | None) -> None:
     """Export the weights of RUN as an ONNX artifact, checked layer by layer."""
     click.echo(export_run(run, out))
+
+
+@main.command("upgrade")
+@click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("new", type=click.Path(dir_okay=False, path_type=Path))
+def upgrade_command(old: Path, new: Path) -> None:
+    """Rewrite the artifact OLD in the newest format as NEW; its parameters and activations stay the same."""
+    upgrade(old, new)
+    click.echo(new)

@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from vitrine.model import PIXELS_SHAPE, Shape
 from vitrine.training.data.digits import digit_images, held_out_digit_images, load_digits_dataset
-from vitrine.training.data.examples import Dataset, Examples, split, split_by_seed, stratified_split
+from vitrine.training.data.examples import Dataset, Examples, check_size, split, split_by_seed, stratified_split
 from vitrine.training.data.folder import load_folder
 from vitrine.training.data.mnist import Split, load_mnist, load_mnist_images
 
@@ -30,29 +31,33 @@ def load_dataset(
     name_or_folder: str | os.PathLike[str],
     data_dir: str | os.PathLike[str] | None = None,
     *,
+    shape: Shape = PIXELS_SHAPE,
     progress: bool = True,
 ) -> Dataset:
     """Loads a data set, prepared; the first time it may be downloaded, and prepared pixels are kept in a cache.
 
     Args:
-        name_or_folder: `digits` (embedded, needs no network), `mnist`, or a folder of images, `DIGIT/name.png`.
+        name_or_folder: `digits` (embedded, needs no network), `mnist`, or a folder of images, `LABEL/name.png`.
             A folder that is called like one of the two is meant by `./digits`, or by a `Path`.
         data_dir: where MNIST's files are, for machines without a network; None takes `VITRINE_DATA_DIR`, and
             downloads them where that isn't set.
+        shape: height and width of the pixels that every image becomes, 4 to 128 each.
         progress: whether to show progress bars.
 
     Returns:
         Training and held-out examples; the same ones every time.
 
     Raises:
-        DataError: there is no such data set, or a file of it is missing, truncated or damaged.
+        DataError: there is no such data set, a file of it is missing, truncated or damaged, or the shape is out of
+            range.
         ImageError: an image of a folder can't be read.
     """
+    check_size(shape)
     match name_or_folder:
         case "digits":
-            return load_digits_dataset(progress=progress)
+            return load_digits_dataset(shape, progress=progress)
         case "mnist":
             data_dir = data_dir or os.environ.get("VITRINE_DATA_DIR")
-            return load_mnist(Path(data_dir) if data_dir else None, progress=progress)
+            return load_mnist(Path(data_dir) if data_dir else None, shape, progress=progress)
         case folder:
-            return load_folder(Path(folder), progress=progress)
+            return load_folder(Path(folder), shape, progress=progress)

@@ -18,16 +18,17 @@ import numpy.typing as npt
 import PIL
 from tqdm import tqdm
 
-from vitrine.model import PIXELS_SHAPE, ImageSource, read_grey
+from vitrine.model import PIXELS_SHAPE, ImageSource, Shape, read_grey
 from vitrine.model.preparation import blobs, image, paper, pen, photo, pipeline
 from vitrine.model.preparation.photo import Ink
 from vitrine.model.preparation.pipeline import find_box, pixels_of
+from vitrine.training import lengths
 from vitrine.training.data import originals
-from vitrine.training.data.originals import CANVAS, Originals
+from vitrine.training.data.originals import Originals, canvas_side
 from vitrine.training.files.atomic import atomic_file
 
 PREPARATION_CODE = tuple(
-    Path(str(module.__file__)) for module in (blobs, image, originals, paper, pen, photo, pipeline)
+    Path(str(module.__file__)) for module in (blobs, image, lengths, originals, paper, pen, photo, pipeline)
 )
 """The files that decide how an image becomes pixels, with their constants."""
 
@@ -49,54 +50,61 @@ class Prepared:
     """Images, prepared."""
 
     pixels: npt.NDArray[np.uint8]
-    """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink): what `prepare` gives."""
+    """uint8 (N, height, width), 0 = white (paper), 255 = black (ink), from `prepare`."""
     originals: Originals
     """The same before it became pixels."""
 
 
 def prepare_all(
-    images: Iterable[ImageSource], count: int, digest: str, name: str, *, progress: bool = True
+    images: Iterable[ImageSource],
+    count: int,
+    digest: str,
+    name: str,
+    shape: Shape = PIXELS_SHAPE,
+    *,
+    progress: bool = True,
 ) -> Prepared:
     """The pixels and originals of many images, from the cache where they are in it.
 
     Args:
         images: what `prepare` takes; it is read only when they aren't in the cache.
-        count: how many images there are.
+        count: the number of images.
         digest: a digest of the images' content, in hex.
-        name: what the progress bar and the cached file are called.
+        name: the name of the progress bar and of the cached file.
+        shape: height and width of the pixels.
         progress: whether to show a bar.
 
     Raises:
         ImageError: an image can't be turned into pixels.
     """
-    cached = cache_dir() / "pixels" / f"{name}-{_key(digest)}.npz"
-    prepared = _read(cached, count)
+    cached = cache_dir() / "pixels" / f"{name}-{_key(digest, shape)}.npz"
+    prepared = _read(cached, count, shape)
     if prepared is None:
-        prepared = _prepare_each(images, count, name, progress)
+        prepared = _prepare_each(images, count, name, shape, progress)
         _write(cached, prepared)
     return prepared
 
 
-def _prepare_each(images: Iterable[ImageSource], count: int, name: str, progress: bool) -> Prepared:
+def _prepare_each(images: Iterable[ImageSource], count: int, name: str, shape: Shape, progress: bool) -> Prepared:
     """One image after the other: MNIST takes 10 s once, and a pool of processes would need a guarded `__main__`."""
     bar = tqdm(images, f"prepare {name}", count, unit="image", unit_scale=True, disable=not progress)
     boxes: list[Ink] = []
-    pixels = np.empty((count, *PIXELS_SHAPE), np.uint8)
+    pixels = np.empty((count, *shape), np.uint8)
     for position, source in enumerate(bar):
         boxes.append(find_box(read_grey(source)))
-        pixels[position] = pixels_of(boxes[-1])
-    return Prepared(pixels, Originals.of_boxes(boxes))
+        pixels[position] = pixels_of(boxes[-1], shape)
+    return Prepared(pixels, Originals.of_boxes(boxes, shape))
 
 
-def _key(digest: str) -> str:
+def _key(digest: str, shape: Shape) -> str:
     """Pillow is part of it too: it decodes, and it resamples."""
-    return code_key(f"{digest} pillow {PIL.__version__}", PREPARATION_CODE)
+    return code_key(f"{digest} {shape} pillow {PIL.__version__}", PREPARATION_CODE)
 
 
 def code_key(source: str, code: Iterable[Path]) -> str:
-    """What something that was made is found by: 32 hex digits of what it was made from, and of the files that made it.
+    """The key of something that was made: 32 hex digits, of its source and of the files of code that made it.
 
-    When one of these files changes, the key does, and nothing stale is ever served.
+    When one of these files changes, the key changes, and nothing stale is ever served.
     """
     key = hashlib.sha256(source.encode())
     for path in code:
@@ -104,8 +112,8 @@ def code_key(source: str, code: Iterable[Path]) -> str:
     return key.hexdigest()[:32]
 
 
-def _read(cached: Path, count: int) -> Prepared | None:
-    """What a cached file holds; None where there is none, or it is damaged."""
+def _read(cached: Path, count: int, shape: Shape) -> Prepared | None:
+    """The content of a cached file; None where there is none, or it is damaged."""
     try:
         with cached.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             pixels, ink, frames = (arrays[name] for name in ("pixels", "ink", "frames"))
@@ -115,7 +123,8 @@ def _read(cached: Path, count: int) -> Prepared | None:
         _log.warning("%s is damaged and is made anew: %s", cached, error)
         return None
     found = [(array.dtype, array.shape) for array in (pixels, ink, frames)]
-    shapes = ((count, *PIXELS_SHAPE), (count, CANVAS, CANVAS), (count, 3))
+    side = canvas_side(shape)
+    shapes = ((count, *shape), (count, side, side), (count, 3))
     fits = found == list(zip((np.uint8, np.uint8, np.float32), shapes, strict=True))
     return Prepared(pixels, Originals(ink, frames)) if fits else None
 

@@ -9,6 +9,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.model import PIXELS_SHAPE, Shape
 from vitrine.training.data.cache import prepare_all
 from vitrine.training.data.examples import Dataset, Examples, stratified_split
 
@@ -25,14 +26,14 @@ INK_LEVELS = 16
 """The largest value in the source: full ink."""
 
 
-def load_digits_dataset(*, progress: bool = True) -> Dataset:
+def load_digits_dataset(shape: Shape = PIXELS_SHAPE, *, progress: bool = True) -> Dataset:
     """The embedded digits, prepared, 20 % held out."""
     images, labels = digit_images()
     digest = hashlib.sha256(images.tobytes()).hexdigest()
-    prepared = prepare_all(images, len(images), digest, "digits", progress=progress)
+    prepared = prepare_all(images, len(images), digest, "digits", shape, progress=progress)
     examples = Examples(prepared.pixels, labels, prepared.originals)
     kept, held_out = stratified_split(images, labels, TEST_SHARE, SPLIT_SEED)
-    return Dataset("digits", examples[kept], examples[held_out], "digits")
+    return Dataset("digits", examples[kept], examples[held_out], source="digits")
 
 
 def digit_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

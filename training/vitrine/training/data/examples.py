@@ -1,19 +1,40 @@
-"""What a data set is once it is prepared: pixels with labels, in a part to train on and a part to test on.
+"""A prepared data set: pixels with labels, in a part to train on and a part to test on.
 
-It knows no file and no image; where the examples come from, its neighbours know.
+It knows no file and no image; the other modules of this folder make examples from these.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import DIGITS, PIXELS_SHAPE
+from vitrine.model import DIGITS, PIXELS_SHAPE, Shape
+from vitrine.model.artifact import MOST_UNEQUAL
 from vitrine.training.data.originals import Originals
 from vitrine.training.errors import DataError
 from vitrine.training.randomness import Stream, numpy_generator
+
+SMALLEST_SIDE, LARGEST_SIDE = 4, 128
+"""The smallest and largest height and width of pixels. A teacher halves images twice; an MLP reads every pixel."""
+
+
+def check_size(shape: Shape) -> None:
+    """Checks height and width of pixels.
+
+    Raises:
+        DataError: they are too small, too large or too unequal to train on.
+    """
+    height, width = shape
+    if not SMALLEST_SIDE <= min(shape) <= max(shape) <= LARGEST_SIDE:
+        raise DataError(
+            f"pixels of {height}x{width} can't be trained on: height and width are {SMALLEST_SIDE} to {LARGEST_SIDE}"
+        )
+    if max(shape) > MOST_UNEQUAL * min(shape):
+        raise DataError(
+            f"pixels of {height}x{width} can't be trained on: one side is at most {MOST_UNEQUAL} times the other"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,17 +42,17 @@ class Examples:
     """Pixels and what they show."""
 
     pixels: npt.NDArray[np.uint8]
-    """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink)."""
+    """uint8 (N, height, width), 0 = white (paper), 255 = black (ink)."""
     labels: npt.NDArray[np.int64]
-    """int64 (N,): each example's digit."""
+    """int64 (N,): the position of each example's class."""
     originals: Originals | None = None
     """The ink that the pixels were made of; None where only pixels are known."""
     writers: npt.NDArray[np.int64] | None = None
     """int64 (N,): who wrote each example, by a number; None where nobody knows."""
 
     def __post_init__(self) -> None:
-        if self.pixels.dtype != np.uint8 or self.pixels.shape[1:] != PIXELS_SHAPE:
-            raise DataError(f"pixels are uint8 (N, 18, 18), not {self.pixels.dtype} {self.pixels.shape}")
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3:
+            raise DataError(f"pixels are uint8 (N, height, width), not {self.pixels.dtype} {self.pixels.shape}")
         for beside in (self.originals, self.writers):
             if beside is not None and len(beside) != len(self.pixels):
                 raise DataError(f"there are {len(beside)} originals or writers for {len(self.pixels)} pixels")
@@ -59,6 +80,11 @@ class Examples:
         )
 
     @property
+    def shape(self) -> Shape:
+        """Height and width of the pixels."""
+        return self.pixels.shape[1:]
+
+    @property
     def bendable(self) -> Originals:
         """What training bends: the originals, or, where none are known, the pixels themselves."""
         return Originals.of_pixels(self.pixels) if self.originals is None else self.originals
@@ -66,7 +92,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """A data set of digits with a fixed held-out part; it needn't have examples of every digit."""
+    """A data set with a fixed held-out part; it needn't have examples of every class."""
 
     name: str
     """What it is called."""
@@ -74,6 +100,8 @@ class Dataset:
     """What may be trained on; a validation part is split off it by whoever fits."""
     test: Examples
     """What is held out: looked at once, when everything is decided."""
+    classes: tuple[str, ...] = DIGITS
+    """The label of every class; examples have positions in it."""
     source: str = ""
     """What `load_dataset` finds it by: `digits`, `mnist` or a folder; empty where a program made it."""
 
@@ -81,14 +109,36 @@ class Dataset:
         for part, examples in (("training", self.train), ("test", self.test)):
             if len(examples) == 0:
                 raise DataError(f"{self.name} has no {part} examples")
-            if not 0 <= examples.labels.min() <= examples.labels.max() < len(DIGITS):
-                raise DataError(f"{self.name} has {part} labels that are no digits: they are 0 to 9")
+            if not 0 <= examples.labels.min() <= examples.labels.max() < len(self.classes):
+                largest = len(self.classes) - 1
+                raise DataError(f"{self.name} has {part} labels outside of its classes: they are 0 to {largest}")
         if len(np.unique(self.train.labels)) < 2:
-            raise DataError(f"{self.name} has training examples of one digit only: there is nothing to tell apart")
+            raise DataError(f"{self.name} has training examples of one class only: add images of another")
+        if self.test.shape != self.shape:
+            raise DataError(f"{self.name} has training pixels of {self.shape}, and test pixels of {self.test.shape}")
+
+    @property
+    def shape(self) -> Shape:
+        """Height and width of the pixels."""
+        return self.train.shape
+
+    def with_classes(self, classes: tuple[str, ...]) -> Self:
+        """The same examples with their labels as positions in other classes, which include those of the data set.
+
+        Raises:
+            DataError: the data set has a class that isn't among them.
+        """
+        if unknown := [label for label in self.classes if label not in classes]:
+            raise DataError(f"{self.name} has the class {unknown[0]!r}; the model has {', '.join(classes)}")
+        position = np.array([classes.index(label) for label in self.classes], np.int64)
+        train, test = (replace(part, labels=position[part.labels]) for part in (self.train, self.test))
+        return replace(self, train=train, test=test, classes=classes)
 
     def digest(self) -> str:
         """The SHA-256 of all examples, in hex: tells whether a run goes on with the data it began with."""
         digest = hashlib.sha256()
+        if (self.classes, self.shape) != (DIGITS, PIXELS_SHAPE):  # which runs of older versions didn't hash
+            digest.update(repr((self.classes, self.shape)).encode())
         for part in (self.train, self.test):
             digest.update(part.pixels.tobytes())
             digest.update(part.labels.tobytes())
@@ -97,7 +147,7 @@ class Dataset:
 
 
 def split(examples: Examples, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Splits examples by their writers where those are known, and otherwise so that each digit gives the same share.
+    """Splits examples by their writers where those are known, and otherwise so that each class gives the same share.
 
     Arguments and results are those of `split_by_writer` and `stratified_split`.
     """
@@ -107,26 +157,26 @@ def split(examples: Examples, share: float, seed: int) -> tuple[npt.NDArray[np.i
 
 
 def split_by_seed(examples: Examples) -> bool:
-    """Whether `split` goes by its seed: it does where writers aren't known, and then no two seeds hold out the same."""
+    """Tells whether `split` uses its seed: where writers aren't known, and then no two seeds hold out the same."""
     return examples.writers is None or len(np.unique(examples.writers)) < 2
 
 
 def stratified_split(
     images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], share: float, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Splits examples so that each digit gives the same share; the same seed splits alike.
+    """Splits examples so that each class gives the same share; the same seed splits alike.
 
-    Equal images of a digit stay together: what is held out was never seen.
+    Equal images of a class stay together: no held-out image was seen in training.
 
     Args:
         images: uint8 (N, …).
         labels: int64 (N,).
-        share: how much is held out, 0 to 1. A digit with two different images or more gives at least one of them and
-            keeps at least one.
+        share: the share that is held out, 0 to 1. A class with two different images or more gives at least one of
+            them and keeps at least one.
         seed: 0 or more.
 
     Returns:
-        The positions of what is kept and of what is held out, each int64 and ascending.
+        The positions of the kept and of the held-out examples, each int64 and ascending.
     """
     generator = numpy_generator(seed, Stream.SPLIT)
     held_out = np.zeros(len(labels), np.bool_)
@@ -142,21 +192,21 @@ def stratified_split(
 def split_by_writer(
     writers: npt.NDArray[np.int64], share: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Splits examples by who wrote them, so that what is held out tells of people whose hand was never seen.
+    """Splits examples by their writers, so that no writer of a held-out example was seen in training.
 
-    No seed decides: runs with different seeds are compared by the same people.
+    The split needs no seed: runs with different seeds are compared on the same people.
 
     Args:
         writers: int64 (N,), at least two different ones.
-        share: how much is held out, above 0 and at most 0.5: every so many writers, by their numbers.
+        share: the share that is held out, above 0 and at most 0.5: every so many writers, by their numbers.
 
     Returns:
-        The positions of what is kept and of what is held out, each int64 and ascending.
+        The positions of the kept and of the held-out examples, each int64 and ascending.
     """
     held_out = np.isin(writers, np.unique(writers)[:: max(2, round(1 / share))])
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def held_out_count(members: int, share: float) -> int:
-    """How many of a digit's different images are held out: about `share`, and of two or more neither none nor all."""
+    """Number of a class's different images that are held out: about `share`; of two or more neither none nor all."""
     return min(max(1, round(share * members)), members - 1)

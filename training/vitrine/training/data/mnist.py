@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import DIGITS
+from vitrine.model import DIGITS, PIXELS_SHAPE, Shape
 from vitrine.training.data.cache import cache_dir, prepare_all
 from vitrine.training.data.download import RemoteFile, download
 from vitrine.training.data.examples import Dataset, Examples, split_by_writer
@@ -44,13 +44,14 @@ VALIDATION = 0.1
 """The share of the writers whose images are the validation part: what a fit holds out, unless it is told otherwise."""
 
 
-def load_mnist(data_dir: Path | None = None, *, progress: bool = True) -> Dataset:
+def load_mnist(data_dir: Path | None = None, shape: Shape = PIXELS_SHAPE, *, progress: bool = True) -> Dataset:
     """MNIST, prepared, with its own test part.
 
     Where `writers.npz` lies beside the training images, they know their writers.
 
     Args:
         data_dir: a folder that has the four files, gzipped or not, or has them in `mnist/`; None downloads them.
+        shape: height and width of the pixels.
         progress: whether to show bars.
 
     Raises:
@@ -59,9 +60,9 @@ def load_mnist(data_dir: Path | None = None, *, progress: bool = True) -> Datase
     """
     files = _download_all(progress) if data_dir is None else [_find(data_dir, file.name) for file in FILES]
     train_images, train_labels, test_images, test_labels = files
-    train = _with_writers(_read_part(train_images, train_labels, progress), train_images.with_name(WRITERS))
-    test = _read_part(test_images, test_labels, progress)
-    return Dataset("mnist", train, test, "mnist")
+    train = _with_writers(_read_part(train_images, train_labels, shape, progress), train_images.with_name(WRITERS))
+    test = _read_part(test_images, test_labels, shape, progress)
+    return Dataset("mnist", train, test, source="mnist")
 
 
 def load_mnist_images(
@@ -122,11 +123,11 @@ def _find(data_dir: Path, name: str) -> Path:
     raise DataError(f"{data_dir} has no {name}, nor has its folder mnist: put MNIST's four files there")
 
 
-def _read_part(images_path: Path, labels_path: Path, progress: bool) -> Examples:
+def _read_part(images_path: Path, labels_path: Path, shape: Shape, progress: bool) -> Examples:
     images, labels = _read_raw(images_path, labels_path)
     name = images_path.name.split("-")[0]
     digest = hashlib.sha256(images.tobytes()).hexdigest()
-    prepared = prepare_all(images, len(images), digest, f"mnist-{name}", progress=progress)
+    prepared = prepare_all(images, len(images), digest, f"mnist-{name}", shape, progress=progress)
     return Examples(prepared.pixels, labels, prepared.originals)
 
 

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitrine.model import PIXELS_SHAPE
-
-SIDE = PIXELS_SHAPE[0]
+from vitrine.model import PIXELS_SHAPE, Shape
+from vitrine.training.lengths import pixel_unit
 
 ROTATION = math.radians(12)
 """The largest angle, either way, at strength 1."""
@@ -26,7 +25,7 @@ SHEAR = 0.2
 """The largest slant: how far the top moves sideways against the bottom, as a share of the height."""
 
 SHIFT = 0.8
-"""The largest move along each axis, in pixels."""
+"""The largest move along each axis, in pixels of 18 × 18; other shapes have it in proportion, as all lengths here."""
 
 ELASTIC = 0.7
 """How far a place moves by the elastic field: the standard deviation along each axis, in pixels."""
@@ -34,26 +33,29 @@ ELASTIC = 0.7
 SMOOTHNESS = 3.0
 """Over how many pixels neighbours move alike: the standard deviation of the field's bumps."""
 
-BUMPS = 7
-"""The elastic field is made of so many bumps along each axis, three pixels beyond the frame on either side."""
+BUMP_DISTANCE, BEYOND = 4, 3
+"""The distance of the elastic field's bumps along each axis, and their reach beyond the frame, in pixels."""
 
 STROKE = 0.4
 """The largest change of a stroke, as a share of the way to one that is a pixel of the original wider on either side."""
 
 
-def augment(ink: Tensor, frames: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+def augment(
+    ink: Tensor, frames: Tensor, strength: float, generator: torch.Generator, shape: Shape = PIXELS_SHAPE
+) -> Tensor:
     """Random bends of a batch of originals.
 
     Args:
         ink: uint8 (B, H, W), 0 = paper, 255 = ink, on any device.
-        frames: float32 (B, 3), where the pixels' frame lies over the ink: see `Originals`.
-        strength: what the constants of this module are multiplied by, 0 or more.
+        frames: float32 (B, 3), the place of the pixels' frame over the ink: see `Originals`.
+        strength: the factor of the constants of this module, 0 or more.
         generator: on the CPU, so that a seed means the same on every device.
+        shape: height and width of the pixels.
 
     Returns:
-        float32 (B, 18, 18), 0 = white (paper), 255 = black (ink), the darkest pixel of each image 255.
+        float32 (B, height, width), 0 = white (paper), 255 = black (ink), the darkest pixel of each image 255.
     """
-    places = _bent_places(len(ink), strength, generator).to(ink.device)  # (B, 18, 18, 2)
+    places = _bent_places(len(ink), strength, generator, shape).to(ink.device)  # (B, height, width, 2)
     strokes = strength * STROKE * _spread((len(ink), 1, 1), generator).to(ink.device)
     images = with_strokes(ink, strokes).unsqueeze(1)  # (B, 1, H, W)
     grid = _on_grid(places, frames, images)
@@ -66,39 +68,44 @@ def _spread(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return 2 * torch.rand(shape, generator=generator) - 1
 
 
-def _bent_places(count: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Where each pixel comes from: float32 (B, 18, 18, 2), x and y in pixels from the frame's middle."""
-    middles = torch.arange(SIDE) + 0.5 - SIDE / 2
-    straight = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), dim=-1).view(-1, 2)  # (324, 2): x, y
-    maps = random_maps(count, strength, generator)  # (B, 2, 3)
-    places = torch.baddbmm(maps[:, :, 2:], maps[:, :, :2], straight.T.expand(count, -1, -1))  # (B, 2, 324)
-    places = places.view(count, 2, SIDE, SIDE) + _elastic_field(count, strength, generator)
+def _bent_places(count: int, strength: float, generator: torch.Generator, shape: Shape) -> Tensor:
+    """The source of each pixel: float32 (B, height, width, 2), x and y in pixels from the frame's middle."""
+    down, across = (torch.arange(side) + 0.5 - side / 2 for side in shape)
+    straight = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1).view(-1, 2)  # (P, 2): x, y
+    maps = random_maps(count, strength, generator, pixel_unit(shape))  # (B, 2, 3)
+    places = torch.baddbmm(maps[:, :, 2:], maps[:, :, :2], straight.T.expand(count, -1, -1))  # (B, 2, P)
+    places = places.view(count, 2, *shape) + _elastic_field(count, strength, generator, shape)
     return places.permute(0, 2, 3, 1)
 
 
-def random_maps(count: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Affine maps from places in the new image to places in the old: float32 (B, 2, 3), in pixels from the middle."""
+def random_maps(count: int, strength: float, generator: torch.Generator, unit: float = 1.0) -> Tensor:
+    """Affine maps from places in the new image to places in the old: float32 (B, 2, 3), in pixels from the middle.
+
+    The largest shift is `SHIFT` times `unit`.
+    """
     angle, width, height, slant, right, down = strength * _spread((6, count), generator)
     angle, width, height = ROTATION * angle, torch.exp(SCALE * width), torch.exp(SCALE * height)
     cos, sin, slant = torch.cos(angle), torch.sin(angle), SHEAR * slant
     rows = (
-        (cos * width, (slant * cos - sin) * height, SHIFT * right),
-        (sin * width, (slant * sin + cos) * height, SHIFT * down),
+        (cos * width, (slant * cos - sin) * height, SHIFT * unit * right),
+        (sin * width, (slant * sin + cos) * height, SHIFT * unit * down),
     )
     return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
 
 
-def _elastic_field(count: int, strength: float, generator: torch.Generator) -> Tensor:
-    """Smooth random moves, in pixels: float32 (B, 2, 18, 18); a sum of bumps, so two small matrix products a field."""
-    heights = strength * ELASTIC * torch.randn((count, 2, BUMPS, BUMPS), generator=generator)
-    bumps = _bumps()  # (18, BUMPS)
-    return bumps @ heights @ bumps.T
+def _elastic_field(count: int, strength: float, generator: torch.Generator, shape: Shape) -> Tensor:
+    """Smooth random moves, in pixels: float32 (B, 2, height, width); a sum of bumps, by two small matrix products."""
+    unit = pixel_unit(shape)
+    down, across = (_bumps(side, unit) for side in shape)  # (height, K), (width, L)
+    heights = strength * (ELASTIC * unit) * torch.randn((count, 2, down.shape[1], across.shape[1]), generator=generator)
+    return down @ heights @ across.T
 
 
-def _bumps() -> Tensor:
-    """How high each bump is over each pixel: float32 (18, BUMPS), the squares of a pixel's summing to 1."""
-    pixels, centres = torch.arange(SIDE) + 0.5, torch.linspace(-3, SIDE + 3, BUMPS)
-    heights = torch.exp(-((pixels[:, None] - centres[None, :]) ** 2) / (2 * SMOOTHNESS**2))
+def _bumps(side: int, unit: float) -> Tensor:
+    """The height of each bump over each pixel of a side: float32 (side, K); a pixel's squares sum to 1."""
+    beyond, count = BEYOND * unit, 1 + round((side / unit + 2 * BEYOND) / BUMP_DISTANCE)
+    pixels, centres = torch.arange(side) + 0.5, torch.linspace(-beyond, side + beyond, count)
+    heights = torch.exp(-((pixels[:, None] - centres[None, :]) ** 2) / (2 * (SMOOTHNESS * unit) ** 2))
     return F.normalize(heights, dim=1)
 
 
@@ -133,10 +140,12 @@ def _darkest_nearby(ink: Tensor) -> Tensor:
 
 
 def _on_grid(places: Tensor, frames: Tensor, images: Tensor) -> Tensor:
-    """Places in the frame as `grid_sample` has them: (B, 18, 18, 2), the canvas being -1 to 1."""
+    """Places in the frame as `grid_sample` has them: (B, rows, columns, 2), the canvas being -1 to 1."""
     height, width = images.shape[2:]
+    rows, columns = places.shape[1:3]
     top, left, side = frames.unbind(dim=1)  # (B,) each
     corner = torch.stack((left, top), dim=1).view(-1, 1, 1, 2)
     extent = torch.tensor((width, height), dtype=torch.float32, device=places.device)
-    in_canvas = corner + (places + SIDE / 2) * (side / SIDE).view(-1, 1, 1, 1)
+    middle = torch.tensor((columns / 2, rows / 2), dtype=torch.float32, device=places.device)
+    in_canvas = corner + (places + middle) * (side / rows).view(-1, 1, 1, 1)
     return in_canvas * (2 / extent) - 1

@@ -11,15 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vitrine.model import DIGITS, ImageSource
+from vitrine.model import DIGITS, PIXELS_SHAPE, ImageSource, Shape
 from vitrine.training.data import Examples
 from vitrine.training.data.cache import code_key, prepare_all
 from vitrine.training.rendering import nondigits
 from vitrine.training.rendering.nondigits import EXPOSURE_SETS, draw_non_digits, draw_printed_digits
 from vitrine.training.rendering.stress import scene, strokes
-
-NO_DIGIT = len(DIGITS)
-"""The label of an image that shows no digit."""
 
 LETTERS = 3
 """How many times as many letters there are as images of any other set: they are nearest to digits."""
@@ -34,21 +31,25 @@ PRINTED = 0.25
 """How many printed digits there are for each image without a digit."""
 
 
-def counter_examples(count: int, *, progress: bool = True) -> Examples:
-    """About `count` images without a digit, and a quarter as many printed digits; the same ones every time.
+def counter_examples(
+    count: int, classes: tuple[str, ...] = DIGITS, shape: Shape = PIXELS_SHAPE, *, progress: bool = True
+) -> Examples:
+    """About `count` images without a digit, and for digits a quarter as many printed ones; the same every time.
 
     Args:
-        count: how many images without a digit, at least 1, of all sets of the exposure.
+        count: the number of images without a digit, at least 1, of all sets of the exposure.
+        classes: the classes of the data set that they are for.
+        shape: height and width of the pixels.
         progress: whether to show a bar.
 
     Returns:
-        Prepared, with their originals; labels are 0 to 9, or `NO_DIGIT`.
+        Prepared, with their originals. Labels are 0 to 9 for printed digits, and else the number of classes.
     """
     shares = [LETTERS if name == "letters" else 1 for name in EXPOSURE_SETS]
     counts = [max(1, round(count * share / sum(shares))) for share in shares]
-    printed = max(len(DIGITS), round(PRINTED * count))
-    labels = np.concatenate((np.full(sum(counts), NO_DIGIT), np.arange(printed) % len(DIGITS))).astype(np.int64)
-    prepared = prepare_all(_draw(counts, printed), len(labels), _key(counts, printed), NAME, progress=progress)
+    printed = max(len(DIGITS), round(PRINTED * count)) if classes == DIGITS else 0
+    labels = np.concatenate((np.full(sum(counts), len(classes)), np.arange(printed) % len(DIGITS))).astype(np.int64)
+    prepared = prepare_all(_draw(counts, printed), len(labels), _key(counts, printed), NAME, shape, progress=progress)
     return Examples(prepared.pixels, labels, prepared.originals)
 
 

@@ -33,7 +33,7 @@ LABEL = "lessons"
 
 
 Judge: TypeAlias = Callable[[Tensor], Tensor]
-"""A teacher: (B, 18, 18), 0 to 255, to logits, float32 (B, C)."""
+"""A teacher: (B, height, width), 0 to 255, to logits, float32 (B, C)."""
 
 
 LESSONS_SEED = 0
@@ -47,7 +47,7 @@ class Lesson:
     """A batch to learn from."""
 
     pixels: Tensor
-    """(B, 18, 18), 0 = white (paper), 255 = black (ink)."""
+    """(B, height, width), 0 = white (paper), 255 = black (ink)."""
     labels: Tensor
     """int64 (B,)."""
     judgement: Tensor | None = None
@@ -68,7 +68,9 @@ class Lessons:
         self.device = device
         """Where the tensors are."""
         self._strength, self._seed = strength, seed
-        self._pixels = torch.tensor(examples.pixels, device=device)  # (N, 18, 18)
+        self.shape = examples.shape
+        """Height and width of the pixels."""
+        self._pixels = torch.tensor(examples.pixels, device=device)  # (N, height, width)
         self._labels = torch.tensor(examples.labels, device=device)  # (N,)
         self._ink = torch.tensor(examples.bendable.ink, device=device)  # (N, H, W)
         self._frames = torch.tensor(examples.bendable.frames, device=device)  # (N, 3)
@@ -88,11 +90,11 @@ class Lessons:
         return torch.split(order, batch_size)
 
     def bent(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """Pixels (B, 18, 18) of the examples at some positions, int64 (B,)."""
+        """Pixels (B, height, width) of the examples at some positions, int64 (B,)."""
         with record_function(LABEL):
             if not self._strength:
                 return self._pixels[chosen]
-            return augment(self._ink[chosen], self._frames[chosen], self._strength, generator)
+            return augment(self._ink[chosen], self._frames[chosen], self._strength, generator, self.shape)
 
     def seen_in(self, pixels: Tensor, judgement: Tensor, number: int, batch_size: int) -> Iterator[Lesson]:
         """All examples in the order of an epoch, as pixels and with a judgement that were made before."""
@@ -130,7 +132,7 @@ class JudgedLessons:
         return self._lessons.seen_in(*self._made[version], number, batch_size)
 
     def _find(self, version: int) -> tuple[Tensor, Tensor]:
-        """Every example bent, uint8 (N, 18, 18), and what the teacher says of it, float16 (N, C)."""
+        """Every example bent, uint8 (N, height, width), and what the teacher says of it, float16 (N, C)."""
         file, device = self._folder / f"{version}.pt", self._lessons.device
         try:
             kept = read_sealed(file)

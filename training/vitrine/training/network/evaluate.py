@@ -1,4 +1,4 @@
-"""How good a network is on examples: its error, and which digits it takes for which. It knows no run and no file."""
+"""Evaluation of a network on examples: its error, and its confusion of classes. It knows no run and no file."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -18,17 +18,21 @@ CHUNK = 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What a network makes of examples."""
+    """The predictions of a network for examples, counted."""
 
     confusion: npt.NDArray[np.int64]
-    """int64 (10, 10): how many examples of the row's digit were taken for the column's."""
+    """int64 (C, C): the number of examples of the row's class that were taken for the column's."""
+    classes: tuple[str, ...] = DIGITS
+    """The label of every class."""
 
     @classmethod
-    def of(cls, taken_for: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Self:
-        """Counts examples by the digit that they were taken for and the one that they show, int64 (N,) each."""
-        confusion = np.zeros((len(DIGITS), len(DIGITS)), np.int64)
+    def of(
+        cls, taken_for: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], classes: tuple[str, ...] = DIGITS
+    ) -> Self:
+        """Counts examples by the class that they were taken for and the class that they show, int64 (N,) each."""
+        confusion = np.zeros((len(classes), len(classes)), np.int64)
         np.add.at(confusion, (labels, taken_for), 1)
-        return cls(confusion)
+        return cls(confusion, classes)
 
     @property
     def count(self) -> int:
@@ -52,19 +56,19 @@ class Evaluation:
 
     @property
     def recall(self) -> dict[str, float]:
-        """By digit: the share of its examples that were recognised, 0 to 1; NaN without examples."""
+        """By class: the share of its examples that were recognised, 0 to 1; NaN without examples."""
         return self._shares(self.confusion.sum(axis=1))
 
     @property
     def precision(self) -> dict[str, float]:
-        """By digit: the share of what was taken for it that is it, 0 to 1; NaN where nothing was."""
+        """By class: the share of right ones among the examples that were taken for it, 0 to 1; NaN without any."""
         return self._shares(self.confusion.sum(axis=0))
 
     def _shares(self, totals: npt.NDArray[np.int64]) -> dict[str, float]:
         hits = self.confusion.diagonal()
         return {
             label: float(hit / total) if total else float("nan")
-            for label, hit, total in zip(DIGITS, hits, totals, strict=True)
+            for label, hit, total in zip(self.classes, hits, totals, strict=True)
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,21 +84,22 @@ class Evaluation:
                     "recall": _none_for_nan(self.recall[label]),
                     "precision": _none_for_nan(self.precision[label]),
                 }
-                for label, row in zip(DIGITS, self.confusion, strict=True)
+                for label, row in zip(self.classes, self.confusion, strict=True)
             },
             "confusion": self.confusion.tolist(),
         }
 
 
-def evaluate(mlp: MLP, examples: Examples) -> Evaluation:
+def evaluate(mlp: MLP, examples: Examples, classes: tuple[str, ...] = DIGITS) -> Evaluation:
     """Classifies examples with `mlp`, on the CPU, and counts.
 
     Args:
         mlp: the network, on the CPU.
         examples: at least one.
+        classes: the label of every class.
     """
     logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
-    return Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels)
+    return Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels, classes)
 
 
 def percent(share: float) -> str:
@@ -103,13 +108,13 @@ def percent(share: float) -> str:
 
 
 def calculate_logits(mlp: MLP, pixels: Tensor) -> Tensor:
-    """The last linear layer's activations: (N, 18, 18), 0 to 255, to float32 (N, C), a chunk at a time."""
+    """The last linear layer's activations: (N, height, width), 0 to 255, to float32 (N, C), a chunk at a time."""
     with torch.inference_mode():
         return torch.cat([mlp(chunk) for chunk in torch.split(pixels, CHUNK)])
 
 
 def probabilities_of(mlp: MLP, logits: Tensor) -> npt.NDArray[np.float32]:
-    """The output layer's activations for what `calculate_logits` gave: float32 (N, C) to float32 (N, C)."""
+    """The output layer's activations for the logits of `calculate_logits`: float32 (N, C) to float32 (N, C)."""
     softmax = mlp.layers[-1].kind is LayerKind.SOFTMAX
     outputs = torch.softmax(logits, dim=1) if softmax else torch.sigmoid(logits)
     probabilities: npt.NDArray[np.float32] = outputs.numpy()

@@ -4,8 +4,7 @@ The graph is built from the table of kinds, so that its tensors have the layers'
 is published after two checks: by ONNX's own checker, and against PyTorch, layer by layer, through ONNX Runtime.
 """
 
-import hashlib
-import tempfile
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,9 +38,8 @@ from vitrine.model.graph import (
     layer_operators,
     novelty_operators,
 )
-from vitrine.training.files.atomic import publish
+from vitrine.training.network.artifact_file import INLINE_LIMIT, open_session, publish_artifact
 from vitrine.training.network.mlp import MLP, novelty_of
-from vitrine.training.network.runtime import onnxruntime
 
 OPSET = 18
 """The version of ONNX's operators: old enough for every ONNX Runtime that is supported."""
@@ -60,13 +58,6 @@ GOLDEN_COUNT = 4
 
 COUNTED_BATCH = 256
 """Images whose activations are in memory at the same time while they are counted."""
-
-INLINE_LIMIT = 16 << 20
-"""Bytes of parameters up to which they are stored inside the ONNX file.
-
-Above, they lie in a file beside it. A server reads that file once, while protobuf would hold a second copy, and ends at
-2 GiB.
-"""
 
 
 def export(
@@ -111,20 +102,11 @@ def export(
         statistics=_statistics(mlp, pixels),
         novelty_threshold=novelty_threshold,
     )
-    model = _build_model(mlp, metadata)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        written = Path(folder, path.name)
-        metadata = _write(model, metadata, written, inline_limit)
-        onnx.checker.check_model(str(written), full_check=True)  # the file: in memory its limit is 2 GiB
+
+    def check(written: Path) -> None:
         _check_against_pytorch(mlp, written, pixels, novelty)
-        _publish(written, path)
-    return metadata
 
-
-def data_path(path: Path) -> Path:
-    """The file beside the ONNX file at `path` for parameters that are too large to be inside."""
-    return path.with_name(path.name + ".data")
+    return publish_artifact(_build_model(mlp, metadata), metadata, path, inline_limit, check)
 
 
 def compute_activations(mlp: MLP, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
@@ -164,7 +146,9 @@ def _build_model(mlp: MLP, metadata: ArtifactMetadata) -> onnx.ModelProto:
         stored[CLASS_AXIS] = CONSTANTS[CLASS_AXIS]
     pixels = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", *metadata.input.shape])
     initializers = [numpy_helper.from_array(values, name) for name, values in stored.items()]
-    graph = helper.make_graph([_node(operator) for operator in operators], "vitrine", [pixels], outputs, initializers)
+    named = {layer.name for layer in mlp.layers if layer.reads}
+    nodes = [_node(operator, named) for operator in operators]
+    graph = helper.make_graph(nodes, "vitrine", [pixels], outputs, initializers)
     return helper.make_model(
         graph,
         producer_name="vitrine",
@@ -178,41 +162,20 @@ def stored_parameters(mlp: MLP) -> dict[str, npt.NDArray[np.float32]]:
     return {name: value.detach().numpy() for name, value in mlp.linears.named_parameters()}
 
 
-def _node(operator: Operator) -> onnx.NodeProto:
+def _node(operator: Operator, named: Container[str]) -> onnx.NodeProto:
+    """The node of an operator; one that gives a layer of `named` has the layer's name, for profilers and viewers."""
+    (output,) = operator.outputs
     attributes: dict[str, Any] = dict(operator.attributes)
-    return helper.make_node(operator.type, operator.inputs, operator.outputs, **attributes)
+    name = output if output in named else None
+    return helper.make_node(operator.type, operator.inputs, operator.outputs, name, **attributes)
 
 
 def _output(name: str, shape: Shape) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
 
 
-def _write(model: onnx.ModelProto, metadata: ArtifactMetadata, path: Path, inline_limit: int) -> ArtifactMetadata:
-    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > inline_limit:
-        data = data_path(path)
-        onnx.external_data_helper.convert_model_to_external_data(model, location=data.name)
-        onnx.external_data_helper.write_external_data_tensors(model, str(path.parent))
-        with data.open("rb") as file:
-            metadata = replace(metadata, data_sha256=hashlib.file_digest(file, "sha256").hexdigest())
-    helper.set_model_props(model, metadata.to_properties())
-    path.write_bytes(model.SerializeToString())
-    return metadata
-
-
-def _publish(written: Path, path: Path) -> None:
-    """Moves the checked files to their place; the weights first, so that no ONNX file is ever there without them."""
-    inline = not data_path(written).exists()
-    if not inline:
-        publish(data_path(written), data_path(path))
-    publish(written, path)
-    if inline:
-        data_path(path).unlink(missing_ok=True)
-
-
 def _check_against_pytorch(mlp: MLP, path: Path, pixels: npt.NDArray[np.uint8], novelty: bool) -> None:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # as it is served; more threads would only wait for each other
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path)
     for batch in CHECKED_BATCHES:
         examples = np.resize(pixels, (batch, *mlp.shape))  # repeats them where there are fewer
         expected = compute_activations(mlp, examples) | ({NOVELTY: compute_novelty(mlp, examples)} if novelty else {})

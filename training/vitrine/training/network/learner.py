@@ -1,15 +1,16 @@
-"""The network as it learns: an MLP with two aids that are gone when it is kept.
+"""The network during training: an MLP with two aids, which are folded into its parameters when it is kept.
 
-Batch normalisation (S. Ioffe and C. Szegedy 2015, arXiv:1502.03167) keeps what a hidden unit calculates around 0 while
-everything before it moves, so that steps can be larger. And each unit of the first layer begins by looking at one place
-of the image: neighbouring pixels belong together, which an MLP that begins everywhere at once finds out late.
+Batch normalisation (S. Ioffe and C. Szegedy 2015, arXiv:1502.03167) keeps each hidden unit around 0 while the layers
+before it change, so that steps can be larger. And each unit of the first layer starts with weights in one place of the
+image, because neighbouring pixels belong together; an MLP with weights everywhere learns that late.
 
-Once learnt, normalisation is a factor and a shift for each unit, which go into its weights and its bias.
+After training, normalisation is a factor and a shift for each unit, which go into its weights and its bias.
 
 It knows neither data nor steps.
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
@@ -19,23 +20,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import fuse_linear_bn_eval
 
-from vitrine.model import DIGITS, PIXELS_SHAPE, OutputKind
+from vitrine.model import DIGITS, PIXELS_SHAPE, OutputKind, Shape
+from vitrine.training.lengths import pixel_unit
 from vitrine.training.network.mlp import MLP, random_linear, scale
 
-SIDE = PIXELS_SHAPE[0]
+WINDOW_STD = 1.5
+"""Standard deviation of the window that a unit of the first layer starts with, in pixels of 18 × 18."""
 
-GLANCE = 1.5
-"""How much of the image a unit of the first layer begins with: its window's standard deviation, in pixels."""
+BLUR_STD = 0.7
+"""Standard deviation of the blur of the pattern in that window, in pixels of 18 × 18."""
 
-GRAIN = 0.7
-"""How smooth a pattern it begins with: the standard deviation of the blur, in pixels."""
+BLUR_REACH = 18
+"""Pixels on each side after which the blur is cut off."""
 
-FEW = 8
-"""A batch with fewer examples is normalised by the statistics of those before it: its own say little. Where all batches
-are so small, these stay at a mean of 0 and a spread of 1, and nothing is normalised."""
+SMALLEST_BATCH = 8
+"""The smallest batch that is normalised by its own statistics; a smaller one by those of the batches before it.
 
-MEMORY = 0.1
-"""How far a batch moves the statistics that are kept, once there have been some."""
+Where all batches are smaller, these stay at a mean of 0 and a spread of 1, and nothing is normalised."""
+
+MOMENTUM = 0.1
+"""Weight of a batch in the running statistics, after the first batches."""
 
 
 class Learner(nn.Module):
@@ -44,32 +48,43 @@ class Learner(nn.Module):
     Args:
         hidden: the width of each hidden layer; at least one.
         output: the function of the output layer.
-        generator: where the random start comes from.
+        generator: source of the random start.
+        classes: the number of classes.
+        shape: height and width of one image's pixels.
     """
 
-    def __init__(self, hidden: Sequence[int], output: OutputKind, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        hidden: Sequence[int],
+        output: OutputKind,
+        generator: torch.Generator,
+        classes: int = len(DIGITS),
+        shape: Shape = PIXELS_SHAPE,
+    ) -> None:
         super().__init__()
-        self._shape = (tuple(hidden), output)
-        first, *others = [random_linear(*pair, generator, bias=False) for pair in pairwise((SIDE * SIDE, *hidden))]
+        self._layout = (tuple(hidden), output, classes)
+        self._shape = shape
+        widths = (math.prod(shape), *hidden)
+        first, *others = [random_linear(*pair, generator, bias=False) for pair in pairwise(widths)]
         with torch.no_grad():
-            _look_at_one_place(first.weight, generator)
+            _look_at_one_place(first.weight, shape, generator)
         self.linears = nn.ModuleList([first, *others])
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in hidden)
-        self.last = random_linear(hidden[-1], len(DIGITS), generator)
+        self.last = random_linear(hidden[-1], classes, generator)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The last linear layer, which the losses take: (N, 18, 18), 0 to 255, to float32 (N, 10)."""
-        values = scale(pixels)  # (N, 324)
+        """The last linear layer, which the losses take: (N, height, width), 0 to 255, to float32 (N, classes)."""
+        values = scale(pixels)  # (N, height × width)
         for linear, norm in zip(self.linears, self.norms, strict=True):
-            _prepare(cast(nn.BatchNorm1d, norm), self.training and len(values) >= FEW)
+            _prepare(cast(nn.BatchNorm1d, norm), self.training and len(values) >= SMALLEST_BATCH)
             values = torch.relu(norm(linear(values)))  # (N, width)
         logits: Tensor = self.last(values)
         return logits
 
     def folded(self) -> MLP:
-        """The MLP that it is once it has learnt, on the CPU: it gives the same logits."""
+        """The MLP with the same logits, on the CPU: normalisation is folded into its parameters."""
         unused = torch.Generator()  # the random start is overwritten, and the global generator isn't drawn from
-        mlp, learnt = MLP(*self._shape, generator=unused), copy.deepcopy(self).cpu().eval()
+        mlp, learnt = MLP(*self._layout, generator=unused, shape=self._shape), copy.deepcopy(self).cpu().eval()
         pairs = zip(learnt.linears, learnt.norms, strict=True)
         hidden = (fuse_linear_bn_eval(cast(nn.Linear, linear), cast(nn.BatchNorm1d, norm)) for linear, norm in pairs)
         for linear, fused in zip(mlp.linears.values(), (*hidden, learnt.last), strict=True):
@@ -78,23 +93,27 @@ class Learner(nn.Module):
 
 
 def _prepare(norm: nn.BatchNorm1d, learns: bool) -> None:
-    """Whether the next batch is normalised by its own statistics, and how far these move those that are kept.
+    """Sets whether the next batch is normalised by its own statistics, and their weight in the running ones.
 
-    The first batches all weigh the same, or a short fit would go by the mean of 0 and the spread of 1 of a beginning.
+    The first batches all have the same weight; otherwise the start, a mean of 0 and a spread of 1, would decide a
+    short fit.
     """
     norm.train(learns)
     if learns:
-        norm.momentum = max(MEMORY, 1 / (1 + int(cast(Tensor, norm.num_batches_tracked))))
+        norm.momentum = max(MOMENTUM, 1 / (1 + int(cast(Tensor, norm.num_batches_tracked))))
 
 
-def _look_at_one_place(weights: Tensor, generator: torch.Generator) -> None:
-    """Makes each row of (width, 324) a blurred pattern within a window of its own, as long a vector as the others."""
-    places = torch.arange(SIDE, dtype=weights.dtype)
-    centres = torch.rand(len(weights), 2, generator=generator) * SIDE - 0.5
-    near = _bell(places - centres[..., None], GLANCE)  # (width, 2, 18)
-    blur = _bell(torch.arange(-SIDE, SIDE + 1, dtype=weights.dtype), GRAIN)
-    patterns = F.conv2d(weights.view(-1, 1, SIDE, SIDE), blur.outer(blur)[None, None], padding=SIDE)[:, 0]
-    windowed = (patterns * near[:, 0, :, None] * near[:, 1, None, :]).flatten(1)
+def _look_at_one_place(weights: Tensor, shape: Shape, generator: torch.Generator) -> None:
+    """Makes each row of (width, height × width) a blurred pattern in a window of its own; all rows equally long."""
+    sides, unit = torch.tensor(shape, dtype=weights.dtype), pixel_unit(shape)
+    centres = torch.rand(len(weights), 2, generator=generator) * sides - 0.5
+    down, across = (
+        _bell(torch.arange(side, dtype=weights.dtype) - centre[:, None], WINDOW_STD * unit)  # (width, side)
+        for side, centre in zip(shape, centres.unbind(dim=1), strict=True)
+    )
+    blur = _bell(torch.arange(-BLUR_REACH, BLUR_REACH + 1, dtype=weights.dtype), BLUR_STD * unit)
+    patterns = F.conv2d(weights.view(-1, 1, *shape), blur.outer(blur)[None, None], padding=BLUR_REACH)[:, 0]
+    windowed = (patterns * down[:, :, None] * across[:, None, :]).flatten(1)
     weights.copy_(F.normalize(windowed) * weights.norm(dim=1).mean())
 
 

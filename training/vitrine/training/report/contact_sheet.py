@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from vitrine.model import DIGITS, PIXELS_SHAPE, Pixels
+from vitrine.model import DIGITS, Pixels
 from vitrine.training.files.atomic import atomic_file
 from vitrine.training.report.mistakes import Mistake
 from vitrine.training.report.novelty import Novelty, SetOutcome
@@ -17,8 +17,8 @@ from vitrine.training.report.novelty import Novelty, SetOutcome
 COLUMNS = 10
 """How many stand in a row."""
 
-SCALE = 5
-"""How many pixels of the sheet show one of the network's, in each direction."""
+SIDE = 90
+"""The longer side of an example, in pixels of the sheet: 5 for each of 18."""
 
 CELL = (112, 140)
 """The width and height of an example's place, in pixels."""
@@ -81,10 +81,10 @@ def _draw(rows: Sequence[tuple[str, Sequence[_Cell]]], path: Path) -> None:
 
 def _draw_cell(sheet: Image.Image, cell: _Cell, left: int, top: int) -> None:
     """One example: its pixels as ink on white paper, and two lines below."""
-    side = SCALE * PIXELS_SHAPE[0]
-    space = (CELL[0] - side) // 2
-    paper = Image.fromarray(255 - cell.pixels).resize((side, side), Image.Resampling.NEAREST)
-    sheet.paste(paper, (left + space, top + space))
+    side, space = SIDE, (CELL[0] - SIDE) // 2
+    width, height = (max(1, side * extent // max(cell.pixels.shape)) for extent in reversed(cell.pixels.shape))
+    paper = Image.fromarray(255 - cell.pixels).resize((width, height), Image.Resampling.NEAREST)
+    sheet.paste(paper, (left + (CELL[0] - width) // 2, top + space + (side - height) // 2))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     middle, below = left + CELL[0] // 2, top + space + side + 4
     draw.text((middle, below), cell.first, TEXT, font, anchor="ma")

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from vitrine.model import DIGITS
 from vitrine.training.data import Examples
+from vitrine.training.errors import ConfigError
 from vitrine.training.network.calibration import Reliability, expected_calibration_error, reliability
 from vitrine.training.network.evaluate import Evaluation, calculate_logits, probabilities_of
 from vitrine.training.network.mlp import novelty_of
@@ -130,20 +132,24 @@ def make_report(
 
     Raises:
         ArtifactError: the artifact, which the stress set is measured with, deviates from PyTorch.
-        ConfigError: the folder of fonts has none that is usable.
+        ConfigError: the folder of fonts has none that is usable; or novelty or stress is asked for, and the run's
+            classes aren't the digits.
     """
+    classes = checkpoint.identity.classes
+    if (novelty or stress) and classes != DIGITS:
+        raise ConfigError(f"novelty and stress draw digits, and the run has other classes: {', '.join(classes)}")
     mlp, calibration, output = checkpoint.kept_mlp(), checkpoint.calibration(), checkpoint.config.output
-    logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, 10)
+    logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
     probabilities, scores = probabilities_of(mlp, logits), novelty_of(logits).numpy()
     threshold = calibration.novelty_threshold
     return Report(
         checkpoint.identity.name,
         dataset,
         calibration.temperature,
-        Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels),
+        Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels, classes),
         expected_calibration_error(probabilities, examples.labels),
         reliability(probabilities, examples.labels),
-        find_mistakes(examples, logits, probabilities, output, MISTAKES),
+        find_mistakes(examples, logits, probabilities, output, MISTAKES, classes),
         measure_novelty(mlp, threshold, scores, novelty, progress=progress) if novelty else None,
         _measure_stress(checkpoint, stress, progress) if stress else None,
     )

@@ -24,7 +24,7 @@ class Mistake:
     number: int
     """Its place among the examples; the first is 0."""
     pixels: Pixels
-    """uint8 (18, 18), 0 = white (paper), 255 = black (ink): what the network sees of it."""
+    """uint8 (height, width), 0 = white (paper), 255 = black (ink): what the network sees of it."""
     label: str
     """The digit that it shows."""
     taken_for: str
@@ -45,7 +45,12 @@ class Mistake:
 
 
 def find_mistakes(
-    examples: Examples, logits: Tensor, probabilities: npt.NDArray[np.float32], output: OutputKind, count: int
+    examples: Examples,
+    logits: Tensor,
+    probabilities: npt.NDArray[np.float32],
+    output: OutputKind,
+    count: int,
+    classes: tuple[str, ...] = DIGITS,
 ) -> list[Mistake]:
     """The examples with the highest loss, the worst first, as long as it is `DOUBT` at least.
 
@@ -55,6 +60,7 @@ def find_mistakes(
         probabilities: float32 (N, C), its output layer's activations.
         output: the function of the output layer.
         count: how many at most.
+        classes: the label of every class.
     """
     losses = losses_of(output, logits, torch.tensor(examples.labels)).numpy()
     worst = [number for number in np.argsort(-losses, kind="stable")[:count] if losses[number] >= DOUBT]
@@ -63,8 +69,8 @@ def find_mistakes(
         Mistake(
             int(number),
             examples.pixels[number],
-            DIGITS[examples.labels[number]],
-            DIGITS[taken_for[number]],
+            classes[examples.labels[number]],
+            classes[taken_for[number]],
             float(probabilities[number].max()),
             float(losses[number]),
         )

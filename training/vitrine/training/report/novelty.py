@@ -124,7 +124,7 @@ def measure_novelty(
         ConfigError: the folder of fonts has none that is usable.
     """
     sets = [_measure_set(mlp, threshold, digits, name, plan, progress) for name in NON_DIGITS]
-    pixels, labels = printed_digits(plan.count, plan.seed, "evaluation", fonts=plan.fonts)
+    pixels, labels = printed_digits(plan.count, plan.seed, "evaluation", fonts=plan.fonts, shape=mlp.shape)
     logits = calculate_logits(mlp, torch.tensor(pixels))
     recognised = float((logits.argmax(dim=1).numpy() == labels).mean())
     return Novelty(plan, threshold, digits, novelty_of(logits).numpy(), recognised, sets)
@@ -140,6 +140,7 @@ def _measure_set(
         part="evaluation",
         fonts=plan.fonts,
         look_alikes=plan.look_alikes,
+        shape=mlp.shape,
         progress=progress,
     )
     logits = calculate_logits(mlp, torch.tensor(pixels))

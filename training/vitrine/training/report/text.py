@@ -15,9 +15,10 @@ def classes_table(evaluation: Evaluation) -> Table:
     counts = evaluation.confusion.sum(axis=1)
     rows = [
         (digit, f"{count:,}", percent(evaluation.recall[digit]), percent(evaluation.precision[digit]))
-        for digit, count in zip(DIGITS, counts, strict=True)
+        for digit, count in zip(evaluation.classes, counts, strict=True)
     ]
-    return Table(("digit", "images", "recall", "precision"), rows)
+    noun = "digit" if evaluation.classes == DIGITS else "class"
+    return Table((noun, "images", "recall", "precision"), rows)
 
 
 def novelty_table(novelty: Novelty) -> Table:

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeAlias
 import torch
 from torch import Tensor
 
+from vitrine.model import DIGITS, PIXELS_SHAPE, Shape
 from vitrine.training.errors import CheckpointError
 from vitrine.training.files.checksummed import read_sealed, write_sealed
 from vitrine.training.network.calibration import Calibration, calibrate
@@ -18,8 +19,11 @@ from vitrine.training.network.learner import Learner
 from vitrine.training.network.mlp import MLP
 from vitrine.training.run.config import FitConfig
 
-FORMAT_VERSION = 6
-"""The version of this layout. A reader refuses one that it doesn't know."""
+FORMAT_VERSION = 7
+"""The version of this layout."""
+
+READABLE_VERSIONS = (6, 7)
+"""The versions that are read. Version 6 knew digits on 18 × 18 pixels only."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
 """What a network stores, by name, on the CPU."""
@@ -55,6 +59,10 @@ class RunIdentity:
     """What `load_dataset` finds the data set by."""
     digest: str
     """The data set's digest."""
+    classes: tuple[str, ...] = DIGITS
+    """The label of every class."""
+    shape: Shape = PIXELS_SHAPE
+    """Height and width of the pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,11 +82,11 @@ class Checkpoint:
     kept_weights: Weights
     """The MLP's parameters after the epoch that is kept; empty before the first one."""
     validation_logits: Tensor
-    """float32 (V, 10): what the network that is kept gave for the validation part; none before the first epoch."""
+    """float32 (V, C): what the network that is kept gave for the validation part; none before the first epoch."""
     validation_labels: Tensor
     """int64 (V,): what the validation part shows."""
     samples: Tensor
-    """uint8 (S, 18, 18): some held-out examples, which an export is checked with and counts activations over."""
+    """uint8 (S, height, width): some held-out examples, which an export is checked with and counts activations over."""
     teacher: str = ""
     """The SHA-256 of the file of the teacher that it learns from, in hex; empty where the labels alone teach."""
 
@@ -106,7 +114,9 @@ class Checkpoint:
 
     def learner(self) -> Learner:
         """The network that learns, as it is after the last epoch, on the CPU."""
-        learner = Learner(self.config.hidden, self.config.output, torch.Generator())
+        identity, unused = self.identity, torch.Generator()
+        classes = len(identity.classes)
+        learner = Learner(self.config.hidden, self.config.output, unused, classes, identity.shape)
         learner.load_state_dict(dict(self.weights))
         return learner
 
@@ -126,7 +136,8 @@ class Checkpoint:
     def untempered_mlp(self) -> MLP:
         """The network that is kept, on the CPU, as it was learnt."""
         unused = torch.Generator()  # the random start is overwritten, and the global generator isn't drawn from
-        mlp = MLP(self.config.hidden, self.config.output, generator=unused)
+        classes, shape = len(self.identity.classes), self.identity.shape
+        mlp = MLP(self.config.hidden, self.config.output, classes, unused, shape)
         mlp.load_state_dict(dict(self.kept_weights))
         return mlp
 
@@ -148,7 +159,7 @@ class Checkpoint:
             CheckpointError: it is missing, damaged, of another version, or holds more than tensors and plain data.
         """
         document = read_sealed(path)
-        if document.pop("format_version", None) != FORMAT_VERSION:
+        if document.pop("format_version", None) not in READABLE_VERSIONS:
             raise CheckpointError(
                 f"{path} isn't a checkpoint of this Vitrine's: fit again without --resume; a teacher.pt may stay"
             )

@@ -48,7 +48,7 @@ def complete(folder: RunFolder, checkpoint: Checkpoint, dataset: Dataset) -> Run
     Raises:
         ArtifactError: the artifact deviates from PyTorch.
     """
-    evaluation = evaluate(checkpoint.kept_mlp(), dataset.test)
+    evaluation = evaluate(checkpoint.kept_mlp(), dataset.test, dataset.classes)
     export_checkpoint(checkpoint, folder.model, evaluation.accuracy)
     metrics = _metrics(checkpoint, dataset, evaluation)
     write_text(folder.metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
@@ -99,6 +99,7 @@ def export_checkpoint(checkpoint: Checkpoint, path: Path, test_accuracy: float |
             versions=_versions(),
         ),
         pixels=checkpoint.samples.numpy(),
+        classes=checkpoint.identity.classes,
         novelty_threshold=calibration.novelty_threshold,
     )
 

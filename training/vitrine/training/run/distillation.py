@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from vitrine.model import DIGITS
+from vitrine.training import lengths
 from vitrine.training.data import originals
 from vitrine.training.data.cache import cache_dir, code_key
 from vitrine.training.errors import CheckpointError
@@ -27,7 +27,9 @@ TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation
 """The settings that a teacher must have in common with the run that it teaches."""
 
 
-LESSONS_CODE = tuple(Path(str(module.__file__)) for module in (augmentation, lessons_module, originals, teacher_module))
+LESSONS_CODE = tuple(
+    Path(str(module.__file__)) for module in (augmentation, lengths, lessons_module, originals, teacher_module)
+)
 """The files that decide how lessons are bent and judged."""
 
 
@@ -72,7 +74,7 @@ def find_teacher(
     if not chosen.exists():
         raise CheckpointError(f"there is no teacher {chosen}")
     begun_here = named is None and not checkpoint.history
-    network = load_teacher(chosen, _facts(checkpoint, with_seed=same_seed or begun_here))
+    network = load_teacher(chosen, _facts(checkpoint, with_seed=same_seed or begun_here), checkpoint.identity.shape)
     digest = _digest_for(checkpoint, content := chosen.read_bytes(), chosen)
     if named:
         write_bytes(file, content)
@@ -83,7 +85,7 @@ def _make(checkpoint: Checkpoint, lessons: Lessons, file: Path, progress: bool) 
     if checkpoint.history:
         raise CheckpointError(f"the run has learnt from the teacher {file}, which is gone: put it back, or name it")
     config = checkpoint.config
-    classes = len(DIGITS) + bool(config.counter_examples)
+    classes = len(checkpoint.identity.classes) + bool(config.counter_examples)
     made = fit_teacher(lessons, classes, config.teacher_epochs, config.seed, progress=progress)
     save_teacher(file, made, _facts(checkpoint, with_seed=True))
 

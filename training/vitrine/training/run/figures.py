@@ -13,7 +13,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from vitrine.model import DIGITS
 from vitrine.training.files.atomic import atomic_file
 from vitrine.training.network.evaluate import Evaluation
 from vitrine.training.run.checkpoint import Epoch
@@ -68,18 +67,19 @@ def draw_confusion_matrix(evaluation: Evaluation, path: Path) -> None:
     """Writes how many examples of each digit were taken for which; colour is the share of the row."""
     figure = Figure(figsize=(6.5, 6.5), layout="constrained")
     axes = figure.subplots()
-    shares = evaluation.confusion / np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)  # (10, 10)
+    classes = evaluation.classes
+    shares = evaluation.confusion / np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)  # (C, C)
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # a root, so that rare mistakes are seen
     for (row, column), count in np.ndenumerate(evaluation.confusion):
         if count:
             axes.text(column, row, f"{count:,}", **_text_style(row == column, shares[row, column]))
-    axes.set_xticks(range(len(DIGITS)), DIGITS)
-    axes.set_yticks(range(len(DIGITS)), DIGITS)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("taken for")
     axes.set_ylabel("is")
     axes.set_title(f"{evaluation.errors:,} of {evaluation.count:,} misclassified", loc="left", fontsize=11)
-    axes.set_xticks(np.arange(0.5, len(DIGITS) - 1), minor=True)
-    axes.set_yticks(np.arange(0.5, len(DIGITS) - 1), minor=True)
+    axes.set_xticks(np.arange(0.5, len(classes) - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, len(classes) - 1), minor=True)
     axes.grid(which="minor", color="white", linewidth=2)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)

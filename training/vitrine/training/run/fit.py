@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vitrine.model import DIGITS
 from vitrine.training.data import Dataset, Examples, split, split_by_seed
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.examples.counter_examples import counter_examples
@@ -73,17 +72,19 @@ def fit(
 
     Raises:
         ConfigError: the settings can't be had on this machine, or have no teacher, and one is named.
-        DataError: no digit has examples enough for a validation part.
+        DataError: no class has examples enough for a validation part.
         CheckpointError: there is no run to go on with, or it has other settings or data; or the teacher isn't its.
         TrainingError: the loss is no number any more, or another fit is writing into the run folder.
     """
     folder = RunFolder(Path(run_folder))
-    identity = RunIdentity(name or dataset.name, dataset.name, dataset.source, dataset.digest())
+    identity = RunIdentity(
+        name or dataset.name, dataset.name, dataset.source, dataset.digest(), dataset.classes, dataset.shape
+    )
     with locked(folder.lock, wait=False):  # files of two runs beside each other would lie
         if resume:
             checkpoint = _resumed(Checkpoint.load(folder.checkpoint), identity, config, name)
         else:
-            checkpoint = _begun(identity, config or recipe(dataset.source), dataset.test)
+            checkpoint = _begun(identity, config or recipe(dataset.source, dataset.classes), dataset.test)
         if teacher is not None and not checkpoint.config.teacher_epochs:
             raise ConfigError("a teacher is named, and teacher_epochs is 0: the labels alone teach")
         with _threads(checkpoint.config.threads):
@@ -96,10 +97,11 @@ def fit(
 
 def _begun(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Checkpoint:
     start = torch_generator(config.seed, Stream.START)
-    weights = Learner(config.hidden, config.output, start).state_dict()
+    classes = len(identity.classes)
+    weights = Learner(config.hidden, config.output, start, classes, identity.shape).state_dict()
     spread = np.linspace(0, len(held_out) - 1, min(SAMPLES, len(held_out))).astype(np.int64)
     samples = torch.tensor(held_out.pixels[spread])
-    logits, labels = torch.empty(0, len(DIGITS)), torch.empty(0, dtype=torch.int64)  # there are none yet
+    logits, labels = torch.empty(0, classes), torch.empty(0, dtype=torch.int64)  # there are none yet
     return Checkpoint(
         identity,
         config,
@@ -117,6 +119,9 @@ def _resumed(checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | 
     """The checkpoint, where it fits; a run may move to another device, and nothing else may change."""
     config = config or checkpoint.config
     identity = identity if name else replace(identity, name=checkpoint.identity.name)
+    if checkpoint.identity.shape != identity.shape:
+        begun, wanted = ("x".join(map(str, shape)) for shape in (checkpoint.identity.shape, identity.shape))
+        raise CheckpointError(f"the run was begun with size {begun}, not {wanted}: resume it so, or begin a new one")
     if checkpoint.identity.digest != identity.digest:
         raise CheckpointError(f"the run was begun with other data than {identity.dataset} has now: begin a new one")
     before, now = checkpoint.config.to_dict(), config.to_dict()
@@ -131,13 +136,13 @@ def trainer_for(
     checkpoint: Checkpoint, examples: Examples, folder: RunFolder, named: Path | None, progress: bool
 ) -> tuple[Checkpoint, Trainer]:
     """Everything that an epoch needs, and the checkpoint with its teacher, where the settings want one."""
-    config = checkpoint.config
+    config, identity = checkpoint.config, checkpoint.identity
     kept, held_out = split(examples, config.validation, config.seed)
     if len(held_out) == 0:
-        raise DataError("no digit has two different training examples: there is nothing to validate with")
+        raise DataError("no class has two different training examples: there is nothing to validate with")
     learnt = examples[kept]
     if config.counter_examples:
-        learnt += counter_examples(config.counter_examples, progress=progress)
+        learnt += counter_examples(config.counter_examples, identity.classes, identity.shape, progress=progress)
     lessons = Lessons(learnt, config.augment, config.seed, find_device(config.device))
     if not config.teacher_epochs:
         return checkpoint, Trainer(checkpoint, lessons, examples[held_out])

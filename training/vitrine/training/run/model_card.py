@@ -4,8 +4,9 @@ The form follows M. Mitchell et al. 2019 (arXiv:1810.03993).
 """
 
 import shlex
+from dataclasses import dataclass
 
-from vitrine.model import DIGITS, NOVELTY, Layer
+from vitrine.model import DIGITS, NOVELTY, PIXELS_SHAPE, Layer
 from vitrine.training.files.run_folder import RunFolder
 from vitrine.training.network.calibration import KEPT, Calibration
 from vitrine.training.network.evaluate import Evaluation, percent
@@ -27,17 +28,37 @@ ABOUT_DATA = {
 }
 """What is known of the data sets that come with Vitrine."""
 
-ABOUT_OTHER_DATA = "One's own images, one folder for each digit; 20 % of each digit are held out."
+ABOUT_OTHER_DATA = "One's own images, one folder for each class; 20 % of each class are held out."
 """What is known of a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Things:
+    """The words for what a model tells apart."""
+
+    one: str
+    many: str
+    singly: str
+    all: str
+    named: str
+
+
+def _things(identity: RunIdentity) -> _Things:
+    if identity.classes == DIGITS:
+        return _Things("digit", "digits", "single digits", "the ten digits", "the ten digits")
+    count = len(identity.classes)
+    named = f"{count} classes ({', '.join(identity.classes)})"
+    return _Things("image", "images", "images of its classes", f"the {count} classes", named)
 
 
 def model_card(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> str:
     """The card, in Markdown; its pictures are those of the run folder."""
-    identity, kept = checkpoint.identity, checkpoint.kept
+    identity, kept, things = checkpoint.identity, checkpoint.kept, _things(checkpoint.identity)
+    height, width = identity.shape
     mlp, calibration = checkpoint.kept_mlp(), checkpoint.calibration()
     return f"""# {identity.name}
 
-A ReLU MLP that tells the ten digits apart on 18 × 18 pixels, 0 = white (paper) and 255 = black \
+A ReLU MLP that tells {things.named} apart on {height} × {width} pixels, 0 = white (paper) and 255 = black \
 (ink). It gives the activations of every layer.
 
 | | |
@@ -51,15 +72,15 @@ A ReLU MLP that tells the ten digits apart on 18 × 18 pixels, 0 = white (paper)
 
 ## Use
 
-For learning and showing how a network reads single digits, drawn, photographed or scanned: one digit on paper, dark \
-on light or light on dark. `vitrine-server {folder.model.name}` serves it; `vitrine.model.prepare` turns any image \
-into its pixels.
+For learning and showing how a network reads {things.singly}, drawn, photographed or scanned: one {things.one} on \
+paper, dark on light or light on dark. `vitrine-server {folder.model.name}` serves it; `vitrine.model.prepare` turns \
+any image into its pixels.
 
-**Limits.** Every image gets one of the ten digits and its probability, also one that shows none of them, or two. \
-{_what_novelty_tells(calibration)}
+**Limits.** Every image gets one of {things.all} and its probability, also one that shows none of them, or two. \
+{_what_novelty_tells(calibration, things)}
 
-Several digits in one image must be cut apart first. Not for cheques, ballots, medicine, or whatever else a wrong \
-digit harms.
+Several {things.many} in one image must be cut apart first. Not for cheques, ballots, medicine, or whatever else a \
+wrong {things.one} harms.
 
 ## Data
 
@@ -70,7 +91,7 @@ digit harms.
 ![Learning curve]({folder.learning_curve.name})
 ![Confusion matrix]({folder.confusion_matrix.name})
 
-{_class_table(evaluation)}
+{_class_table(evaluation, things)}
 
 ## Layers
 
@@ -89,9 +110,10 @@ digit harms.
 def fit_command(identity: RunIdentity, config: FitConfig) -> str:
     """The command that fits with these settings, each one spelled out; a folder is looked for where one stands."""
     data_set = identity.source if identity.source in ABOUT_DATA else f"./{identity.dataset}"
+    size = [] if identity.shape == PIXELS_SHAPE else ["--size", "x".join(map(str, identity.shape))]
     patience = [] if config.patience is None else ["--patience", str(config.patience)]
     words = [
-        *("vitrine-train", "fit", "--dataset", data_set, "--name", identity.name),
+        *("vitrine-train", "fit", "--dataset", data_set, *size, "--name", identity.name),
         *("--hidden", ",".join(map(str, config.hidden)), "--output", config.output),
         *("--epochs", str(config.epochs), "--batch-size", str(config.batch_size)),
         *("--learning-rate", str(config.learning_rate), "--weight-decay", str(config.weight_decay)),
@@ -110,12 +132,12 @@ def _how_calibrated(calibration: Calibration) -> str:
     )
 
 
-def _what_novelty_tells(calibration: Calibration) -> str:
+def _what_novelty_tells(calibration: Calibration, things: _Things) -> str:
     return (
         f"That is what the output `{NOVELTY}` is for: above {calibration.novelty_threshold:.3g} an image is unlike the "
-        f"digits that this model knows. Of those that it reads rightly in the validation part, {KEPT:.1%} or more lie "
-        "no higher. It is a hint and no proof: below it an image may still show anything, for many letters and shapes "
-        "resemble some digit, and an unusual digit may lie above."
+        f"{things.many} that this model knows. Of those that it reads rightly in the validation part, {KEPT:.1%} or "
+        "more lie no higher. It is a hint and no proof: below it an image may still show anything, for many letters "
+        f"and shapes resemble some {things.one}, and an unusual {things.one} may lie above."
     )
 
 
@@ -153,12 +175,12 @@ def _how_long(checkpoint: Checkpoint) -> str:
     return f"{seconds:.0f} s, {len(checkpoint.history)} epochs{interrupted}{teacher}"
 
 
-def _class_table(evaluation: Evaluation) -> str:
+def _class_table(evaluation: Evaluation, things: _Things) -> str:
     rows = [
         f"| {label} | {count:,} | {percent(evaluation.recall[label])} | {percent(evaluation.precision[label])} |"
-        for label, count in zip(DIGITS, evaluation.confusion.sum(axis=1), strict=True)
+        for label, count in zip(evaluation.classes, evaluation.confusion.sum(axis=1), strict=True)
     ]
-    return "\n".join(("| digit | test images | recall | precision |", "| --- | ---: | ---: | ---: |", *rows))
+    return "\n".join((f"| {things.one} | test images | recall | precision |", "| --- | ---: | ---: | ---: |", *rows))
 
 
 def _layer_table(layers: tuple[Layer, ...]) -> str:

@@ -7,6 +7,7 @@ the reference recipe is worth stands in `docs/reference-model.md`, how long the 
 from collections.abc import Mapping
 from dataclasses import replace
 
+from vitrine.model import DIGITS
 from vitrine.training.run.config import FitConfig
 
 _REFERENCE = FitConfig(
@@ -53,6 +54,14 @@ DATA_SETS: Mapping[str, str] = {name: "digits" if name == "digits" else "mnist" 
 _FOLDER = FitConfig(counter_examples=500)
 
 
-def recipe(dataset: str) -> FitConfig:
+def recipe(dataset: str, classes: tuple[str, ...] = DIGITS) -> FitConfig:
     """The settings for a data set by its source; a folder of one's own images gets the same ones, whatever its name."""
-    return RECIPES[dataset] if dataset in DATA_SETS.values() else _FOLDER
+    return for_classes(RECIPES[dataset] if dataset in DATA_SETS.values() else _FOLDER, classes)
+
+
+def for_classes(settings: FitConfig, classes: tuple[str, ...]) -> FitConfig:
+    """A recipe's settings for a data set with these classes.
+
+    Counter-examples are letters, words and shapes. Other classes than digits may look like these, and get none.
+    """
+    return settings if classes == DIGITS else replace(settings, counter_examples=0)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.nn.utils import fuse_conv_bn_eval
 from tqdm import tqdm
 
-from vitrine.model import PIXELS_SHAPE
+from vitrine.model import PIXELS_SHAPE, Shape
 from vitrine.training.errors import CheckpointError, TrainingError
 from vitrine.training.examples.lessons import Lesson, Lessons
 from vitrine.training.files.checksummed import read_sealed, write_sealed
@@ -30,8 +30,6 @@ from vitrine.training.network.mlp import scale
 from vitrine.training.network.precision import mixed_precision
 from vitrine.training.network.schedule import learning_rate_at
 from vitrine.training.randomness import Stream, entropy, torch_generator
-
-SIDE = PIXELS_SHAPE[0]
 
 NETWORKS = 2
 """How many networks a teacher is: they learn side by side, and their logits are averaged."""
@@ -56,26 +54,30 @@ class TeacherNetwork(nn.Module):
 
     Args:
         classes: how many logits it gives.
+        shape: height and width of the pixels, each at least 4.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, shape: Shape = PIXELS_SHAPE) -> None:
         super().__init__()
+        self._shape = shape
         one, two, three = CHANNELS, 2 * CHANNELS, 4 * CHANNELS
         self.features = nn.Sequential(
             *_convolution(1, one),
             *_convolution(one, one),
-            nn.MaxPool2d(2),  # (B, C, 9, 9)
+            nn.MaxPool2d(2),  # (B, C, height / 2, width / 2)
             *_convolution(one, two),
             *_convolution(two, two),
-            nn.MaxPool2d(2),  # (B, 2C, 4, 4)
+            nn.MaxPool2d(2),  # (B, 2C, height / 4, width / 4)
             *_convolution(two, three),
             *_convolution(three, three),
         )
-        self.last = nn.Linear(three * 4 * 4, classes)
+        height, width = shape
+        self.last = nn.Linear(three * (height // 4) * (width // 4), classes)
 
     def forward(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """(B, 18, 18), 0 to 255, to logits, float32 (B, classes); a generator leaves features out at random."""
-        images = scale(pixels).view(-1, 1, SIDE, SIDE).contiguous(memory_format=torch.channels_last)  # fastest on a CPU
+        """(B, height, width), 0 to 255, to logits, float32 (B, classes); a generator leaves features out at random."""
+        images = scale(pixels).view(-1, 1, *self._shape)
+        images = images.contiguous(memory_format=torch.channels_last)  # fastest on a CPU
         features = self.features(images).flatten(1)
         logits: Tensor = self.last(features if generator is None else _dropped(features, generator))
         return logits
@@ -86,14 +88,15 @@ class Teacher(nn.Module):
 
     Args:
         classes: how many logits it gives.
+        shape: height and width of the pixels, each at least 4.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, shape: Shape = PIXELS_SHAPE) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(TeacherNetwork(classes) for _ in range(NETWORKS))
+        self.networks = nn.ModuleList(TeacherNetwork(classes, shape) for _ in range(NETWORKS))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 18, 18), 0 to 255, to the mean of the networks' logits, float32 (B, classes)."""
+        """(B, height, width), 0 to 255, to the mean of the networks' logits, float32 (B, classes)."""
         return torch.stack([network(pixels).float() for network in self.networks]).mean(dim=0)
 
     def folded(self) -> Self:
@@ -136,7 +139,7 @@ def fit_teacher(lessons: Lessons, classes: int, epochs: int, seed: int, *, progr
     Raises:
         TrainingError: its parameters are no numbers any more.
     """
-    teacher = _begun(classes, seed).to(lessons.device)
+    teacher = _begun(classes, lessons.shape, seed).to(lessons.device)
     steps = NETWORKS * _steps(lessons, epochs)
     with tqdm(desc="fit teacher", total=steps, unit="step", disable=not progress, dynamic_ncols=True) as bar:
         _side_by_side(_Studies(lessons, epochs, seed, bar, threading.Event()), teacher)
@@ -150,10 +153,10 @@ def _steps(lessons: Lessons, epochs: int) -> int:
     return epochs * math.ceil(len(lessons) / BATCH_SIZE)
 
 
-def _begun(classes: int, seed: int) -> Teacher:
+def _begun(classes: int, shape: Shape, seed: int) -> Teacher:
     with torch.random.fork_rng(devices=[]):  # what modules start from has no generator of its own
         torch.default_generator.manual_seed(entropy(seed, Stream.TEACHER))  # `torch.manual_seed` is CUDA's, too
-        return Teacher(classes)
+        return Teacher(classes, shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,7 +222,7 @@ def save_teacher(path: Path, teacher: Teacher, facts: Mapping[str, Any]) -> None
     write_sealed(path, {"teacher_version": FORMAT_VERSION, "facts": dict(facts), "weights": teacher.state_dict()})
 
 
-def load_teacher(path: Path, facts: Mapping[str, Any]) -> Teacher:
+def load_teacher(path: Path, facts: Mapping[str, Any], shape: Shape = PIXELS_SHAPE) -> Teacher:
     """Reads a teacher, on the CPU and ready to be asked.
 
     Raises:
@@ -234,6 +237,6 @@ def load_teacher(path: Path, facts: Mapping[str, Any]) -> Teacher:
             f"the teacher {path} was taught with another {', '.join(differing)}: remove it, or name its like"
         )
     weights = document["weights"]
-    teacher = Teacher(len(weights["networks.0.last.bias"]))
+    teacher = Teacher(len(weights["networks.0.last.bias"]), shape)
     teacher.load_state_dict(weights)
     return teacher.eval()

@@ -102,7 +102,7 @@ class Trainer:
             group["lr"] = rate
 
     def _validate(self, mlp: MLP) -> tuple[float, float, Tensor]:
-        """The loss, the error and the logits, float32 (V, 10), on the validation part."""
+        """The loss, the error and the logits, float32 (V, C), on the validation part."""
         pixels, labels = self._validation
         logits = calculate_logits(mlp, pixels).cpu()
         wrong = (logits.argmax(dim=1) != labels).to(torch.float64).mean()

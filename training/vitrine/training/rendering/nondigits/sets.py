@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numpy.random import Generator
 from tqdm import tqdm
 
-from vitrine.model import DIGITS, PIXELS_SHAPE, prepare
+from vitrine.model import DIGITS, PIXELS_SHAPE, Shape, prepare
 from vitrine.training.errors import ConfigError
 from vitrine.training.rendering.nondigits.faces import faces
 from vitrine.training.rendering.nondigits.fonts import EVALUATION_FONTS, EXPOSURE_FONTS, bundled_fonts, fonts_in
@@ -100,18 +100,19 @@ def make_non_digits(
     part: Part,
     fonts: Path | None = None,
     look_alikes: bool = False,
+    shape: Shape = PIXELS_SHAPE,
     progress: bool = False,
 ) -> npt.NDArray[np.uint8]:
-    """Draws images of a set and prepares them, as a server would: uint8 (`count`, 18, 18).
+    """Draws images of a set and prepares them, as a server would: uint8 (`count`, height, width).
 
-    The arguments and errors are those of `draw_non_digits`; `progress` shows a bar.
+    The arguments and errors are those of `draw_non_digits`; `shape` is that of the pixels, `progress` shows a bar.
     """
     images = draw_non_digits(name, count, seed, part=part, fonts=fonts, look_alikes=look_alikes)
-    return _prepared(tqdm(images, name, count, unit="image", disable=not progress), count)
+    return _prepared(tqdm(images, name, count, unit="image", disable=not progress), count, shape)
 
 
 def printed_digits(
-    count: int, seed: int, part: Part, *, fonts: Path | None = None
+    count: int, seed: int, part: Part, *, fonts: Path | None = None, shape: Shape = PIXELS_SHAPE
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Digits in print, in the fonts of the letters, prepared: what tells letters from digits mustn't be the print.
 
@@ -120,14 +121,16 @@ def printed_digits(
         seed: 0 or more.
         part: as for the letters.
         fonts: see `kit_for`.
+        shape: height and width of the pixels.
 
     Returns:
-        Pixels, uint8 (`count`, 18, 18), and the digits, int64 (`count`,).
+        Pixels, uint8 (`count`, height, width), and the digits, int64 (`count`,).
 
     Raises:
         ConfigError: the folder has no usable font.
     """
-    return _prepared(draw_printed_digits(count, seed, part, fonts=fonts), count), np.arange(count) % len(DIGITS)
+    pixels = _prepared(draw_printed_digits(count, seed, part, fonts=fonts), count, shape)
+    return pixels, np.arange(count) % len(DIGITS)
 
 
 def draw_printed_digits(count: int, seed: int, part: Part, *, fonts: Path | None = None) -> Iterator[Grey]:
@@ -145,8 +148,8 @@ def _generator(name: str, part: Part, seed: int, number: int) -> Generator:
     return np.random.default_rng([zlib.crc32(f"{part} {name}".encode()), seed, number])
 
 
-def _prepared(images: Iterable[Grey], count: int) -> npt.NDArray[np.uint8]:
-    pixels = np.empty((count, *PIXELS_SHAPE), np.uint8)
+def _prepared(images: Iterable[Grey], count: int, shape: Shape) -> npt.NDArray[np.uint8]:
+    pixels = np.empty((count, *shape), np.uint8)
     for number, image in enumerate(images):
-        pixels[number] = prepare(image)
+        pixels[number] = prepare(image, shape=shape)
     return pixels

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from vitrine.model import NOVELTY, ArtifactError, prepare
+from vitrine.model import DIGITS, NOVELTY, ArtifactError, ArtifactMetadata, prepare
 from vitrine.training.files.atomic import atomic_file
 from vitrine.training.network.runtime import onnxruntime
 from vitrine.training.rendering.stress.conditions import render
@@ -72,15 +72,18 @@ def measure_stress(
         progress: whether to show a bar.
 
     Raises:
-        ArtifactError: the model can't be loaded.
+        ArtifactError: the model can't be loaded, or has other classes than the digits.
     """
     session = _load(model)
+    _, *shape = session.get_inputs()[0].shape
     output = [output.name for output in session.get_outputs() if output.name != NOVELTY][-1]
     chosen = _choose(len(images), count, seed)
     outcomes = []
     for condition in conditions:
         bar = tqdm(images[chosen], condition, unit="image", disable=not progress)
-        pixels = np.stack([prepare(render(condition, digit, seed, number)) for number, digit in enumerate(bar)])
+        pixels = np.stack(
+            [prepare(render(condition, digit, seed, n), shape=tuple(shape)) for n, digit in enumerate(bar)]
+        )
         (scores,) = session.run([output], {"pixels": pixels})  # (N, 10)
         outcomes.append(Outcome(condition, len(chosen), int((scores.argmax(axis=1) == labels[chosen]).sum())))
     return outcomes
@@ -113,6 +116,10 @@ def _choose(available: int, count: int, seed: int) -> npt.NDArray[np.int64]:
 
 def _load(model: Path) -> onnxruntime.InferenceSession:
     try:
-        return onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common root
         raise ArtifactError(f"{model} can't be loaded as an ONNX model: {error}") from error
+    properties = session.get_modelmeta().custom_metadata_map
+    if properties and (classes := ArtifactMetadata.from_properties(properties).classes) != DIGITS:
+        raise ArtifactError(f"stress renders digits, and {model} has other classes: {', '.join(classes)}")
+    return session
