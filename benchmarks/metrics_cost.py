@@ -23,7 +23,7 @@ import numpy as np
 from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_model
-from vitrine.server.inference.call import Call, Passage, Stage
+from vitrine.server.inference.call import Call, Outcome, Stage
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.telemetry.activation_health import SHARE, ActivationHealth
 from vitrine.server.telemetry.metrics import Metrics, MetricsConfig
@@ -35,9 +35,11 @@ def a_call() -> Call:
     """A request to classify as it is when it is over."""
     now = time.monotonic()
     seconds = {Stage.QUEUE: 2e-4, Stage.BATCH: 1e-5, Stage.COMPUTE: 1e-4, Stage.ENCODE: 3e-5}
-    passages = [Passage(stage, now - took, now) for stage, took in seconds.items()]
-    passages.append(Passage(Stage.ENCODE, now, now + 1e-5))
-    return Call(METHOD, model="digits@1", images=1, no_digits=0, outcome="OK", passages=passages)
+    call = Call(METHOD, model="digits@1", images=1, no_digits=0, outcome=Outcome.OK)
+    for stage, took in seconds.items():
+        call.passed(stage, now - took, now)
+    call.passed(Stage.ENCODE, now, now + 1e-5)
+    return call
 
 
 def microseconds(work: Callable[[], object], times: int) -> float:

@@ -16,10 +16,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from vitrine.server.frontends.grpc.metadata import request_id_of, trace_of
-from vitrine.server.inference.call import Call, Stage
+from vitrine.server.inference.call import Call, Outcome, Stage
 from vitrine.server.telemetry.logs import log_call
 from vitrine.server.telemetry.spans import Tracing
-from vitrine.server.telemetry.tracing import TracingConfig
+from vitrine.server.telemetry.tracing_config import TracingConfig
 
 MICROSECONDS = 1_000_000
 PLAIN = (("user-agent", "grpc-python/1.85.1"), ("authorization", "Bearer of-some-length"))
@@ -44,7 +44,7 @@ def one_call(observers: Observers, metadata: Metadata) -> None:
     now = time.monotonic()
     for stage in Stage:
         call.passed(stage, now, now)
-    call.finish("OK")
+    call.finish(Outcome.OK)
     call.close()
 
 

@@ -31,23 +31,23 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.artifacts import random_pixels
+from support.services import a_service
 from support.serving import RunningServer, running_server
 from watched import Usage, watched_server
 
 from vitrine.client import Client
 from vitrine.model import ImageError, prepare
+from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_model
 from vitrine.server.errors import RequestError
+from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.field_count import SMALL_BYTES, UncountableError, has_more_fields
-from vitrine.server.frontends.grpc.handlers import MOST_FIELDS, message_decoder
-from vitrine.server.frontends.grpc.server import CONNECTION_CALLS, GrpcServer, build_server
-from vitrine.server.inference.admission import AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.frontends.grpc.handlers import message_decoder
+from vitrine.server.frontends.grpc.server import CONNECTION_CALLS, GrpcFrontend
 from vitrine.server.inference.call import Call
-from vitrine.server.inference.service import Classifier, Limits
-from vitrine.server.models.snapshot import Models
-from vitrine.server.process.config import ServerConfig
+from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.protocols.endpoint import MAX_FIELDS
 from vitrine.server.protocols.v1.convert import read_classify
 from vitrine.server.protocols.v1.servicer import SERVICE
 from vitrine.v1 import classifier_pb2 as pb
@@ -77,8 +77,14 @@ REQUESTS = st.one_of(
     st.builds(pb.ClassifyRequest, model=st.text(), encoded=ENCODED, activations=SELECTIONS),
 )
 DECODERS: dict[str, Callable[[bytes], Message]] = {
-    method.name: message_decoder(GetMessageClass(method.input_type), MOST_FIELDS) for method in SERVICE.methods
+    method.name: message_decoder(GetMessageClass(method.input_type), MAX_FIELDS) for method in SERVICE.methods
 }
+
+
+@functools.cache
+def model() -> ServedModel:
+    """The model that requests are read for."""
+    return load_model(bundled_model(), Device.CPU)
 
 
 def refusal_of(read: Callable[[], object]) -> RequestError | None:
@@ -103,14 +109,14 @@ def test_any_bytes_are_a_message_or_are_refused(method: str, data: bytes) -> Non
 def test_mutated_requests_are_read_or_refused(seed: int) -> None:
     rng = Random(seed)
     data = mutated(rng, rng.choice(messages()[CLASSIFY]), MESSAGE_BYTES)
-    refusal = refusal_of(lambda: read_classify(cast(pb.ClassifyRequest, DECODERS["Classify"](data))))
+    refusal = refusal_of(lambda: read_classify(cast(pb.ClassifyRequest, DECODERS["Classify"](data)), model()))
     assert refusal is None or len(str(refusal)) < LONGEST_TEXT
 
 
 @EXAMPLES
 @given(message=REQUESTS)
 def test_any_well_formed_request_is_read_or_refused(message: pb.ClassifyRequest) -> None:
-    refusal = refusal_of(lambda: read_classify(message))
+    refusal = refusal_of(lambda: read_classify(message, model()))
     assert refusal is None or (refusal.field and len(str(refusal)) < LONGEST_TEXT)
 
 
@@ -235,15 +241,12 @@ async def test_a_connection_that_says_nothing_is_closed(tiny_artifact: Path, mon
 
 
 @asynccontextmanager
-async def served(artifact: Path) -> AsyncIterator[GrpcServer]:
+async def served(artifact: Path) -> AsyncIterator[GrpcFrontend]:
     """A server on this event loop, which is drained at the end."""
-    models, config = Models(load_model(artifact, Device.CPU)), ServerConfig(artifact, port=0)
     with ThreadPoolExecutor(1) as pool:
-        classifier = Classifier(models, Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
-        server = build_server(classifier, config)
+        server = GrpcFrontend(a_service(load_model(artifact, Device.CPU), pool), GrpcConfig(port=0))
         await server.start()
         yield server
-        server.health.leave()
         await server.drain(10)
 
 

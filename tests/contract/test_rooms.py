@@ -1,4 +1,4 @@
-"""Who may import whom, and what a room must not load."""
+"""The rooms of the house: which may import which, and what a room must not load."""
 
 import ast
 import subprocess
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.arrows import Floors, Source
 
 ROOT = Path(__file__).parents[2]
 MAY_IMPORT = {
@@ -16,7 +17,7 @@ MAY_IMPORT = {
 }
 
 
-def imported_rooms(file: Path) -> set[str]:
+def imported_roots(file: Path) -> set[str]:
     tree = ast.parse(file.read_text())
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     for node in ast.walk(tree):
@@ -25,12 +26,122 @@ def imported_rooms(file: Path) -> set[str]:
     return {name.split(".")[1] for name in names if name.startswith("vitrine.")}
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT)
-def test_a_room_imports_only_its_neighbours(room: str) -> None:
-    files = sorted((ROOT / room / "vitrine" / room).rglob("*.py"))
+@pytest.mark.parametrize("root", MAY_IMPORT)
+def test_a_source_root_imports_only_its_neighbours(root: str) -> None:
+    files = sorted((ROOT / root / "vitrine" / root).rglob("*.py"))
     assert files
     for file in files:
-        assert imported_rooms(file) <= MAY_IMPORT[room], file
+        assert imported_roots(file) <= MAY_IMPORT[root], file
+
+
+FLOORS: dict[str, Floors] = {
+    "server": [
+        ["errors", "observers", "bundled"],
+        ["models"],
+        ["security"],
+        ["engine"],
+        ["inference"],
+        ["telemetry"],
+        ["protocols"],
+        ["frontends"],
+        ["opening"],
+        ["process"],
+        ["cli"],
+        [""],
+    ],
+    "training": [
+        ["errors", "randomness"],
+        ["files"],
+        ["data"],
+        ["network"],
+        ["rendering"],
+        ["examples"],
+        ["run"],
+        ["report"],
+        [""],
+        ["cli"],
+    ],
+    "model": [
+        ["errors", "layers", "digits"],  # digits: the shape that both sides have by default, two constants
+        ["graph", "statistics", "answer", "preparation"],
+        ["catalogue"],
+        ["artifact"],
+        [""],
+    ],
+    "client": [
+        ["errors", "types"],
+        ["catalogue", "connection", "chunks", "layout", "terminal"],
+        ["wire"],
+        ["tracing", "plot", "report"],
+        ["base"],
+        ["sync_client", "async_client"],
+        [""],
+        ["cli"],
+    ],
+}
+"""The rooms of each source root, lowest first. A room may import those below it, and none beside it."""
+
+
+@pytest.fixture(scope="module", params=FLOORS)
+def source(request: pytest.FixtureRequest) -> Source:
+    root = str(request.param)
+    read = Source.read(ROOT / root, f"vitrine.{root}")
+    assert len(read.modules) > 10
+    assert len(read.arrows) > 10
+    return read
+
+
+def test_a_room_imports_only_rooms_below_it(source: Source) -> None:
+    assert source.forbidden(FLOORS[source.package.rpartition(".")[2]]) == []
+
+
+def test_no_modules_import_each_other_in_a_circle(source: Source) -> None:
+    assert source.circles() == []
+
+
+def planted(root: Path, **files: str) -> Source:
+    """A package `house` of these modules."""
+    for name, text in files.items():
+        file = root / "house" / f"{name.replace('__', '/')}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return Source.read(root, "house")
+
+
+GOOD = {"attic__roof": "from house.cellar import wine", "cellar__wine": "import os"}
+HOUSE: Floors = [["cellar"], ["attic"]]
+
+
+@pytest.mark.parametrize(
+    "arrow",
+    [
+        "from house.attic import roof",
+        "import house.attic.roof",
+        "def later():\n    from house.attic.roof import tile",
+        "if TYPE_CHECKING:\n    from house.attic.roof import tile",
+    ],
+)
+def test_an_arrow_that_goes_up_is_found(tmp_path: Path, arrow: str) -> None:
+    assert planted(tmp_path / "good", **GOOD).forbidden(HOUSE) == []
+    bad = planted(tmp_path / "bad", **GOOD, cellar__beer=arrow)
+    assert bad.forbidden(HOUSE) == ["house.cellar.beer imports house.attic.roof"]
+
+
+def test_a_room_on_no_floor_is_found(tmp_path: Path) -> None:
+    assert planted(tmp_path, **GOOD, shed="").forbidden(HOUSE) == ["shed is on no floor"]
+
+
+@pytest.mark.parametrize("back", ["from house.attic import roof", "if TYPE_CHECKING:\n    import house.attic.roof"])
+def test_a_circle_is_found(tmp_path: Path, back: str) -> None:
+    assert planted(tmp_path / "good", **GOOD).circles() == []
+    bad = planted(tmp_path / "bad", **GOOD | {"cellar__wine": "from house.cellar import beer"}, cellar__beer=back)
+    assert bad.circles() == [["house.attic.roof", "house.cellar.beer", "house.cellar.wine"]]
+
+
+def test_the_two_protocols_do_not_know_each_other() -> None:
+    source = Source.read(ROOT / "server", "vitrine.server.protocols")
+    assert {"v1", "oip"} <= {source.room_of(module) for module in source.modules}
+    assert source.forbidden([["endpoint"], ["v1", "oip", "health", "reflection"], [""]]) == []
 
 
 HEAVY = {

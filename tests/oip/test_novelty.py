@@ -20,7 +20,7 @@ from vitrine.oip import model_config_pb2 as config_pb
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_model
-from vitrine.server.inference.service import Classification
+from vitrine.server.inference.requests import Classification
 from vitrine.server.protocols.oip.outputs import further_bytes, write_response
 
 Pixels = npt.NDArray[np.uint8]

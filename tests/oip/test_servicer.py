@@ -11,17 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from oip.wire import blank, classes, pixels_input, request
+from support.services import a_service
 from support.serving import a_call
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_model
 from vitrine.server.errors import AnswerTooLarge
-from vitrine.server.inference.admission import AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.service import Classifier, Limits
+from vitrine.server.inference.requests import Limits
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
-from vitrine.server.protocols.health import HealthServicer
 from vitrine.server.protocols.oip.servicer import OipServicer
 
 
@@ -37,16 +35,15 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def servicer_of(models: Models, pool: ThreadPoolExecutor, limits: Limits | None = None) -> OipServicer:
-    classifier = Classifier(models, limits or Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
-    return OipServicer(classifier, HealthServicer(), None)
+    return OipServicer(a_service(models, pool, limits=limits))
 
 
 class Republished(Models):
     """Serves another version from the moment on that somebody has looked at what is served."""
 
     def __init__(self, first: ServedModel, second: ServedModel) -> None:
-        super().__init__(first)
-        self._next = Snapshot([Entry(second.name, second.version, second)], second.name)
+        super().__init__(Snapshot([Entry.of(first)], first.name))
+        self._next = Snapshot([Entry.of(second)], second.name)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -70,7 +67,7 @@ async def test_of_equally_probable_classes_the_lower_comes_first(model: ServedMo
         def run(self, _: npt.NDArray[np.uint8], layers: Any) -> Any:
             return dict.fromkeys(layers, even)
 
-    servicer = servicer_of(Models(replace(model, engine=Undecided())), pool)
+    servicer = servicer_of(Models.of(replace(model, engine=Undecided())), pool)
     answer = await servicer.ModelInfer(classes(int64_param=3), a_call())
     texts = [f"0.100000:{index}:{index}".encode() for index in range(3)]
     assert answer.raw_output_contents == [b"".join(struct.pack("<I", len(text)) + text for text in texts)]
@@ -80,7 +77,7 @@ async def test_an_answer_that_is_larger_than_was_reckoned_is_an_error_and_a_stre
     model: ServedModel, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vitrine.server.protocols.oip.servicer.further_bytes", lambda *_: 0)
-    servicer = servicer_of(Models(model), pool, Limits(max_message_bytes=100_000))
+    servicer = servicer_of(Models.of(model), pool, Limits(max_message_bytes=100_000))
     many = request(pixels_input(shape=(1000, 324)), bytes(324_000), outputs=classes(int64_param=10).outputs)
     with pytest.raises(AnswerTooLarge) as caught:
         await servicer.ModelInfer(many, a_call())

@@ -249,8 +249,8 @@ def test_damaged_tokens_leave_those_before_in_force_and_the_log_says_why(
         assert classifies(server.target, secret("alice"))
         assert not classifies(server.target, "in-clear-by-mistake")
         said = (tmp_path / "log").read_text()
-    assert "line 1: the second word isn't the 64 hex digits of a token's SHA-256; what was read before stays" in said
-    assert f"{tokens} can't be read: No such file or directory; what was read before stays" in said
+    assert "line 1: the second word isn't the 64 hex digits of a token's SHA-256; the content before stays" in said
+    assert f"{tokens} can't be read: No such file or directory; the content before stays" in said
     assert said.count("ERROR") == 2  # once for each change, not at each request
     assert "in-clear-by-mistake" not in said
 
@@ -258,7 +258,7 @@ def test_damaged_tokens_leave_those_before_in_force_and_the_log_says_why(
 DAMAGED = {
     "": "has no tokens: nobody could call",
     "# nobody\n": "has no tokens: nobody could call",
-    "alice predict\n": "line 1: it has 2 words, not the three of NAME SHA256 PERMISSIONS",
+    "alice predict\n": "line 1: 2 words instead of three, NAME SHA256 PERMISSIONS",
     "\nalice my-secret predict\n": "line 2: the second word isn't the 64 hex digits of a token's SHA-256",
     line("alice", "my-secret"): "line 1: the third word isn't some of predict, activations, parameters, admin",
     line("alice", "predict") * 2: "line 2: a line above has the same token",

@@ -14,7 +14,7 @@ from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.artifact import read_artifact
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.telemetry.activation_health import HALF_WINDOW, SHARE, ActivationHealth
-from vitrine.server.telemetry.run_probe import Watch
+from vitrine.server.telemetry.run_probe import RunProbe
 
 LAYERS = layer_catalogue([4])
 METADATA = read_artifact(bundled_model()).metadata
@@ -89,9 +89,9 @@ class Engine:
         return {layer.name: np.zeros((len(pixels), layer.width), np.float32) for layer in METADATA.layers}
 
 
-def watched(engine: Engine) -> tuple[Watch, ServedModel]:
-    watch = Watch(lambda _: None, activations=True)
-    return watch, watch.over(ServedModel("digits", "1", METADATA, {}, engine))
+def watched(engine: Engine) -> tuple[RunProbe, ServedModel]:
+    probe = RunProbe(lambda _: None, activations=True)
+    return probe, probe.over(ServedModel("digits", "1", METADATA, {}, engine))
 
 
 def test_of_runs_side_by_side_one_is_sampled() -> None:

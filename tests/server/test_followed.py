@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vitrine.server.errors import FileError
-from vitrine.server.security.watched_files import FollowedFiles, read_file
+from vitrine.server.security.watched_files import WatchedFiles, read_file
 
 
 def test_what_could_not_be_read_for_a_moment_is_read_again_though_the_file_stays(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_what_could_not_be_read_for_a_moment_is_read_again_though_the_file_stays
             raise FileError("too many open files")
         return read_file(file)
 
-    followed = FollowedFiles([file], read)
+    followed = WatchedFiles([file], read)
     file.write_text("newer")
     out_of_order[0] = True
     assert followed.current() == b"old"
@@ -30,7 +30,7 @@ def test_what_could_not_be_read_for_a_moment_is_read_again_though_the_file_stays
 def test_a_file_that_can_not_be_used_is_complained_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "tokens"
     file.write_text("old")
-    followed = FollowedFiles([file], lambda: read_file(file))
+    followed = WatchedFiles([file], lambda: read_file(file))
     file.unlink()
     with caplog.at_level(logging.ERROR):
         assert [followed.current() for _ in range(3)] == [b"old"] * 3

@@ -7,7 +7,7 @@ import queue
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.services import a_service
 from support.serving import RunningServer, a_call, running_server
 
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_model
-from vitrine.server.frontends.grpc.server import GrpcServer, build_server
-from vitrine.server.inference.admission import AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.service import Classifier, ClassifyRequest, Limits
-from vitrine.server.models.snapshot import Models, ServedModel
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.server import GrpcFrontend
+from vitrine.server.inference.requests import ClassifyRequest
+from vitrine.server.inference.service import Service
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.lifecycle import serve
 from vitrine.v1 import classifier_pb2 as pb
@@ -143,12 +143,8 @@ def _one_then_wait(until: "queue.SimpleQueue[Any]") -> Iterator[pb.ClassifyStrea
     until.get()
 
 
-def classifier_of(model: ServedModel, pool: Executor) -> Classifier:
-    return Classifier(Models(model), Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
-
-
 @pytest.fixture
-async def failing_server(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GrpcServer]:
+async def failing_server(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GrpcFrontend]:
     """A server whose model fails on every run."""
     model = load_model(tiny_artifact, Device.CPU)
 
@@ -157,16 +153,14 @@ async def failing_server(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(model.engine, "run", run)
     with ThreadPoolExecutor(2) as pool:
-        config = ServerConfig(tiny_artifact, port=0)
-        server = build_server(classifier_of(model, pool), config)
+        server = GrpcFrontend(a_service(model, pool), GrpcConfig(port=0))
         await server.start()
         yield server
-        server.health.leave()
         await server.drain(0)
 
 
 async def test_a_fault_inside_is_logged_and_not_shown(
-    failing_server: GrpcServer, caplog: pytest.LogCaptureFixture
+    failing_server: GrpcFrontend, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with grpc.aio.insecure_channel(failing_server.address) as channel:
         with caplog.at_level(logging.ERROR), pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -193,16 +187,13 @@ async def test_a_drained_server_leaves_no_call_behind(tiny_artifact: Path, monke
                 await asyncio.sleep(0)
             ended.set()
 
-    monkeypatch.setattr(Classifier, "classify", classify)
+    monkeypatch.setattr(Service, "classify", classify)
     with ThreadPoolExecutor(1) as pool:
-        server = build_server(
-            classifier_of(load_model(tiny_artifact, Device.CPU), pool), ServerConfig(tiny_artifact, port=0)
-        )
+        server = GrpcFrontend(a_service(load_model(tiny_artifact, Device.CPU), pool), GrpcConfig(port=0))
         await server.start()
         async with grpc.aio.insecure_channel(server.address) as channel:
             call: Any = ClassifierServiceStub(channel).Classify(ONE_IMAGE)
             await begun.wait()
-            server.health.leave()
             await server.drain(0)
             assert ended.is_set()
             with pytest.raises(grpc.aio.AioRpcError):
@@ -215,7 +206,7 @@ async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
     begun, go_on, prepared = asyncio.Event(), threading.Event(), []
     loop = asyncio.get_running_loop()
 
-    def prepare(file: bytes, _: int) -> npt.NDArray[np.uint8]:
+    def prepare(file: bytes, *_: object) -> npt.NDArray[np.uint8]:
         prepared.append(file)
         loop.call_soon_threadsafe(begun.set)
         go_on.wait()
@@ -223,14 +214,15 @@ async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
 
     monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
     with ThreadPoolExecutor(1) as pool:
-        classifier = classifier_of(load_model(tiny_artifact, Device.CPU), pool)
-        call = asyncio.ensure_future(classifier.classify(ClassifyRequest(files=[b"first", b"second"]), a_call()))
+        model = load_model(tiny_artifact, Device.CPU)
+        service = a_service(model, pool)
+        call = asyncio.ensure_future(service.classify(ClassifyRequest(model, files=[b"first", b"second"]), a_call()))
         await begun.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         go_on.set()
-        answer = await classifier.classify(ClassifyRequest(files=[b"another caller's"]), a_call())
+        answer = await service.classify(ClassifyRequest(model, files=[b"another caller's"]), a_call())
     assert len(answer.digits) == 1
     assert prepared == [b"first", b"another caller's"]
 

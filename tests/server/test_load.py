@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from support.artifacts import export_random, random_mlp, random_pixels
+from support.services import a_service
 from support.serving import PATIENCE_SECONDS, RunningServer, running_server
 
 from vitrine.client import Client
@@ -24,12 +25,9 @@ from vitrine.oip import inference_pb2 as oip
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_model
 from vitrine.server.errors import Overloaded
-from vitrine.server.frontends.grpc.server import build_server
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.admission import Admission, AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.service import Classifier, Limits
-from vitrine.server.models.snapshot import Models
-from vitrine.server.process.config import ServerConfig
 from vitrine.training import compute_activations
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -88,14 +86,12 @@ async def held_up(tiny_artifact: Path) -> AsyncIterator[HeldUp]:
 
     with ThreadPoolExecutor(2) as pool:
         few = AdmissionConfig(max_images=4, max_bytes=1 << 20)
-        config = ServerConfig(tiny_artifact, port=0)
-        slow = replace(model, engine=Engine())
-        server = build_server(Classifier(Models(slow), Limits(), pool, pool, BatchingConfig(), few), config)
+        service = a_service(replace(model, engine=Engine()), pool, admission=few)
+        server = GrpcFrontend(service, GrpcConfig(port=0))
         state.target = server.address
         await server.start()
         yield state
         state.may_run.set()
-        server.health.leave()
         await server.drain(10)
 
 

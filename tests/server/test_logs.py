@@ -17,16 +17,15 @@ import grpc.aio
 import numpy as np
 import pytest
 from support.artifacts import export_random, random_pixels
+from support.services import a_service
 from support.serving import logged_server, open_log, running_server
 
 from vitrine.client import AuthenticationError, Client, NotFoundError
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_model
-from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import Batcher, BatchingConfig
-from vitrine.server.inference.call import Call, handling
-from vitrine.server.inference.service import Classifier, ClassifyRequest, Limits
-from vitrine.server.models.snapshot import Models
+from vitrine.server.inference.call import Call, Outcome, handling
+from vitrine.server.inference.requests import ClassifyRequest
 from vitrine.server.security.access import ANYONE
 from vitrine.server.telemetry.logs import LogConfig, LogFormat, log_call, log_handler
 from vitrine.v1 import classifier_pb2 as pb
@@ -131,10 +130,9 @@ async def test_what_a_preparing_thread_logs_is_about_the_request(
     monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
     call = Call("/test/Test", ANYONE)
     call.request_id = "job-7/eight"
-    models = Models(load_model(tiny_artifact, Device.CPU))
+    model = load_model(tiny_artifact, Device.CPU)
     with ThreadPoolExecutor(1) as pool, handling((call,)):
-        classifier = Classifier(models, Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
-        await classifier.classify(ClassifyRequest(files=[b"one", b"two"]), call)
+        await a_service(model, pool).classify(ClassifyRequest(model, files=[b"one", b"two"]), call)
     said = [line for line in lines_of(written.getvalue()) if line["message"] == "prepared"]
     assert [line["request_id"] for line in said] == ["job-7/eight"] * 2
 
@@ -173,7 +171,7 @@ def test_a_line_about_many_requests_names_the_first_and_says_how_many_there_are_
 
 def test_a_failure_of_the_server_is_told_at_info_with_its_traceback_and_its_span(written: io.StringIO) -> None:
     logging.getLogger().setLevel(logging.INFO)
-    for outcome in ("OK", "NOT_FOUND", "INTERNAL"):
+    for outcome in (Outcome.OK, Outcome.NOT_FOUND, Outcome.INTERNAL):
         call = Call("/test/Test", observers=[log_call])
         call.finish(outcome)
         call.close()

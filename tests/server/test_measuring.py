@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 from prometheus_client import generate_latest, values
 from support.scrapes import Scrape
+from support.services import a_service
 
 from vitrine.model import ActivationStatistics, LayerStatistics
 from vitrine.server.bundled import bundled_model
@@ -21,15 +22,13 @@ from vitrine.server.engine.artifact import read_artifact
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_model
 from vitrine.server.errors import StartupError
-from vitrine.server.frontends.grpc.server import build_server
-from vitrine.server.inference.admission import AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.call import Call
-from vitrine.server.inference.service import Classifier, Limits, Load
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.server import GrpcFrontend
+from vitrine.server.inference.call import Call, Outcome
+from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
-from vitrine.server.process.config import ServerConfig
-from vitrine.server.telemetry import instrumentation as measuring
-from vitrine.server.telemetry.instrumentation import Measurement
+from vitrine.server.telemetry import instrumentation
+from vitrine.server.telemetry.instrumentation import PrometheusTelemetry
 from vitrine.server.telemetry.metrics import MODELS, Metrics, MetricsConfig
 from vitrine.server.telemetry.prometheus import WorkersMetrics
 from vitrine.v1 import classifier_pb2 as pb
@@ -70,8 +69,8 @@ def statistics(images: int, mean: float, dead_ratio: float) -> ActivationStatist
 
 def use(metrics: Metrics, model: ServedModel) -> None:
     """Serves a model in place of the one before, and asks it."""
-    metrics.observe_models(Snapshot([Entry(model.name, model.version, model)], model.name))
-    metrics.observe_call(Call(METHOD, model=model.label, outcome="OK"))
+    metrics.observe_models(Snapshot([Entry.of(model)], model.name))
+    metrics.observe_call(Call(METHOD, model=model.label, outcome=Outcome.OK))
     metrics.show_activations({model: statistics(512, 0.5, 0.1)})
 
 
@@ -82,11 +81,11 @@ def test_an_observer_of_models_that_fails_keeps_none_from_being_served_and_is_sa
         raise OSError("no space left")
 
     seen: list[Snapshot] = []
-    models = Models(served("digits", "1"))
+    models = Models.of(served("digits", "1"))
     models.observe(fail)
     models.observe(seen.append)
     model = served("digits", "2")
-    models.replace(Snapshot([Entry(model.name, model.version, model)], model.name))
+    models.replace(Snapshot([Entry.of(model)], model.name))
     assert models.get("digits") is model
     assert seen[-1].default is model
     assert len(caplog.records) == 1
@@ -101,9 +100,8 @@ async def test_an_observer_of_calls_that_fails_harms_no_call_and_is_said_once(
         raise OSError("no space left")
 
     with ThreadPoolExecutor(1) as pool:
-        models = Models(load_model(tiny_artifact, Device.CPU))
-        classifier = Classifier(models, Limits(), pool, pool, BatchingConfig(), AdmissionConfig())
-        server = build_server(classifier, ServerConfig(tiny_artifact, port=0), observers=[fail, told.append])
+        service = a_service(load_model(tiny_artifact, Device.CPU), pool)
+        server = GrpcFrontend(service, GrpcConfig(port=0), observers=[fail, told.append])
         await server.start()
         async with grpc.aio.insecure_channel(server.address) as channel:
             for _ in range(3):
@@ -195,20 +193,20 @@ def test_a_process_that_can_not_be_looked_at_for_a_moment_is_measured_on() -> No
 async def test_what_can_not_be_read_is_said_once_and_read_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(measuring, "GAUGE_SECONDS", 0)
+    monkeypatch.setattr(instrumentation, "GAUGE_SECONDS", 0)
     broken, read = iter([True, True, True, False, True, False]), asyncio.Event()
 
     class Breaking(Metrics):
-        def show_load(self, _: Load) -> None:
+        def show_workload(self, _: Workload) -> None:
             fails = next(broken, None)
             if fails:
                 raise OSError("no space left")
             if fails is None:
                 read.set()
 
-    classifier: Any = SimpleNamespace(load=Load(0, 0, 0), models=Models(served("digits", "1")))
-    measurement = Measurement(Breaking([], MetricsConfig(port=0)), activations=False)
+    service: Any = SimpleNamespace(workload=Workload(0, 0, 0), models=Models.of(served("digits", "1")))
+    telemetry = PrometheusTelemetry(Breaking([], MetricsConfig(port=0)), activations=False)
     with caplog.at_level(logging.ERROR):
-        async with measurement.of(classifier):
+        async with telemetry.of(service):
             await asyncio.wait_for(read.wait(), 60)
     assert len([record for record in caplog.records if "can't be read" in record.message]) == 2

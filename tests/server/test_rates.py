@@ -9,7 +9,7 @@ from support.serving import running_server
 
 from vitrine.client import Client, LimitError
 from vitrine.server.errors import RateExceeded
-from vitrine.server.inference.rate_limit import MOST_CALLERS, Rates, caller_at
+from vitrine.server.inference.rate_limit import MAX_CALLERS, RateLimiter, caller_at
 
 
 class Clock:
@@ -21,7 +21,7 @@ class Clock:
         return self.now
 
 
-def refused_for(rates: Rates, caller: str, images: int) -> float:
+def refused_for(rates: RateLimiter, caller: str, images: int) -> float:
     """For how many seconds a caller is refused; 0: it is let in."""
     try:
         rates.take(caller, images)
@@ -32,7 +32,7 @@ def refused_for(rates: Rates, caller: str, images: int) -> float:
 
 def test_a_caller_may_send_its_burst_at_once_and_then_its_rate() -> None:
     clock = Clock()
-    rates = Rates(10, burst=30, clock=clock)
+    rates = RateLimiter(10, burst=30, clock=clock)
     rates.take("alice", 30)
     assert refused_for(rates, "alice", 5) == pytest.approx(0.5)
     clock.now += 0.4
@@ -45,7 +45,7 @@ def test_a_caller_may_send_its_burst_at_once_and_then_its_rate() -> None:
 
 
 def test_callers_do_not_share_their_rates() -> None:
-    rates = Rates(1, burst=1, clock=Clock())
+    rates = RateLimiter(1, burst=1, clock=Clock())
     rates.take("alice", 1)
     rates.take("bob", 1)
     assert refused_for(rates, "alice", 1) > 0
@@ -53,8 +53,8 @@ def test_callers_do_not_share_their_rates() -> None:
 
 def test_quiet_callers_are_forgotten_and_busy_ones_are_not() -> None:
     clock = Clock()
-    rates = Rates(1, burst=2, clock=clock)
-    for number in range(MOST_CALLERS - 1):
+    rates = RateLimiter(1, burst=2, clock=clock)
+    for number in range(MAX_CALLERS - 1):
         rates.take(f"quiet {number}", 1)
     clock.now += 2
     for _ in range(2):

@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from support.publishing import bad_files, good_file, publish, withdraw
+from support.services import a_service
 from support.serving import a_call
 
 from vitrine.model import ArtifactError
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_version
 from vitrine.server.errors import NotFound, StartupError
-from vitrine.server.inference.admission import AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.service import Classifier, ClassifyRequest, Limits
-from vitrine.server.models.repository import RepositoryConfig, ServedRepository, following
+from vitrine.server.inference.requests import Classification, ClassifyRequest
+from vitrine.server.models.repository import ServedRepository, poll
+from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.scan import scan
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 from vitrine.server.models.version_policy import VersionPolicy
@@ -131,7 +131,7 @@ def test_what_is_not_served_is_not_found(tmp_path: Path, name: str, reason: str,
 
 def test_a_single_model_whose_name_has_an_at_sign_is_found(tmp_path: Path) -> None:
     model = load_version(Device.CPU, publish(tmp_path, "x", 1) / "model.onnx", "tiny@home", "abc")
-    models = Models(model)
+    models = Models.of(model)
     assert models.get("tiny@home") is models.get("tiny@home@abc") is model
 
 
@@ -373,7 +373,7 @@ async def test_a_repository_that_comes_back_is_followed_again(tmp_path: Path, mo
     monkeypatch.setattr("vitrine.server.models.repository.logger.warning", lambda *_: warned.set())
     _notice(repository, replaced, monkeypatch)
     root.rename(away)
-    async with following(repository, 0.001):
+    async with poll(repository, 0.001):
         await warned.wait()
         publish(away, "tiny", 2)
         away.rename(root)
@@ -396,7 +396,7 @@ async def test_what_follows_the_repository_survives_a_fault_inside(
         return scan(root)
 
     monkeypatch.setattr("vitrine.server.models.repository.scan", scan_or_fail)
-    async with following(repository, 0.001):
+    async with poll(repository, 0.001):
         await replaced.wait()
     assert "RuntimeError: a bug" in caplog.text
 
@@ -427,15 +427,21 @@ async def test_a_request_under_way_is_answered_by_the_version_it_began_with(
     publish(tmp_path, "tiny", 1)
     repository = serve(tmp_path)
     with ThreadPoolExecutor(1) as workers:
-        classifier = Classifier(repository.models, Limits(), workers, workers, BatchingConfig(), AdmissionConfig())
-        call = asyncio.ensure_future(classifier.classify(ClassifyRequest(files=[b"an image"]), a_call()))
+        service = a_service(repository.models, workers)
+
+        async def classify() -> Classification:
+            """What a protocol does: it looks the model up, and lets it answer."""
+            model = service.model("tiny", a_call())
+            return await service.classify(ClassifyRequest(model, files=[b"an image"]), a_call())
+
+        call = asyncio.ensure_future(classify())
         await begun.wait()
         publish(tmp_path, "tiny", 2)
         repository.refresh()
         go_on.set()
         under_way, after = (
             await call,
-            await classifier.classify(ClassifyRequest(files=[b"an image"]), a_call()),
+            await classify(),
         )
     assert (under_way.model.version, after.model.version) == ("1", "2")
 

@@ -16,9 +16,9 @@ from support.serving import refused_start, running_server
 from vitrine.model import ArtifactError
 from vitrine.server.cli import Port
 from vitrine.server.engine.artifact import read_artifact
-from vitrine.server.engine.device import Device
+from vitrine.server.engine.device import CPU_PROVIDER, CUDA_PROVIDER, Device
 from vitrine.server.engine.runtime import onnxruntime
-from vitrine.server.engine.session import CPU_PROVIDER, CUDA_PROVIDER, open_engine
+from vitrine.server.engine.session import open_engine
 from vitrine.server.errors import StartupError
 
 WARNS = pytest.mark.filterwarnings("ignore:Specified provider")

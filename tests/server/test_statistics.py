@@ -2,11 +2,11 @@
 
 import pytest
 
-from vitrine.server.inference.call import Call, Stage
+from vitrine.server.inference.call import Call, Outcome, Stage
 from vitrine.server.inference.statistics import ModelStatistics, Statistics
 
 
-def call(*passages: tuple[Stage, float, float], outcome: str = "OK", images: int = 3) -> Call:
+def call(*passages: tuple[Stage, float, float], outcome: Outcome = Outcome.OK, images: int = 3) -> Call:
     made = Call("/some.Service/Method", model="tiny@1", images=images, outcome=outcome, begin=0.0)
     for passage in passages:
         made.passed(*passage)
@@ -48,8 +48,8 @@ def test_rows_in_several_runs_at_once_spend_the_time_once() -> None:
     assert done.compute.seconds == 4.0
 
 
-@pytest.mark.parametrize("outcome", ["CANCELLED", "INTERNAL", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"])
-def test_a_call_that_is_not_answered_is_a_failure(outcome: str) -> None:
+@pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.OK}))
+def test_a_call_that_is_not_answered_is_a_failure(outcome: Outcome) -> None:
     done = observed(call((Stage.QUEUE, 0.0, 1.0), outcome=outcome))
     assert (done.failure.count, done.success.count, done.images) == (1, 0, 0)
     assert done.queue.count == 0

@@ -20,7 +20,7 @@ from support.serving import SERVER, RunningServer, logged_server, refused_start,
 from vitrine.client import TLS, AuthenticationError, Client, PermissionDeniedError, UnavailableError
 from vitrine.server.cli import main
 from vitrine.server.errors import FileError
-from vitrine.server.frontends.grpc.credentials import is_loopback
+from vitrine.server.security.addresses import is_loopback
 from vitrine.server.security.certificates import TlsFiles, read_certificates
 
 HOST = "127.0.0.1"
@@ -225,7 +225,7 @@ def test_a_damaged_replacement_leaves_the_old_certificate_and_the_log_says_why(
         publish(files, authority.issue_cert(HOST))
         assert presented(server.target) == leaf_of(files) != old
         said = (tmp_path / "log").read_text()
-    assert said.count("what was read before stays in force") == 3  # once for each change, not at each connection
+    assert said.count("the content before stays in force") == 3  # once for each change, not at each connection
     assert "aren't a certificate and its unencrypted private key, both in PEM: key values mismatch" in said
     assert f"{files.key} can't be read: No such file or directory" in said
 
@@ -321,6 +321,6 @@ def test_no_secret_reaches_the_log(tiny_artifact: Path, files: TlsFiles, tmp_pat
             assert client.model()  # with the certificate and the token of before
         assert server.stop() == 0
     said = (tmp_path / "log").read_text()
-    assert said.count("what was read before stays in force") == 2
+    assert said.count("the content before stays in force") == 2
     secrets = [TOKEN, TOKEN[::-1], *key.splitlines()[1:-1]]
     assert [secret for secret in secrets if secret in said] == []

@@ -1,7 +1,8 @@
-"""Serves models over the network: one room per folder, each of which may import those below it.
+"""Serves models over the network. Each folder is a room, which may import those below it.
 
     cli            options → configs
     process/       supervisor, worker, lifecycle, signals, port
+    opening        the service with all that it needs, as a context
     frontends/     bytes and metadata in and out, one transport per folder
     protocols/     messages ↔ plain data
     telemetry/     logs, metrics, traces, activation health
@@ -10,5 +11,5 @@
     security/      access, tokens, certificates, watched files
     models/        what is served: snapshot, repository, version policy
 
-`tests/contract/test_rooms.py` holds the table of arrows. docs/architecture.md tells the way of one request.
+`tests/contract/test_rooms.py` holds the table of arrows. docs/architecture.md describes the way of one request.
 """

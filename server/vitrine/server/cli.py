@@ -17,8 +17,8 @@ from vitrine.server.engine.device import Device
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.service import Limits
-from vitrine.server.models.repository import RELOAD_SECONDS, RepositoryConfig
+from vitrine.server.inference.requests import Limits
+from vitrine.server.models.rollout import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.models.version_policy import VersionPolicy
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.port import can_be_shared
@@ -27,7 +27,7 @@ from vitrine.server.process.supervisor import supervise
 from vitrine.server.security.certificates import TlsFiles
 from vitrine.server.telemetry.logs import LogConfig, LogFormat, log_to_stderr
 from vitrine.server.telemetry.metrics import MetricsConfig
-from vitrine.server.telemetry.tracing import TracingConfig
+from vitrine.server.telemetry.tracing_config import TracingConfig
 
 logger = logging.getLogger(__name__)
 

@@ -1,12 +1,12 @@
-"""What goes wrong in the server, in its own words; `grpc/status` says which status code that is.
+"""Errors of the server, in its own words. A front end maps them to its status codes.
 
 VitrineError
 ├── StartupError            the server refuses to start; the text is one sentence that says which check failed
 │   └── FileError           certificates or tokens can't be used; while the server runs, those before stay in force
 ├── CrashLoop               workers end again and again, so that the server does, too
 └── RequestError            a caller's request can't be answered
-    ├── Unauthenticated     who asks can't be told: no token, or an unknown one
-    ├── PermissionDenied    who asks may not have it
+    ├── Unauthenticated     the caller is unknown: no token, or an unknown one
+    ├── PermissionDenied    the caller lacks a permission
     ├── InvalidRequest      something in the request is wrong
     ├── NotFound            it asks for something that isn't there
     ├── Unsupported         it asks for something that this server doesn't do
@@ -17,14 +17,15 @@ VitrineError
 
 from collections.abc import Collection
 from itertools import islice
+from typing import Self
 
 from vitrine.model import VitrineError
 
 SHOWN_CHARACTERS = 60
-"""How much of a name that a caller sent is said back: a status travels in headers, which are small."""
+"""Maximum length of a caller-supplied name echoed in an error: a status travels in headers, which are small."""
 
 SHOWN_NAMES = 25
-"""How many names are listed."""
+"""Maximum number of names in a list of choices."""
 
 
 class StartupError(VitrineError):
@@ -32,11 +33,11 @@ class StartupError(VitrineError):
 
 
 class FileError(StartupError):
-    """Certificates or tokens can't be used. The text has nothing of what is in the file: it may be a secret."""
+    """Certificates or tokens can't be used. The text quotes nothing of the file: it may be a secret."""
 
 
 class CrashLoop(VitrineError):  # noqa: N818 - a word of its own
-    """Workers end again and again as soon as they are started. The text says what the last ended with."""
+    """Workers end again and again as soon as they are started. The text has the last one's exit status."""
 
 
 class RequestError(VitrineError):
@@ -53,38 +54,44 @@ class RequestError(VitrineError):
         self.reason = reason
         self.field = field
 
+    def at(self, field: str, message: str = "") -> Self:
+        """A copy whose field has another path, and whose text may be another: each protocol has its own names."""
+        copied = type(self).__new__(type(self), message or str(self))
+        copied.__dict__.update(self.__dict__, field=field)
+        return copied
 
-class Unauthenticated(RequestError):  # noqa: N818 - a sentence of its own, like those below
-    """Who asks can't be told."""
+
+class Unauthenticated(RequestError):  # noqa: N818 - a sentence of its own, as those below
+    """The caller has no token, or an unknown one."""
 
 
-class PermissionDenied(RequestError):  # noqa: N818 - likewise
-    """Who asks may not have what is asked for."""
+class PermissionDenied(RequestError):  # noqa: N818 - as above
+    """The caller lacks a permission that the request takes."""
 
 
 class InvalidRequest(RequestError):  # noqa: N818 - a sentence of its own: "invalid request"
     """Something in the request is wrong."""
 
 
-class NotFound(RequestError):  # noqa: N818 - likewise
+class NotFound(RequestError):  # noqa: N818 - as above
     """The request asks for something that isn't there."""
 
 
-class Unsupported(RequestError):  # noqa: N818 - likewise
+class Unsupported(RequestError):  # noqa: N818 - as above
     """The request asks for something that this server doesn't do."""
 
 
-class AnswerTooLarge(RequestError):  # noqa: N818 - likewise
+class AnswerTooLarge(RequestError):  # noqa: N818 - as above
     """The request's answer would pass the message limit."""
 
 
-class Overloaded(RequestError):  # noqa: N818 - likewise
+class Overloaded(RequestError):  # noqa: N818 - as above
     """There is too much to do just now.
 
     Args:
         reason: why, in UPPER_SNAKE, for programs.
         message: what is wrong and what to do; sent to the caller.
-        retry_after: in how many seconds it may be worth trying again.
+        retry_after: seconds until it may be worth trying again.
     """
 
     def __init__(self, reason: str, message: str, retry_after: float) -> None:
@@ -97,11 +104,11 @@ class RateExceeded(Overloaded):
 
 
 def quoted(name: str) -> str:
-    """A name that a caller sent, as an error may say it back."""
+    """A caller-supplied name, shortened for an error."""
     return repr(name if len(name) <= SHOWN_CHARACTERS else name[:SHOWN_CHARACTERS] + "…")
 
 
 def listed(names: Collection[str]) -> str:
-    """Names to choose from."""
+    """Names to choose from, shortened for an error."""
     rest = len(names) - SHOWN_NAMES
     return ", ".join(islice(names, SHOWN_NAMES)) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""Keeps what only looks on from harming what it looks at. It knows nothing of either."""
+"""Wraps observers so that their exceptions never reach the code that they observe."""
 
 import logging
 from collections.abc import Callable
@@ -9,38 +9,38 @@ logger = logging.getLogger(__name__)
 Seen = TypeVar("Seen")
 
 
-class Streak:
+class FailureStreak:
     """Exceptions in a row, of which the first is logged.
 
     Args:
-        failed: what to say of it.
+        message: the line of the log.
     """
 
-    def __init__(self, failed: str) -> None:
-        self._failed = failed
-        self._goes_on = False
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._failing = False
 
     def fail(self) -> None:
-        """There was another one: that which is being handled."""
-        if not self._goes_on:
-            logger.exception(self._failed)
-        self._goes_on = True
+        """Notes the exception that is being handled."""
+        if not self._failing:
+            logger.exception(self._message)
+        self._failing = True
 
     def end(self) -> None:
-        """All is well again."""
-        self._goes_on = False
+        """Ends the streak: the next exception is logged again."""
+        self._failing = False
 
 
-def forgiving(observe: Callable[[Seen], None], failed: str) -> Callable[[Seen], None]:
+def suppress_and_log(observe: Callable[[Seen], None], message: str) -> Callable[[Seen], None]:
     """The same observer, which doesn't raise: of exceptions in a row the first is logged.
 
     Args:
-        observe: what may fail.
-        failed: what to say of that.
+        observe: the observer, which may fail.
+        message: the line of the log.
     """
-    streak = Streak(failed)
+    streak = FailureStreak(message)
 
-    def tell(seen: Seen) -> None:
+    def observe_safely(seen: Seen) -> None:
         try:
             observe(seen)
         except Exception:
@@ -48,4 +48,4 @@ def forgiving(observe: Callable[[Seen], None], failed: str) -> Callable[[Seen], 
         else:
             streak.end()
 
-    return tell
+    return observe_safely

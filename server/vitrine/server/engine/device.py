@@ -2,6 +2,10 @@
 
 from enum import StrEnum
 
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+"""ONNX Runtime's names for what runs a model on each device."""
+
 
 class Device(StrEnum):
     """Where a model runs."""

@@ -13,14 +13,11 @@ import numpy.typing as npt
 from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, deviations
 from vitrine.model.graph import INPUT
 from vitrine.server.engine.artifact import Artifact
-from vitrine.server.engine.device import Device
+from vitrine.server.engine.device import CPU_PROVIDER, CUDA_PROVIDER, Device
 from vitrine.server.engine.runtime import onnxruntime
 from vitrine.server.errors import StartupError
 
 logger = logging.getLogger(__name__)
-
-CPU_PROVIDER = "CPUExecutionProvider"
-CUDA_PROVIDER = "CUDAExecutionProvider"
 
 CUDA_OPTIONS = {"use_tf32": "0"}
 """TF32 keeps 10 bits of a product's mantissa: activations would deviate by 1e-3."""

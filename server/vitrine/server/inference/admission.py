@@ -1,24 +1,23 @@
-"""Decides how much work is taken in: what can't be done soon is refused at once, rather than kept until it is too late.
+"""Admission control: refuses work that can't be done soon, at once, rather than keeping it until it is too late.
 
 It knows sizes and no requests. Everything happens on the event loop's thread.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 
 from vitrine.server.errors import Overloaded
 
 SMOOTHING = 0.05
-"""How much of the usual duration each request makes: the last twenty or so count."""
+"""The weight of each request in the usual duration: the last twenty or so count."""
 
 SHORTEST_PAUSE = 0.05
-"""The fewest seconds that a refused caller is asked to wait."""
+"""The shortest pause that a refused caller is asked for, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionConfig:
-    """How much may be under way at once."""
+    """Limits on the work under way."""
 
     max_images: int = 8192
     """Images of all requests that wait or are calculated."""
@@ -27,61 +26,69 @@ class AdmissionConfig:
 
 
 class Admission:
-    """Counts what is under way.
+    """Counts the work under way.
 
     Args:
-        config: how much that may be.
+        config: its limits.
     """
 
     def __init__(self, config: AdmissionConfig) -> None:
         self._config = config
-        self._images = 0
-        self._bytes = 0
+        self.images = 0
+        """Images under way."""
+        self.bytes = 0
+        """Bytes of all requests under way and their answers."""
         self._usual_seconds = SHORTEST_PAUSE
 
-    @property
-    def images(self) -> int:
-        """The images that are under way."""
-        return self._images
-
-    @property
-    def bytes(self) -> int:
-        """The bytes of all requests under way and their answers."""
-        return self._bytes
-
-    @contextmanager
-    def admit(self, images: int, size: int) -> Iterator[None]:
-        """Takes a request in for as long as the block lasts.
+    def admit(self, images: int, size: int) -> "Admitted":
+        """Takes a request in, until the context that it gives is left.
 
         A request is always taken in when nothing else is under way: its own size is limited elsewhere. It is under way
-        until its answer has left, for a caller that reads slowly keeps the answer in memory.
+        until its answer has left, because a caller that reads slowly keeps the answer in memory.
 
         Args:
-            images: how many images are calculated for it.
-            size: the bytes that it and its answer take.
+            images: the images that are calculated for it.
+            size: the bytes of it and its answer.
 
         Raises:
-            Overloaded: it would be too much; the error says when to come again.
+            Overloaded: it would be too much; the error has the time until it may be tried again.
         """
-        self._check(images, size)
-        self._images += images
-        self._bytes += size
-        try:
-            yield
-        finally:
-            self._images -= images
-            self._bytes -= size
-
-    def took(self, seconds: float) -> None:
-        """Notes how long a request took that was answered; the pause that others are asked for comes of it."""
-        self._usual_seconds += SMOOTHING * (seconds - self._usual_seconds)
-
-    def _check(self, images: int, size: int) -> None:
-        too_many = self._images + images > self._config.max_images
-        too_large = self._bytes + size > self._config.max_bytes
-        if self._bytes and (too_many or too_large):
+        too_many = self.images + images > self._config.max_images
+        too_large = self.bytes + size > self._config.max_bytes
+        if self.bytes and (too_many or too_large):
             raise Overloaded(
                 "OVERLOADED",
-                f"the server is busy with {self._images:,} images of {self._bytes:,} bytes: try again in a moment",
+                f"the server is busy with {self.images:,} images of {self.bytes:,} bytes: try again in a moment",
                 retry_after=max(SHORTEST_PAUSE, self._usual_seconds),
             )
+        self.images += images
+        self.bytes += size
+        return Admitted(self, images, size)
+
+    def took(self, seconds: float) -> None:
+        """Notes the duration of a request that was answered: refused callers are asked for a pause of about that."""
+        self._usual_seconds += SMOOTHING * (seconds - self._usual_seconds)
+
+
+class Admitted:
+    """The part of the work under way that one request makes; it ends with the context.
+
+    Args:
+        admission: the account that it is in.
+        images: its images.
+        size: its bytes.
+    """
+
+    __slots__ = ("_admission", "_images", "_size")
+
+    def __init__(self, admission: Admission, images: int, size: int) -> None:
+        self._admission, self._images, self._size = admission, images, size
+
+    def __enter__(self) -> None:
+        """It was counted when it was admitted."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._admission.images -= self._images
+        self._admission.bytes -= self._size

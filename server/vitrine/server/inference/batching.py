@@ -1,9 +1,9 @@
-"""Gathers what is waiting into one run of the engine, and gives every caller its own rows.
+"""Gathers waiting requests into one run of the engine, and gives every caller its own rows.
 
-It knows neither what a request says nor gRPC: pixels and the names of layers come in, activations go out, and calls are
-told which stages their rows passed. Everything but the runs
-themselves happens on the event loop's thread, so there are no locks. While a run is under way, what arrives waits and
-goes into the next run together: batches grow with the load, and nobody waits for company unless that was asked for.
+It knows neither a request's meaning nor gRPC: pixels and names of layers come in, activations go out, and calls are
+told the stages that their rows passed. Everything but the runs themselves happens on the event loop's thread, so there
+are no locks. While a run is under way, new requests wait and go into the next run together: batches grow with the load,
+and no request waits for others unless a delay is configured.
 """
 
 import asyncio
@@ -18,30 +18,30 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.server.inference.call import HANDLED, Call, Pass, Stage, handling
+from vitrine.server.inference.call import HANDLED, Call, PassStage, Stage, handling
 
 logger = logging.getLogger(__name__)
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
-"""uint8 (N, 18, 18)."""
+"""uint8 (N, height, width)."""
 
 Activations: TypeAlias = dict[str, npt.NDArray[np.float32]]
 """float32 (N, width) by layer, and (N,) for the novelty, which is cut up like one."""
 
 Run: TypeAlias = Callable[[Pixels, Sequence[str]], Activations]
-"""What calculates a batch; called in another thread."""
+"""Calculates a batch; called in another thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchingConfig:
-    """How batches are made."""
+    """Settings of batches."""
 
     max_rows: int = 256
     """The largest number of images in one run."""
     max_delay: float = 0.0
-    """How many seconds a batch that isn't full waits for company."""
+    """Seconds that a batch which isn't full waits for further requests."""
     parallel: int = 1
-    """How many runs may be under way at once."""
+    """Runs that may be under way at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,33 +52,18 @@ class _Waiting:
     layers: Sequence[str]
     done: "asyncio.Future[None]"
     """Done when all rows are calculated, one has failed, or the caller has gone."""
-    passed: Pass
+    passed: PassStage
     """Told of the stages that its rows pass."""
     since: float
     """When it came, by the event loop's clock, which is `time.monotonic`."""
+    missing: int
+    """Rows that are not calculated yet."""
     calls: tuple[Call, ...] = field(default_factory=HANDLED.get)
-    """What is logged of its rows is about these."""
+    """The calls that a line of the log about its rows names."""
     taken: int = 0
-    """How many of its rows have gone into runs."""
+    """Rows that have gone into runs."""
     parts: dict[int, Activations] = field(default_factory=dict)
-    """The rows that have been calculated, by the first one's number: runs needn't end in their order."""
-
-    def deliver(self, start: int, outcome: "_Outcome") -> None:
-        """Takes the rows from `start` on; done when all are there. A caller that has gone is passed over."""
-        if self.done.done():
-            return
-        if isinstance(outcome, Exception):
-            self.done.set_exception(outcome)
-            return
-        self._note(outcome.moments)
-        self.parts[start] = outcome.activations
-        if sum(len(next(iter(part.values()))) for part in self.parts.values()) == len(self.pixels):
-            self.done.set_result(None)
-
-    def _note(self, moments: "_Moments") -> None:
-        self.passed(Stage.QUEUE, self.since, moments.taken)
-        self.passed(Stage.BATCH, moments.taken, moments.gathered)
-        self.passed(Stage.COMPUTE, moments.gathered, moments.computed)
+    """The calculated rows, by the number of their first: runs needn't end in their order."""
 
     def joined(self) -> Activations:
         """All rows in their order."""
@@ -89,48 +74,69 @@ class _Waiting:
 
 
 class _Moments(NamedTuple):
-    """When a run did what, in seconds of `time.monotonic`."""
+    """The steps of a run, in seconds of `time.monotonic`."""
 
     taken: float
-    """A thread took it up: those in it waited until then."""
+    """A thread took it up: its rows waited until then."""
     gathered: float
     """All rows were put together."""
     computed: float
     """The model had run."""
 
 
-class _Answer(NamedTuple):
-    """What a run gave one caller."""
-
-    activations: Activations
-    moments: _Moments
+NOT_RUN = _Moments(0.0, 0.0, 0.0)
 
 
-_Outcome: TypeAlias = "_Answer | Exception"
-"""What a caller gets of a run, or what went wrong in it."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Share:
-    """A caller's part of a batch: its rows from `start` to before `stop`."""
+    """A caller's part of a batch: its rows from `start` to before `stop`, and what becomes of them."""
 
     waiting: _Waiting
     start: int
     stop: int
+    offset: int = 0
+    """The place of its first row among those that are run."""
+    result: Activations | Exception | None = None
+    """Its rows' activations, or why there are none; None: its caller has gone."""
+    moments: _Moments = NOT_RUN
+    """The steps of the run that it was in."""
 
     @property
     def pixels(self) -> Pixels:
+        """Its rows."""
         return self.waiting.pixels[self.start : self.stop]
+
+    def take(self, values: Activations, moments: _Moments) -> None:
+        """Takes its rows out of a batch's activations: views, not copies."""
+        end = self.offset + self.stop - self.start
+        self.result = {name: values[name][self.offset : end] for name in self.waiting.layers}
+        self.moments = moments
+
+    def deliver(self) -> None:
+        """Hands its rows to its caller, which goes on when all are there. A caller that has gone is passed over."""
+        waiting, moments = self.waiting, self.moments
+        if self.result is None or waiting.done.done():
+            return
+        if isinstance(self.result, Exception):
+            waiting.done.set_exception(self.result)
+            return
+        waiting.passed(Stage.QUEUE, waiting.since, moments.taken)
+        waiting.passed(Stage.BATCH, moments.taken, moments.gathered)
+        waiting.passed(Stage.COMPUTE, moments.gathered, moments.computed)
+        waiting.parts[self.start] = self.result
+        waiting.missing -= self.stop - self.start
+        if waiting.missing == 0:
+            waiting.done.set_result(None)
 
 
 class Batcher:
-    """Runs what is waiting, in batches; make it and use it on one event loop.
+    """Runs waiting rows in batches; make it and use it on one event loop.
 
     Args:
-        run: what calculates a batch.
-        threads: where it is called.
-        config: how batches are made.
-        ran: told of each batch that was run; one that failed and was run again one by one is one.
+        run: calculates a batch.
+        threads: the threads that it is called in.
+        config: the settings of batches.
+        ran: told of each batch that was run; one that failed and was run again one by one counts once.
     """
 
     def __init__(
@@ -146,50 +152,48 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """How many rows wait, of callers that are still there."""
+        """Rows that wait, of callers that are still there."""
         return sum(len(waiting.pixels) - waiting.taken for waiting in self._queue if not waiting.done.done())
 
-    async def run(self, pixels: Pixels, layers: Sequence[str], passed: Pass = lambda *_: None) -> Activations:
-        """Calculates activations, together with what others asked for at the time.
+    async def run(self, pixels: Pixels, layers: Sequence[str], passed: PassStage = lambda *_: None) -> Activations:
+        """Calculates activations, together with other callers' rows.
 
         A caller that is cancelled while it waits leaves the queue: its rows are never calculated. More rows than a
-        batch holds go into several. When a batch fails, its callers' parts are run one by one, so that what one of
-        them brought fails nobody else.
+        batch holds go into several. When a batch fails, its callers' parts are run one by one, so that one caller's
+        input fails no other caller.
 
         Args:
-            pixels: uint8 (N, 18, 18), N at least 1.
-            layers: the names of the layers that are wanted; at least one.
+            pixels: uint8 (N, height, width), N at least 1.
+            layers: the names of the wanted layers, each once; at least one.
             passed: told of each stage that the rows pass, once they are calculated.
 
         Returns:
             float32 (N, width) for each of `layers`, in their order.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(pixels, layers, loop.create_future(), passed, loop.time())
+        waiting = _Waiting(pixels, layers, loop.create_future(), passed, loop.time(), len(pixels))
         self._queue.append(waiting)
         self._start_runs()
         await waiting.done
         return waiting.joined()
 
     def _start_runs(self) -> None:
-        """Starts as many runs as may be under way; where batches wait for company, sees to it that they end waiting."""
+        """Starts as many runs as may be under way; sets a timer where the next batch is to wait for more rows."""
         while self._running < self._config.parallel and self._drop_gone():
             if (seconds := self._seconds_to_wait()) > 0:
                 self._wake_in(seconds)
                 return
-            shares = self._take()
+            self._threads.submit(self._work, self._take(), asyncio.get_running_loop())
             self._running += 1
-            run = asyncio.get_running_loop().run_in_executor(self._threads, self._calculate, shares)
-            run.add_done_callback(self._finish)
 
     def _drop_gone(self) -> bool:
-        """Drops callers that have gone from the queue's head; whether anyone is left."""
+        """Drops callers that have gone from the queue's head; True when any caller is left."""
         while self._queue and self._queue[0].done.done():
             self._queue.popleft()
         return bool(self._queue)
 
     def _seconds_to_wait(self) -> float:
-        """How long the batch may still wait for company: a timer that comes early finds time left here."""
+        """Seconds that the batch may still wait for more rows: a timer that comes early finds time left here."""
         if self._config.max_delay == 0:
             return 0.0
         if self.waiting >= self._config.max_rows:
@@ -214,49 +218,62 @@ class Batcher:
                 self._queue.popleft()
         return shares
 
-    def _calculate(self, shares: Sequence[_Share]) -> list[tuple[_Share, _Outcome]]:
-        """In a worker's thread: what each share gets.
+    def _work(self, shares: list[_Share], loop: asyncio.AbstractEventLoop) -> None:
+        """Calculates a batch in a worker's thread, and hands it back to the event loop.
 
-        Callers may have gone while the batch waited for a thread: what they wanted isn't calculated.
+        Callers may have gone while the batch waited for a thread: their rows aren't calculated.
         """
         wanted = [share for share in shares if not share.waiting.done.done()]
-        if not wanted:
-            return []
-        with handling(call for share in wanted for call in share.waiting.calls):
+        self._calculate(wanted)
+        loop.call_soon_threadsafe(self._finish, wanted)
+
+    def _calculate(self, shares: Sequence[_Share]) -> None:
+        """Gives each share its result; a batch that fails is run again one by one."""
+        if not shares:
+            return
+        with handling([call for share in shares for call in share.waiting.calls]):
             try:
-                return list(zip(wanted, self._calculate_together(wanted), strict=True))
+                self._calculate_together(shares)
             except Exception as error:
-                if len(wanted) == 1:
-                    return [(wanted[0], error)]
-                logger.warning("a batch of %d callers failed, and is run again one by one: %r", len(wanted), error)
-                return [outcome for share in wanted for outcome in self._calculate([share])]
+                if len(shares) == 1:
+                    shares[0].result = error
+                    return
+                logger.warning("a batch of %d callers failed, and is run again one by one: %r", len(shares), error)
+                for share in shares:
+                    self._calculate([share])
 
-    def _calculate_together(self, shares: Sequence[_Share]) -> list[_Answer]:
-        """Runs the batch for all layers that anyone wants, and cuts it up: views, not copies."""
+    def _calculate_together(self, shares: Sequence[_Share]) -> None:
+        """Runs the batch for all layers that any caller wants, and cuts it up."""
+        # 1. Gather the rows, and the union of the layers.
         taken = time.monotonic()
-        wanted = list(dict.fromkeys(layer for share in shares for layer in share.waiting.layers))
-        pixels = shares[0].pixels if len(shares) == 1 else np.concatenate([share.pixels for share in shares])
+        if len(shares) == 1:  # without contention this is every batch
+            pixels, layers = shares[0].pixels, shares[0].waiting.layers
+        else:
+            offset = 0
+            for share in shares:  # callers may have gone from among them
+                share.offset, offset = offset, offset + share.stop - share.start
+            pixels = np.concatenate([share.pixels for share in shares])
+            layers = list(dict.fromkeys(layer for share in shares for layer in share.waiting.layers))
+        # 2. Run the model.
         gathered = time.monotonic()
-        values = self._run(pixels, wanted)
+        values = self._run(pixels, layers)
         moments = _Moments(taken, gathered, time.monotonic())
-        if any(len(values[layer]) != len(pixels) for layer in wanted):  # cut up, these would be other callers' rows
-            raise RuntimeError(f"the model gave other than {len(pixels)} rows for {len(pixels)} images")
-        stops = np.cumsum([share.stop - share.start for share in shares]).tolist()
-        return [
-            _Answer(
-                {name: values[name][stop - (share.stop - share.start) : stop] for name in share.waiting.layers}, moments
-            )
-            for share, stop in zip(shares, stops, strict=True)
-        ]
+        # 3. Cut its activations up, which were other callers' rows if any were missing.
+        for layer in layers:
+            if len(values[layer]) != len(pixels):
+                raise RuntimeError(f"the model gave other than {len(pixels)} rows for {len(pixels)} images")
+        if len(shares) == 1:
+            shares[0].result, shares[0].moments = values, moments
+            return
+        for share in shares:
+            share.take(values, moments)
 
-    def _finish(self, run: "asyncio.Future[list[tuple[_Share, _Outcome]]]") -> None:
+    def _finish(self, shares: Sequence[_Share]) -> None:
         self._running -= 1
         try:
-            if not run.cancelled():  # it is when the server stops, and has waited for its callers as long as it may
-                outcomes = run.result()
-                if outcomes:
-                    self._ran()
-                for share, outcome in outcomes:
-                    share.waiting.deliver(share.start, outcome)
+            if shares:
+                self._ran()
+            for share in shares:
+                share.deliver()
         finally:
             self._start_runs()

@@ -1,23 +1,71 @@
-"""One request that is answered: who asks, which stages it goes through and when, what it holds until it is over.
+"""One request on its way: its caller, the time of each stage, what it holds until it is over, and its outcome.
 
-Whoever speaks a protocol makes a call for each request, hands it down with the request, and closes it once the answer
-has left or nobody wants it any more. It knows no transport, and neither metrics, traces nor logs: these read it.
+A front end makes a call for each request, hands it down with the request, and closes it once the answer has left or
+the caller has gone. It knows no transport, and neither metrics, traces nor logs: these read it.
 """
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import TracebackType
 from typing import NamedTuple, TypeAlias
 
+from vitrine.server.errors import (
+    AnswerTooLarge,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    PermissionDenied,
+    RateExceeded,
+    RequestError,
+    Unauthenticated,
+    Unsupported,
+)
 from vitrine.server.security.access import NOBODY, Caller
 
 
+class Outcome(StrEnum):
+    """The end of a call. The names are those of google.rpc.Code, which metrics, logs and traces show."""
+
+    OK = "OK"
+    """It was answered."""
+    CANCELLED = "CANCELLED"
+    """Its caller went away."""
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    """Something in the request is wrong."""
+    NOT_FOUND = "NOT_FOUND"
+    """It asks for something that isn't there."""
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    """Its caller has no token, or an unknown one."""
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    """Its caller lacks a permission."""
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    """There is too much to do, or its answer would be too large."""
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    """It asks for something that this server doesn't do."""
+    INTERNAL = "INTERNAL"
+    """The server failed."""
+
+
+OUTCOMES: Mapping[type[RequestError], Outcome] = {
+    Unauthenticated: Outcome.UNAUTHENTICATED,
+    PermissionDenied: Outcome.PERMISSION_DENIED,
+    InvalidRequest: Outcome.INVALID_ARGUMENT,
+    NotFound: Outcome.NOT_FOUND,
+    Unsupported: Outcome.UNIMPLEMENTED,
+    AnswerTooLarge: Outcome.RESOURCE_EXHAUSTED,
+    Overloaded: Outcome.RESOURCE_EXHAUSTED,
+    RateExceeded: Outcome.RESOURCE_EXHAUSTED,
+}
+"""The outcome of a call that ends with an error which its caller can do something about."""
+
+
 class Stage(StrEnum):
-    """What is done with a request, in this order."""
+    """A step in answering a request; requests pass the stages in this order."""
 
     PREPARE = "prepare"
     """Its image files become pixels."""
@@ -33,21 +81,25 @@ class Stage(StrEnum):
     __hash__ = str.__hash__  # Enum's own is written in Python, and stages are looked up several times for each request
 
 
-class Passage(NamedTuple):
-    """A request's way through a stage; rows that are split over several runs pass a stage more than once."""
+class StageTime(NamedTuple):
+    """The time of a stage, in seconds of `time.monotonic`: from the first row's entering it to the last one's leaving.
 
-    stage: Stage
+    Rows that are split over several runs pass a stage at different times; every observer counts the whole.
+    """
+
     begin: float
-    """In seconds of `time.monotonic`, as `end`."""
+    """When the first row entered it."""
     end: float
+    """When the last row left it."""
+
+    @property
+    def seconds(self) -> float:
+        """Its duration."""
+        return self.end - self.begin
 
 
-Pass: TypeAlias = Callable[[Stage, float, float], None]
-"""Told of each stage that was passed, with its begin and end: `Call.passed`."""
-
-
-CANCELLED = "CANCELLED"
-"""The outcome of a call whose caller goes."""
+PassStage: TypeAlias = Callable[[Stage, float, float], None]
+"""Told of each stage that rows have passed, with its begin and end: `Call.passed`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -55,42 +107,42 @@ class Call:
     """A request on its way through the server. Everything happens on the event loop's thread."""
 
     method: str
-    """What is called, as `/PACKAGE.SERVICE/METHOD`."""
+    """The method that is called, as `/PACKAGE.SERVICE/METHOD`."""
     caller: Caller = NOBODY
-    """Who asks."""
+    """The caller; without any permission until it is identified."""
     size: int = 0
-    """How many bytes the request took on its way here; 0: it didn't come by wire."""
+    """The request's size on the wire, in bytes; 0: it didn't come by wire."""
     address: Callable[[], str] = str
-    """Gives where it comes from: a host without a port; empty where that isn't known."""
+    """Gives the host that it comes from, without a port; empty where that isn't known."""
     observers: "Sequence[Callable[[Call], None]]" = ()
     """Told when the call is over, each once. None of them may raise: the caller has its answer."""
     model: str = ""
-    """What answers, as NAME@VERSION; empty until that is known."""
+    """The model that answers, as NAME@VERSION; empty until that is known."""
     images: int = 0
-    """How many images were taken in."""
+    """Images that were taken in."""
     no_digits: int | None = None
-    """How many of them were judged to be no digits; None: none were judged."""
-    outcome: str = CANCELLED
-    """How it ended: the name of its status code. Nobody says so of a call whose caller goes."""
+    """Images that were judged to be no digits; None: none were judged."""
+    outcome: Outcome = Outcome.CANCELLED
+    """Its end. A call whose caller goes keeps the first value."""
     reason: str = ""
-    """Why it was refused, in UPPER_SNAKE; empty when it wasn't, or the fault is ours."""
+    """Why it was refused, in UPPER_SNAKE; empty when it wasn't, or when the server failed."""
     trace: Mapping[str, str] = field(default_factory=dict)
-    """Which trace its caller makes it part of: the W3C's `traceparent` and `tracestate`, well-formed, or nothing."""
+    """The trace that its caller makes it part of: the W3C's `traceparent` and `tracestate`, well-formed, or nothing."""
     begin: float = field(default_factory=time.monotonic)
     """When it came, in seconds of `time.monotonic`."""
     end: float = 0.0
     """When its outcome was known; 0 before. The answer may take longer to leave."""
-    passages: list[Passage] = field(default_factory=list)
-    """The stages that it has passed."""
+    stages: dict[Stage, StageTime] = field(default_factory=dict)
+    """The times of the stages that it has passed."""
     _request_id: str = ""
     _trace_id: str = ""
     _span_id: str = ""
-    _held: list[AbstractContextManager[object]] = field(default_factory=list)
+    _held: AbstractContextManager[object] | None = None
     _closed: bool = False
 
     @property
     def request_id(self) -> str:
-        """What it is called in logs and errors: its caller's name for it, or one made when it is first needed."""
+        """Its name in logs and errors: the one its caller gave it, or one made when it is first needed."""
         self._request_id = self._request_id or secrets.token_hex(6)
         return self._request_id
 
@@ -106,45 +158,60 @@ class Call:
 
     @property
     def span_id(self) -> str:
-        """What it is called in its trace, 16 hex digits: known before a span is made of it, for what is logged."""
+        """Its name in its trace, 16 hex digits: known before a span is made of it, because log lines have it."""
         self._span_id = self._span_id or secrets.token_hex(8)
         return self._span_id
 
     def passed(self, stage: Stage, begin: float, end: float) -> None:
-        """Notes that a stage was passed."""
-        self.passages.append(Passage(stage, begin, end))
+        """Notes that rows have passed a stage, from `begin` to `end`."""
+        before = self.stages.get(stage)
+        if before is not None:
+            begin, end = min(begin, before.begin), max(end, before.end)
+        self.stages[stage] = StageTime(begin, end)
 
     def hold(self, context: AbstractContextManager[object]) -> None:
-        """Enters a context, and leaves it when the call is over."""
+        """Enters a context, and leaves it when the call is over. A call holds one at most."""
         context.__enter__()
-        self._held.append(context)
+        self._held = context
 
-    def finish(self, outcome: str) -> None:
-        """Notes how it ended, and that it did so now."""
+    def finish(self, outcome: Outcome) -> None:
+        """Notes its outcome, and the time."""
         self.outcome, self.end = outcome, time.monotonic()
 
     def close(self) -> None:
-        """Ends the call: what it holds is let go, and its observers are told. Closing twice does nothing."""
+        """Ends the call: leaves the context that it holds, and tells its observers. Closing twice does nothing."""
         if self._closed:
             return
         self._closed = True
         self.end = self.end or time.monotonic()
-        for context in self._held:
-            context.__exit__(None, None, None)
-        with handling((self,)):
-            for observe in self.observers:
-                observe(self)
+        if self._held is not None:
+            self._held.__exit__(None, None, None)
+        if self.observers:
+            with handling((self,)):
+                for observe in self.observers:
+                    observe(self)
 
 
 HANDLED: ContextVar[tuple[Call, ...]] = ContextVar("HANDLED", default=())
-"""The calls that work is done for just now; a run of the model can be for several. What is logged says whose it is."""
+"""The calls that work is done for just now: each line of the log names them. A run of the model can be for several."""
 
 
-@contextmanager
-def handling(calls: Iterable[Call]) -> Iterator[None]:
-    """The block is for these calls."""
-    before = HANDLED.set(tuple(calls))
-    try:
-        yield
-    finally:
-        HANDLED.reset(before)
+class handling:  # noqa: N801 - a context manager, which reads like a function
+    """A block of work for some calls.
+
+    Args:
+        calls: the calls.
+    """
+
+    __slots__ = ("_before", "_calls")
+
+    def __init__(self, calls: Iterable[Call]) -> None:
+        self._calls = tuple(calls)
+
+    def __enter__(self) -> None:
+        self._before: Token[tuple[Call, ...]] = HANDLED.set(self._calls)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        HANDLED.reset(self._before)

@@ -1,8 +1,8 @@
-"""Keeps each caller to a number of images a second, so that one who sends too many doesn't take the others' share.
+"""Rate limit: keeps each caller to a number of images a second, so that none takes the others' share.
 
 It knows names, numbers and the clock, and no requests. Everything happens on the event loop's thread.
 
-The method is a leaky bucket for each caller (ITU-T I.371): what it sends is poured in, and leaks out at its rate.
+The method is a leaky bucket for each caller (ITU-T I.371): each image is poured in, and leaks out at the caller's rate.
 """
 
 import ipaddress
@@ -11,16 +11,16 @@ from collections.abc import Callable
 
 from vitrine.server.errors import RateExceeded
 
-MOST_CALLERS = 10_000
-"""How many callers are remembered before those that have been quiet long enough are forgotten."""
+MAX_CALLERS = 10_000
+"""Callers that are remembered before those whose buckets are empty are forgotten."""
 
 
-class Rates:
-    """How fast each caller sends.
+class RateLimiter:
+    """The images that each caller sends, and their limit.
 
     Args:
-        rate: images a second that a caller may send in the long run; 0: as many as it likes.
-        burst: images that a caller who was quiet may send at once; no request may be larger.
+        rate: images a second that a caller may send in the long run; 0: unlimited.
+        burst: images that a caller may send at once after a pause; no request may be larger.
         clock: gives the time in seconds.
     """
 
@@ -29,18 +29,18 @@ class Rates:
         self._burst = burst
         self._clock = clock
         self._buckets: dict[str, tuple[float, float]] = {}  # images in it, at a moment
-        self._many = MOST_CALLERS
+        self._max_buckets = MAX_CALLERS
 
     @property
     def limited(self) -> bool:
-        """Whether there is a limit at all: without one, nobody needs to be told apart."""
+        """There is a limit: without one, callers need not be told apart."""
         return self._rate > 0
 
     def take(self, caller: str, images: int) -> None:
-        """Lets a caller send so many images now.
+        """Lets a caller send images now.
 
         Raises:
-            RateExceeded: it has sent too many; these don't count, and the error says when they would be let in.
+            RateExceeded: it has sent too many; these don't count; the error has the time until they would be let in.
         """
         now = self._clock()
         level = self._level(caller, now) + images
@@ -49,24 +49,24 @@ class Rates:
             message = f"{caller} may send {self._rate:g} images a second: send these again in {seconds:.2g} s"
             raise RateExceeded("RATE_EXCEEDED", message, retry_after=seconds)
         self._buckets[caller] = (level, now)
-        if len(self._buckets) > self._many:
+        if len(self._buckets) > self._max_buckets:
             self._forget_quiet(now)
 
     def _forget_quiet(self, now: float) -> None:
-        """Forgets the callers whose buckets are empty; when few are, it isn't tried again soon."""
+        """Forgets callers whose buckets are empty; the more are left, the later it is done again."""
         self._buckets = {name: bucket for name, bucket in self._buckets.items() if self._level(name, now) > 0}
-        self._many = max(MOST_CALLERS, 2 * len(self._buckets))
+        self._max_buckets = max(MAX_CALLERS, 2 * len(self._buckets))
 
     def _level(self, caller: str, now: float) -> float:
-        """How many images are in a caller's bucket."""
+        """Images in a caller's bucket."""
         level, moment = self._buckets.get(caller, (0.0, now))
         return max(0.0, level - (now - moment) * self._rate)
 
 
 def caller_at(host: str) -> str:
-    """What a caller is called that has nothing but an address: that, or of IPv6 its network of 64 bits.
+    """The name of a caller that has nothing but an address: that, or of IPv6 its network of 64 bits.
 
-    Whoever has one address of such a network has them all (RFC 6177), and would have a bucket for each.
+    One customer has all addresses of such a network (RFC 6177), and would have a bucket for each.
     """
     try:
         address = ipaddress.ip_address(host.strip("[]"))

@@ -1,7 +1,8 @@
 """The service: classifies images and shows what every layer calculated. Plain data in, plain data out.
 
-It knows no transport and no ONNX Runtime: whoever speaks a protocol translates into `ClassifyRequest`, calls here, and
-translates what comes back, the paths of fields in errors among it: here they are those of `ClassifyRequest`.
+Every method checks the caller's permission itself, so that no front end can forget to. It knows no transport and no
+ONNX Runtime: a protocol translates its messages into plain data, calls here, and translates the answer, including the
+paths of fields in errors: here they are those of `ClassifyRequest`.
 """
 
 import asyncio
@@ -10,105 +11,50 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
-from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters, Shape, answer_size, prepare
-from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
+from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters, Shape, prepare
+from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.batching import Batcher, BatchingConfig
 from vitrine.server.inference.call import Call, Stage
-from vitrine.server.inference.rate_limit import Rates, caller_at
+from vitrine.server.inference.plan import Plan, answer_too_large
+from vitrine.server.inference.rate_limit import RateLimiter, caller_at
+from vitrine.server.inference.readiness import Readiness
+from vitrine.server.inference.requests import (
+    Classification,
+    ClassifyRequest,
+    LayerSelection,
+    Limits,
+    ModelDescription,
+    Workload,
+)
 from vitrine.server.inference.statistics import Statistics
-from vitrine.server.models.snapshot import Models, ServedModel
-from vitrine.server.security.access import ANYONE, Permission
+from vitrine.server.models.repository import LoadModel
+from vitrine.server.models.snapshot import Models, ServedModel, Snapshot
+from vitrine.server.security.access import ANYONE, EVERYONE, Access, Permission
+
+MAX_PLANS = 256
+"""Plans that are kept for one model: callers may ask for its layers in any combination."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request may hold."""
-
-    max_images: int = 1024
-    """The largest number of images."""
-    max_message_bytes: int = 64 << 20
-    """The largest request and answer, in bytes."""
-    max_image_pixels: int = 50_000_000
-    """The largest width × height that an encoded image may declare."""
-    caller_rate: float = 0.0
-    """How many images a second one caller may send; 0: as many as it likes."""
-
-
-@dataclass(frozen=True, slots=True)
-class LayerSelection:
-    """Which layers' activations an answer carries; by default none."""
-
-    every: bool = False
-    """All of the model's layers."""
-    names: tuple[str, ...] = ()
-    """These layers."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClassifyRequest:
-    """A request to classify images: either `pixels` or `files`."""
-
-    pixels: npt.NDArray[np.uint8] | None = None
-    """uint8 (N, height, width), 0 = white (paper), 255 = black (ink)."""
-    files: Sequence[bytes] | None = None
-    """Whole image files, to be prepared here."""
-    model: str | ServedModel = ""
-    """The model's name; empty for the default. Or the model itself, where it was looked up to read the request."""
-    activations: LayerSelection = LayerSelection()
-    """The layers whose activations are wanted."""
-    further_bytes: int = 0
-    """What the protocol's answer has of each image besides digits and activations, in bytes at most."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Classification:
-    """The answer for N images; row i is image i."""
-
-    model: ServedModel
-    """Who gave it."""
-    digits: npt.NDArray[np.int64]
-    """int64 (N,): the class with the largest activation of the output layer."""
-    probabilities: npt.NDArray[np.float32]
-    """float32 (N, classes): the output layer's activations."""
-    activations: Mapping[str, npt.NDArray[np.float32]]
-    """float32 (N, width) for each wanted layer, in the order of the layers."""
-    novelty: npt.NDArray[np.float32] | None = None
-    """float32 (N,): how unlike a digit each image is; None where the model has no threshold to judge it by."""
-    is_digit: npt.NDArray[np.bool_] | None = None
-    """bool (N,): whether the novelty is at most that threshold; None where there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How much there is to do at one moment."""
-
-    waiting: int
-    """Images that wait for a run."""
-    images: int
-    """Images of all requests under way, those that wait among them."""
-    bytes: int
-    """Bytes of these requests and their answers."""
-
-
-class Classifier:
+class Service:
     """Answers requests about the models that are served.
 
     Args:
-        models: what is served.
-        limits: what one request may hold.
-        workers: where images are prepared, so that the event loop stays free. One request has one image there at a
+        models: the models.
+        limits: limits on one request.
+        workers: threads that prepare images, so that the event loop stays free. A request has one image there at a
             time: its others wait behind other callers', and are never prepared when its caller goes away.
-        runs: where models run.
-        batching: how requests are gathered into runs.
-        admission: how much may be under way at once.
+        runs: threads that run models.
+        batching: the settings of batches.
+        admission: limits on the work under way.
+        load: looks into the model repository; None: there is none.
+        access: identifies callers; a front end asks it.
     """
 
     def __init__(
@@ -119,55 +65,68 @@ class Classifier:
         runs: Executor,
         batching: BatchingConfig,
         admission: AdmissionConfig,
+        load: LoadModel | None = None,
+        access: Access = EVERYONE,
     ) -> None:
         self.models = models
         self.limits = limits
         self.batching = batching
+        self.access = access
+        self.readiness = Readiness()
+        """The state of the service: starting, ready or leaving."""
         self.statistics = Statistics()
-        """What models have done; it counts runs by itself, and requests when it observes their calls."""
+        """The work that models have done."""
         self._workers = workers
-        self._admission = Admission(admission)
-        self._rates = Rates(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
         self._runs = runs
-        self._batchers: WeakKeyDictionary[ServedModel, Batcher] = WeakKeyDictionary()
+        self._load = load
+        self._admission = Admission(admission)
+        self._rates = RateLimiter(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
+        self._runners: WeakKeyDictionary[ServedModel, _ModelRunner] = WeakKeyDictionary()
 
     @property
-    def load(self) -> Load:
-        """How much there is to do just now; to be asked on the event loop's thread."""
-        waiting = sum(batcher.waiting for batcher in self._batchers.values())
-        return Load(waiting, self._admission.images, self._admission.bytes)
+    def workload(self) -> Workload:
+        """The work at this moment; to be asked on the event loop's thread."""
+        waiting = sum(runner.batcher.waiting for runner in self._runners.values())
+        return Workload(waiting, self._admission.images, self._admission.bytes)
 
-    async def classify(self, request: ClassifyRequest, call: Call) -> Classification:
+    async def classify(self, request: ClassifyRequest, call: Call, further_bytes: int = 0) -> Classification:
         """Classifies 1 to N images. The request counts as under way until the call is closed.
+
+        Args:
+            request: the images, and the layers that are wanted.
+            call: the request's call.
+            further_bytes: bytes that the protocol's answer adds for each image, at most.
 
         Raises:
             PermissionDenied: the caller may not classify, or may not have activations.
             InvalidRequest: it holds no images, too many, or one that can't be read; or names an unknown layer.
             AnswerTooLarge: the wanted activations would pass the message limit; nothing was calculated.
             Overloaded: there is too much to do just now, or the caller has sent too much; nothing was calculated.
-            NotFound: it names an unknown model.
         """
-        call.caller.require(*_needed(request))
-        model = request.model if isinstance(request.model, ServedModel) else self.models.get(request.model)
+        # 1. Plan: the wanted outputs, and the size of the answer.
+        call.caller.require(*request.activations.permissions)
+        model = request.model
         call.model = model.label
-        wanted = _wanted_layers(model, request.activations)
+        runner = self._runner(model)
+        plan = runner.plan(model, request.activations)
         count = self._count_images(request)
-        answer_bytes = self._check_answer(count, model, wanted, request.further_bytes)
+        answer_bytes = plan.check_size(count, further_bytes, self.limits.max_message_bytes)
+        # 2. Admit: from here on it counts, for the server's load, its caller's rate and the model's statistics.
         call.images = count
-        request_bytes = max(call.size, _request_bytes(request))  # a message can have much that is no image
+        call.observers = (self.statistics.observe, *call.observers)
+        request_bytes = max(call.size, _size_of(request))  # a message can have much that is no image
         call.hold(self._admission.admit(count, request_bytes + answer_bytes))
         if self._rates.limited:
             self._rates.take(_name_of(call), count)
-        shape = model.metadata.input.shape
-        pixels = request.pixels if request.pixels is not None else await self._prepare(request.files, shape, call)
-        outputs = list(dict.fromkeys((*wanted, *model.verdict)))
-        values = await self._batcher(model).run(pixels, outputs, call.passed)
+        # 3. Prepare: image files become pixels.
+        pixels = await self._prepare(request, call) if request.pixels is None else request.pixels
+        # 4. Run: together with other callers' images.
+        values = await runner.batcher.run(pixels, plan.outputs, call.passed)
         self._admission.took(time.monotonic() - call.begin)
-        answer = _classification(model, values, wanted)
-        call.no_digits = None if answer.is_digit is None else count - int(np.count_nonzero(answer.is_digit))
-        return answer
+        # 5. Judge: the class of each image, and whether it is a digit at all.
+        return _judged(model, values, plan.layers, call)
 
-    def parameters(self, model: str, layer: str, call: Call) -> tuple[ServedModel, Parameters]:
+    def parameters(self, name: str, layer: str, call: Call) -> tuple[ServedModel, Parameters]:
         """The parameters of a linear layer. They count as under way until the call is closed.
 
         Raises:
@@ -178,62 +137,109 @@ class Classifier:
             Overloaded: there is too much to do just now.
         """
         call.caller.require(Permission.PARAMETERS)
-        served = self.models.get(model)
-        call.model = served.label
-        if layer in served.parameters:
-            stored = served.parameters[layer]
-            size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
-            self._check_size(size, "they can't be sent", "layer")
-            call.hold(self._admission.admit(0, call.size + size))
-            return served, stored
-        storing = listed(served.parameters)
-        if layer in _layer_names(served):
+        model = self.models.get(name)
+        call.model = model.label
+        storing = listed(model.parameters)
+        if layer not in model.layer_names:
+            message = f"no layer is called {quoted(layer)}; those with parameters: {storing}"
+            raise InvalidRequest("LAYER_UNKNOWN", message, "layer")
+        if layer not in model.parameters:
             message = f"layer {layer!r} stores no parameters, it only calculates; those that do: {storing}"
             raise InvalidRequest("LAYER_STORES_NOTHING", message, "layer")
-        message = f"no layer is called {quoted(layer)}; those with parameters: {storing}"
-        raise InvalidRequest("LAYER_UNKNOWN", message, "layer")
+        stored = model.parameters[layer]
+        size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
+        if size > self.limits.max_message_bytes:
+            raise answer_too_large(size, self.limits.max_message_bytes, "they can't be sent", "layer")
+        call.hold(self._admission.admit(0, call.size + size))
+        return model, stored
+
+    def list_models(self, call: Call) -> Snapshot:
+        """The versions that are served at this moment, and those that should be and have failed.
+
+        Raises:
+            PermissionDenied: the caller may not see models.
+        """
+        call.caller.require(Permission.PREDICT)
+        return self.models.snapshot
+
+    def model(self, name: str, call: Call, version: str = "") -> ServedModel:
+        """The model of a name, or the default for the empty one; its newest version, unless one is named.
+
+        A protocol looks it up once for a request: the model that it was read for is the one that answers it.
+
+        Raises:
+            PermissionDenied: the caller may not see models.
+            NotFound: there is no such model.
+        """
+        return self.list_models(call).get(name, version)
+
+    def describe(self, name: str, call: Call, version: str = "") -> ModelDescription:
+        """Describes a model, found as `model` does.
+
+        Raises:
+            PermissionDenied: the caller may not see models.
+            NotFound: there is no such model.
+        """
+        snapshot = self.list_models(call)
+        model = snapshot.get(name, version)
+        versions = (model,) if version else snapshot.versions(model.name)
+        return ModelDescription(model, versions, self.limits)
+
+    def ready(self, name: str, call: Call, version: str = "") -> bool:
+        """True when the service takes requests and a model answers, found as `model` does.
+
+        Raises:
+            PermissionDenied: the caller may not see models.
+        """
+        try:
+            self.model(name, call, version)
+        except NotFound:
+            return False
+        return self.readiness.ready
+
+    async def load(self, name: str, call: Call) -> None:
+        """Looks at the model repository now; returns when a model's newest version is served.
+
+        Raises:
+            PermissionDenied: the caller may not change the server.
+            Unsupported: the server has no repository.
+            NotFound: the repository has no such model.
+            InvalidRequest: its newest version can't be served, or the folder can't be read.
+        """
+        call.caller.require(Permission.ADMIN)
+        if self._load is None:
+            raise Unsupported("NO_REPOSITORY", "this server serves one file, and no model repository")
+        await self._load(name)
+
+    def _runner(self, model: ServedModel) -> "_ModelRunner":
+        """The model's own: models don't share runs. It goes when the model does."""
+        runner = self._runners.get(model)
+        if runner is None:
+            ran = partial(self.statistics.ran, model.label)
+            batcher = Batcher(model.engine.run, self._runs, self.batching, ran)
+            runner = self._runners[model] = _ModelRunner(batcher)
+        return runner
 
     def _count_images(self, request: ClassifyRequest) -> int:
         images, field = (request.pixels, "pixels") if request.pixels is not None else (request.files, "files")
-        if images is None or len(images) == 0:
+        count = 0 if images is None else len(images)
+        if count == 0:
             raise InvalidRequest("NO_IMAGES", "the request has no images: send at least one", field)
-        if len(images) > self.limits.max_images:
-            message = f"the request has {len(images)} images, and at most {self.limits.max_images} are taken: split it"
+        if count > self.limits.max_images:
+            message = f"the request has {count} images, and at most {self.limits.max_images} are taken: split it"
             raise InvalidRequest("TOO_MANY_IMAGES", message, field)
-        return len(images)
+        return count
 
-    def _batcher(self, model: ServedModel) -> Batcher:
-        """The model's own: models don't share runs. It goes when the model does."""
-        if model not in self._batchers:
-            ran = partial(self.statistics.ran, model.label)
-            self._batchers[model] = Batcher(model.engine.run, self._runs, self.batching, ran)
-        return self._batchers[model]
-
-    def _check_answer(self, count: int, model: ServedModel, wanted: Sequence[str], further_bytes: int) -> int:
-        """Activations can be a hundred times the request: what can't be sent isn't calculated. Gives their bytes."""
-        size = answer_size(model.metadata.layers, wanted)
-        size = replace(size, each=size.each + further_bytes) if further_bytes else size
-        fitting = size.fitting(self.limits.max_message_bytes)
-        advice = f"ask for {fitting} images at a time, or for fewer layers" if fitting else "ask for fewer layers"
-        self._check_size(size.of(count), advice, "activations")
-        return size.of(count)
-
-    def _check_size(self, size: int, advice: str, field: str) -> None:
-        limit = self.limits.max_message_bytes
-        if size > limit:
-            message = f"the answer would be {size:,} bytes, and {limit:,} are sent at most: {advice}"
-            raise AnswerTooLarge("ANSWER_TOO_LARGE", message, field)
-
-    async def _prepare(self, files: Sequence[bytes] | None, shape: Shape, call: Call) -> npt.NDArray[np.uint8]:
+    async def _prepare(self, request: ClassifyRequest, call: Call) -> npt.NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
-        begin = loop.time()
-        there = copy_context().run  # what is logged in a worker's thread is about this call, too
+        begin, shape = loop.time(), request.model.metadata.input.shape
+        in_context = copy_context().run  # a worker's log lines name this call, too
         rows = [
-            await loop.run_in_executor(self._workers, there, self._prepare_one, file, index, shape)
-            for index, file in enumerate(files or ())
+            await loop.run_in_executor(self._workers, in_context, self._prepare_one, file, index, shape)
+            for index, file in enumerate(request.files or ())
         ]
         call.passed(Stage.PREPARE, begin, loop.time())
-        return np.stack(rows)
+        return np.stack(rows)  # (N, height, width)
 
     def _prepare_one(self, file: bytes, index: int, shape: Shape) -> npt.NDArray[np.uint8]:
         try:
@@ -242,45 +248,43 @@ class Classifier:
             raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
 
 
+class _ModelRunner:
+    """A model's batcher, and the plans for the layers that it was asked for."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher = batcher
+        self._plans: dict[LayerSelection, Plan] = {}
+
+    def plan(self, model: ServedModel, selection: LayerSelection) -> Plan:
+        """The plan for a selection. The model isn't kept here, or it would never be let go."""
+        plan = self._plans.get(selection)
+        if plan is None:
+            plan = Plan.of(model, selection)
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
+            self._plans[selection] = plan
+        return plan
+
+
 def _name_of(call: Call) -> str:
-    """What tells a caller from others: the name of its token, or its address where there are no tokens."""
+    """The name that tells a caller from others: its token's, or its address where there are no tokens."""
     return caller_at(call.address()) if call.caller is ANYONE else call.caller.name
 
 
-def _needed(request: ClassifyRequest) -> tuple[Permission, ...]:
-    """The permissions that a request to classify takes."""
-    wants_activations = request.activations.every or request.activations.names
-    return (Permission.PREDICT, Permission.ACTIVATIONS) if wants_activations else (Permission.PREDICT,)
-
-
-def _request_bytes(request: ClassifyRequest) -> int:
+def _size_of(request: ClassifyRequest) -> int:
     return sum(map(len, request.files or ())) if request.pixels is None else request.pixels.nbytes
 
 
-def _classification(
-    model: ServedModel, values: Mapping[str, npt.NDArray[np.float32]], wanted: Sequence[str]
+def _judged(
+    model: ServedModel, values: Mapping[str, npt.NDArray[np.float32]], layers: Sequence[str], call: Call
 ) -> Classification:
-    probabilities = values[model.metadata.layers[-1].name]  # (N, classes)
-    activations = {name: values[name] for name in wanted}
+    """The answer that the model's outputs make; the call is told how many images are no digits."""
+    probabilities = values[model.layer_names[-1]]  # (N, classes)
+    activations = {name: values[name] for name in layers}
     digits, threshold = probabilities.argmax(axis=1), model.metadata.novelty_threshold  # (N,)
     if threshold is None:
         return Classification(model, digits, probabilities, activations)
     novelty = values[NOVELTY]  # (N,)
     is_digit = novelty.astype(np.float64) <= threshold  # exactly: in float32 the threshold might be rounded beyond it
+    call.no_digits = len(is_digit) - int(np.count_nonzero(is_digit))
     return Classification(model, digits, probabilities, activations, novelty, is_digit)
-
-
-def _wanted_layers(model: ServedModel, selection: LayerSelection) -> list[str]:
-    """The wanted layers, each once, in the order of the model's layers."""
-    known = _layer_names(model)
-    if selection.every and selection.names:
-        raise InvalidRequest("CONTRADICTION", "ask for all layers or for some by name, not both", "activations")
-    for index, name in enumerate(selection.names):
-        if name not in known:
-            message = f"no layer is called {quoted(name)}; the layers of {model.name}: {listed(known)}"
-            raise InvalidRequest("LAYER_UNKNOWN", message, f"activations.names[{index}]")
-    return known if selection.every else [name for name in known if name in selection.names]
-
-
-def _layer_names(model: ServedModel) -> list[str]:
-    return [layer.name for layer in model.metadata.layers]

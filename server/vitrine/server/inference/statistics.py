@@ -1,43 +1,39 @@
-"""What each model has done: how many requests, images and runs, and how long each step took.
+"""Counts the work of each model: requests, images and runs, and the time of each step.
 
-It observes calls, and knows no protocol. Durations are reckoned as Triton does: each request counts in each step,
+It observes calls, and knows no protocol. Durations are counted as Triton does: each request counts in each step,
 however many share a run of the model.
 """
 
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from operator import attrgetter
 
-from vitrine.server.inference.call import Call, Stage
-
-ANSWERED = "OK"
-"""The outcome of a call that was answered."""
+from vitrine.server.inference.call import Call, Outcome, Stage
 
 
 @dataclass(slots=True)
 class Duration:
-    """How often something was done, and how long that took altogether."""
+    """Repetitions of something, and the time that they took altogether."""
 
     count: int = 0
-    """How often."""
+    """Repetitions."""
     seconds: float = 0.0
-    """How long."""
+    """Their time."""
 
     def add(self, seconds: float) -> None:
-        """Counts another time."""
+        """Counts another one."""
         self.count += 1
         self.seconds += seconds
 
 
 @dataclass(slots=True)
 class ModelStatistics:
-    """What one version of a model has done."""
+    """The work that one version of a model has done."""
 
     success: Duration = field(default_factory=Duration)
     """Requests that were answered, from their arrival until the answer had left."""
     failure: Duration = field(default_factory=Duration)
-    """Those that weren't: there was no room, a file was no image, something failed, or the caller went."""
+    """Requests that failed: refused, unreadable image, internal error, or cancelled."""
     queue: Duration = field(default_factory=Duration)
     """Waiting for a run."""
     input: Duration = field(default_factory=Duration)
@@ -55,12 +51,12 @@ class ModelStatistics:
 
     def succeeded(self, call: Call) -> None:
         """Counts a request that was answered just now."""
-        spent = _spent(call)
+        seconds = {stage: taken.seconds for stage, taken in call.stages.items()}
         self.success.add(time.monotonic() - call.begin)
-        self.queue.add(spent[Stage.QUEUE])
-        self.input.add(spent[Stage.PREPARE] + spent[Stage.BATCH])
-        self.compute.add(spent[Stage.COMPUTE])
-        self.output.add(spent[Stage.ENCODE])
+        self.queue.add(seconds.get(Stage.QUEUE, 0.0))
+        self.input.add(seconds.get(Stage.PREPARE, 0.0) + seconds.get(Stage.BATCH, 0.0))
+        self.compute.add(seconds.get(Stage.COMPUTE, 0.0))
+        self.output.add(seconds.get(Stage.ENCODE, 0.0))
         self.images += call.images
         self.last = time.time()
 
@@ -79,15 +75,15 @@ class Statistics:
         self._of: defaultdict[str, ModelStatistics] = defaultdict(ModelStatistics)
 
     def of(self, label: str) -> ModelStatistics:
-        """Those of one version."""
+        """The statistics of one version."""
         return self._of.get(label, ModelStatistics())
 
     def observe(self, call: Call) -> None:
-        """Counts a call that is over, where it had images to classify."""
+        """Counts a call that is over, if it had images to classify."""
         if not call.images:
             return
         done = self._of[call.model]
-        if call.outcome == ANSWERED:
+        if call.outcome is Outcome.OK:
             done.succeeded(call)
         else:
             done.failed(call)
@@ -95,15 +91,3 @@ class Statistics:
     def ran(self, label: str) -> None:
         """Counts a run."""
         self._of[label].runs += 1
-
-
-_begin_of = attrgetter("begin")
-
-
-def _spent(call: Call) -> dict[Stage, float]:
-    """How long a call was in each stage: rows that are in several runs wait, and are calculated, at the same time."""
-    seconds, until = dict.fromkeys(Stage, 0.0), dict.fromkeys(Stage, call.begin)
-    for stage, begin, end in sorted(call.passages, key=_begin_of):
-        seconds[stage] += max(0.0, end - max(begin, until[stage]))
-        until[stage] = max(until[stage], end)
-    return seconds

@@ -1,7 +1,7 @@
-"""A model repository: a folder of NAME/VERSION/model.onnx. It says what is there; it opens no file, and serves nothing.
+"""Lists a model repository: a folder of NAME/VERSION/model.onnx. It opens no file, and serves nothing.
 
 A version is a positive whole number. Other folders are passed over, and so are names that are hidden or look temporary:
-whoever publishes a version writes it under such a name, and then renames it.
+publish a version by writing it under such a name, and then renaming it.
 """
 
 import re
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 ARTIFACT = "model.onnx"
-"""What the file of a version is called."""
+"""The name of a version's file."""
 
 TEMPORARY = (".tmp", ".part", "~")
-"""How names end that somebody is still working on."""
+"""The endings of names that are still being written."""
 
 FILE_SYSTEMS_OWN = "lost+found"
 """A folder that Linux puts at the top of a volume, and that only root may read."""
@@ -22,12 +22,12 @@ VERSION = re.compile(r"[1-9][0-9]*", re.ASCII)
 """The name of a version's folder: no leading zeros, or two folders would be the same version."""
 
 FileState: TypeAlias = tuple[int, int, int, int] | None
-"""What tells one state of a file from another without reading it; None: there is no such file."""
+"""The state of a file, compared without reading it: inode, size and times; None: there is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionFolder:
-    """A version that lies in the repository. Two are equal when nobody has touched its files in between."""
+    """A version in the repository. Two are equal when its files are unchanged."""
 
     number: int
     """The version."""
@@ -39,16 +39,16 @@ class VersionFolder:
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model that lies in the repository."""
+    """A model in the repository."""
 
     versions: tuple[VersionFolder, ...]
     """Its versions, at least one unless it can't be read."""
     unreadable: str = ""
-    """Why its folder can't be read; empty when it can."""
+    """The reason why its folder can't be read; empty when it can."""
 
 
 def scan(root: Path) -> dict[str, ModelFolder]:
-    """Looks what is there: the models that have a version, by name, in the order of their names.
+    """Lists the models that have a version, by name, in the order of their names.
 
     Raises:
         OSError: `root` can't be read.

@@ -1,12 +1,13 @@
-"""What is served: models by name and version, one of them the default. It knows neither requests nor gRPC nor files.
+"""Models that are served, by name and version, one of them the default. It knows neither requests nor gRPC nor files.
 
-What is served can change while requests are answered. `Snapshot` is what is served at one moment and never changes;
-`Models` holds the present one. Whoever answers a request takes its `ServedModel` once and holds it: that request is
-then answered by this version, whatever is published or taken away meanwhile.
+The set of models can change while requests are answered. `Snapshot` is the set at one moment and never changes;
+`Models` holds the present one. A request takes its `ServedModel` once and holds it: that version then answers it,
+whatever is published or taken away meanwhile.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
@@ -14,18 +15,18 @@ import numpy.typing as npt
 
 from vitrine.model import NOVELTY, ArtifactMetadata, Parameters
 from vitrine.server.errors import NotFound, listed, quoted
-from vitrine.server.observers import forgiving
+from vitrine.server.observers import suppress_and_log
 
 
 class Runner(Protocol):
-    """What calculates a model's activations: `engine.Engine`, or what a test puts in its place."""
+    """Calculates a model's activations: `engine.Engine`, or a stand-in of a test."""
 
     @property
     def provider(self) -> str:
         """The ONNX Runtime execution provider that runs the model."""
 
     def run(self, pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
-        """Calculates activations: uint8 (N, 18, 18) to float32 (N, width) for each of `layers`, in their order.
+        """Calculates activations: uint8 (N, height, width) to float32 (N, width) for each of `layers`, in their order.
 
         `NOVELTY` may stand among the layers where the model has it: float32 (N,).
         """
@@ -33,52 +34,76 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ServedModel:
-    """A model that is ready to answer."""
+    """A model that is ready to answer. Names that each request needs are put together once, here."""
 
     name: str
-    """What requests call it."""
+    """The name that requests call it by."""
     version: str
-    """Which weights it has: its folder's number, or the first digits of its file's SHA-256."""
+    """The version of its weights: its folder's number, or the first digits of its file's SHA-256."""
     metadata: ArtifactMetadata
-    """What its artifact says of itself."""
+    """The metadata of its artifact."""
     parameters: Mapping[str, Parameters]
     """The parameters of each linear layer, by the layer's name."""
     engine: Runner
-    """What runs it."""
+    """The engine that runs it."""
+    label: str = field(init=False)
+    """NAME@VERSION."""
+    layer_names: tuple[str, ...] = field(init=False)
+    """The names of its layers, in their order; the output layer is the last."""
+    required_outputs: tuple[str, ...] = field(init=False)
+    """Outputs that every image is judged by: the output layer and, where the model has a threshold, the novelty."""
 
-    @property
-    def label(self) -> str:
-        """NAME@VERSION."""
-        return f"{self.name}@{self.version}"
+    def __post_init__(self) -> None:
+        names = tuple(layer.name for layer in self.metadata.layers)
+        judging = () if self.metadata.novelty_threshold is None else (NOVELTY,)
+        object.__setattr__(self, "label", f"{self.name}@{self.version}")
+        object.__setattr__(self, "layer_names", names)
+        object.__setattr__(self, "required_outputs", (names[-1], *judging))
 
     @property
     def outputs(self) -> list[str]:
-        """All that its engine can calculate: every layer and, where it has a threshold, the novelty."""
-        return [*(layer.name for layer in self.metadata.layers[:-1]), *self.verdict]
+        """All outputs of its engine: every layer and, where it has a threshold, the novelty."""
+        return [*self.layer_names[:-1], *self.required_outputs]
 
-    @property
-    def verdict(self) -> list[str]:
-        """What every image is judged by: the output layer and, where it has a threshold, the novelty."""
-        output = self.metadata.layers[-1].name
-        return [output] if self.metadata.novelty_threshold is None else [output, NOVELTY]
+
+class EntryState(Enum):
+    """The state of a version of a model; the values are those of the metrics' label `state`."""
+
+    AVAILABLE = "available"
+    """It answers."""
+    KEPT = "kept"
+    """It answers as it was, although its files fail now or have gone."""
+    FAILED = "failed"
+    """It doesn't answer: its files fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A version of a model in the list of what is served, or should be."""
+    """A version of a model in the list of those that are served, or should be."""
 
     name: str
     """The model's name."""
     version: str
     """The version; empty where the model has none that could be looked at."""
     model: ServedModel | None
-    """What answers; None: it has failed, and nothing does."""
+    """The model that answers; None: it has failed, and nothing does."""
     reason: str = ""
-    """Why it has failed, or why what answers isn't what lies on disk; empty when all is well."""
+    """The reason why it has failed, or why the model that answers isn't the one on disk; empty when all is well."""
+    state: EntryState = field(init=False)
+    """Available, kept or failed; it follows from the two above."""
+
+    def __post_init__(self) -> None:
+        answering = EntryState.KEPT if self.reason else EntryState.AVAILABLE
+        object.__setattr__(self, "state", answering if self.model else EntryState.FAILED)
+
+    @classmethod
+    def of(cls, model: ServedModel) -> "Entry":
+        """The entry of a model that answers."""
+        return cls(model.name, model.version, model)
 
 
 class Snapshot:
-    """What is served at one moment.
+    """The models that are served at one moment.
 
     Args:
         entries: every version, each model's newest first; the default has one that answers.
@@ -95,14 +120,27 @@ class Snapshot:
             if entry.model:
                 versions[entry.version] = entry.model
         self.default = self._newest(default)
-        """What answers requests that name no model."""
+        """The model that answers requests that name none."""
 
-    def get(self, name: str) -> ServedModel:
+    @property
+    def models(self) -> list[ServedModel]:
+        """Every version that answers, each model's newest first."""
+        return [entry.model for entry in self.entries if entry.model]
+
+    def versions(self, name: str) -> tuple[ServedModel, ...]:
+        """The versions of one model that answer, newest first."""
+        return tuple(self._served.get(name, {}).values())
+
+    def get(self, name: str, version: str = "") -> ServedModel:
         """The model that `NAME` (its newest version) or `NAME@VERSION` asks for; the empty name is the default's.
+
+        The version may also be given apart from the name.
 
         Raises:
             NotFound: there is none.
         """
+        if version:
+            name = f"{name or self.default.name}@{version}"
         if not name:
             return self.default
         if name in self._served:
@@ -125,32 +163,35 @@ class Models:
     """The models that are served now.
 
     Args:
-        default: what answers requests that name no model.
-        others: further models.
+        snapshot: the models that are served at first.
     """
 
-    def __init__(self, default: ServedModel, *others: ServedModel) -> None:
-        entries = (Entry(model.name, model.version, model) for model in (default, *others))
-        self._snapshot = Snapshot(entries, default.name)
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
         self._observers: list[Callable[[Snapshot], None]] = []
+
+    @classmethod
+    def of(cls, default: ServedModel, *others: ServedModel) -> "Models":
+        """Models that don't change; the first is the default."""
+        return cls(Snapshot(map(Entry.of, (default, *others)), default.name))
 
     @property
     def snapshot(self) -> Snapshot:
-        """What is served at this moment; whoever asks two questions asks them of one snapshot."""
+        """The models that are served at this moment. Two questions that belong together go to one snapshot."""
         return self._snapshot
 
     def replace(self, snapshot: Snapshot) -> None:
-        """Serves something else from now on, all at once; any thread may say so."""
+        """Serves other models from now on, all at once; any thread may call it."""
         self._snapshot = snapshot
         for observe in self._observers:
             observe(snapshot)
 
     def observe(self, observer: Callable[[Snapshot], None]) -> None:
-        """Tells the observer what is served, now and whenever that is replaced, in the thread that says so.
+        """Tells the observer which models are served, now and at each change, in the thread that changes them.
 
-        What it raises is logged: what is served is served all the same.
+        An exception of the observer is logged, and the models are served all the same.
         """
-        observer = forgiving(observer, "an observer of models failed")
+        observer = suppress_and_log(observer, "an observer of models failed")
         self._observers.append(observer)
         observer(self._snapshot)
 

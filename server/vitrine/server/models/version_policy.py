@@ -1,4 +1,4 @@
-"""Which versions of a model are served: the policy that `--versions` names. It knows numbers, and no files."""
+"""The version policy of `--versions`. It knows numbers, and no files."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ class VersionPolicy:
     """The newest few versions that load, all of them, or those of certain numbers."""
 
     most: int | None = 1
-    """How many versions of a model are served at most, the newest first; None: as many as there are."""
+    """Versions of a model that are served at most, the newest first; None: unlimited."""
     named: frozenset[int] | None = None
     """The only versions that are served; None: any."""
 

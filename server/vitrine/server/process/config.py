@@ -6,11 +6,11 @@ from pathlib import Path
 from vitrine.server.engine.device import Device
 from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.service import Limits
-from vitrine.server.models.repository import RepositoryConfig
+from vitrine.server.inference.requests import Limits
+from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.security.certificates import TlsFiles
 from vitrine.server.telemetry.metrics import MetricsConfig
-from vitrine.server.telemetry.tracing import TracingConfig
+from vitrine.server.telemetry.tracing_config import TracingConfig
 
 
 @dataclass(frozen=True, slots=True)

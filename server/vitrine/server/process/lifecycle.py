@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitrine.server.engine.loading import load_model, load_version
-from vitrine.server.frontends.grpc.server import METHODS, GrpcServer, build_server
-from vitrine.server.inference.service import Classifier
-from vitrine.server.models.repository import LoadModel, ServedRepository, following, loading_in
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.server import METHODS, GrpcFrontend
+from vitrine.server.inference.service import Service
+from vitrine.server.models.repository import LoadModel, ServedRepository, load_in_pool, poll
 from vitrine.server.models.snapshot import Models, ServedModel
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.signals import on_signals
-from vitrine.server.telemetry.instrumentation import Unmeasured, measuring
+from vitrine.server.security.tokens import open_access
+from vitrine.server.telemetry.instrumentation import Telemetry, measuring
 from vitrine.server.telemetry.logs import log_call
 from vitrine.server.telemetry.tracing import open_tracing
 
@@ -55,7 +57,7 @@ async def serve(
 
 
 async def _serve(
-    config: ServerConfig, announce: Callable[[str], None], asked_to_stop: asyncio.Event, measurement: Unmeasured
+    config: ServerConfig, announce: Callable[[str], None], asked_to_stop: asyncio.Event, measurement: Telemetry
 ) -> None:
     tracing = open_tracing(config.tracing) if config.tracing else None
     workers = ThreadPoolExecutor(config.threads, thread_name_prefix="prepare")
@@ -68,19 +70,25 @@ async def _serve(
         logger.info("asked to stop before it was ready")
         return
     models, followed, load = await loading
-    classifier = Classifier(models, config.limits, workers, runs, config.batching, config.admission)
+    access = open_access(config.tokens)
+    service = Service(models, config.limits, workers, runs, config.batching, config.admission, load, access)
     observers = [log_call, *([tracing.observe] if tracing else [])]
-    build = partial(build_server, classifier, load=load, observers=observers, meters=measurement.observers)
-    server = build(config)
-    async with measurement.of(classifier):
+    build = partial(GrpcFrontend, service, observers=observers, meters=measurement.observers)
+    grpc_config = GrpcConfig(
+        config.host, config.port, config.shares_port, config.tls, config.insecure, config.reflection
+    )
+    frontend = build(grpc_config)
+    async with measurement.of(service):
         async with followed:
             gc.freeze()  # what is loaded by now stays: looking for garbage in it took some percent of every request
-            await server.start()
+            await frontend.start()
+            service.readiness.start()
             measurement.show_ready(True)
-            announce(server.address)
-            server = await _keep_answering(server, build, config, asked_to_stop)
+            announce(frontend.address)
+            frontend = await _keep_answering(frontend, build, grpc_config, asked_to_stop)
         measurement.show_ready(False)
-        seconds_left = await _drain(server, config)
+        service.readiness.leave()
+        seconds_left = await _drain(frontend, config)
     if tracing:
         await _flush(tracing, min(FLUSH_SECONDS, seconds_left))
     for pool in (workers, runs, loads):
@@ -88,24 +96,26 @@ async def _serve(
 
 
 async def _keep_answering(
-    server: GrpcServer, build: Callable[[ServerConfig], GrpcServer], config: ServerConfig, asked_to_stop: asyncio.Event
-) -> GrpcServer:
+    frontend: GrpcFrontend,
+    build: Callable[[GrpcConfig], GrpcFrontend],
+    config: GrpcConfig,
+    asked_to_stop: asyncio.Event,
+) -> GrpcFrontend:
     """Starts gRPC's server again when it ends by itself, until it is asked to stop; gives the last one.
 
     Raises:
         StartupError: the address can't be listened on any more.
     """
     while True:
-        failing = asyncio.ensure_future(server.fails())
+        failing = asyncio.ensure_future(frontend.failed())
         await _either(failing, asked_to_stop)
         if asked_to_stop.is_set():
             failing.cancel()
-            return server
+            return frontend
         logger.error("gRPC's server ended by itself, by %s, and is started again", failing.result())
-        server.health.leave()
-        await server.drain(0)
-        server = build(replace(config, port=server.port))
-        await server.start()
+        await frontend.drain(0)
+        frontend = build(replace(config, port=frontend.port))
+        await frontend.start()
 
 
 async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
@@ -116,21 +126,21 @@ async def _either(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
 
 
 def _open_models(
-    config: ServerConfig, measurement: Unmeasured, loads: Executor
+    config: ServerConfig, measurement: Telemetry, loads: Executor
 ) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
     """What is served, warmed up; and where that is a repository: the context to follow it in, and a way to look now."""
     rows = config.batching.max_rows
 
     def load(path: Path, name: str, version: str) -> ServedModel:
-        return measurement.watched(_warm_up(load_version(config.device, path, name, version), rows))
+        return measurement.observed(_warm_up(load_version(config.device, path, name, version), rows))
 
     if config.repository:
         repository = ServedRepository(config.repository, load)
-        looking = following(repository, config.repository.reload_seconds)
-        return repository.models, looking, loading_in(loads, repository)
-    model = measurement.watched(_warm_up(load_model(config.model, config.device), rows))
+        looking = poll(repository, config.repository.reload_seconds)
+        return repository.models, looking, load_in_pool(loads, repository)
+    model = measurement.observed(_warm_up(load_model(config.model, config.device), rows))
     logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
-    return Models(model), nullcontext(), None
+    return Models.of(model), nullcontext(), None
 
 
 def _warm_up(model: ServedModel, rows: int) -> ServedModel:
@@ -139,12 +149,11 @@ def _warm_up(model: ServedModel, rows: int) -> ServedModel:
     return model
 
 
-async def _drain(server: GrpcServer, config: ServerConfig) -> float:
+async def _drain(server: GrpcFrontend, config: ServerConfig) -> float:
     """Says that the server leaves, lets that get about, and then lets what is under way finish.
 
     Gives how many of the seconds for that are left.
     """
-    server.health.leave()
     logger.info("leaving: answering for %g s more while that gets about", config.propagation_seconds)
     await asyncio.sleep(config.propagation_seconds)
     logger.info("draining for up to %g s", config.drain_seconds)

@@ -11,25 +11,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from vitrine.server.errors import StartupError
+from vitrine.server.security.addresses import cannot_listen
 
 
 def can_be_shared() -> bool:
     """Whether this platform spreads connections over processes that listen on one port; others give one of them all."""
     return sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT")
-
-
-def address_of(host: str, port: int) -> str:
-    """HOST:PORT, with the brackets that an IPv6 address needs."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def cannot_listen(host: str, port: int) -> StartupError:
-    """What to say when an address can't be listened on."""
-    return StartupError(
-        f"can't listen on {address_of(host, port)}: the port is taken, or the address isn't this machine's; "
-        "name others with --host and --port (VITRINE_HOST, VITRINE_PORT)"
-    )
 
 
 @contextmanager

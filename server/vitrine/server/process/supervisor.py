@@ -16,9 +16,10 @@ from multiprocessing import resource_tracker
 
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.process.config import ServerConfig
-from vitrine.server.process.port import address_of, held
+from vitrine.server.process.port import held
 from vitrine.server.process.signals import on_signals
 from vitrine.server.process.worker import Report, work
+from vitrine.server.security.addresses import address_of
 from vitrine.server.telemetry.prometheus import WorkersMetrics, workers_metrics
 
 logger = logging.getLogger(__name__)

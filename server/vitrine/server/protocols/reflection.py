@@ -1,7 +1,7 @@
 """`grpc.reflection.v1alpha`: describes the services to tools such as grpcurl.
 
-What there is to say, grpcio-reflection knows. It is asked one request at a time, so that bad ones are refused as with
-any other service: left to itself, it would answer what is no message with UNKNOWN and a traceback in the log.
+grpcio-reflection makes the answers. It is asked one request at a time, so that bad ones are refused as with any other
+service: by itself, it would answer bytes that are no message with UNKNOWN and a traceback in the log.
 """
 
 from collections.abc import AsyncIterator, Iterable
@@ -11,16 +11,17 @@ from typing import Any
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from vitrine.server.inference.call import Call
+from vitrine.server.protocols.endpoint import Endpoint
 
 messages: Any = reflection_pb2
-"""The messages, with more in them than their type stubs say."""
+"""The messages, which have more fields than their type stubs."""
 
 SERVICE: Any = messages.DESCRIPTOR.services_by_name["ServerReflection"]
-"""What the .proto says of the service."""
+"""The service's description in its .proto."""
 
 
 class ReflectionServicer:
-    """The service on the wire; register it with `guarded_handlers`.
+    """The service on the wire.
 
     Args:
         services: the full names of the services that are described.
@@ -28,6 +29,11 @@ class ReflectionServicer:
 
     def __init__(self, services: Iterable[str]) -> None:
         self._described: Any = reflection.aio.ReflectionServicer(tuple(services))
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The service, for a front end to register."""
+        return Endpoint(SERVICE, {"ServerReflectionInfo": self.ServerReflectionInfo}, public=True)
 
     async def ServerReflectionInfo(self, request: Any, _: Call) -> Any:  # noqa: N802
         """Answers one request."""

@@ -1,6 +1,6 @@
-"""Who may do what: permissions, and the callers that have them. Plain data, no transport.
+"""Permissions, and the callers that have them. Plain data, no transport.
 
-Tokens are known by their SHA-256 alone. A digest is enough to recognise one, and no use to who steals it.
+Tokens are known by their SHA-256 alone. A digest is enough to recognise a token, and useless to a thief.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from vitrine.server.errors import PermissionDenied, Unauthenticated
 
 
 class Permission(Enum):
-    """What a caller may be allowed to do; none includes another."""
+    """A kind of request that a caller may be allowed to make; none includes another."""
 
     PREDICT = "predict"
     """Classify images, and see which models there are."""
@@ -27,12 +27,12 @@ class Permission(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks."""
+    """The sender of requests."""
 
     name: str
     """The name of its token, as the operator gave it."""
     permissions: frozenset[Permission]
-    """What it may do."""
+    """The permissions that it has."""
 
     def require(self, *needed: Permission) -> None:
         """Does nothing when the caller has all of these permissions.
@@ -47,10 +47,10 @@ class Caller:
 
 
 NOBODY = Caller("nobody", frozenset())
-"""Whoever has not been asked yet who it is."""
+"""Placeholder caller before authentication."""
 
 ANYONE = Caller("anyone", frozenset(Permission) - {Permission.ADMIN})
-"""Whoever calls a server without tokens: changing a server takes a token, always."""
+"""Every caller of a server without tokens: changing a server takes a token, always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,11 @@ class Token:
     digest: bytes
     """Its SHA-256."""
     caller: Caller
-    """Who has it."""
+    """The caller that has it."""
 
 
 class Access:
-    """Tells who a caller is.
+    """Identifies callers.
 
     Args:
         tokens: gives the tokens that are let in just now; None: anyone is let in.
@@ -73,8 +73,13 @@ class Access:
     def __init__(self, tokens: Callable[[], Sequence[Token]] | None) -> None:
         self._tokens = tokens
 
+    @property
+    def takes_tokens(self) -> bool:
+        """Callers need a token."""
+        return self._tokens is not None
+
     def caller(self, authorization: Sequence[str]) -> Caller:
-        """Whoever sent these `authorization` headers.
+        """The caller that sent these `authorization` headers.
 
         Raises:
             Unauthenticated: there is no token, or none that is known.
@@ -83,9 +88,13 @@ class Access:
             return ANYONE
         known = _find(_bearer(authorization), self._tokens())
         if known is None:
-            message = "the token is none of those that this server knows: it is mistyped, or was withdrawn"
+            message = "the token is unknown to this server: it is mistyped, or was withdrawn"
             raise Unauthenticated("TOKEN_UNKNOWN", message)
         return known.caller
+
+
+EVERYONE = Access(None)
+"""The access of a server without tokens."""
 
 
 def _bearer(authorization: Sequence[str]) -> str:
@@ -99,7 +108,7 @@ def _bearer(authorization: Sequence[str]) -> str:
 
 
 def _find(token: str, known: Sequence[Token]) -> Token | None:
-    """The one with that token; it takes as long to find the first as to find none."""
+    """The entry of a token, in constant time: finding the first takes as long as finding none."""
     digest = hashlib.sha256(token.encode(errors="backslashreplace")).digest()
     found = [candidate for candidate in known if hmac.compare_digest(candidate.digest, digest)]
     return found[0] if found else None

@@ -1,6 +1,6 @@
 """Reads the files of TLS and checks that they belong together. It knows no gRPC, and sends nothing.
 
-OpenSSL, as Python has it, does the checking: gRPC says only that a handshaker couldn't be made.
+Python's OpenSSL does the checking: gRPC's own error is only that a handshaker couldn't be made.
 """
 
 import ssl
@@ -13,7 +13,7 @@ from vitrine.server.security.watched_files import read_file
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where the certificates are, all in PEM."""
+    """The files of the certificates, all in PEM."""
 
     cert: Path
     """The server's certificate, and those between it and its authority."""
@@ -30,7 +30,7 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """What the files hold: PEM, checked."""
+    """The content of the files: PEM, checked."""
 
     chain: bytes
     """The server's certificate and those between it and its authority."""

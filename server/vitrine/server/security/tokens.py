@@ -1,6 +1,6 @@
 """Reads the file of tokens: `NAME SHA256 PERMISSIONS` on each line, `predict,activations` for example.
 
-No sentence in here repeats what a line holds: somebody may have put a token where its SHA-256 belongs.
+No error quotes a line: there may be a token in the place of its SHA-256.
 """
 
 import re
@@ -9,23 +9,23 @@ from pathlib import Path
 
 from vitrine.server.errors import FileError
 from vitrine.server.security.access import Access, Caller, Permission, Token
-from vitrine.server.security.watched_files import FollowedFiles, read_file
+from vitrine.server.security.watched_files import WatchedFiles, read_file
 
 SHA256 = re.compile("[0-9a-fA-F]{64}")
 """A digest as `sha256sum` prints it."""
 
 
 def open_access(path: Path | None) -> Access:
-    """The access that a file of tokens gives, as it is at each moment; without a file, anyone is let in.
+    """The access that a file of tokens gives, following the file; without one, anyone is let in.
 
     Raises:
         FileError: the file can't be used.
     """
-    return Access(None if path is None else FollowedFiles([path], partial(read_tokens, path)).current)
+    return Access(None if path is None else WatchedFiles([path], partial(read_tokens, path)).current)
 
 
 def read_tokens(path: Path) -> tuple[Token, ...]:
-    """Reads the file; empty lines and those that begin with # say nothing.
+    """Reads the file; empty lines and those that begin with # are ignored.
 
     Raises:
         FileError: it can't be read, a line isn't `NAME SHA256 PERMISSIONS`, a token is there twice, or there is none.
@@ -52,7 +52,7 @@ def _lines(path: Path) -> list[str]:
 def _read_line(line: str, place: str) -> Token:
     words = line.split()
     if len(words) != 3:
-        raise FileError(f"{place}: it has {len(words)} words, not the three of NAME SHA256 PERMISSIONS")
+        raise FileError(f"{place}: {len(words)} words instead of three, NAME SHA256 PERMISSIONS")
     name, digest, permissions = words
     if not SHA256.fullmatch(digest):
         raise FileError(f"{place}: the second word isn't the 64 hex digits of a token's SHA-256")

@@ -1,7 +1,7 @@
-"""Files that an operator may replace while the server runs: what they say now, or said when they last were good.
+"""Files that an operator may replace while the server runs: their present content, or the last one that was good.
 
-It knows nothing of what is in them. They are looked at whenever somebody asks, which costs a few microseconds, so that
-the very next request or connection meets what was changed, and no thread has to watch.
+It knows nothing of that content. The files are looked at whenever it is asked for, which costs a few microseconds, so
+that the very next request or connection meets a change, and no thread has to watch.
 """
 
 import logging
@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 Content = TypeVar("Content")
 Stamp: TypeAlias = tuple[int, ...] | None
-"""What tells a file from the one that was there before; None: there is none."""
+"""The state that tells a file from the one before it; None: there is none."""
 
 
-class FollowedFiles(Generic[Content]):
+class WatchedFiles(Generic[Content]):
     """The content of some files, read again when one of them has changed. Threads may share it.
 
     Args:
@@ -36,10 +36,10 @@ class FollowedFiles(Generic[Content]):
         self._lock = threading.Lock()
         self._stamps = self._look()
         self._content = read()
-        self._said = ""
+        self._logged = ""
 
     def current(self) -> Content:
-        """What the files say, or said before they were damaged; the same object until they change."""
+        """The content, or the one before the files were damaged; the same object until they change."""
         with self._lock:
             stamps = self._look()  # before reading: a change in between is seen the next time
             if stamps != self._stamps and self._read_again():
@@ -53,11 +53,11 @@ class FollowedFiles(Generic[Content]):
         try:
             self._content = self._read()
         except FileError as error:
-            if str(error) != self._said:
-                logger.error("%s; what was read before stays in force", error)
-            self._said = str(error)
+            if str(error) != self._logged:
+                logger.error("%s; the content before stays in force", error)
+            self._logged = str(error)
             return False
-        self._said = ""
+        self._logged = ""
         logger.info("read again, because of a change: %s", ", ".join(map(str, self._paths)))
         return True
 

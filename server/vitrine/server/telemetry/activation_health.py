@@ -1,7 +1,6 @@
-"""Watches what the layers of a model that serves calculate: their mean, and the units that have stopped firing.
+"""Activation health: the mean of each layer of a model that serves, and the units that have stopped firing.
 
-It counts a sample of the runs, within a budget of time. It knows arrays, and neither requests nor how its readings are
-shown.
+It counts a sample of the runs, within a budget of time. It knows arrays, and neither requests nor metrics.
 """
 
 import math
@@ -13,20 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import ActivationStatistics, ActivationTally, Layer
-from vitrine.server.observers import Streak
+from vitrine.server.observers import FailureStreak
 
 SHARE = 0.01
-"""The share of one thread's time that sampled runs may take as a whole: what sampling adds to them is a part of it."""
+"""The share of one thread's time that sampled runs may take as a whole; the cost of sampling is a part of it."""
 
 HALF_WINDOW = 512
-"""How many images are counted before the oldest are forgotten: a window is the last 512 to 1,024, and a batch."""
+"""Images that are counted before the oldest are forgotten: a window is the last 512 to 1,024, and a batch."""
 
 
 class ActivationHealth:
     """The activations of one model, over the last images that were sampled. Threads may share it.
 
     A sampled run asks the engine for all layers, which costs copies, and then counts them. Whatever the model, the load
-    and the machine: after each, as long is waited as keeps `SHARE`.
+    and the machine: the pause after each is as long as keeps `SHARE`.
 
     Args:
         layers: every layer of the model.
@@ -40,12 +39,12 @@ class ActivationHealth:
         self._lock = threading.Lock()
         self._before, self._now = ActivationTally(self.layers), ActivationTally(self.layers)
         self._next = 0.0
-        self._failures = Streak("a run can't be sampled: what is shown of activations stays as it was until one can")
+        self._failures = FailureStreak("a run can't be sampled: metrics of activations stay as they were until one can")
 
     def claim(self) -> bool:
-        """Whether the run that begins now is to be sampled. Of runs side by side that is one: the others run on.
+        """Decides whether the run that begins now is sampled. Of runs side by side that is one: the others run on.
 
-        Whoever is told so says how it went, by `take` or `fail`; before that there is no other.
+        After True the caller must call `take` or `fail`; until then no other run is sampled.
         """
         with self._lock:
             due = self._clock() >= self._next
@@ -54,7 +53,7 @@ class ActivationHealth:
             return due
 
     def take(self, activations: Mapping[str, npt.NDArray[np.float32]], begin: float) -> None:
-        """Counts a sampled run; what is wrong with it is logged, and doesn't harm whoever ran it.
+        """Counts a sampled run; an error in that is logged, and not raised.
 
         Args:
             activations: float32 (N, width) of every layer, by name.
@@ -66,7 +65,7 @@ class ActivationHealth:
         except Exception:
             self.fail(begin)
             return
-        with self._lock:  # whoever reads waits for it: what takes long was done before
+        with self._lock:  # readers wait for it: the slow part is done before
             self._now = self._now.merged(run)
             if self._now.images >= HALF_WINDOW:
                 self._before, self._now = self._now, ActivationTally(self.layers)
@@ -79,12 +78,12 @@ class ActivationHealth:
         self._wait(begin)
 
     def reading(self) -> ActivationStatistics | None:
-        """What the activations were like over the last images; None before the first."""
+        """The statistics of the activations over the last images; None before the first."""
         with self._lock:
             window = self._before.merged(self._now)
         return window.statistics() if window.images else None
 
     def _wait(self, begin: float) -> None:
-        """Lets the next sample be so far off that all of them keep `SHARE`."""
+        """Sets the time of the next sample, so that all of them keep `SHARE`."""
         end = self._clock()
         self._next = end + (end - begin) / SHARE

@@ -1,102 +1,121 @@
-"""Measures a server from its start to its end: makes the instruments, shows them, and connects them with what they see.
+"""Measures a server from its start to its end: makes the instruments, shows them, and connects them to the service.
 
-It is the one place that knows both; what is measured knows nothing of it.
+It is the one place that knows both; the service knows nothing of it.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Protocol
 
 from vitrine.server.inference.call import Call
-from vitrine.server.inference.service import Classifier
+from vitrine.server.inference.service import Service
 from vitrine.server.models.snapshot import ServedModel
-from vitrine.server.observers import forgiving
+from vitrine.server.observers import suppress_and_log
 from vitrine.server.telemetry.metrics import Metrics, MetricsConfig
-from vitrine.server.telemetry.prometheus import shown
-from vitrine.server.telemetry.run_probe import Watch
+from vitrine.server.telemetry.prometheus import serve_metrics
+from vitrine.server.telemetry.run_probe import RunProbe
 
 GAUGE_SECONDS = 0.5
-"""How often that is read which has no moment of its own: how much waits, how activations are, what a process takes."""
+"""Seconds between readings of the gauges that change at no moment of their own: load, activations, the process."""
 
 
-class Unmeasured:
-    """Measures nothing: what a server has whose metrics nobody wants."""
+class Telemetry(Protocol):
+    """Measures a server, or nothing."""
 
-    observers: Sequence[Callable[[Call], None]] = ()
-    """To be told of every call that is over."""
+    @property
+    def observers(self) -> Sequence[Callable[[Call], None]]:
+        """To be told of every call that is over."""
 
-    def watched(self, model: ServedModel) -> ServedModel:
+    def observed(self, model: ServedModel) -> ServedModel:
         """The same model, whose runs are measured from now on."""
-        return model
 
     def show_ready(self, ready: bool) -> None:
         """Shows whether the server is ready and doesn't leave."""
 
-    @asynccontextmanager
-    async def of(self, _: Classifier) -> AsyncIterator[None]:
+    def of(self, service: Service) -> AbstractAsyncContextManager[None]:
         """Measures a service while the context lasts."""
+
+
+class NullTelemetry:
+    """Measures nothing: the telemetry of a server without metrics."""
+
+    observers: Sequence[Callable[[Call], None]] = ()
+    """No observers."""
+
+    def observed(self, model: ServedModel) -> ServedModel:
+        """The model as it is."""
+        return model
+
+    def show_ready(self, ready: bool) -> None:
+        """Does nothing."""
+
+    @asynccontextmanager
+    async def of(self, _: Service) -> AsyncIterator[None]:
+        """Does nothing."""
         yield
 
 
-class Measurement(Unmeasured):
-    """Measures a server.
+class PrometheusTelemetry:
+    """Measures a server with Prometheus' instruments.
 
     Args:
         metrics: the instruments.
-        activations: whether to look at what the models' layers calculate.
+        activations: whether to sample the activations of the models' layers.
     """
 
     def __init__(self, metrics: Metrics, *, activations: bool) -> None:
         self.observers = (metrics.observe_call,)
+        """The instruments of calls."""
         self._metrics = metrics
-        self._watch = Watch(metrics.observe_run, activations=activations)
+        self._probe = RunProbe(metrics.observe_run, activations=activations)
 
-    def watched(self, model: ServedModel) -> ServedModel:
+    def observed(self, model: ServedModel) -> ServedModel:
         """The same model, whose runs are measured from now on."""
-        return self._watch.over(model)
+        return self._probe.over(model)
 
     def show_ready(self, ready: bool) -> None:
         """Shows whether the server is ready and doesn't leave."""
         self._metrics.show_ready(ready)
 
     @asynccontextmanager
-    async def of(self, classifier: Classifier) -> AsyncIterator[None]:
+    async def of(self, service: Service) -> AsyncIterator[None]:
         """Measures a service while the context lasts."""
-        classifier.models.observe(self._metrics.observe_models)
-        reading = asyncio.create_task(self._read(classifier))
+        service.models.observe(self._metrics.observe_models)
+        reading = asyncio.create_task(self._read(service))
         try:
             yield
         finally:
             reading.cancel()
 
-    async def _read(self, classifier: Classifier) -> None:
-        read = forgiving(self._read_once, "some metrics can't be read, and stay as they were until they can")
-        while True:  # what fails may be over in a moment, as a full disk or a shortage of file descriptors can be
-            read(classifier)
+    async def _read(self, service: Service) -> None:
+        read = suppress_and_log(self._read_once, "some metrics can't be read, and stay as they were until they can")
+        while True:  # a failure may be over in a moment, as a full disk or a shortage of file descriptors can be
+            read(service)
             await asyncio.sleep(GAUGE_SECONDS)
 
-    def _read_once(self, classifier: Classifier) -> None:
-        self._metrics.show_load(classifier.load)
+    def _read_once(self, service: Service) -> None:
+        self._metrics.show_workload(service.workload)
         self._metrics.show_process()
-        served = [entry.model for entry in classifier.models.snapshot.entries if entry.model]
-        readings = {model: read for model in served if (read := self._watch.reading(model))}
+        served = service.models.snapshot.models
+        readings = {model: read for model in served if (read := self._probe.reading(model))}
         self._metrics.show_activations(readings)
 
 
 @contextmanager
-def measuring(config: MetricsConfig | None, methods: Collection[str]) -> Iterator[Unmeasured]:
-    """Measures while the context lasts; nothing, where nobody wants that. A supervisor shows its workers'.
+def measuring(config: MetricsConfig | None, methods: Collection[str]) -> Iterator[Telemetry]:
+    """Measures while the context lasts; nothing, without a config. A supervisor shows the metrics of its workers.
 
     Raises:
         StartupError: the address can't be listened on, or there is no room for a worker's files.
     """
     if config is None:
-        yield Unmeasured()
+        yield NullTelemetry()
         return
     metrics = Metrics(methods, config)
-    measurement = Measurement(metrics, activations=config.activation_health)
+    telemetry = PrometheusTelemetry(metrics, activations=config.activation_health)
     if config.folder is not None:
-        yield measurement
+        yield telemetry
         return
-    with shown(metrics.registry, config):
-        yield measurement
+    with serve_metrics(metrics.registry, config):
+        yield telemetry

@@ -1,27 +1,26 @@
-"""What the log looks like: lines of text or of JSON on standard error, each with the request that it is about.
+"""The log: lines of text or of JSON on standard error, each with the request that it is about.
 
-It knows calls, and neither their transport nor what makes traces of them.
+It knows calls, and neither their transport nor traces.
 """
 
 import logging
-from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from vitrine.server.inference.call import HANDLED, Call
-from vitrine.server.telemetry.log_noise import quieten
+from vitrine.server.inference.call import HANDLED, Call, Outcome
+from vitrine.server.telemetry.log_noise import silence
 
 logger = logging.getLogger(__name__)
 
 MILLISECONDS = 1000
 
 NAMED = 8
-"""How many requests a line names: a run can be for hundreds."""
+"""Requests that a line names at most: a run can be for hundreds."""
 
 
 class LogFormat(StrEnum):
-    """What a line of the log is."""
+    """The form of a line of the log."""
 
     TEXT = "text"
     """A sentence for people."""
@@ -31,24 +30,24 @@ class LogFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """What is logged, and how."""
+    """Settings of the log."""
 
     level: str = "info"
     """The least serious level that is logged."""
     format: LogFormat = LogFormat.TEXT
-    """What a line is."""
+    """The form of a line."""
     traced: bool = False
-    """Whether calls become spans, so that lines say of which they are."""
+    """Calls become spans, which lines then name."""
 
 
 def log_to_stderr(config: LogConfig, *, several: bool) -> None:
-    """Sets up a process's log; where there are several processes, a line of text says whose it is."""
+    """Sets up a process's log; where there are several processes, a line of text has the process's id."""
     logging.basicConfig(level=config.level.upper(), handlers=[log_handler(config, several=several)])
-    quieten()
+    silence()
 
 
 def log_handler(config: LogConfig, *, several: bool = False) -> "logging.StreamHandler[Any]":
-    """What writes the lines, on standard error."""
+    """A handler that writes the lines, on standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(_json_formatter() if config.format is LogFormat.JSON else _TextFormatter(several=several))
     handler.addFilter(_Requests(traced=config.traced))
@@ -56,7 +55,7 @@ def log_handler(config: LogConfig, *, several: bool = False) -> "logging.StreamH
 
 
 class _Requests(logging.Filter):
-    """Says on each line which requests it is about, and where one of them is part of a trace, of which."""
+    """Adds to each line the requests that it is about, and the trace of a request that is part of one."""
 
     def __init__(self, *, traced: bool) -> None:
         super().__init__()
@@ -88,7 +87,7 @@ class _TextFormatter(logging.Formatter):
 
 
 def _json_formatter() -> logging.Formatter:
-    """Objects with the names that log collectors expect; what a line carries as `extra` is part of them."""
+    """Objects with the names that log collectors expect, and everything that a line carries as `extra`."""
     from pythonjsonlogger.json import JsonFormatter
 
     names = {"levelname": "level", "name": "logger"}
@@ -97,7 +96,7 @@ def _json_formatter() -> logging.Formatter:
 
 def log_call(call: Call) -> None:
     """Logs that a call is over, at debug level; at info where the server failed."""
-    level = logging.INFO if call.outcome == "INTERNAL" else logging.DEBUG
+    level = logging.INFO if call.outcome is Outcome.INTERNAL else logging.DEBUG
     if logger.isEnabledFor(level):
         facts = {
             "method": call.method,
@@ -111,8 +110,6 @@ def log_call(call: Call) -> None:
 
 
 def _milliseconds(call: Call) -> dict[str, float]:
-    """How long a call took, and how long its stages did: rows that are split over runs may be in two at a time."""
-    spent: defaultdict[str, float] = defaultdict(float, total=call.end - call.begin)
-    for passage in call.passages:
-        spent[passage.stage.value] += passage.end - passage.begin
-    return {stage: round(seconds * MILLISECONDS, 3) for stage, seconds in spent.items()}
+    """The time of a call, and of each of its stages."""
+    seconds = {"total": call.end - call.begin, **{stage.value: time.seconds for stage, time in call.stages.items()}}
+    return {name: round(value * MILLISECONDS, 3) for name, value in seconds.items()}

@@ -1,9 +1,9 @@
-"""The instruments: what is counted and measured, under the names that Prometheus sees; docs/metrics.md lists them.
+"""The instruments, under the names that Prometheus sees; docs/metrics.md lists them.
 
 It knows calls, models and loads as plain data, and no protocol. Whatever callers send and however often models are
 replaced, the labels are few: methods are those that are registered, models those that are served, by their names alone
 where something is counted; reasons and codes are ours. Several workers share their counts through files, one set for
-each worker's place; who follows in a place goes on counting where the one before was.
+each worker's place; a worker's successor goes on counting from there.
 """
 
 import os
@@ -26,17 +26,16 @@ from prometheus_client import (
 
 from vitrine.model import ActivationStatistics, LayerStatistics
 from vitrine.server.errors import StartupError
-from vitrine.server.inference.call import Call, Stage
-from vitrine.server.inference.service import Load
-from vitrine.server.inference.statistics import ANSWERED
+from vitrine.server.inference.call import Call, Outcome, Stage
+from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, ServedModel, Snapshot
-from vitrine.server.telemetry.model_series import FILES, Labels, ModelGauges, Said, Sample
+from vitrine.server.telemetry.model_series import FILES, Labels, ModelGauges, ModelSeries, Sample
 
 OTHER = "other"
 """The label of all methods that aren't registered, and of models beyond `MODELS`."""
 
 MODELS = 64
-"""How many models are counted under names of their own: a series that lies in a file can't be taken out again."""
+"""Models that are counted under names of their own: a series in a file can't be removed again."""
 
 SECONDS = (
     *(1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3),
@@ -49,33 +48,33 @@ ROWS = tuple(2.0**power for power in range(13))
 
 Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
 Mode: TypeAlias = Literal["livesum", "livemax"]
-"""What several workers' values of a gauge make; one that has ended doesn't count any more."""
+"""The way to add several workers' values of a gauge up; a worker that has ended doesn't count any more."""
 
 RESERVED = {"counter": 1 << 20, "histogram": 1 << 18, "gauge_livesum": 1 << 16, "gauge_livemax": 1 << 16}
-"""How many bytes a worker's file has from the start, by the kind of what lies in it: more than so few labels take.
+"""Bytes of a worker's file from the start, by the kind of its instruments: more than so few labels take.
 
-The files are mapped into memory. Where a disk has no room left for a page of them, the kernel ends who writes there.
+Writing to a mapped page on a full disk kills the process (SIGBUS), so space is reserved up front.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
-    """Where metrics are shown, and what they are to contain."""
+    """Settings of metrics."""
 
     port: int
     """The port of `/metrics`; 0 takes a free one."""
     host: str = "127.0.0.1"
     """The address that it listens on."""
     activation_health: bool = True
-    """Whether what the layers calculate is looked at."""
+    """Sample the layers' activations."""
     folder: Path | None = None
-    """Where a worker keeps its counts, for its supervisor to show; None: this process shows its own."""
+    """The folder where a worker keeps its counts, for its supervisor to show; None: this process shows its own."""
     place: int = 0
-    """Which of the workers this is."""
+    """The worker's place among the workers."""
 
 
-class _Children(dict[Labels, Instrument], Generic[Instrument]):
-    """An instrument's children by their labels: found without building a dict of them, as each request would."""
+class LabelCache(dict[Labels, Instrument], Generic[Instrument]):
+    """An instrument's series by the values of their labels: `labels` of prometheus_client is slow for each request."""
 
     def __init__(self, parent: Instrument) -> None:
         super().__init__()
@@ -88,23 +87,23 @@ class _Children(dict[Labels, Instrument], Generic[Instrument]):
 
 
 class Metrics:
-    """Everything that is counted and measured. Threads may share it.
+    """All instruments. Threads may share it.
 
     One process has one: with workers, where the values lie is a setting of the whole process.
 
     Args:
-        methods: the methods that there are, as calls name them.
-        config: where the counts are kept.
+        methods: all methods, as calls name them.
+        config: the settings.
 
     Raises:
         StartupError: there is no room for their files.
     """
 
     def __init__(self, methods: Collection[str], config: MetricsConfig) -> None:
-        _choose_where_values_lie(config)
+        _choose_storage(config)
         self._config = config
         self.registry = CollectorRegistry()
-        """What there is to show, where this process shows its own."""
+        """The registry, where this process shows its own."""
         self._methods = frozenset(methods)
         self._request_instruments()
         self._load_instruments()
@@ -117,8 +116,8 @@ class Metrics:
         seconds = self._histogram("request_seconds", "From a request's coming to its being over.", SECONDS, "method")
         stages = self._histogram("stage_seconds", "From a request's entering a stage to leaving it.", SECONDS, "stage")
         images = self._counter("images_total", "Images that were classified.", "model", "is_digit")
-        self._requests, self._refused, self._images = _Children(requests), _Children(refused), _Children(images)
-        self._seconds, self._stages = _Children(seconds), {stage: stages.labels(stage) for stage in Stage}
+        self._requests, self._refused, self._images = LabelCache(requests), LabelCache(refused), LabelCache(images)
+        self._seconds, self._stages = LabelCache(seconds), {stage: stages.labels(stage) for stage in Stage}
 
     def _load_instruments(self) -> None:
         self._batch_rows = self._histogram("batch_rows", "Images in a run of a model.", ROWS)
@@ -131,8 +130,8 @@ class Metrics:
         self._model_failures = self._counter("model_failures_total", "Versions found not to load, or gone.", "model")
         self._entries: tuple[Entry, ...] = ()
         self._names: set[str] = set()
-        self._said = Said(self._config.folder and self._config.folder / FILES.format(self._config.place))
-        self.registry.register(ModelGauges(self._said.samples))
+        self._series = ModelSeries(self._config.folder and self._config.folder / FILES.format(self._config.place))
+        self.registry.register(ModelGauges(self._series.samples))
 
     def _process_instruments(self) -> None:
         self._cpu_seconds = self._counter("process_cpu_seconds_total", "CPU time of the processes that answer.")
@@ -149,12 +148,12 @@ class Metrics:
         if call.reason:
             self._refused[call.reason,].inc()
         self._seconds[method,].observe(time.monotonic() - call.begin)
-        for stage, seconds in _spans(call).items():
-            self._stages[stage].observe(seconds)
+        for stage, taken in call.stages.items():
+            self._stages[stage].observe(taken.seconds)
         name = self._counted_name(call.model.rpartition("@")[0])
-        if call.outcome == ANSWERED and call.images:
+        if call.outcome is Outcome.OK and call.images:
             self._count_images(name, call.images, call.no_digits)
-        self._requests[method, call.outcome, name].inc()  # last: where it is counted, the rest of it is there
+        self._requests[method, call.outcome.value, name].inc()  # last: where it is counted, the rest of it is there
 
     def _count_images(self, model: str, images: int, no_digits: int | None) -> None:
         if no_digits is None:
@@ -168,31 +167,31 @@ class Metrics:
         self._batch_rows.observe(rows)
 
     def observe_models(self, snapshot: Snapshot) -> None:
-        """Shows what is served from now on, and counts versions that have failed since the last time."""
+        """Shows the models that are served from now on, and counts versions that have failed since the last time."""
         for entry in snapshot.entries:
             if entry.reason and entry not in self._entries:
                 self._model_failures.labels(self._counted_name(entry.name)).inc()
         self._entries = snapshot.entries
         shown = dict.fromkeys(_labels_of(entry, snapshot.default) for entry in snapshot.entries)
-        self._said.say("models", (Sample("model_info", labels, 1) for labels in shown))
+        self._series.publish("models", (Sample("model_info", labels, 1) for labels in shown))
 
     def show_ready(self, ready: bool) -> None:
         """Shows whether this process is ready and doesn't leave."""
         self._ready.set(ready)
 
-    def show_load(self, load: Load) -> None:
-        """Shows how much there is to do."""
+    def show_workload(self, load: Workload) -> None:
+        """Shows the work under way."""
         self._queue_rows.set(load.waiting)
         self._pending_images.set(load.images)
         self._pending_bytes.set(load.bytes)
 
     def show_activations(self, readings: Mapping[ServedModel, ActivationStatistics]) -> None:
-        """Shows how the models' activations are, against what they were in training; forgets all other models'."""
+        """Shows the models' activations, now and in training; forgets all other models'."""
         samples = [sample for model, read in readings.items() for sample in _samples_of(model, read)]
-        self._said.say("activations", samples)
+        self._series.publish("activations", samples)
 
     def show_process(self) -> None:
-        """Shows what the process takes; what the platform doesn't say, or not just now, stays as it was."""
+        """Shows the process's CPU time, memory and files; a value that the platform doesn't give stays as it was."""
         found = {sample.name: sample.value for metric in self._process.collect() for sample in metric.samples}
         cpu_seconds = found.get("process_cpu_seconds_total", self._cpu_counted)
         self._cpu_seconds.inc(cpu_seconds - self._cpu_counted)
@@ -203,7 +202,7 @@ class Metrics:
             self._open_files.set(found["process_open_fds"])
 
     def _counted_name(self, model: str) -> str:
-        """What a model is called where something is counted: the first so many by their names."""
+        """A model's label where something is counted: the first so many have their names."""
         if len(self._names) < MODELS:
             self._names.add(model)
         return model if model in self._names or not model else OTHER
@@ -218,8 +217,8 @@ class Metrics:
         return Gauge(f"vitrine_{name}", text, labels, registry=self.registry, multiprocess_mode=across_workers)
 
 
-def _choose_where_values_lie(config: MetricsConfig) -> None:
-    """In this process, or in files that the supervisor reads; prometheus_client has that as a variable of its own."""
+def _choose_storage(config: MetricsConfig) -> None:
+    """Keeps values in this process, or in files that the supervisor reads: a global variable of prometheus_client."""
     if config.folder is None:
         values.ValueClass = values.MutexValue
         return
@@ -239,25 +238,13 @@ def _reserve_files(folder: Path, place: int) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
 
 
-def _spans(call: Call) -> dict[Stage, float]:
-    """The seconds from a call's entering each stage to its leaving it for the last time."""
-    begins: dict[Stage, float] = {}
-    spans: dict[Stage, float] = {}
-    for passage in call.passages:
-        begin = begins.setdefault(passage.stage, passage.begin)
-        spans[passage.stage] = max(spans.get(passage.stage, 0.0), passage.end - begin)
-    return spans
-
-
 def _labels_of(entry: Entry, default: ServedModel) -> Labels:
-    if entry.model is None:
-        return entry.name, entry.version, "", "false", "failed"
-    is_default = str(entry.model is default).lower()
-    return entry.name, entry.version, entry.model.engine.provider, is_default, "kept" if entry.reason else "available"
+    provider = entry.model.engine.provider if entry.model else ""
+    return entry.name, entry.version, provider, str(entry.model is default).lower(), entry.state.value
 
 
 def _samples_of(model: ServedModel, read: ActivationStatistics) -> Iterator[Sample]:
-    """What is shown of a model's activations."""
+    """The samples of a model's activations."""
     yield Sample("activation_window_images", (model.label,), read.images)
     trained = model.metadata.statistics
     for layer, statistics in read.layers.items():

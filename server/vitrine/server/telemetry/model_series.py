@@ -1,8 +1,8 @@
-"""What is shown of the models that are served: gauges whose series come and go with the models.
+"""Gauges of the models that are served: their series come and go with the models.
 
 A model can be replaced for ever, and the files that prometheus_client shares between processes only grow. So a process
-says all that it has to say of its models at once, and what it doesn't say any more is gone. Of several workers each has
-a file that is replaced as a whole; whoever shows them puts together what they say. It knows no models, only samples.
+publishes all samples of its models at once, and samples that are missing then are gone. Of several workers each has a
+file that is replaced as a whole, and their supervisor aggregates them. It knows no models, only samples.
 """
 
 import json
@@ -20,30 +20,30 @@ from prometheus_client.registry import Collector
 Labels: TypeAlias = tuple[str, ...]
 
 FILES = "models_{}.json"
-"""What a worker's file is called, by its place."""
+"""The name of a worker's file, by its place."""
 
 
 class Sample(NamedTuple):
-    """What one process says in one series."""
+    """One process's value of one series."""
 
     gauge: str
-    """Which of `GAUGES`."""
+    """The name of one of `GAUGES`."""
     labels: Labels
     """The values of its labels, in their order."""
     value: float
     weight: int = 1
-    """How many images a mean is of."""
+    """The images that a mean is of."""
 
 
 def _sum(samples: Sequence[Sample]) -> float:
     return sum(sample.value for sample in samples)
 
 
-def _least(samples: Sequence[Sample]) -> float:
+def _min(samples: Sequence[Sample]) -> float:
     return min(sample.value for sample in samples)
 
 
-def _most(samples: Sequence[Sample]) -> float:
+def _max(samples: Sequence[Sample]) -> float:
     return max(sample.value for sample in samples)
 
 
@@ -55,8 +55,8 @@ def _mean(samples: Sequence[Sample]) -> float:
 class _Gauge:
     text: str
     labels: Labels
-    together: Callable[[Sequence[Sample]], float]
-    """What several processes' samples of one series make."""
+    aggregate: Callable[[Sequence[Sample]], float]
+    """Makes one value of several processes' samples of one series."""
 
 
 _LAYER = ("model", "layer")
@@ -66,11 +66,12 @@ GAUGES = {
         "Workers in which a version is so.", ("model", "version", "provider", "default", "state"), _sum
     ),
     "activation_mean": _Gauge("Mean activation in the windows.", _LAYER, _mean),
-    "activation_training_mean": _Gauge("Mean in training.", _LAYER, _most),
-    # the fewest, for what fires in one worker isn't dead; and of the windows the largest, which is what has the fewest
-    "dead_units_ratio": _Gauge("Share of relu units at 0 in the window.", _LAYER, _least),
-    "dead_units_training_ratio": _Gauge("Share in training.", _LAYER, _most),
-    "activation_window_images": _Gauge("Images in the window.", ("model",), _most),
+    "activation_training_mean": _Gauge("Mean in training.", _LAYER, _max),
+    # min over workers: a unit that fires in any worker is alive
+    "dead_units_ratio": _Gauge("Share of relu units at 0 in the window.", _LAYER, _min),
+    "dead_units_training_ratio": _Gauge("Share in training.", _LAYER, _max),
+    # max over workers: the largest window is the one that the smallest share of dead units comes from
+    "activation_window_images": _Gauge("Images in the window.", ("model",), _max),
 }
 """All of them, by their names without `vitrine_`."""
 
@@ -79,14 +80,14 @@ class ModelGauges(Collector):
     """The gauges of models, for a registry.
 
     Args:
-        read: gives what all processes say just now.
+        read: gives all processes' present samples.
     """
 
     def __init__(self, read: Callable[[], Iterable[Sample]]) -> None:
         self._read = read
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """What a scrape shows of models."""
+        """The gauges that a scrape shows."""
         series: defaultdict[tuple[str, Labels], list[Sample]] = defaultdict(list)
         for sample in self._read():
             series[sample.gauge, sample.labels].append(sample)
@@ -95,15 +96,15 @@ class ModelGauges(Collector):
             for name, gauge in GAUGES.items()
         }
         for (name, labels), samples in series.items():
-            families[name].add_metric(labels, GAUGES[name].together(samples))
+            families[name].add_metric(labels, GAUGES[name].aggregate(samples))
         return families.values()
 
 
-class Said:
-    """What this process says of its models. Threads may share it.
+class ModelSeries:
+    """This process's samples. Threads may share it.
 
     Args:
-        file: where it is kept for the supervisor; None: this process shows it.
+        file: the file that keeps them for the supervisor; None: this process shows them.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -111,8 +112,8 @@ class Said:
         self._lock = threading.Lock()
         self._parts: dict[str, tuple[Sample, ...]] = {}
 
-    def say(self, part: str, samples: Iterable[Sample]) -> None:
-        """Says this in place of all that was said under that heading before.
+    def publish(self, part: str, samples: Iterable[Sample]) -> None:
+        """Replaces the samples of one part.
 
         Raises:
             OSError: the file can't be written.
@@ -123,12 +124,12 @@ class Said:
                 _replace(self._file, json.dumps([*self.samples()]))
 
     def samples(self) -> Iterator[Sample]:
-        """All that is said now."""
+        """All samples."""
         return chain.from_iterable(self._parts.values())
 
 
-def said_in(folder: Path) -> Iterator[Sample]:
-    """What all workers say whose files lie in a folder."""
+def samples_in(folder: Path) -> Iterator[Sample]:
+    """The samples of all workers whose files are in a folder."""
     for file in folder.glob(FILES.format("*")):
         try:
             text = file.read_text()
@@ -139,7 +140,7 @@ def said_in(folder: Path) -> Iterator[Sample]:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Writes a file so that whoever reads it finds what it was or what it is, and nothing between."""
+    """Writes a file so that a reader finds the old content or the new, and nothing between."""
     scratch = file.with_suffix(".tmp")
     scratch.write_text(text)
     scratch.replace(file)

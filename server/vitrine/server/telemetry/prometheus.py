@@ -1,6 +1,6 @@
 """Shows metrics to Prometheus: `/metrics` on a port of its own, of one process or of all workers together.
 
-It knows where counts lie, and not what is counted.
+It knows the files of counts, and not their meaning.
 """
 
 import logging
@@ -14,21 +14,21 @@ from prometheus_client import CollectorRegistry, Counter, disable_created_metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from vitrine.server.errors import StartupError
-from vitrine.server.process.port import address_of
+from vitrine.server.security.addresses import address_of
 from vitrine.server.telemetry.metrics import MetricsConfig
-from vitrine.server.telemetry.model_series import FILES, ModelGauges, said_in
+from vitrine.server.telemetry.model_series import FILES, ModelGauges, samples_in
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def shown(registry: CollectorRegistry, config: MetricsConfig) -> Iterator[None]:
+def serve_metrics(registry: CollectorRegistry, config: MetricsConfig) -> Iterator[None]:
     """Answers `/metrics` while the context lasts, in threads of its own.
 
     Raises:
         StartupError: the address can't be listened on.
     """
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # as many time series again, that say nothing to anyone
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # as many time series again, which nobody reads
     address = address_of(config.host, config.port)
     try:
         server, _ = start_http_server(config.port, config.host, registry)
@@ -49,25 +49,25 @@ class WorkersMetrics:
     """The metrics of several workers, as their supervisor sees them.
 
     Args:
-        config: where they are shown.
-        folder: where they lie.
+        config: the settings.
+        folder: the workers' files.
     """
 
     def __init__(self, config: MetricsConfig, folder: Path) -> None:
         self._config = config
         self._folder = folder
         self.registry = CollectorRegistry()
-        """What there is to show."""
+        """The registry to show."""
         MultiProcessCollector(self.registry, str(folder))  # type: ignore[no-untyped-call]
-        self.registry.register(ModelGauges(lambda: said_in(folder)))
+        self.registry.register(ModelGauges(lambda: samples_in(folder)))
         self._deaths = Counter("vitrine_worker_deaths_total", "Workers that ended unasked.", registry=self.registry)
 
     def of(self, place: int) -> MetricsConfig:
-        """The settings of whichever worker has that place."""
+        """The settings of the worker in that place."""
         return replace(self._config, folder=self._folder, place=place)
 
     def ended(self, place: int, *, unasked: bool) -> None:
-        """Forgets how the worker in a place was; what it counted stays, and its successor goes on from there."""
+        """Forgets the gauges of the worker in a place; its counts stay, and its successor goes on from there."""
         mark_process_dead(place, str(self._folder))  # type: ignore[no-untyped-call]
         (self._folder / FILES.format(place)).unlink(missing_ok=True)
         if unasked:
@@ -92,5 +92,5 @@ def workers_metrics(config: MetricsConfig | None) -> Iterator[WorkersMetrics | N
                 f"workers share their metrics in files, and there is no place for them: {error}"
             ) from error
         metrics = WorkersMetrics(config, Path(folder))
-        stack.enter_context(shown(metrics.registry, config))
+        stack.enter_context(serve_metrics(metrics.registry, config))
         yield metrics

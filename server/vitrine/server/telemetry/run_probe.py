@@ -1,6 +1,6 @@
-"""Looks on while models run: how many images each run has, and now and then what all layers calculate.
+"""Observes runs of models: the images of each run, and of a sample of runs the activations of all layers.
 
-A watched model is a model like any other: whoever runs it notices nothing. It knows neither requests nor metrics.
+An observed model is a model like any other: its caller notices nothing. It knows neither requests nor metrics.
 """
 
 import time
@@ -16,12 +16,12 @@ from vitrine.server.models.snapshot import Runner, ServedModel
 from vitrine.server.telemetry.activation_health import ActivationHealth
 
 
-class Watch:
-    """Watches models.
+class RunProbe:
+    """Observes models.
 
     Args:
-        ran: told of each run's images, in whichever thread it ran.
-        activations: whether to look at what the layers calculate.
+        ran: told of each run's number of images, in the thread that it ran in.
+        activations: whether to sample the layers' activations.
     """
 
     def __init__(self, ran: Callable[[int], None], *, activations: bool) -> None:
@@ -30,7 +30,7 @@ class Watch:
         self._health: WeakKeyDictionary[ServedModel, ActivationHealth] = WeakKeyDictionary()
 
     def over(self, model: ServedModel) -> ServedModel:
-        """The same model, watched from now on."""
+        """The same model, observed from now on."""
         if not self._activations:
             return replace(model, engine=_Counted(model.engine, self._ran))
         health = ActivationHealth(model.metadata.layers)
@@ -39,13 +39,13 @@ class Watch:
         return watched
 
     def reading(self, model: ServedModel) -> ActivationStatistics | None:
-        """What a watched model's activations were like over the last images looked at; None where none were."""
+        """The statistics of an observed model's activations over the last sampled images; None where there are none."""
         health = self._health.get(model)
         return health.reading() if health else None
 
 
 class _Counted:
-    """A runner that tells how many images its runs have."""
+    """A runner that counts the images of its runs."""
 
     def __init__(self, runner: Runner, ran: Callable[[int], None]) -> None:
         self._runner = runner
@@ -62,7 +62,7 @@ class _Counted:
 
 
 class _Sampled:
-    """A runner that calculates all layers now and then, for the model's health, and gives out what was asked for."""
+    """A runner that calculates all layers in a sample of its runs, for the model's health."""
 
     def __init__(self, runner: Runner, health: ActivationHealth) -> None:
         self._runner = runner
@@ -78,7 +78,7 @@ class _Sampled:
             begin = time.monotonic()
             try:
                 values = self._runner.run(pixels, list(dict.fromkeys((*self._every, *layers))))
-            except Exception:  # all layers can be more than there is memory for, where those that are wanted aren't
+            except Exception:  # all layers can take more memory than there is
                 self._health.fail(begin)
             else:
                 self._health.take({layer: values[layer] for layer in self._every}, begin)  # the novelty is no layer

@@ -1,7 +1,7 @@
 """Makes OpenTelemetry spans of calls that are over, and sends them to a collector by OTLP.
 
-It reads calls and knows none of their transport. Spans are sent in batches by a thread of the SDK's; a collector that
-is slow or gone holds up no call: what can't be sent is dropped. Nothing here is global but the level of the SDK's log.
+It reads calls and knows none of their transport. A thread of the SDK sends spans in batches; a collector that is slow
+or gone holds up no call: spans that can't be sent are dropped. Nothing here is global but the level of the SDK's log.
 """
 
 import importlib.metadata
@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 
 from google.rpc.code_pb2 import Code
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -21,22 +20,22 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from vitrine.server.inference.call import Call, Stage
-from vitrine.server.telemetry.tracing import TracingConfig
+from vitrine.server.inference.call import Call, Outcome
+from vitrine.server.telemetry.tracing_config import TracingConfig
 
 logger = logging.getLogger(__name__)
 
 NANOSECONDS = 1_000_000_000
 
-FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
-"""The statuses that are a server's errors by OpenTelemetry's conventions; the others are its caller's doing."""
+FAULTS = {Outcome.UNIMPLEMENTED, Outcome.INTERNAL}
+"""The outcomes that are a server's errors by OpenTelemetry's conventions; the others are its caller's."""
 
 
 class Tracing:
     """Makes spans of calls, on the event loop's thread, and sends them in another.
 
     Args:
-        config: where they go, and how many.
+        config: their destination, and the share of calls.
     """
 
     def __init__(self, config: TracingConfig) -> None:
@@ -48,7 +47,7 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("vitrine.server", version)
         self._propagator = TraceContextTextMapPropagator()
-        _quieten_sdk()
+        _silence_sdk()
 
     def observe(self, call: Call) -> None:
         """Makes the spans of a call that is over: its own, and in it one for each stage that it passed."""
@@ -60,23 +59,17 @@ class Tracing:
         if not span.is_recording():
             return
         inside = set_span_in_context(span)
-        for stage, begun, ended in _stages(call):
-            self._tracer.start_span(stage.value, inside, start_time=_wall(begun, shift)).end(_wall(ended, shift))
+        for stage, taken in call.stages.items():
+            child = self._tracer.start_span(stage.value, inside, start_time=_wall(taken.begin, shift))
+            child.end(_wall(taken.end, shift))
         span.set_attributes(_attributes(call))
         if call.outcome in FAULTS:
             span.set_status(StatusCode.ERROR)
         span.end(_wall(call.end, shift))
 
     def close(self) -> None:
-        """Sends what is left, which takes as long as the collector does: call it in a thread."""
+        """Sends the spans that are left, which takes as long as the collector does: call it in a thread."""
         self._provider.shutdown()
-
-
-def _stages(call: Call) -> Iterator[tuple[Stage, float, float]]:
-    """The stages that a call passed, each with its begin and end; a stage that follows on itself is one."""
-    for stage, group in groupby(call.passages, key=lambda passage: passage.stage):
-        passages = list(group)
-        yield stage, passages[0].begin, passages[-1].end
 
 
 def _wall(moment: float, shift: int) -> int:
@@ -85,13 +78,13 @@ def _wall(moment: float, shift: int) -> int:
 
 
 def _attributes(call: Call) -> dict[str, str | int]:
-    """What OpenTelemetry's conventions for remote calls have names for, and what only a call of ours has."""
+    """The attributes of OpenTelemetry's conventions for remote calls, and those of our own."""
     service, _, method = call.method.strip("/").rpartition("/")
     return {
         "rpc.system": "grpc",
         "rpc.service": service,
         "rpc.method": method,
-        "rpc.grpc.status_code": Code.Value(call.outcome),
+        "rpc.grpc.status_code": Code.Value(call.outcome.value),  # the outcomes have the names of its members
         "vitrine.model": call.model,
         "vitrine.images": call.images,
         "vitrine.request_id": call.request_id,
@@ -99,19 +92,19 @@ def _attributes(call: Call) -> dict[str, str | int]:
 
 
 def _resource(version: str) -> Resource:
-    """What sends the spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES know it better."""
+    """The sender of the spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override it."""
     known = OTELResourceDetector().detect().attributes
     return Resource.create({"service.name": "vitrine-server", "service.version": version, **known})
 
 
-def _quieten_sdk() -> None:
-    """Leaves it to `_AnnouncedExporter` to say how the exporter fares: the SDK warns at each attempt, for hours."""
+def _silence_sdk() -> None:
+    """Silences the SDK, which warns at each attempt, for hours: `_AnnouncedExporter` logs failures, each once."""
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
 
 class _CallIds(RandomIdGenerator):
-    """Gives a call's span the ids that its log lines have, and the spans in it random ones."""
+    """Gives a call's span the ids that its log lines have, and the spans in it random ids."""
 
     def __init__(self) -> None:
         self._call: Call | None = None
@@ -133,7 +126,7 @@ class _CallIds(RandomIdGenerator):
 
 
 class _AnnouncedExporter(SpanExporter):
-    """Says in the log when a collector stops to take spans, and when it takes them again; each once."""
+    """Logs when a collector stops taking spans, and when it takes them again; each once."""
 
     def __init__(self, exporter: SpanExporter, collector: str) -> None:
         self._exporter = exporter

@@ -1,31 +1,13 @@
-"""Whether calls become traces, and where these go. Off unless it is asked for: `spans` is loaded then, not before.
+"""Sets up tracing where it is asked for: `spans` is loaded then, not before. Its packages are the extra `tracing`."""
 
-The packages are those of the extra `tracing`.
-"""
-
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from vitrine.server.errors import StartupError
+from vitrine.server.telemetry.tracing_config import TracingConfig
 
 if TYPE_CHECKING:
     from vitrine.server.telemetry.spans import Tracing
-
-
-@dataclass(frozen=True, slots=True)
-class TracingConfig:
-    """Where traces go, and how many."""
-
-    endpoint: str
-    """The collector's URL, for OTLP over gRPC: http://HOST:PORT, or https://HOST:PORT for TLS."""
-    ratio: float = 1.0
-    """The share that is traced, 0 to 1, of the calls whose caller hasn't decided it."""
-
-    @property
-    def collector(self) -> str:
-        """The collector's HOST:PORT."""
-        return urlsplit(self.endpoint).netloc
 
 
 def open_tracing(config: TracingConfig) -> "Tracing":

@@ -1,1 +1,1 @@
-"""gRPC around the service: decode, call, encode. Protobuf stays in here."""
+"""grpc.aio around the protocols: credentials, the gate, handlers, status codes."""

@@ -1,4 +1,4 @@
-"""Ends a call with a status. What went wrong is turned into one elsewhere."""
+"""Ends a call with a status, and lets go of all that it held. `status` makes statuses of errors."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +25,7 @@ async def abort(context: "grpc.aio.ServicerContext[Any, Any]", status: grpc.Stat
 
 
 def when_over(tell: Callable[[], None]) -> None:
-    """Calls it when gRPC's task for this call has ended: the answer has been sent, or can't be any more.
+    """Calls `tell` when gRPC's task for this call has ended: the answer has been sent, or can't be any more.
 
     A callback of gRPC's context would do too, and keep all of the call until the garbage collector comes: the context
     holds the callback, which holds the context.
@@ -35,9 +35,9 @@ def when_over(tell: Callable[[], None]) -> None:
 
 
 def _forget(error: BaseException) -> None:
-    """Lets go of what was under way when it was raised.
+    """Cuts the error's references to the frames that it was raised in.
 
-    gRPC's context keeps the error, whose traceback keeps the context: until the garbage collector came, which counts
-    few objects, all of a refused call was kept, its request and even a model that is no longer served.
+    gRPC's context keeps the error, whose traceback keeps the context. Without this, a refused call with its request,
+    and even a model that is no longer served, stays in memory until the garbage collector runs.
     """
     error.__traceback__ = error.__context__ = None

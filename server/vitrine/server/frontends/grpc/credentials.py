@@ -1,59 +1,43 @@
-"""How connections are secured: TLS with certificates that follow their files, or plaintext where that is allowed."""
+"""Secures connections: TLS with certificates that follow their files, or plaintext where that is allowed."""
 
-import ipaddress
 import logging
 from functools import partial
 
 import grpc
 
-from vitrine.server.errors import StartupError
-from vitrine.server.process.config import ServerConfig
+from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.security.certificates import Certificates, TlsFiles, read_certificates
-from vitrine.server.security.watched_files import FollowedFiles
+from vitrine.server.security.watched_files import WatchedFiles
 
 logger = logging.getLogger(__name__)
 
 
-def server_credentials(config: ServerConfig) -> grpc.ServerCredentials | None:
-    """What gRPC secures connections with; None for plaintext.
+def server_credentials(config: GrpcConfig, *, takes_tokens: bool) -> grpc.ServerCredentials | None:
+    """The credentials that gRPC secures connections with; None for plaintext.
+
+    Args:
+        config: the settings.
+        takes_tokens: whether callers send tokens, which plaintext exposes.
 
     Raises:
         FileError: a certificate or key can't be used.
-        StartupError: plaintext would be spoken to other machines, and nobody said that it may.
     """
     if config.tls is not None:
         return _dynamic_credentials(config.tls)
-    if not is_loopback(config.host):
-        _allow_plaintext(config)
+    if config.exposes_plaintext:
+        tokens = ", including callers' tokens" if takes_tokens else ""
+        logger.warning("plaintext on %s: the network between can read all messages%s", config.host, tokens)
     return None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a host's address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:  # a name, which may stand for anything
-        return False
-
-
-def _allow_plaintext(config: ServerConfig) -> None:
-    if not config.insecure:
-        raise StartupError(
-            f"other machines can reach {config.host}, and what they send would not be encrypted: give --tls-cert and "
-            "--tls-key (VITRINE_TLS_CERT, VITRINE_TLS_KEY), or allow plaintext with --insecure (VITRINE_INSECURE=1)"
-        )
-    tokens = "" if config.tokens is None else ", callers' tokens among it"
-    logger.warning("plaintext on %s: whoever is on the way can read what is sent%s", config.host, tokens)
-
-
 def _dynamic_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    followed = FollowedFiles(files.paths, partial(read_certificates, files))
-    known = followed.current()
+    watched = WatchedFiles(files.paths, partial(read_certificates, files))
+    known = watched.current()
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
         """Called by gRPC before each handshake, one at a time; None: nothing has changed."""
         nonlocal known
-        latest = followed.current()
+        latest = watched.current()
         if latest is known:
             return None
         known = latest

@@ -19,14 +19,13 @@ class UncountableError(Exception):
 
 
 def has_more_fields(data: bytes, message: Descriptor, most: int, packed_bytes: int = 1) -> bool:
-    """Whether a message, with those inside it, has more fields than `most`; a list's elements count each.
+    """Tells whether a message, with those inside it, has more fields than `most`; a list's elements count each.
 
-    Of a list of numbers in packed form, so many bytes count as one: such a list is parsed in one go, and its numbers
-    take a few bytes each.
+    Of a list of numbers in packed form, `packed_bytes` bytes count as one field: such a list is parsed in one go.
 
     Raises:
-        UncountableError: it is large, and no message. A parser that got further than this would be open to what this
-            keeps from it.
+        UncountableError: it is large, and no message. A parser that read further than this would be exposed to what
+            this limit prevents.
     """
     if len(data) <= SMALL_BYTES:
         return False

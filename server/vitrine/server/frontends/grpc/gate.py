@@ -1,7 +1,11 @@
-"""Lets a call in, or ends it before its request is even received. Who may do what is decided in `access`."""
+"""Lets a call in, or ends it before its request is even received. `access` has the permissions.
+
+The service checks permissions again, message by message: this is an early refusal, not the only one.
+"""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import grpc
@@ -11,35 +15,41 @@ from vitrine.server.errors import RequestError, quoted
 from vitrine.server.frontends.grpc.aborting import abort
 from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of
 from vitrine.server.frontends.grpc.status import status_of
-from vitrine.server.inference.call import Call, handling
+from vitrine.server.inference.call import OUTCOMES, Call, Outcome, handling
+from vitrine.server.protocols.endpoint import Endpoint
 from vitrine.server.security.access import Access, Caller, Permission
 
 logger = logging.getLogger(__name__)
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
-"""What answers a call; None: there is no such method."""
+"""The handler that answers a call; None: there is no such method."""
+
+ADMITTED: ContextVar[Caller | None] = ContextVar("ADMITTED", default=None)
+"""The caller that the gate has let in, for the handler that follows in the same task; None: there is no gate."""
 
 
 class Gate(grpc.aio.ServerInterceptor):
     """Stands before every call.
 
     Args:
-        access: tells who calls.
-        open_services: the full names of the services that anyone may call.
-        needed: the permission that a method takes, by `/SERVICE/METHOD`; the others take `predict`.
-        observers: told of every call that ends here. The others' are told where those are answered.
+        access: identifies callers.
+        endpoints: the services behind it.
+        observers: told of every call that ends here. Handlers tell those of the others.
     """
 
     def __init__(
         self,
         access: Access,
-        open_services: Collection[str],
-        needed: Mapping[str, Permission],
+        endpoints: Collection[Endpoint],
         observers: Sequence[Callable[[Call], None]] = (),
     ) -> None:
         self._access = access
-        self._open_services = open_services
-        self._needed = needed
+        self._public = {endpoint.name for endpoint in endpoints if endpoint.public}
+        self._permissions = {
+            endpoint.path(method): permission
+            for endpoint in endpoints
+            for method, permission in endpoint.permissions.items()
+        }
         self._observers = observers
 
     async def intercept_service(
@@ -50,12 +60,13 @@ class Gate(grpc.aio.ServerInterceptor):
         """Passes the call on, or gives a handler that refuses it."""
         method = handler_call_details.method
         try:
-            if method.strip("/").rpartition("/")[0] not in self._open_services:
+            if method.strip("/").rpartition("/")[0] not in self._public:
                 caller = caller_of(self._access, handler_call_details.invocation_metadata)
-                caller.require(self._needed.get(method, Permission.PREDICT))
+                caller.require(self._permissions.get(method, Permission.PREDICT))
+                ADMITTED.set(caller)
         except RequestError as error:
             status = status_of(error)
-            refused = Call(method, outcome=status.code.name, reason=error.reason)
+            refused = Call(method, outcome=OUTCOMES[type(error)], reason=error.reason)
             refused.request_id = request_id_of(handler_call_details.invocation_metadata or ())
             with handling((refused,)):
                 logger.debug("refused %s: %s", quoted(method), error)
@@ -63,7 +74,7 @@ class Gate(grpc.aio.ServerInterceptor):
             return _refusal(status, refused.request_id)
         handler = await continuation(handler_call_details)
         if handler is None:
-            self._close(Call(method, outcome=grpc.StatusCode.UNIMPLEMENTED.name))
+            self._close(Call(method, outcome=Outcome.UNIMPLEMENTED))
         return handler
 
     def _close(self, call: Call) -> None:
@@ -72,7 +83,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
 
 def caller_of(access: Access, metadata: Metadata | None) -> Caller:
-    """Whoever sent the metadata.
+    """The caller that sent the metadata.
 
     Raises:
         Unauthenticated: there is no token in it, or none that is known.

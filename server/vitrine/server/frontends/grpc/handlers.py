@@ -1,4 +1,4 @@
-"""Registers a servicer's methods: each request becomes a `Call`, and every failure leaves as a proper status.
+"""Registers a protocol's methods: each request becomes a `Call`, and every failure leaves as a proper status.
 
 Messages are decoded in here rather than by gRPC, which would answer bytes that are no message with UNKNOWN and the
 text of a Python exception.
@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -16,75 +16,65 @@ from urllib.parse import unquote
 
 import grpc
 import grpc.aio
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from vitrine.server.errors import InvalidRequest, RequestError
 from vitrine.server.frontends.grpc.aborting import abort, when_over
 from vitrine.server.frontends.grpc.field_count import UncountableError, has_more_fields
+from vitrine.server.frontends.grpc.gate import ADMITTED
 from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of, trace_of
 from vitrine.server.frontends.grpc.status import internal_status, status_of
-from vitrine.server.inference.call import CANCELLED, HANDLED, Call, Stage
+from vitrine.server.inference.call import HANDLED, OUTCOMES, Call, Outcome, Stage
+from vitrine.server.protocols.endpoint import Answer, Endpoint, FieldLimit
 from vitrine.server.security.access import ANYONE, Caller
 
 logger = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
-MOST_FIELDS = 4096
-"""How many fields a request may have, where nothing else is said."""
-
 Identify: TypeAlias = Callable[[Metadata | None], Caller]
-"""Tells by its metadata who calls; raises `Unauthenticated` when that can't be told."""
+"""Identifies a caller by its metadata; raises `Unauthenticated` when it can't."""
 
 
 def anyone(_: Metadata | None) -> Caller:
-    """Whoever calls a service that is open to all."""
+    """The caller of a service that is open to all."""
     return ANYONE
 
 
 def guarded_handlers(
-    servicer: object,
-    service: ServiceDescriptor,
-    identify: Identify,
-    observers: Sequence[Callable[[Call], None]] = (),
-    most_fields: Callable[[], int] = lambda: MOST_FIELDS,
-    packed_bytes: int = 1,
+    endpoint: Endpoint, identify: Identify, observers: Sequence[Callable[[Call], None]] = ()
 ) -> grpc.GenericRpcHandler:
-    """Handlers for all methods of `service`.
+    """Handlers for all methods of a service.
 
     Args:
-        servicer: has a coroutine of each method's name that makes an answer of a request and its `Call`. Where the
-            method takes a stream, it is called for each request in turn; where only the answers are a stream, it is an
-            asynchronous generator.
-        service: what the .proto says of the service.
-        identify: tells who calls.
-        observers: told of every call when it is over; of those that were refused at the gate, nobody hears here.
-        most_fields: how many fields a request may have now, with those of the messages inside it.
-        packed_bytes: how many bytes of a list of numbers count as one field.
+        endpoint: the service.
+        identify: identifies callers; not asked where the service is public, or a gate has done so.
+        observers: told of every call when it is over, except those that were refused at the gate.
     """
-    handlers = {
-        descriptor.name: _Method(
-            path=f"/{service.full_name}/{descriptor.name}",
-            answer=getattr(servicer, descriptor.name),
-            decode=message_decoder(GetMessageClass(descriptor.input_type), most_fields, packed_bytes),
-            identify=identify,
+    handlers = {}
+    for descriptor in endpoint.descriptor.methods:
+        method = _Method(
+            path=endpoint.path(descriptor.name),
+            answer=endpoint.methods[descriptor.name],
+            decode=message_decoder(GetMessageClass(descriptor.input_type), endpoint.max_fields, endpoint.packed_bytes),
+            identify=anyone if endpoint.public else identify,
             observers=observers,
-        ).handler(descriptor)
-        for descriptor in service.methods
-    }
-    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+        )
+        handlers[descriptor.name] = method.handler(descriptor)
+    return grpc.method_handlers_generic_handler(endpoint.name, handlers)
 
 
 def message_decoder(
-    message_class: type[Message], most_fields: Callable[[], int], packed_bytes: int = 1
+    message_class: type[Message], max_fields: FieldLimit, packed_bytes: int = 1
 ) -> Callable[[bytes], Message]:
-    """What turns bytes into a message; it raises `InvalidRequest` where they are none, or have too many fields."""
+    """A decoder of messages; it raises `InvalidRequest` for bytes that are none, or have too many fields."""
     descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
 
     def parse(data: bytes) -> Message:
-        if has_more_fields(data, descriptor, most := most_fields(), packed_bytes):
+        most = max_fields() if callable(max_fields) else max_fields
+        if has_more_fields(data, descriptor, most, packed_bytes):
             raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {most:,} fields: split it")
         return message_class.FromString(data)
 
@@ -103,13 +93,13 @@ class _Method:
     """A method of a service. Its messages are encoded in here too: an answer counts until it has left."""
 
     path: str
-    answer: Callable[..., Any]
+    answer: Answer
     decode: Callable[[bytes], Message]
     identify: Identify
     observers: Sequence[Callable[[Call], None]]
 
     def handler(self, descriptor: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
-        """What gRPC calls."""
+        """The handler that gRPC calls."""
         if descriptor.client_streaming:
             return grpc.stream_stream_rpc_method_handler(self._answer_stream)
         if descriptor.server_streaming:
@@ -117,35 +107,48 @@ class _Method:
         return grpc.unary_unary_rpc_method_handler(self._answer_one)
 
     async def _answer_one(self, data: bytes, context: Context) -> bytes:
-        call = self._call(metadata := context.invocation_metadata() or ())
+        metadata = context.invocation_metadata() or ()
+        call = self._call(metadata)
         when_over(call.close)
-        async with _guard(context, call):
-            return await self._answer(data, call, metadata, context)
-        raise AssertionError("the guard has aborted")  # for the type checker: abort raises
+        try:
+            answer = await self._answer(data, call, ADMITTED.get() or self.identify(metadata), context)
+        except Exception as error:
+            await abort(context, _failure(call, error), call.request_id)
+        _succeed(call)
+        return answer
 
     async def _answer_often(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
         with closing(self._call(context.invocation_metadata() or ())) as call:
-            async with _guard(context, call):
+            try:
                 async for message in self.answer(self.decode(data), call):
                     yield _encoded(message, call)
+            except Exception as error:
+                await abort(context, _failure(call, error), call.request_id)
+            _succeed(call)
 
     async def _answer_stream(self, _: AsyncIterator[bytes], context: Context) -> None:
-        """Reads and writes itself: what gRPC is given to iterate over keeps the last message while the stream idles."""
+        """Reads and writes itself: an iterator that gRPC were given would keep the last message while the stream idles.
+
+        Each message's caller is identified anew: a stream can outlive a token.
+        """
         metadata = context.invocation_metadata() or ()
         while (data := await context.read()) is not grpc.aio.EOF:
             with closing(self._call(metadata)) as call:
-                async with _guard(context, call, prefix="request."):
-                    await context.write(await self._answer(data, call, metadata, context))
+                try:
+                    await context.write(await self._answer(data, call, self.identify(metadata), context))
+                except Exception as error:
+                    await abort(context, _failure(call, error), call.request_id)
+                _succeed(call)
             del data
 
-    async def _answer(self, data: bytes, call: Call, metadata: Metadata, context: Context) -> bytes:
+    async def _answer(self, data: bytes, call: Call, caller: Caller, context: Context) -> bytes:
         call.size = len(data)
-        call.caller = self.identify(metadata)
+        call.caller = caller
         call.address = partial(_host_of, context)
         return _encoded(await self.answer(self.decode(data), call), call)
 
     def _call(self, metadata: Metadata) -> Call:
-        """A call, which what is logged in this task from now on is about: gRPC has a task for each stream."""
+        """A call, which this task's log lines are about from now on: gRPC has a task for each stream."""
         call = Call(self.path, observers=self.observers, trace=trace_of(metadata))
         call.request_id = request_id_of(metadata)
         HANDLED.set((call,))
@@ -164,25 +167,23 @@ def _encoded(message: Message, call: Call) -> bytes:
     return data
 
 
-@asynccontextmanager
-async def _guard(context: Context, call: Call, prefix: str = "") -> AsyncIterator[None]:
-    """Ends the call with the status of what was raised; a fault of ours is logged, and not shown."""
-    try:
-        yield
-        said = call.outcome != CANCELLED  # a method that answers with an error has said so itself
-        call.finish(call.outcome if said else grpc.StatusCode.OK.name)
-    except RequestError as error:
+def _succeed(call: Call) -> None:
+    """Ends a call that was answered; one that was answered with an error in a message has its outcome already."""
+    call.finish(Outcome.OK if call.outcome is Outcome.CANCELLED else call.outcome)
+
+
+def _failure(call: Call, error: Exception) -> grpc.Status:
+    """Ends a call that has failed; gives the status for its caller. An internal error is logged, and not shown.
+
+    Raises:
+        asyncio.CancelledError: the caller has gone.
+    """
+    if isinstance(error, RequestError):
         call.reason = error.reason
-        await _abort(context, call, status_of(error, prefix))
-    except grpc.aio.AbortError:
-        raise
-    except grpc.aio.InternalError:  # what gRPC raises where an answer can't be sent: nobody is there any more
+        call.finish(OUTCOMES[type(error)])
+        return status_of(error)
+    if isinstance(error, grpc.aio.InternalError):  # gRPC can't send an answer, because nobody is there any more
         raise asyncio.CancelledError from None
-    except Exception:  # whatever it is, a caller must not see it
-        logger.exception("request %s failed inside the server", call.request_id)
-        await _abort(context, call, internal_status(call.request_id))
-
-
-async def _abort(context: Context, call: Call, status: grpc.Status) -> None:
-    call.finish(status.code.name)
-    await abort(context, status, call.request_id)
+    logger.error("request %s failed inside the server", call.request_id, exc_info=error)
+    call.finish(Outcome.INTERNAL)
+    return internal_status(call.request_id)

@@ -1,6 +1,6 @@
-"""What travels beside a request that concerns no service: its id, and the trace that it is part of.
+"""Metadata of requests that concerns no service: a request's id, and the trace that it is part of.
 
-Callers write what they like there, so that nothing is taken over that isn't of the expected form: ids end up in logs.
+Callers write it, so values of an unexpected form are dropped: ids end up in logs.
 """
 
 import re
@@ -11,17 +11,17 @@ Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 """Names and values, as gRPC has them."""
 
 REQUEST_ID = "x-request-id"
-"""The name under which a caller may give its request an id, and learns it of a call that failed."""
+"""The header in which a caller may give its request an id, and in which a failed call returns it."""
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-"""What may be an id: what proxies and programs make for one, and nothing that a log's reader could take for more."""
+"""The form of an id: as proxies and programs make them, and nothing that could be mistaken for more in a log."""
 
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """See https://www.w3.org/TR/trace-context/#traceparent-header, version 00."""
 
 
 def request_id_of(metadata: Metadata) -> str:
-    """The id that a caller gave its request; empty when it gave none that can be used."""
+    """The id that a caller gave its request; empty where there is no usable one."""
     given = next((value for key, value in metadata if key == REQUEST_ID), "")
     return given if isinstance(given, str) and SANE_ID.fullmatch(given) else ""
 

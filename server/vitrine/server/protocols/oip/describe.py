@@ -8,10 +8,10 @@ from importlib.metadata import version
 from vitrine.model import Shape
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip import model_config_pb2 as config_pb
-from vitrine.server.engine.session import CPU_PROVIDER
+from vitrine.server.engine.device import CPU_PROVIDER
 from vitrine.server.inference.batching import BatchingConfig
 from vitrine.server.inference.statistics import Duration, ModelStatistics
-from vitrine.server.models.snapshot import Entry, ServedModel
+from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
 from vitrine.server.protocols.oip.outputs import DIGIT, IS_DIGIT, class_output, default_outputs
 
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
@@ -91,7 +91,7 @@ def _instances(provider: str, count: int) -> config_pb.ModelInstanceGroup:
 
 def write_entry(entry: Entry) -> pb.RepositoryIndexResponse.ModelIndex:
     """Writes an entry of the list of models."""
-    state = READY if entry.model else UNAVAILABLE
+    state = UNAVAILABLE if entry.state is EntryState.FAILED else READY
     return pb.RepositoryIndexResponse.ModelIndex(
         name=entry.name, version=entry.version, state=state, reason=entry.reason
     )

@@ -1,22 +1,20 @@
-"""What goes wrong, in words that the open protocol's clients know: they look for the beginnings of Triton's sentences.
+"""Errors in words that the open protocol's clients know: they look for the beginnings of Triton's sentences.
 
 The service's errors are translated, too: their fields are those of `ClassifyRequest`, which this protocol doesn't have.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from vitrine.server.errors import InvalidRequest, NotFound, RequestError, Unsupported
+from vitrine.server.errors import NotFound, RequestError, Unsupported
 
 INPUT = "inputs[0]"
 """The path of the one input."""
 
 FILE = re.compile(r"files\[(\d+)\]")
-"""How the service calls an image file of a request."""
+"""The service's path of an image file in a request."""
 
 FIELDS = {"pixels": INPUT, "files": INPUT, "activations": "outputs", "model": "model_name"}
-"""How this protocol calls the fields of `ClassifyRequest`."""
+"""This protocol's fields for those of `ClassifyRequest`."""
 
 REASONS = {
     "NO_SHARED_MEMORY": "shared memory isn't supported: send tensors in messages",
@@ -28,29 +26,25 @@ REASONS = {
     "NO_REPOSITORY_NAMES": "'repository_name' specification is not supported: there is one repository, without a name",
     "NO_OVERRIDES": "parameters to load a model with are not supported: a model is what lies in the repository",
 }
-"""What Triton can and this server can't, and why."""
+"""The texts for features of Triton that this server lacks, by reason."""
 
 
 def unsupported(reason: str) -> Unsupported:
-    """The error for something that only Triton can."""
+    """The error for a feature that only Triton has."""
     return Unsupported(reason, REASONS[reason])
 
 
-@contextmanager
-def in_triton_words(field: str = "model_name") -> Iterator[None]:
-    """Translates the service's errors; the request names the model in `field`."""
-    try:
-        yield
-    except NotFound as error:
-        raise NotFound(error.reason, f"Request for unknown model: {error}", field) from error
-    except InvalidRequest as error:
-        file = FILE.fullmatch(error.field)
-        text = f"element {file[1]} of input 'pixels': {error}" if file else str(error)
-        raise InvalidRequest(error.reason, text, INPUT if file else _field(error)) from error
-    except RequestError as error:
-        error.field = _field(error)
-        raise
+def in_triton_words(error: RequestError, field: str = "model_name") -> RequestError:
+    """A copy of the service's error in Triton's words, and with this protocol's fields.
 
-
-def _field(error: RequestError) -> str:
-    return FIELDS.get(error.field.partition(".")[0], error.field)
+    Args:
+        error: the error.
+        field: the field of the request that names the model.
+    """
+    if isinstance(error, NotFound):
+        return error.at(field, f"Request for unknown model: {error}")
+    if isinstance(error, Unsupported) and error.reason in REASONS:
+        return error.at("", REASONS[error.reason])
+    if file := FILE.fullmatch(error.field):
+        return error.at(INPUT, f"element {file[1]} of input 'pixels': {error}")
+    return error.at(FIELDS.get(error.field.partition(".")[0], error.field))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vitrine.model import DIGITS, ENVELOPE_BYTES, NOVELTY
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
-from vitrine.server.inference.service import Classification, LayerSelection
+from vitrine.server.inference.requests import Classification, LayerSelection
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.protocols.oip.inputs import LENGTH
 

@@ -1,43 +1,43 @@
-"""Reads what a request has beside its tensors: its id and its parameters."""
+"""Checks the rest of a request beside its tensors: its id and its parameters."""
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.errors import InvalidRequest, quoted
 from vitrine.server.protocols.oip.errors import unsupported
 
-MOST_ID_BYTES = 1024
-"""How long an id may be, in UTF-8: every answer has it again."""
+MAX_ID_BYTES = 1024
+"""The longest id, in bytes of UTF-8: every answer has it again."""
 
 SHARED_MEMORY = "shared_memory_"
-"""How the parameters of tensors begin that lie in shared memory."""
+"""The prefix of parameters of tensors in shared memory."""
 
 TRITON = "triton_"
-"""How parameters begin that mean something to Triton."""
+"""The prefix of parameters that Triton reserves."""
 
 TRITON_PARAMETERS = ("triton_enable_empty_final_response",)
-"""Those of them that a request may have."""
+"""The reserved parameters that a request may have."""
 
 
 def check_id(message: pb.ModelInferRequest) -> None:
-    """Refuses an id that is too long to be said back.
+    """Refuses an id that is too long for an answer to have it again.
 
     Raises:
-        InvalidRequest: it is.
+        InvalidRequest: it is too long.
     """
     if _is_too_long(message.id):
-        raise InvalidRequest("ID_TOO_LONG", f"the id has more than {MOST_ID_BYTES:,} bytes", "id")
+        raise InvalidRequest("ID_TOO_LONG", f"the id has more than {MAX_ID_BYTES:,} bytes", "id")
 
 
-def id_to_say_back(message: pb.ModelInferRequest) -> str:
-    """The id for an answer to a request that may be refused; empty where `check_id` refuses it."""
+def echoed_id(message: pb.ModelInferRequest) -> str:
+    """The id for the answer to a refused request; empty where `check_id` refuses the id itself."""
     return "" if _is_too_long(message.id) else message.id
 
 
 def _is_too_long(name: str) -> bool:
-    return len(name) > MOST_ID_BYTES or len(name.encode()) > MOST_ID_BYTES
+    return len(name) > MAX_ID_BYTES or len(name.encode()) > MAX_ID_BYTES
 
 
 def check_parameters(message: pb.ModelInferRequest) -> None:
-    """Refuses what would change a request's meaning; other parameters are ignored, as Triton does.
+    """Refuses parameters that would change a request's meaning; others are ignored, as Triton does.
 
     Raises:
         InvalidRequest: a parameter looks like one of Triton's own, and is none.

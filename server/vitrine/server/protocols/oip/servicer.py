@@ -8,12 +8,10 @@ from google.protobuf.message import Message
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.errors import RequestError
-from vitrine.server.frontends.grpc.status import CODES
-from vitrine.server.inference.call import Call, Stage
-from vitrine.server.inference.service import Classification, Classifier, ClassifyRequest
-from vitrine.server.models.repository import LoadModel
-from vitrine.server.models.snapshot import ServedModel, Snapshot
-from vitrine.server.protocols.health import HealthServicer
+from vitrine.server.inference.call import OUTCOMES, Call, Stage
+from vitrine.server.inference.requests import Classification, ClassifyRequest, ModelDescription
+from vitrine.server.inference.service import Service
+from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.protocols.oip.describe import (
     write_config,
     write_entry,
@@ -22,76 +20,100 @@ from vitrine.server.protocols.oip.describe import (
     write_statistics,
 )
 from vitrine.server.protocols.oip.errors import in_triton_words, unsupported
-from vitrine.server.protocols.oip.inputs import read_input
+from vitrine.server.protocols.oip.inputs import PACKED_BYTES, fields_per_image, read_input
 from vitrine.server.protocols.oip.outputs import check_size, further_bytes, read_outputs, write_response
-from vitrine.server.protocols.oip.parameters import check_id, check_parameters, id_to_say_back
+from vitrine.server.protocols.oip.parameters import check_id, check_parameters, echoed_id
 from vitrine.server.security.access import Permission
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-"""What the .proto says of the service."""
+"""The service's description in its .proto."""
 
-PERMISSIONS = {
-    f"/{SERVICE.full_name}/RepositoryModelLoad": Permission.ADMIN,
-    f"/{SERVICE.full_name}/RepositoryModelUnload": Permission.ADMIN,
-}
-"""The permission that a method takes, where it isn't `predict`."""
+FURTHER_FIELDS = 1088
+"""Fields of a good request beside its images, at most: the names of outputs, and a few more."""
 
 
-def _refusing(reason: str) -> Callable[["OipServicer", Message, Call], Awaitable[Message]]:
-    """A method that refuses every request."""
+def _refusing(reason: str, *permissions: Permission) -> Callable[["OipServicer", Message, Call], Awaitable[Message]]:
+    """A method that refuses every request, first for want of these permissions."""
 
-    async def refuse(_: "OipServicer", __: Message, ___: Call) -> Message:
+    async def refuse(_: "OipServicer", __: Message, call: Call) -> Message:
+        call.caller.require(*permissions)
         raise unsupported(reason)
 
     return refuse
 
 
 class OipServicer:
-    """The open protocol on the wire; register it with `guarded_handlers`, which turns its errors into statuses.
+    """The open protocol on the wire.
 
     Args:
-        classifier: answers.
-        health: knows whether the server is leaving.
-        load: looks into the model repository; None: there is none.
+        service: answers.
     """
 
-    def __init__(self, classifier: Classifier, health: HealthServicer, load: LoadModel | None) -> None:
-        self._classifier = classifier
-        self._health = health
-        self._load = load
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The service, for a front end to register."""
+        methods: dict[str, Answer] = {
+            "ServerLive": self.ServerLive,
+            "ServerReady": self.ServerReady,
+            "ServerMetadata": self.ServerMetadata,
+            "ModelReady": self.ModelReady,
+            "ModelMetadata": self.ModelMetadata,
+            "ModelConfig": self.ModelConfig,
+            "ModelStatistics": self.ModelStatistics,
+            "ModelInfer": self.ModelInfer,
+            "ModelStreamInfer": self.ModelStreamInfer,
+            "RepositoryIndex": self.RepositoryIndex,
+            "RepositoryModelLoad": self.RepositoryModelLoad,
+            "RepositoryModelUnload": self.RepositoryModelUnload,
+            "SystemSharedMemoryStatus": self.SystemSharedMemoryStatus,
+            "SystemSharedMemoryRegister": self.SystemSharedMemoryRegister,
+            "SystemSharedMemoryUnregister": self.SystemSharedMemoryUnregister,
+            "CudaSharedMemoryStatus": self.CudaSharedMemoryStatus,
+            "CudaSharedMemoryRegister": self.CudaSharedMemoryRegister,
+            "CudaSharedMemoryUnregister": self.CudaSharedMemoryUnregister,
+            "TraceSetting": self.TraceSetting,
+            "LogSettings": self.LogSettings,
+        }
+        permissions = dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), Permission.ADMIN)
+        return Endpoint(SERVICE, methods, permissions, max_fields=self._max_fields, packed_bytes=PACKED_BYTES)
+
+    def _max_fields(self) -> int:
+        """The fields of a full request to the largest model that is served now, as far as a message can hold them."""
+        models = [entry.model for entry in self._service.models.snapshot.entries if entry.model]
+        each, limits = max(map(fields_per_image, models), default=1), self._service.limits
+        typed = min(limits.max_images * each, limits.max_images + limits.max_message_bytes // PACKED_BYTES)
+        return typed + FURTHER_FIELDS
 
     async def ServerLive(self, _: pb.ServerLiveRequest, __: Call) -> pb.ServerLiveResponse:  # noqa: N802
-        """Says that the server is alive."""
+        """Tells that the server is alive."""
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, _: pb.ServerReadyRequest, __: Call) -> pb.ServerReadyResponse:  # noqa: N802
-        """Says whether the server takes requests."""
-        return pb.ServerReadyResponse(ready=self._health.ready)
+        """Tells whether the server takes requests."""
+        return pb.ServerReadyResponse(ready=self._service.readiness.ready)
 
-    async def ModelReady(self, request: pb.ModelReadyRequest, _: Call) -> pb.ModelReadyResponse:  # noqa: N802
-        """Says whether a model answers; that there is none is no error."""
-        try:
-            _model(self._snapshot, request.name, request.version)
-        except RequestError:
-            return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=self._health.ready)
+    async def ModelReady(self, request: pb.ModelReadyRequest, call: Call) -> pb.ModelReadyResponse:  # noqa: N802
+        """Tells whether a model answers; that there is none is no error."""
+        return pb.ModelReadyResponse(ready=self._service.ready(request.name, call, request.version))
 
     async def ServerMetadata(self, _: pb.ServerMetadataRequest, __: Call) -> pb.ServerMetadataResponse:  # noqa: N802
-        """Says which server this is."""
+        """Names the server and its extensions."""
         return write_server()
 
-    async def ModelMetadata(self, request: pb.ModelMetadataRequest, _: Call) -> pb.ModelMetadataResponse:  # noqa: N802
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, call: Call) -> pb.ModelMetadataResponse:  # noqa: N802
         """Describes a model's inputs and outputs."""
-        models = self._snapshot
-        model = _model(models, request.name, request.version)
-        return write_metadata(model, _versions(models, model.name, request.version))
+        described = self._describe(request.name, request.version, call)
+        return write_metadata(described.model, described.versions)
 
     async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:  # noqa: N802
         """Classifies 1 to N images."""
         answer = await self._classify(request, call)
         begin = time.monotonic()
         response = write_response(request, answer)
-        check_size(response, self._classifier.limits.max_message_bytes)
+        check_size(response, self._service.limits.max_message_bytes)
         call.passed(Stage.ENCODE, begin, time.monotonic())
         return response
 
@@ -100,53 +122,55 @@ class OipServicer:
         try:
             response = await self.ModelInfer(request, call)
         except RequestError as error:
-            call.outcome, call.reason = CODES[type(error)].name, error.reason
-            response = pb.ModelInferResponse(id=id_to_say_back(request))
+            call.outcome, call.reason = OUTCOMES[type(error)], error.reason
+            response = pb.ModelInferResponse(id=echoed_id(request))
             return pb.ModelStreamInferResponse(error_message=str(error), infer_response=response)
         response.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=response)
 
-    async def ModelConfig(self, request: pb.ModelConfigRequest, _: Call) -> pb.ModelConfigResponse:  # noqa: N802
+    async def ModelConfig(self, request: pb.ModelConfigRequest, call: Call) -> pb.ModelConfigResponse:  # noqa: N802
         """Describes a model as the settings of a Triton server would."""
-        model = _model(self._snapshot, request.name, request.version)
-        config = write_config(model, self._classifier.limits.max_images, self._classifier.batching)
+        described = self._describe(request.name, request.version, call)
+        config = write_config(described.model, described.limits.max_images, self._service.batching)
         return pb.ModelConfigResponse(config=config)
 
     async def ModelStatistics(  # noqa: N802
-        self, request: pb.ModelStatisticsRequest, _: Call
+        self, request: pb.ModelStatisticsRequest, call: Call
     ) -> pb.ModelStatisticsResponse:
-        """Tells what models have done."""
-        models, done = self._snapshot, self._classifier.statistics
+        """Gives the statistics of one model's versions, or of all models."""
+        done = self._service.statistics
         if request.name:
-            asked = _versions(models, _model(models, request.name, request.version).name, request.version)
+            models = self._describe(request.name, request.version, call).versions
         else:
-            asked = [entry.model for entry in models.entries if entry.model]
+            models = self._service.list_models(call).models
         return pb.ModelStatisticsResponse(
-            model_stats=[write_statistics(model, done.of(model.label)) for model in asked]
+            model_stats=[write_statistics(model, done.of(model.label)) for model in models]
         )
 
     async def RepositoryIndex(  # noqa: N802
-        self, request: pb.RepositoryIndexRequest, _: Call
+        self, request: pb.RepositoryIndexRequest, call: Call
     ) -> pb.RepositoryIndexResponse:
         """Lists the versions of models that are served, and those that should be and have failed."""
-        _refuse_others_than_the_one(request.repository_name)
-        wanted = [entry for entry in self._snapshot.entries if entry.model or not request.ready]
+        _refuse_other_repositories(request.repository_name)
+        entries = self._service.list_models(call).entries
+        wanted = [entry for entry in entries if entry.model or not request.ready]
         return pb.RepositoryIndexResponse(models=[write_entry(entry) for entry in wanted])
 
     async def RepositoryModelLoad(  # noqa: N802
-        self, request: pb.RepositoryModelLoadRequest, _: Call
+        self, request: pb.RepositoryModelLoadRequest, call: Call
     ) -> pb.RepositoryModelLoadResponse:
-        """Looks at the model repository now, and tells whether a model's newest version answers."""
-        _refuse_others_than_the_one(request.repository_name)
+        """Looks at the model repository now; succeeds when a model's newest version is served."""
+        call.caller.require(Permission.ADMIN)  # before anything is read
+        _refuse_other_repositories(request.repository_name)
         if request.parameters:
             raise unsupported("NO_OVERRIDES")
-        if self._load is None:
-            raise unsupported("NO_REPOSITORY")
-        with in_triton_words():
-            await self._load(request.model_name)
+        try:
+            await self._service.load(request.model_name, call)
+        except RequestError as error:
+            raise in_triton_words(error) from error
         return pb.RepositoryModelLoadResponse()
 
-    RepositoryModelUnload = _refusing("NO_UNLOADING")
+    RepositoryModelUnload = _refusing("NO_UNLOADING", Permission.ADMIN)
     SystemSharedMemoryStatus = _refusing("NO_SHARED_MEMORY")
     SystemSharedMemoryRegister = _refusing("NO_SHARED_MEMORY")
     SystemSharedMemoryUnregister = _refusing("NO_SHARED_MEMORY")
@@ -157,35 +181,27 @@ class OipServicer:
     LogSettings = _refusing("NO_LOG_SETTINGS")
 
     async def _classify(self, request: pb.ModelInferRequest, call: Call) -> Classification:
-        """The model is looked up once: what reads the request is what answers it, whatever is published meanwhile."""
+        """The model is looked up once: it reads the request and answers it, whatever is published meanwhile."""
         call.caller.require(Permission.PREDICT)  # before anything is read: a stream can outlive the permission
         check_id(request)
         check_parameters(request)
-        model = _model(self._snapshot, request.model_name, request.model_version, "model_name")
-        layers = read_outputs(request, model)
-        given = read_input(request, model, self._classifier.limits.max_images)
-        pixels, files = (given, None) if isinstance(given, np.ndarray) else (None, given)
-        wanted = ClassifyRequest(pixels, files, model, layers, further_bytes(request, model))
-        with in_triton_words():
-            return await self._classifier.classify(wanted, call)
+        try:
+            model = self._service.model(request.model_name, call, request.model_version)
+            layers = read_outputs(request, model)
+            given = read_input(request, model, self._service.limits.max_images)
+            pixels, files = (given, None) if isinstance(given, np.ndarray) else (None, given)
+            wanted = ClassifyRequest(model, pixels, files, layers)
+            return await self._service.classify(wanted, call, further_bytes(request, model))
+        except RequestError as error:
+            raise in_triton_words(error) from error
 
-    @property
-    def _snapshot(self) -> Snapshot:
-        return self._classifier.models.snapshot
-
-
-def _model(models: Snapshot, name: str, version: str, field: str = "name") -> ServedModel:
-    """The model of that name, or the default; its newest version, unless one is named."""
-    with in_triton_words(field):
-        return models.get(f"{name or models.default.name}@{version}" if version else name)
+    def _describe(self, name: str, version: str, call: Call) -> ModelDescription:
+        try:
+            return self._service.describe(name, call, version)
+        except RequestError as error:
+            raise in_triton_words(error, "name") from error
 
 
-def _versions(models: Snapshot, name: str, version: str) -> list[ServedModel]:
-    """What answers under that name: all versions, unless one is named."""
-    served = [entry.model for entry in models.entries if entry.model and entry.name == name]
-    return [model for model in served if version in ("", model.version)]
-
-
-def _refuse_others_than_the_one(repository_name: str) -> None:
-    if repository_name:
+def _refuse_other_repositories(name: str) -> None:
+    if name:
         raise unsupported("NO_REPOSITORY_NAMES")

@@ -11,23 +11,25 @@ import numpy.typing as npt
 
 from vitrine.model import Layer, LayerKind, ModelInput, Parameters, TrainingFacts
 from vitrine.server.errors import InvalidRequest
-from vitrine.server.inference.service import Classification, ClassifyRequest, LayerSelection, Limits
-from vitrine.server.models.snapshot import Entry, ServedModel
+from vitrine.server.inference.requests import Classification, ClassifyRequest, LayerSelection, Limits
+from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
 from vitrine.v1 import classifier_pb2 as pb
 
 KINDS = {kind: pb.LayerKind.Value(f"LAYER_KIND_{kind.name}") for kind in LayerKind}
 """The wire's value for every kind of layer."""
+
+STATES = {
+    EntryState.AVAILABLE: pb.MODEL_STATE_AVAILABLE,
+    EntryState.KEPT: pb.MODEL_STATE_AVAILABLE,
+    EntryState.FAILED: pb.MODEL_STATE_FAILED,
+}
+"""The states of a version, as the wire calls them: a version that is kept answers."""
 
 MAX_NAMES = 1024
 """The largest number of layers' names in a request: more than any model has layers, and few enough to look through."""
 
 MAX_AXES = 8
 """Number of axes of a wrong shape that an error repeats."""
-
-
-def wire_path(field: str) -> str:
-    """The path on the wire of a field of the plain request, which the wire has one level deeper for files."""
-    return f"encoded.{field}" if field.startswith("files") else field
 
 
 def read_classify(message: pb.ClassifyRequest, model: ServedModel) -> ClassifyRequest:
@@ -42,9 +44,9 @@ def read_classify(message: pb.ClassifyRequest, model: ServedModel) -> ClassifyRe
         raise InvalidRequest("TOO_MANY_NAMES", f"{count} layers are named: name each once", "activations.names")
     form = message.WhichOneof("images")
     return ClassifyRequest(
+        model,
         pixels=_read_pixels(message.pixels, model.metadata.input) if form == "pixels" else None,
         files=message.encoded.files if form == "encoded" else None,
-        model=model,
         activations=LayerSelection(message.activations.all, tuple(message.activations.names)),
     )
 
@@ -105,7 +107,7 @@ def write_summary(entry: Entry, default: ServedModel) -> pb.ModelSummary:
     return pb.ModelSummary(
         identity=write_identity(entry.model) if entry.model else failed,
         default=entry.model is default,
-        state=pb.MODEL_STATE_AVAILABLE if entry.model else pb.MODEL_STATE_FAILED,
+        state=STATES[entry.state],
         reason=entry.reason,
     )
 

@@ -2,9 +2,12 @@
 
 import time
 
+from vitrine.server.errors import RequestError
 from vitrine.server.inference.call import Call, Stage
-from vitrine.server.inference.service import Classifier
+from vitrine.server.inference.service import Service
+from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.protocols.v1.convert import (
+    MAX_NAMES,
     read_classify,
     write_classification,
     write_model,
@@ -15,23 +18,42 @@ from vitrine.server.security.access import Permission
 from vitrine.v1 import classifier_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"]
-"""What the .proto says of the service."""
+"""The service's description in its .proto."""
 
-PERMISSIONS = {f"/{SERVICE.full_name}/GetParameters": Permission.PARAMETERS}
-"""The permission that a method takes, where it isn't `predict`."""
+FURTHER_FIELDS = 64
+"""Fields of a good request beside its images and the names of layers, at most."""
 
 
 class ClassifierServicer:
-    """The service on the wire; register it with `guarded_handlers`, which turns its errors into statuses."""
+    """The service on the wire.
 
-    def __init__(self, classifier: Classifier) -> None:
-        self._classifier = classifier
+    Args:
+        service: answers.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The service, for a front end to register."""
+        methods: dict[str, Answer] = {
+            "Classify": self.Classify,
+            "ClassifyStream": self.ClassifyStream,
+            "ListModels": self.ListModels,
+            "GetModel": self.GetModel,
+            "GetParameters": self.GetParameters,
+        }
+        max_fields = self._service.limits.max_images + MAX_NAMES + FURTHER_FIELDS
+        return Endpoint(SERVICE, methods, {"GetParameters": Permission.PARAMETERS}, max_fields=max_fields)
 
     async def Classify(self, request: pb.ClassifyRequest, call: Call) -> pb.ClassifyResponse:  # noqa: N802
         """Classifies 1 to N images."""
-        call.caller.require(Permission.PREDICT)  # before a model is looked up: a stream can outlive the permission
-        model = self._classifier.models.get(request.model)
-        answer = await self._classifier.classify(read_classify(request, model), call)
+        try:
+            model = self._service.model(request.model, call)
+            answer = await self._service.classify(read_classify(request, model), call)
+        except RequestError as error:
+            raise _in_wire_paths(error) from error
         begin = time.monotonic()
         response = write_classification(answer)
         call.passed(Stage.ENCODE, begin, time.monotonic())
@@ -39,18 +61,26 @@ class ClassifierServicer:
 
     async def ClassifyStream(self, request: pb.ClassifyStreamRequest, call: Call) -> pb.ClassifyStreamResponse:  # noqa: N802
         """Answers one request of a stream."""
-        return pb.ClassifyStreamResponse(response=await self.Classify(request.request, call))
+        try:
+            return pb.ClassifyStreamResponse(response=await self.Classify(request.request, call))
+        except RequestError as error:
+            raise error.at(error.field and f"request.{error.field}") from error
 
-    async def ListModels(self, _: pb.ListModelsRequest, __: Call) -> pb.ListModelsResponse:  # noqa: N802
+    async def ListModels(self, _: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:  # noqa: N802
         """Lists the models that are served, and those that should be and have failed."""
-        snapshot = self._classifier.models.snapshot
+        snapshot = self._service.list_models(call)
         return pb.ListModelsResponse(models=[write_summary(entry, snapshot.default) for entry in snapshot.entries])
 
-    async def GetModel(self, request: pb.GetModelRequest, _: Call) -> pb.GetModelResponse:  # noqa: N802
+    async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:  # noqa: N802
         """Describes one model."""
-        model = self._classifier.models.get(request.model)
-        return pb.GetModelResponse(model=write_model(model, self._classifier.limits))
+        described = self._service.describe(request.model, call)
+        return pb.GetModelResponse(model=write_model(described.model, described.limits))
 
     async def GetParameters(self, request: pb.GetParametersRequest, call: Call) -> pb.GetParametersResponse:  # noqa: N802
         """Gets one layer's parameters."""
-        return write_parameters(*self._classifier.parameters(request.model, request.layer, call))
+        return write_parameters(*self._service.parameters(request.model, request.layer, call))
+
+
+def _in_wire_paths(error: RequestError) -> RequestError:
+    """The error with the path of its field on the wire, which has the service's `files` inside `encoded`."""
+    return error.at(f"encoded.{error.field}") if error.field.startswith("files") else error.at(error.field)

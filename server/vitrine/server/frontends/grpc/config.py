@@ -1,0 +1,43 @@
+"""The settings of the gRPC front end."""
+
+from dataclasses import dataclass
+
+from vitrine.server.errors import StartupError
+from vitrine.server.security.addresses import is_loopback
+from vitrine.server.security.certificates import TlsFiles
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcConfig:
+    """The settings of the gRPC front end.
+
+    Raises:
+        StartupError: other machines could read plaintext, and that isn't allowed explicitly; or the port is none.
+    """
+
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    port: int = 50051
+    """The port to listen on, 0 to 65535; 0 takes a free one."""
+    shares_port: bool = False
+    """Share the port with other processes: set by a supervisor for its workers."""
+    tls: TlsFiles | None = None
+    """The files of the certificates; None: connections aren't encrypted."""
+    insecure: bool = False
+    """Allow plaintext on an address that other machines can reach."""
+    reflection: bool = True
+    """Describe the services to tools such as grpcurl."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise StartupError(f"{self.port} is no port: --port (VITRINE_PORT) takes 0 to 65535")
+        if self.exposes_plaintext and not self.insecure:
+            raise StartupError(
+                f"other machines can reach {self.host}, and what they send would not be encrypted: give --tls-cert and "
+                "--tls-key (VITRINE_TLS_CERT, VITRINE_TLS_KEY), or allow plaintext with --insecure (VITRINE_INSECURE=1)"
+            )
+
+    @property
+    def exposes_plaintext(self) -> bool:
+        """Plaintext is spoken on an address that other machines can reach."""
+        return self.tls is None and not is_loopback(self.host)

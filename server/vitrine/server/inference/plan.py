@@ -1,0 +1,67 @@
+"""Plans for answering: the outputs and sizes that a selection of layers means. It knows neither images nor callers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from vitrine.model import AnswerSize, answer_size
+from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
+from vitrine.server.inference.requests import LayerSelection
+from vitrine.server.models.snapshot import ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A model's way to answer requests for certain layers; the same for all of them, so that it is made once."""
+
+    layers: Sequence[str]
+    """The wanted layers, each once, in the order of the model's layers."""
+    outputs: Sequence[str]
+    """The outputs to calculate: these layers, and those that every image is judged by."""
+    size: AnswerSize
+    """The size of its answers."""
+
+    @classmethod
+    def of(cls, model: ServedModel, selection: LayerSelection) -> Self:
+        """Makes the plan.
+
+        Raises:
+            InvalidRequest: the model has no such layer, or the selection contradicts itself.
+        """
+        layers = _wanted_layers(model, selection)
+        outputs = tuple(dict.fromkeys((*layers, *model.required_outputs)))
+        return cls(layers, outputs, answer_size(model.metadata.layers, layers))
+
+    def check_size(self, images: int, further_bytes: int, limit: int) -> int:
+        """The bytes of an answer. Activations can be a hundred times the request: refused here, none is calculated.
+
+        Args:
+            images: the images of the request.
+            further_bytes: bytes that the protocol's answer adds for each image, at most.
+            limit: the largest answer.
+
+        Raises:
+            AnswerTooLarge: the answer would pass the limit.
+        """
+        size = self.size.of(images) + images * further_bytes
+        if size <= limit:
+            return size
+        fitting = AnswerSize(self.size.fixed, self.size.each + further_bytes).fitting(limit)
+        advice = f"ask for {fitting} images at a time, or for fewer layers" if fitting else "ask for fewer layers"
+        raise answer_too_large(size, limit, advice, "activations")
+
+
+def answer_too_large(size: int, limit: int, advice: str, field: str) -> AnswerTooLarge:
+    """The error for an answer of more bytes than the limit."""
+    message = f"the answer would be {size:,} bytes, and {limit:,} are sent at most: {advice}"
+    return AnswerTooLarge("ANSWER_TOO_LARGE", message, field)
+
+
+def _wanted_layers(model: ServedModel, selection: LayerSelection) -> tuple[str, ...]:
+    if selection.every and selection.names:
+        raise InvalidRequest("CONTRADICTION", "ask for all layers or for some by name, not both", "activations")
+    for index, name in enumerate(selection.names):
+        if name not in model.layer_names:
+            message = f"no layer is called {quoted(name)}; the layers of {model.name}: {listed(model.layer_names)}"
+            raise InvalidRequest("LAYER_UNKNOWN", message, f"activations.names[{index}]")
+    return model.layer_names if selection.every else tuple(n for n in model.layer_names if n in selection.names)

@@ -1,0 +1,101 @@
+"""Plain data that the service takes and gives. It knows neither messages nor models' files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.security.access import Permission
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits on one request."""
+
+    max_images: int = 1024
+    """The largest number of images."""
+    max_message_bytes: int = 64 << 20
+    """The largest request and answer, in bytes."""
+    max_image_pixels: int = 50_000_000
+    """The largest width × height that an encoded image may declare."""
+    caller_rate: float = 0.0
+    """Images a second that one caller may send in the long run; 0: unlimited."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSelection:
+    """The layers whose activations an answer carries; by default none."""
+
+    every: bool = False
+    """All of the model's layers."""
+    names: tuple[str, ...] = ()
+    """These layers."""
+
+    @property
+    def permissions(self) -> tuple[Permission, ...]:
+        """The permissions that it takes to classify with these activations."""
+        return WITH_ACTIVATIONS if self.every or self.names else WITHOUT_ACTIVATIONS
+
+
+WITHOUT_ACTIVATIONS = (Permission.PREDICT,)
+WITH_ACTIVATIONS = (Permission.PREDICT, Permission.ACTIVATIONS)
+
+NO_LAYERS = LayerSelection()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassifyRequest:
+    """A request to classify images: either `pixels` or `files`."""
+
+    model: ServedModel
+    """The model that is to answer: whatever is published meanwhile, the one that the request was read for."""
+    pixels: npt.NDArray[np.uint8] | None = None
+    """uint8 (N, height, width), 0 = white (paper), 255 = black (ink)."""
+    files: Sequence[bytes] | None = None
+    """Whole image files, to be prepared by the service."""
+    activations: LayerSelection = NO_LAYERS
+    """The layers whose activations are wanted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classification:
+    """The answer for N images; row i is image i."""
+
+    model: ServedModel
+    """The model that gave it."""
+    digits: npt.NDArray[np.int64]
+    """int64 (N,): the class with the largest activation of the output layer."""
+    probabilities: npt.NDArray[np.float32]
+    """float32 (N, classes): the output layer's activations."""
+    activations: Mapping[str, npt.NDArray[np.float32]]
+    """float32 (N, width) for each wanted layer, in the order of the layers."""
+    novelty: npt.NDArray[np.float32] | None = None
+    """float32 (N,): how unlike a digit each image is; None where the model has no threshold to judge it by."""
+    is_digit: npt.NDArray[np.bool_] | None = None
+    """bool (N,): the novelty is at most that threshold; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelDescription:
+    """A model, and the limits that its requests are held to."""
+
+    model: ServedModel
+    """The model."""
+    versions: Sequence[ServedModel]
+    """The versions that are served under its name, newest first; where one was asked for, that one alone."""
+    limits: Limits
+    """The limits on one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The work of the service at one moment."""
+
+    waiting: int
+    """Images that wait for a run."""
+    images: int
+    """Images of all requests under way, including those that wait."""
+    bytes: int
+    """Bytes of these requests and their answers."""

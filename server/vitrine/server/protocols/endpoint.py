@@ -1,0 +1,51 @@
+"""A protocol's service as a front end registers it: its methods, and the limits of its messages."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from vitrine.server.security.access import Permission
+
+Answer: TypeAlias = Callable[..., Any]
+"""Makes an answer of a request and its `Call`: a coroutine. Where only the answers are a stream: an asynchronous
+generator; where both are, it is called for each request in turn."""
+
+FieldLimit: TypeAlias = int | Callable[[], int]
+"""The largest number of fields in a request, or a function that gives it for a request that has come just now."""
+
+MAX_FIELDS = 4096
+"""The largest number of fields in a request, unless an endpoint sets another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A service of a protocol. Whatever carries its messages, these limits hold."""
+
+    descriptor: ServiceDescriptor
+    """The service's description in its .proto."""
+    methods: Mapping[str, Answer]
+    """The coroutine for each method, by the method's name."""
+    permissions: Mapping[str, Permission] = field(default_factory=dict)
+    """The permission that a method takes, by its name; the others take `predict`."""
+    public: bool = False
+    """Open to every caller, even without a token."""
+    max_fields: FieldLimit = MAX_FIELDS
+    """The largest number of fields in a request, including those of the messages inside it."""
+    packed_bytes: int = 1
+    """The bytes of a list of numbers that count as one field."""
+
+    @property
+    def name(self) -> str:
+        """The service's full name."""
+        return str(self.descriptor.full_name)
+
+    def path(self, method: str) -> str:
+        """A method as calls name it: `/PACKAGE.SERVICE/METHOD`."""
+        return f"/{self.name}/{method}"
+
+
+def methods_of(*services: ServiceDescriptor) -> tuple[str, ...]:
+    """Every method of these services, as calls name it."""
+    return tuple(f"/{service.full_name}/{name}" for service in services for name in service.methods_by_name)

@@ -1,0 +1,19 @@
+"""Settings of tracing. A leaf, which loads nothing of OpenTelemetry."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class TracingConfig:
+    """Settings of tracing."""
+
+    endpoint: str
+    """The collector's URL, for OTLP over gRPC: http://HOST:PORT, or https://HOST:PORT for TLS."""
+    ratio: float = 1.0
+    """The share that is traced, 0 to 1, of the calls whose caller hasn't decided it."""
+
+    @property
+    def collector(self) -> str:
+        """The collector's HOST:PORT."""
+        return urlsplit(self.endpoint).netloc

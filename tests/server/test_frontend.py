@@ -1,0 +1,134 @@
+"""The gRPC front end: its settings, the gate before its services, and what protocols hand it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from support.callers import bearer, line, secret
+from support.services import a_service
+
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
+from vitrine.server.errors import StartupError
+from vitrine.server.frontends import Frontend
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.server import METHODS, GrpcFrontend
+from vitrine.server.inference.call import Call, Outcome
+from vitrine.server.inference.readiness import Readiness
+from vitrine.server.inference.service import Service
+from vitrine.server.protocols.endpoint import Endpoint
+from vitrine.server.protocols.health import HealthServicer
+from vitrine.server.protocols.oip.servicer import OipServicer
+from vitrine.server.protocols.reflection import ReflectionServicer
+from vitrine.server.protocols.v1.servicer import ClassifierServicer
+from vitrine.server.security.access import Access
+from vitrine.server.security.addresses import address_of, cannot_listen, is_loopback
+from vitrine.server.security.certificates import TlsFiles
+from vitrine.server.security.tokens import read_tokens
+from vitrine.v1 import classifier_pb2 as pb
+from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
+
+CERTIFICATES = TlsFiles(Path("cert.pem"), Path("key.pem"))
+
+
+@pytest.fixture
+def service(tiny_artifact: Path) -> Iterator[Service]:
+    with ThreadPoolExecutor(1) as pool:
+        yield a_service(load_model(tiny_artifact, Device.CPU), pool)
+
+
+async def test_it_is_a_frontend(service: Service) -> None:
+    frontend: Frontend = GrpcFrontend(service, GrpcConfig(port=0))
+    assert frontend.address.startswith("127.0.0.1:")
+    await frontend.start()
+    await frontend.drain(0)
+
+
+def test_every_method_of_a_protocol_has_a_coroutine(service: Service) -> None:
+    endpoints: list[Endpoint] = [
+        ClassifierServicer(service).endpoint,
+        OipServicer(service).endpoint,
+        HealthServicer(Readiness(), [""]).endpoint,
+        ReflectionServicer([]).endpoint,
+    ]
+    for endpoint in endpoints:
+        assert set(endpoint.methods) >= set(endpoint.descriptor.methods_by_name)  # health has one that is newer
+        assert set(endpoint.permissions) <= set(endpoint.methods)
+    assert (
+        tuple(endpoint.path(name) for endpoint in endpoints for name in endpoint.descriptor.methods_by_name) == METHODS
+    )
+
+
+class CountingAccess(Access):
+    """Counts how often a caller is identified."""
+
+    def __init__(self, tokens: Path) -> None:
+        super().__init__(lambda: read_tokens(tokens))
+        self.count = 0
+
+    def caller(self, authorization: Any) -> Any:
+        self.count += 1
+        return super().caller(authorization)
+
+
+async def test_a_callers_token_is_looked_up_once_for_a_call_and_for_each_message_of_a_stream(
+    service: Service, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(line("alice", "predict"))
+    service.access = access = CountingAccess(tokens)
+    told: list[Call] = []
+    frontend = GrpcFrontend(service, GrpcConfig(port=0), observers=[told.append])
+    await frontend.start()
+    async with grpc.aio.insecure_channel(frontend.address) as channel:
+        stub: Any = ClassifierServiceStub(channel)
+        await stub.ListModels(pb.ListModelsRequest(), metadata=bearer(secret("alice")))
+        assert access.count == 1
+        stream = stub.ClassifyStream(metadata=bearer(secret("alice")))
+        for _ in range(3):
+            pixels = pb.Tensor(shape=[1, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=bytes(324))
+            await stream.write(pb.ClassifyStreamRequest(request=pb.ClassifyRequest(pixels=pixels)))
+            await stream.read()
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+        assert access.count == 1 + 1 + 3
+    await frontend.drain(10)
+    assert {call.caller.name for call in told} == {"alice"}
+
+
+async def test_where_nobody_measures_a_caller_without_a_token_still_may_not_change_the_server(service: Service) -> None:
+    """No gate is needed then, and the service refuses by itself."""
+    told: list[Call] = []
+    frontend = GrpcFrontend(service, GrpcConfig(port=0), observers=[told.append])
+    await frontend.start()
+    async with grpc.aio.insecure_channel(frontend.address) as channel:
+        for method in ("RepositoryModelLoad", "RepositoryModelUnload"):
+            call: Any = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+            assert await call(b"").code() is grpc.StatusCode.PERMISSION_DENIED
+    await frontend.drain(10)
+    assert [call.outcome for call in told] == [Outcome.PERMISSION_DENIED] * 2
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "vitrine.example"])
+def test_plaintext_for_other_machines_is_refused_unless_it_is_allowed(host: str) -> None:
+    with pytest.raises(StartupError, match="--insecure"):
+        GrpcConfig(host)
+    assert GrpcConfig(host, insecure=True).exposes_plaintext
+    assert not GrpcConfig(host, tls=CERTIFICATES).exposes_plaintext
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_is_none_is_refused(port: int) -> None:
+    with pytest.raises(StartupError, match="is no port"):
+        GrpcConfig(port=port)
+
+
+def test_addresses_are_written_as_they_are_dialled() -> None:
+    assert address_of("127.0.0.1", 80) == "127.0.0.1:80"
+    assert address_of("::1", 80) == "[::1]:80"
+    assert is_loopback("[::1]")
+    assert "can't listen on [::1]:80" in str(cannot_listen("::1", 80))

@@ -1,0 +1,175 @@
+"""The service by itself, called as a front end's protocol would: its permissions, its plans and its readiness."""
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from inspect import isawaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.artifacts import random_pixels
+from support.services import a_service
+
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_model
+from vitrine.server.errors import InvalidRequest, PermissionDenied, Unsupported
+from vitrine.server.inference.call import Call
+from vitrine.server.inference.plan import Plan
+from vitrine.server.inference.requests import ClassifyRequest, LayerSelection
+from vitrine.server.inference.service import MAX_PLANS, Service
+from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
+from vitrine.server.security.access import Caller, Permission
+
+ALL_LAYERS = LayerSelection(every=True)
+ONE_LAYER = LayerSelection(names=("relu_1",))
+
+
+@pytest.fixture(scope="module")
+def model(tiny_artifact: Path) -> ServedModel:
+    return load_model(tiny_artifact, Device.CPU)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+async def loaded(_: str) -> None:
+    """Stands for a look at a repository in which all is well."""
+
+
+@pytest.fixture
+def service(model: ServedModel, pool: ThreadPoolExecutor) -> Service:
+    return a_service(model, pool, load=loaded)
+
+
+def a_call_of(*permissions: Permission) -> Call:
+    return Call("/test/Test", Caller("somebody", frozenset(permissions)))
+
+
+def one_image(model: ServedModel, layers: LayerSelection) -> ClassifyRequest:
+    return ClassifyRequest(model, pixels=random_pixels(1), activations=layers)
+
+
+METHODS: dict[str, tuple[Callable[[Service, Call], Any], set[Permission]]] = {
+    "classify": (
+        lambda service, call: service.classify(one_image(service.models.get(""), LayerSelection()), call),
+        {Permission.PREDICT},
+    ),
+    "classify with all activations": (
+        lambda service, call: service.classify(one_image(service.models.get(""), ALL_LAYERS), call),
+        {Permission.PREDICT, Permission.ACTIVATIONS},
+    ),
+    "classify with one layer's activations": (
+        lambda service, call: service.classify(one_image(service.models.get(""), ONE_LAYER), call),
+        {Permission.PREDICT, Permission.ACTIVATIONS},
+    ),
+    "parameters": (lambda service, call: service.parameters("", "linear_1", call), {Permission.PARAMETERS}),
+    "list_models": (lambda service, call: service.list_models(call), {Permission.PREDICT}),
+    "model": (lambda service, call: service.model("", call), {Permission.PREDICT}),
+    "describe": (lambda service, call: service.describe("", call), {Permission.PREDICT}),
+    "ready": (lambda service, call: service.ready("nobody", call), {Permission.PREDICT}),
+    "load": (lambda service, call: service.load("tiny", call), {Permission.ADMIN}),
+}
+"""Every method that a front end may call, and the permissions that it takes."""
+
+
+@pytest.mark.parametrize("what", METHODS)
+async def test_a_method_takes_each_of_its_permissions_and_no_other(service: Service, what: str) -> None:
+    method, needed = METHODS[what]
+
+    async def answer(*permissions: Permission) -> None:
+        outcome = method(service, a_call_of(*permissions))
+        if isawaitable(outcome):
+            await outcome
+
+    await answer(*needed)
+    for lacking in needed:
+        with pytest.raises(PermissionDenied, match=lacking.value):
+            await answer(*(set(Permission) - {lacking}))
+
+
+def test_every_method_of_the_service_is_in_the_table() -> None:
+    public = {name for name, value in vars(Service).items() if callable(value) and not name.startswith("_")}
+    assert public == {what.partition(" ")[0] for what in METHODS}
+
+
+async def test_without_a_repository_nothing_is_loaded(model: ServedModel, pool: ThreadPoolExecutor) -> None:
+    with pytest.raises(Unsupported) as caught:
+        await a_service(model, pool).load("tiny", a_call_of(Permission.ADMIN))
+    assert caught.value.reason == "NO_REPOSITORY"
+
+
+def test_it_is_ready_from_its_start_until_it_leaves(service: Service) -> None:
+    def ready(name: str = "") -> bool:
+        return service.ready(name, a_call_of(Permission.PREDICT))
+
+    assert not ready()
+    changed = service.readiness.changed
+    service.readiness.start()
+    assert changed.is_set()
+    assert ready()
+    assert not ready("another model")
+    service.readiness.leave()
+    assert not ready()
+    service.readiness.start()  # it leaves for good
+    assert not ready()
+
+
+async def test_statistics_count_whatever_front_end_made_the_call(service: Service, model: ServedModel) -> None:
+    told: list[Call] = []
+    call = a_call_of(*Permission)
+    call.observers = [told.append]
+    await service.classify(one_image(model, LayerSelection()), call)
+    call.close()
+    assert told == [call]
+    assert service.statistics.of(model.label).failure.count == 1  # nobody said that it was answered
+
+
+async def test_a_plan_is_made_once_for_a_selection(
+    service: Service, model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[LayerSelection] = []
+    make = Plan.of
+
+    def counted(model: ServedModel, selection: LayerSelection) -> Plan:
+        made.append(selection)
+        return make(model, selection)
+
+    monkeypatch.setattr("vitrine.server.inference.service.Plan.of", counted)
+    for layers in (ALL_LAYERS, LayerSelection(), LayerSelection(every=True), LayerSelection()):
+        answer = await service.classify(one_image(model, layers), a_call_of(*Permission))
+        assert list(answer.activations) == (list(model.layer_names) if layers.every else [])
+    assert made == [ALL_LAYERS, LayerSelection()]
+
+
+async def test_plans_are_few_however_callers_combine_layers(service: Service, model: ServedModel) -> None:
+    for count in range(1, MAX_PLANS + 10):
+        selection = LayerSelection(names=("relu_1",) * count)
+        answer = await service.classify(one_image(model, selection), a_call_of(*Permission))
+        assert list(answer.activations) == ["relu_1"]
+    (runner,) = service._runners.values()
+    assert len(runner._plans) <= MAX_PLANS
+
+
+async def test_a_bad_selection_is_refused_each_time(service: Service, model: ServedModel) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidRequest) as caught:
+            await service.classify(one_image(model, LayerSelection(names=("relu_9",))), a_call_of(*Permission))
+        assert (caught.value.reason, caught.value.field) == ("LAYER_UNKNOWN", "activations.names[0]")
+
+
+async def test_a_model_that_is_no_longer_served_is_let_go(model: ServedModel, pool: ThreadPoolExecutor) -> None:
+    gone = replace(model, version="1")
+    models = Models.of(gone)
+    service = a_service(models, pool)
+    await service.classify(one_image(gone, ALL_LAYERS), a_call_of(*Permission))
+    models.replace(Snapshot([Entry.of(model)], model.name))
+    watched = weakref.ref(gone)
+    del gone
+    gc.collect()
+    assert watched() is None
