@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from vitrine.client import (
@@ -290,6 +291,7 @@ def test_among_a_thousand_classes_the_predicted_one_is_labelled_and_seen() -> No
     made = prediction_of([64], classes=tuple(f"class {number}" for number in range(1000)))
     assert labels_of(made) == [[made.label]] * 2
     bar = draw_prediction(made).axes[-1].patches[-1]
+    assert isinstance(bar, Rectangle)
     assert bar.get_width() > 3  # bars: one alone would be a third of a pixel
 
 
