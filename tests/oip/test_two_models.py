@@ -130,21 +130,13 @@ def test_the_largest_typed_request_fits_the_largest_model(tmp_path: Path) -> Non
 
 
 def test_metrics_tell_the_models_apart_and_count_any_number_of_classes(tmp_path: Path) -> None:
-    with measured_server(*options(tmp_path / "models"), "--activation-health") as measured:
+    with measured_server(*options(tmp_path / "models")) as measured:
         with Client(measured.target) as client:
             predictions = list(client.classify_many(PIXELS, model="arrows", preparation="none"))
             list(client.classify_many(random_pixels(3), preparation="none"))
-        scrape = measured.scrape_when(
-            lambda scrape: (
-                scrape.value("vitrine_images_total") == 8
-                and scrape.value("vitrine_activation_mean", model="arrows", layer="softmax") > 0
-            )
-        )
+        scrape = measured.scrape_when(lambda scrape: scrape.value("vitrine_images_total") == 8)
     passed = sum(prediction.is_digit is True for prediction in predictions)
     counted = scrape.by("vitrine_images_total", "model", "is_digit")
     assert counted.get(("arrows", "true"), 0) == passed
     assert counted.get(("arrows", "false"), 0) == 5 - passed
     assert counted[("digits", "unknown")] == 3
-    layers = {layer for model, layer in scrape.by("vitrine_activation_mean", "model", "layer") if model == "arrows"}
-    assert layers == {"input", "linear_1", "relu_1", "linear_2", "softmax"}
-    assert scrape.value("vitrine_activation_mean", model="arrows", layer="softmax") == pytest.approx(1 / 4)
