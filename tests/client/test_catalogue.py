@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -43,8 +44,6 @@ from vitrine.v1 import classifier_pb2 as pb
 ARROWS = ScriptedModel("2", (12, 20), ("up", "down", "left", "right"))
 DIGIT, ARROW = np.full((18, 18), 3, np.uint8), np.full((12, 20), 3, np.uint8)
 
-Classify = Any
-
 
 @pytest.fixture(params=["classify", "classify_many"])
 def way(request: pytest.FixtureRequest) -> str:
@@ -59,10 +58,10 @@ async def use(client: AsyncClient | Client, way: str, image: npt.NDArray[np.uint
         result = client.classify(image, **options)
         return await result if not isinstance(result, Prediction) else result
     predictions = client.classify_many([image], **options)
-    if isinstance(client, Client):
-        (only,) = list(predictions)  # type: ignore[call-overload]
+    if isinstance(predictions, Generator):
+        (only,) = list(predictions)
     else:
-        (only,) = [prediction async for prediction in predictions]  # type: ignore[union-attr]
+        (only,) = [prediction async for prediction in predictions]
     assert isinstance(only, Prediction)
     return only
 
@@ -297,10 +296,10 @@ async def test_a_remembered_model_is_confirmed_by_the_first_image_alone(
     await use(client, "classify", DIGIT)
     scripted.requests.clear()
     predictions = client.classify_many(images, preparation="none")
-    if isinstance(client, Client):
-        digits = [prediction.digit for prediction in predictions]  # type: ignore[union-attr]
+    if isinstance(predictions, Generator):
+        digits = [prediction.digit for prediction in predictions]
     else:
-        digits = [prediction.digit async for prediction in predictions]  # type: ignore[union-attr]
+        digits = [prediction.digit async for prediction in predictions]
     assert digits == list(range(10))
     assert (scripted.lookups, sorted(scripted.sizes)) == ([], [1, 1, 4, 4])
 
