@@ -1,10 +1,13 @@
 """UNIPEN is read from folders and archives, whatever its format allows, and what is damaged is named."""
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +53,19 @@ def write(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     return folder
 
 
+COMPRESSED: Mapping[str, Callable[[bytes], bytes]] = {"xz": lzma.compress, "gz": gzip.compress, "bz2": bz2.compress}
+"""How archives are compressed, by the ends of their names."""
+
+
 def pack(path: Path, files: Mapping[str, str], suffix: str = "xz", root: str = "train_r01_v07/") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, f"w:{suffix}") as archive:
-        for name, content in files.items():
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for name, text in files.items():
             member = tarfile.TarInfo(root + name)
-            member.size = len(content.encode())
-            archive.addfile(member, io.BytesIO(content.encode()))
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(COMPRESSED[suffix](content.getvalue()))
     return path
 
 
