@@ -8,6 +8,7 @@ import pytest
 
 from vitrine.model.preparation.blobs import Blobs
 from vitrine.training.rendering.forms import FORMS, write_form
+from vitrine.training.rendering.forms_sheet import CELL, GAP, MARGIN, draw_forms
 from vitrine.training.rendering.pens import Pen, draw, draw_by_chance
 from vitrine.training.rendering.skeletons import ellipse, write
 
@@ -167,3 +168,14 @@ def test_a_single_point_stays_a_dot() -> None:
 def test_an_ellipse_turns_as_most_hands_do() -> None:
     points = np.array(ellipse((1, 2), (3, 4), points=5))
     np.testing.assert_allclose(points, [[1, -2], [-2, 2], [1, 6], [4, 2], [1, -2]], atol=1e-9)
+
+
+def test_a_sheet_shows_every_form_in_a_row_of_its_own() -> None:
+    sheet = np.asarray(draw_forms(columns=3))
+    rows = np.split(sheet, len(FORMS))
+    assert sheet.shape[1] == MARGIN + 3 * (CELL + GAP)
+    for row in rows:
+        assert row[:, :MARGIN].min() < 100  # its name
+        for drawing in np.split(row[:, MARGIN:], 3, axis=1):
+            assert drawing.min() < 200
+    np.testing.assert_array_equal(sheet, np.asarray(draw_forms(columns=3)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vitrine.training.rendering.letters import CAPITALS, GREEK, GREEK_LOOK_ALIKES, LETTERS, SMALL, write_letter
-from vitrine.training.rendering.nondigits.writing import LOOK_ALIKES
+from vitrine.training.rendering.nondigits import LOOK_ALIKES
 from vitrine.training.rendering.pens import draw_by_chance
 
 

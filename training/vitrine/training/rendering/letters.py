@@ -1,7 +1,7 @@
 """Letters as they are written by hand: counter-examples in the same lines and with the same pens as digits.
 
 Latin capitals and small letters, and the Greek letters that aren't like one of them. Letters that have a digit's shape
-are here as well: `GREEK_LOOK_ALIKES` and `nondigits.writing.LOOK_ALIKES` name them. It knows no pen and no image.
+are here as well: `GREEK_LOOK_ALIKES` and `nondigits.LOOK_ALIKES` name them. It knows no pen and no image.
 """
 
 from collections.abc import Mapping
