@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from vitrine.training.data import unipen_files, unipen_format
-from vitrine.training.data.unipen import WrittenCharacter, find_unipen, load_unipen
+from vitrine.training.data.unipen import WrittenCharacter, find_unipen, load_unipen, without_repeats
 from vitrine.training.errors import DataError
 
 INK = """.VERSION 1.0
@@ -104,6 +104,7 @@ def test_every_digit_of_a_distribution_is_read(tmp_path: Path, name: str) -> Non
     counts, writers = (REAL_DIGITS, 560) if name == "real" else ({"abc": 2}, 1)
     assert Counter(digit.contributor for digit in digits) == counts
     assert len({digit.writer for digit in digits}) == writers
+    assert len(without_repeats(digits)) == (13_150 if name == "real" else 2)
     for digit in digits:
         assert digit.strokes
         for stroke in digit.strokes:
@@ -111,6 +112,18 @@ def test_every_digit_of_a_distribution_is_read(tmp_path: Path, name: str) -> Non
             assert stroke.ndim == 2
             assert stroke.shape[1] == 2
             assert np.isfinite(stroke).all()
+
+
+def test_a_drawing_is_left_once_and_not_at_all_with_several_labels(tmp_path: Path) -> None:
+    other_writer = INK.replace("w-1", "w-2").replace("6 6", "6 7")
+    files = MINIATURE | {
+        "include/abc/data/w2.dat": other_writer,
+        "data/1a/abc/w2.dat": SEGMENTS.replace("w1", "w2") + '.SEGMENT CHARACTER 1 ? "1"\n.SEGMENT CHARACTER 1 ? "4"\n',
+    }
+    characters = load_unipen(write(tmp_path, files))
+    assert len(characters) == 6
+    left = [(character.label, character.writer) for character in without_repeats(characters)]
+    assert left == [("1", "abc/w-1"), ("7", "abc/w-1"), ("7", "abc/w-2")]
 
 
 @pytest.mark.parametrize("place", [".", "unipen", "train_r01_v07", "unipen/train_r01_v07"])

@@ -7,7 +7,7 @@ from vitrine.training.data.digits import digit_images, held_out_digit_images, lo
 from vitrine.training.data.examples import Dataset, Examples, split, split_by_seed, stratified_split
 from vitrine.training.data.folder import load_folder
 from vitrine.training.data.mnist import Split, load_mnist, load_mnist_images
-from vitrine.training.data.unipen import WrittenCharacter, load_unipen
+from vitrine.training.data.unipen import WrittenCharacter, load_unipen, without_repeats
 
 __all__ = [
     "BUILT_IN",
@@ -23,6 +23,7 @@ __all__ = [
     "split",
     "split_by_seed",
     "stratified_split",
+    "without_repeats",
 ]
 
 BUILT_IN = ("digits", "mnist")

@@ -5,7 +5,7 @@ the distribution lies and what its folders mean; `unipen_format` knows what is i
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -59,6 +59,18 @@ def load_unipen(data_dir: Path | None = None, labels: str = "".join(map(str, DIG
     if not characters:
         raise DataError(f"{place} has no character of {labels!r} in {CATEGORY}")
     return characters
+
+
+def without_repeats(characters: Iterable[WrittenCharacter]) -> list[WrittenCharacter]:
+    """The characters with each drawing once, its first; a drawing with several labels is left out.
+
+    Two contributors have the same drawings under several writers. Held-out writers would share them with others.
+    """
+    found: dict[bytes, list[WrittenCharacter]] = {}
+    for character in characters:
+        drawing = b"|".join(stroke.tobytes() for stroke in character.strokes)
+        found.setdefault(drawing, []).append(character)
+    return [same[0] for same in found.values() if len({character.label for character in same}) == 1]
 
 
 def find_unipen(data_dir: Path | None = None) -> Path:
