@@ -202,9 +202,8 @@ async def test_what_can_not_be_read_is_said_once_and_read_again(
             if fails is None:
                 read.set()
 
-    service: Any = SimpleNamespace(
-        readiness=Readiness(), workload=Workload(0, 0, 0), models=Models.of(served("digits", "1"))
-    )
+    models = Models.of(served("digits", "1"))
+    service: Any = SimpleNamespace(readiness=Readiness(), workload=Workload(0, 0, 0), models=models)
     telemetry = PrometheusTelemetry(Breaking([], MetricsConfig(port=0)), activations=False)
     with caplog.at_level(logging.ERROR):
         async with telemetry.of(service):
