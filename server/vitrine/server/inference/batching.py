@@ -97,7 +97,7 @@ class _Share:
     offset: int = 0
     """The place of its first row among those that are run."""
     result: Activations | Exception | None = None
-    """Its rows' activations, or why there are none; None: its caller has gone."""
+    """Its rows' activations, or why there are none; None: it wasn't calculated."""
     moments: _Moments = NOT_RUN
     """The steps of the run that it was in."""
 
@@ -115,10 +115,10 @@ class _Share:
     def deliver(self) -> None:
         """Hands its rows to its caller, which goes on when all are there. A caller that has gone is passed over."""
         waiting, moments = self.waiting, self.moments
-        if self.result is None or waiting.done.done():
+        if waiting.done.done():
             return
-        if isinstance(self.result, Exception):
-            waiting.done.set_exception(self.result)
+        if not isinstance(self.result, dict):
+            waiting.done.set_exception(self.result or RuntimeError("the run ended without a result"))
             return
         waiting.passed(Stage.QUEUE, waiting.since, moments.taken)
         waiting.passed(Stage.BATCH, moments.taken, moments.gathered)
@@ -224,8 +224,10 @@ class Batcher:
         Callers may have gone while the batch waited for a thread: their rows aren't calculated.
         """
         wanted = [share for share in shares if not share.waiting.done.done()]
-        self._calculate(wanted)
-        loop.call_soon_threadsafe(self._finish, wanted)
+        try:
+            self._calculate(wanted)
+        finally:  # whatever happens, the next batch can run, and no caller waits for ever
+            loop.call_soon_threadsafe(self._finish, wanted)
 
     def _calculate(self, shares: Sequence[_Share]) -> None:
         """Gives each share its result; a batch that fails is run again one by one."""
