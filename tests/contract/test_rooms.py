@@ -50,7 +50,7 @@ FLOORS: dict[str, Floors] = {
         [""],
     ],
     "training": [
-        ["errors", "randomness"],
+        ["errors", "randomness", "lengths"],
         ["files"],
         ["data"],
         ["network"],

@@ -10,7 +10,7 @@ from vitrine.server.errors import StartupError
 from vitrine.server.models.snapshot import ServedModel
 
 VERSION_DIGITS = 12
-"""How many hex digits of a file's SHA-256 make its version: enough to tell any two models apart."""
+"""Hex digits of a file's SHA-256 that are its version: enough to tell any two models apart."""
 
 
 def load_model(path: Path, device: Device) -> ServedModel:
