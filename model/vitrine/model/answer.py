@@ -1,7 +1,7 @@
-"""How many bytes an answer takes at most: the client cuts its requests by this, and the server refuses by it.
+"""The largest size of an answer in bytes: the client cuts its requests by it, and the server refuses by it.
 
-One reckoning for both, because what the one lets through the other must not refuse. It knows layers and counts, and no
-encoding: the reserves are generous for any.
+Both use one calculation, so that the server never refuses a request that the client let through. It knows layers and
+counts, and no encoding: the reserves are generous for any.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,34 +10,36 @@ from dataclasses import dataclass
 from vitrine.model.layers import Layer
 
 ENVELOPE_BYTES = 4096
-"""What a message needs beside its images and activations: the model's identity, shapes, frames; generously."""
+"""Reserve for everything in a message beside images and activations: identity, shapes, frames."""
 
 LAYER_BYTES = 128
-"""What a layer's name, shape and frame need in an answer; generously."""
+"""Reserve for a layer's name, shape and frame in an answer."""
 
 NUMBER_BYTES = 4
 """The size of a float32."""
 
 VERDICT_BYTES = 10
-"""What a digit takes with its image's novelty and whether it is one: six bytes where all are packed, eight where the
-digit alone is sent as an integer of eight bytes. A client counts with the number that its Vitrine has: it stays."""
+"""Bytes of an image's class, novelty and verdict: six where all are packed, eight where the class alone takes eight.
+
+Older clients count with this number, so it never changes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerSize:
-    """How the size of an answer grows with its images."""
+    """The size of an answer as a function of its number of images."""
 
     fixed: int
-    """Bytes that it takes however many images it is for."""
+    """Bytes that don't depend on the number of images."""
     each: int
     """Bytes that each image adds."""
 
     def of(self, images: int) -> int:
-        """The bytes of an answer for so many images, at most."""
+        """The largest number of bytes of an answer for a number of images."""
         return self.fixed + images * self.each
 
     def fitting(self, limit: int) -> int:
-        """The images whose answer surely fits into `limit` bytes; 0 when not even one's does."""
+        """The number of images whose answer surely fits into `limit` bytes; 0 if not even one fits."""
         return max(0, (limit - self.fixed) // self.each)
 
 
@@ -46,7 +48,7 @@ def answer_size(layers: Sequence[Layer], wanted: Collection[str]) -> AnswerSize:
 
     Args:
         layers: all layers of the model, the output layer last.
-        wanted: the names of those whose activations the answer carries.
+        wanted: the names of the layers whose activations the answer carries.
     """
     widths = sum(layer.width for layer in layers if layer.name in wanted) + layers[-1].width
     return AnswerSize(ENVELOPE_BYTES + LAYER_BYTES * len(layers), NUMBER_BYTES * widths + VERDICT_BYTES)

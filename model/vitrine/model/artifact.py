@@ -62,7 +62,7 @@ class ModelInput:
     shape: Shape
     """The shape of one image's values, without the axis of images: height, width."""
     preparation: str
-    """How an image becomes these values: `ink`, which is `vitrine.model.prepare` with this shape."""
+    """Name of the preparation that makes these values of an image: `ink` is `vitrine.model.prepare` at this shape."""
 
 
 DIGITS_INPUT = ModelInput(INPUT, DTYPE, PIXELS_SHAPE, "ink")
@@ -83,7 +83,7 @@ class ClassificationTask:
 
 @dataclass(frozen=True, slots=True)
 class TrainingFacts:
-    """How a model was trained."""
+    """Facts about the training of a model."""
 
     dataset: str
     """The data set's name."""
@@ -99,7 +99,7 @@ class TrainingFacts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parameters:
-    """What a linear layer stores."""
+    """The parameters of a linear layer."""
 
     weight: npt.NDArray[np.float32]
     """float32 (width, width of the layer it reads)."""
@@ -109,7 +109,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GoldenSample:
-    """A few pixels with the activations that PyTorch computed for them: what a served model is checked against."""
+    """A few pixels with the activations that PyTorch computed for them; a served model is checked against it."""
 
     pixels: npt.NDArray[np.uint8]
     """uint8 (G, height, width)."""
@@ -134,15 +134,15 @@ class ArtifactMetadata:
     name: str
     """The name that the model is served under."""
     input: ModelInput
-    """What it takes."""
+    """Its input."""
     task: ClassificationTask
-    """What its output layer means."""
+    """The meaning of its output layer."""
     layers: tuple[Layer, ...]
     """Every layer, from the input to the output layer."""
     training: TrainingFacts
-    """How it was trained."""
+    """Facts about its training."""
     golden: GoldenSample
-    """What it must compute."""
+    """Some pixels, and the activations that it must give for them."""
     data_sha256: str | None = None
     """The SHA-256 of the weights' file, in hex, when they lie beside the ONNX file; None when they are inside."""
     statistics: ActivationStatistics | None = None
@@ -211,16 +211,16 @@ def deviation(
     expected: npt.NDArray[np.float32],
     logits: npt.NDArray[np.float32] | None = None,
 ) -> float:
-    """How far activations are from what they should be: the largest difference, 0 or more.
+    """The largest difference between activations and their expected values, 0 or more.
 
-    float32 has 24 bits for a number of any size, so where a layer's activations go beyond 1 the difference is taken
-    relative to the largest of them. Values that aren't finite, or shapes that differ, deviate infinitely.
+    float32 has 24 bits for a number of any size, so above 1 the difference is relative to the largest activation.
+    Values that aren't finite, or shapes that differ, deviate infinitely.
 
     Args:
         computed: float32, of any shape.
-        expected: what they should be.
-        logits: for a novelty, what it is calculated from: it may come out small where they are large, and is then no
-            more exact than they are.
+        expected: the expected values.
+        logits: for a novelty, the logits that it is calculated from. It can be small where they are large, and is then
+            no more exact than they are.
     """
     if computed.shape != expected.shape or not np.isfinite(computed).all():
         return float("inf")
@@ -233,10 +233,10 @@ def deviation(
 def deviations(
     computed: Mapping[str, npt.NDArray[np.float32]], expected: Mapping[str, npt.NDArray[np.float32]]
 ) -> dict[str, float]:
-    """How far each output of a graph is from what it should be, by name.
+    """The `deviation` of each output of a graph, by name.
 
     Args:
-        computed: all that is expected, by name.
+        computed: every expected output, by name.
         expected: every layer's activations, in their order, and the novelty, where the graph has it.
     """
     *_, logits, _output = (values for name, values in expected.items() if name != NOVELTY)

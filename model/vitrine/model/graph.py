@@ -56,7 +56,7 @@ Shapes: TypeAlias = tuple[Shape, ...]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How layers of one kind are calculated."""
+    """The calculation of layers of one kind."""
 
     operators: Callable[[Layer], list[Operator]]
     """The nodes that calculate a layer, in order; the last one gives the layer's name."""

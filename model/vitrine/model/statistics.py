@@ -1,6 +1,6 @@
-"""What a model's activations are like over many images: how large on average, and which units are never active.
+"""Statistics of a model's activations over many images: means, and units that are never active.
 
-Training counts it over held-out examples and writes it into the artifact; a server counts it over what it is sent, in
+Training counts them over held-out examples and writes them into the artifact. A server counts them over its requests in
 the same way, so that the two can be compared. It knows arrays and layers, and no framework.
 """
 
@@ -16,24 +16,24 @@ from vitrine.model.layers import Layer, LayerKind
 
 @dataclass(frozen=True, slots=True)
 class LayerStatistics:
-    """What one layer's activations are like."""
+    """Statistics of one layer's activations."""
 
     mean: float
     """The mean over all units and images."""
     dead_ratio: float | None
     """The share of units that were 0 for every image, 0 to 1; None for all kinds but relu.
 
-    Only a relu switches units off. A linear unit passes 0 without meaning anything by it, a probability is never quite
-    0, and a pixel that is white in every image is paper.
+    Only a relu switches units off. For a linear unit 0 has no meaning, a probability is never quite 0, and a pixel that
+    is white in every image is paper.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class ActivationStatistics:
-    """What the activations of every layer are like."""
+    """Statistics of the activations of every layer."""
 
     images: int
-    """Over how many images; at least 1. The fewer, the more units look dead."""
+    """Number of images, at least 1. The fewer, the more units look dead."""
     layers: Mapping[str, LayerStatistics]
     """By the layer's name."""
 
@@ -52,7 +52,7 @@ class ActivationTally:
             layer.name: np.zeros(layer.shape, np.bool_) for layer in self._layers if layer.kind is LayerKind.RELU
         }
         self.images = 0
-        """How many images have been counted."""
+        """Number of images that have been counted."""
 
     def add(self, activations: Mapping[str, npt.NDArray[np.float32]]) -> None:
         """Counts a batch: float32 (N, *shape) for every layer, by name."""
@@ -71,7 +71,7 @@ class ActivationTally:
         return both
 
     def statistics(self) -> ActivationStatistics:
-        """What was counted, of at least one image."""
+        """The statistics of everything that was counted, at least one image."""
         return ActivationStatistics(self.images, {layer.name: self._of(layer) for layer in self._layers})
 
     def _of(self, layer: Layer) -> LayerStatistics:

@@ -1,7 +1,7 @@
 """Groups ink into blobs: pixels that hang together, each group with its box and its weight.
 
 Rows are cut into runs of ink; runs of adjacent rows that touch are linked, all at once, until nothing changes. It knows
-no digits: which blob is one, `photo` decides.
+no digits: `photo` chooses the blob that is one.
 """
 
 from dataclasses import dataclass

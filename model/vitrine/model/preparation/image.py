@@ -1,6 +1,6 @@
-"""Reads whatever a user calls an image into a grey matrix.
+"""Reads any image of a user into a grey matrix.
 
-It knows file formats, colour, transparency and orientation. What ink is, and where it lies, `preparation` knows.
+It knows file formats, colour, transparency and orientation; the modules beside it find the ink.
 """
 
 import io
@@ -29,13 +29,13 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """The file formats that are read. Pillow knows more, some of which run other programs (EPS) or are rarely tested."""
 
 WORKING_SIDE = 512
-"""Longer images are first averaged down towards this many pixels: 18 × 18 needs no more, and photos get cheap."""
+"""Longer images are first averaged down towards this many pixels: models need no more, and photos get cheap."""
 
 CHANNELS = (3, 4)
 """RGB and RGBA."""
 
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I;16B")
-"""What Pillow calls images whose values have a known white; 32-bit integers and floats have none."""
+"""Pillow's modes of images whose values have a known white; 32-bit integers and floats have none."""
 
 
 def read_grey(source: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Grey:

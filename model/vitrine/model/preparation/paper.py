@@ -1,4 +1,4 @@
-"""Takes paper, light and table away from a photo: what is left is by how much each pixel differs from what it lies on.
+"""Removes paper, light and table from a photo: the result is each pixel's difference from the paper under it.
 
 The paper under the ink is guessed by a morphological closing: what is dark and narrower than the closing's window,
 such as a stroke, is filled with what surrounds it, and what is wider, such as a shadow or the table, stays. Dividing by
@@ -37,7 +37,7 @@ EVEN_FRAME = 0.6
 """The share of the outermost pixels from which on their common grey is the paper's."""
 
 Contrast: TypeAlias = npt.NDArray[np.uint8]
-"""How far each pixel is from its paper towards black: uint8 (H, W), 0 = not at all, 255 = all the way."""
+"""The distance of each pixel from its paper towards black: uint8 (H, W), 0 = none, 255 = all the way."""
 
 
 def smooth(grey: Grey, noise: float) -> Grey:

@@ -1,6 +1,6 @@
-"""Makes strokes about as wide as those that a model is trained on, whatever they were written with.
+"""Makes strokes about as wide as those that a model is trained on, from any pen.
 
-A line of one pixel in a large drawing would fade to nothing on 18 × 18 pixels, and a thick marker would close its
+A line of one pixel in a large drawing would fade to nothing on a model's few pixels, and a thick marker would close its
 loops. Widths in between stay as they are: they are handwriting. It knows ink, and no image or paper.
 """
 
@@ -16,7 +16,7 @@ Ink: TypeAlias = npt.NDArray[np.uint8]
 """Ink: uint8 (H, W), 0 = paper, 255 = ink."""
 
 THINNEST, THICKEST = 1 / 10, 1 / 5
-"""Between which widths strokes are left alone, as shares of the box's longer side: nine tenths of MNIST's lie there."""
+"""Widths between which strokes stay, as shares of the box's longer side: nine tenths of MNIST's lie there."""
 
 PEN_SIDE = 64
 """Strokes are widened and narrowed on a box about so long."""

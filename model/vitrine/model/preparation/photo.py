@@ -1,4 +1,4 @@
-"""Finds the ink of one digit in a photo, a scan or a drawing, whatever light, paper and table it has.
+"""Finds the ink of one digit or sign in a photo, a scan or a drawing, in any light, on any paper and table.
 
 `paper` measures contrast, of dark ink and, in the inverted image, of light ink; `blobs` groups it, at several
 thresholds. A sheet's edge, a strip of table, printed lines and specks are blobs as well as the digit is. What tells
@@ -30,7 +30,7 @@ Ink: TypeAlias = npt.NDArray[np.uint8]
 """Ink at an image's own size: uint8 (H, W), 0 = paper, 255 = ink."""
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
-"""Which pixels belong to something: bool (H, W)."""
+"""The pixels that belong to something: bool (H, W)."""
 
 PHOTO_SIDE = 400
 """Photos that are twice as long or longer are averaged down towards this many pixels."""
@@ -39,23 +39,23 @@ COARSE_SIDE = 160
 """Blobs are searched for in an image that is at most so long, each of its pixels the highest contrast of its cell."""
 
 HEAVIEST = 6
-"""How many blobs of each threshold are looked at."""
+"""Number of blobs of each threshold that are scored, the heaviest ones."""
 
 LIGHT_INK = 0.4
-"""What the score of light ink is multiplied by: between two bright things there is often something dark, as paper."""
+"""Factor of the score of light ink: between two bright things there is often something dark, as paper."""
 
 SOLID_SIDE, SOLID = 0.35, 0.3
 """A blob that holds a square of this share of its length isn't written, and its score is multiplied by the second."""
 
 AT_BORDER, ACROSS, FRAMING = 0.2, 0.1, 0.02
-"""What the score of a blob is multiplied by that touches the border, that reaches from one end to the other, or that
-takes a third of the border."""
+"""Factors of the score of a blob that touches the border, that reaches from end to end, or that takes a third of the
+border."""
 
 LEAST_PAPER = 0.2
 """The share of the image that is at least as light as paper: the dark loop of a chalk 0 has its ink everywhere."""
 
 NEAR = 0.25
-"""How far from the digit its parts may lie, as a share of its length."""
+"""The largest distance of a digit's parts from it, as a share of its length."""
 
 LIGHTEST_PART = 0.03
 """The weight of a part, as a share of the digit's, below which it is a speck."""
@@ -71,7 +71,7 @@ class Relief:
     contrast: Contrast
     """uint8 (H, W)."""
     cell: int
-    """How many pixels a coarse pixel has on each side."""
+    """Pixels on each side of a coarse pixel."""
     peaks: Contrast
     """The highest contrast of each cell: uint8 (h, w)."""
     level: Grey
@@ -95,7 +95,7 @@ class Candidate:
     blobs: Blobs
     """All blobs of its threshold."""
     blob: int
-    """Which of them it is."""
+    """Its number among them."""
 
     @property
     def strength(self) -> float:
@@ -115,7 +115,7 @@ class Candidate:
         return top, bottom, left, right
 
     def score(self) -> float:
-        """How much it looks like a digit, 0 or more."""
+        """Its likeness to a digit, 0 or more."""
         weight = float(self.blobs.weight[self.blob]) ** 0.25
         solid = SOLID if self._is_solid() else 1.0
         return float(weight * self.strength * self._surroundings() ** 2 * solid * self._place())
@@ -232,7 +232,7 @@ def split(values: npt.NDArray[np.uint8]) -> int:
 
 
 def fits_a_square(mask: Mask, side: int) -> bool:
-    """Whether the mask holds a square of `side` pixels: sums of all squares from a summed-area table."""
+    """Tells whether the mask holds a square of `side` pixels, by the sums of all squares from a summed-area table."""
     if min(mask.shape) < side:
         return False
     sums = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0)))

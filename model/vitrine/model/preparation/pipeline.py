@@ -30,7 +30,7 @@ from vitrine.model.preparation.pen import even_strokes
 from vitrine.model.preparation.photo import Ink, find_ink_in_photo
 
 FRAME_INK = 0.1
-"""How much of a plain image's frame may be ink, where strokes reach it."""
+"""Largest share of a plain image's frame that may be ink, where strokes reach it."""
 
 FRAME_SIZE = 18 / 16
 """The frame's size as a multiple of the ink's box, in the direction that the box fills."""
@@ -39,7 +39,7 @@ NOISE_FLOOR = 0.1
 """The share of the contrast below which a pixel counts as paper: paper grain, JPEG noise."""
 
 PLAIN_SIDE = 64
-"""How long a plain image is at most."""
+"""Longest side of a plain image, in pixels."""
 
 Shape: TypeAlias = tuple[int, ...]
 """Height and width."""
@@ -145,7 +145,7 @@ def find_frame(box: Ink, shape: Shape = PIXELS_SHAPE) -> Frame:
 
 
 def _window_start(profile: npt.NDArray[np.int64], window: float) -> float:
-    """Where a window centred on the mass of `profile` starts, moved as little as keeps all of `profile` inside."""
+    """Start of a window centred on the mass of `profile`, moved as little as keeps all of `profile` inside."""
     total = int(profile.sum())
     centre = float(profile @ np.arange(len(profile))) / total + 0.5 if total else len(profile) / 2
     return min(max(centre - window / 2, len(profile) - window), 0.0)

@@ -4,5 +4,5 @@ from pathlib import Path
 
 
 def bundled_model() -> Path:
-    """Where its file is."""
+    """The path of its file."""
     return Path(__file__).with_name("digits.onnx")

@@ -1,8 +1,8 @@
 """Reads an artifact from disk and checks that it is one, before anything runs it.
 
-It knows ONNX as a file format. What runs the file is `engine`'s business. The graph is compared with the one that the
-catalogue describes, node by node: what is run, what is shown as layers and what is given out as parameters are then
-the same network, and nothing else can hide in the file.
+It knows ONNX as a file format; `session` runs the file. The graph is compared with the catalogue node by node and
+constant by constant, by the table in `vitrine.model.graph`. So the network that runs, the layers that are shown and the
+parameters that are given out are the same, and nothing else can hide in the file.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class Artifact:
     sha256: str
     """The digest of `data`, in hex."""
     metadata: ArtifactMetadata
-    """What it says of itself."""
+    """Its metadata."""
     parameters: Mapping[str, Parameters]
     """The parameters of each linear layer, by the layer's name."""
     beside: frozenset[str]
@@ -176,7 +176,7 @@ def _read_outside(graph: onnx.GraphProto, metadata: ArtifactMetadata, path: Path
 
 
 def _outside(tensor: TensorProto) -> dict[str, str]:
-    """Where a tensor's values lie outside of the ONNX file: `location`, `offset`, `length`; empty if they don't."""
+    """The place of a tensor's values outside of the ONNX file: `location`, `offset`, `length`; empty if inside."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return {}
     return {"location": "", "offset": "0", "length": "0"} | {entry.key: entry.value for entry in tensor.external_data}

@@ -1,14 +1,14 @@
-"""How many CPUs this process may use: a container's quota can make them fewer than the machine has."""
+"""Number of CPUs that this process may use: a container's quota can be below the machine's CPUs."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 MEMBERSHIP = Path("/proc/self/cgroup")
-"""Where Linux says which control groups a process is in: `NUMBER:CONTROLLERS:PATH` on each line."""
+"""Linux's list of the control groups of a process: `NUMBER:CONTROLLERS:PATH` on each line."""
 
 MOUNT = Path("/sys/fs/cgroup")
-"""Where control groups are mounted. In a container its own group lies there, whatever its path is outside."""
+"""Mount point of control groups. In a container it shows the container's own group, whatever its path outside."""
 
 
 def usable_cpus(membership: Path = MEMBERSHIP, mount: Path = MOUNT) -> int:

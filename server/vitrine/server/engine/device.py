@@ -1,4 +1,4 @@
-"""Where a model can run: the word for it, without what runs it."""
+"""The devices that a model can run on, by name. It imports no ONNX Runtime."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
 class Device(StrEnum):
-    """Where a model runs."""
+    """The device that a model runs on."""
 
     AUTO = "auto"
     """On CUDA where that works, else on the CPU."""

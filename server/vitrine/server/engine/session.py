@@ -55,7 +55,7 @@ def open_engine(artifact: Artifact, device: Device, available: Sequence[str] | N
 
     Args:
         artifact: the artifact.
-        device: where it is to run.
+        device: the device to run it on.
         available: the execution providers to choose from; None asks ONNX Runtime.
 
     Raises:

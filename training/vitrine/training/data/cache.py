@@ -33,13 +33,13 @@ PREPARATION_CODE = tuple(
 """The files that decide how an image becomes pixels, with their constants."""
 
 DAMAGES = (OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
-"""What reading a damaged archive raises; a flag or method that zipfile doesn't know is a RuntimeError."""
+"""Errors of reading a damaged archive; a flag or method that zipfile doesn't know is a RuntimeError."""
 
 _log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """Where downloads and prepared pixels are kept: `VITRINE_CACHE_DIR`, else `vitrine` in the user's cache folder."""
+    """Folder of downloads and prepared pixels: `VITRINE_CACHE_DIR`, else `vitrine` in the user's cache folder."""
     if chosen := os.environ.get("VITRINE_CACHE_DIR"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitrine"

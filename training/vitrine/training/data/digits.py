@@ -14,7 +14,7 @@ from vitrine.training.data.cache import prepare_all
 from vitrine.training.data.examples import Dataset, Examples, stratified_split
 
 TEST_SHARE = 0.2
-"""How much is held out."""
+"""The share that is held out."""
 
 SPLIT_SEED = 0
 """The split is part of the data set: it is the same for every run."""

@@ -86,7 +86,7 @@ class Examples:
 
     @property
     def bendable(self) -> Originals:
-        """What training bends: the originals, or, where none are known, the pixels themselves."""
+        """The images that training bends: the originals, or, where none are known, the pixels themselves."""
         return Originals.of_pixels(self.pixels) if self.originals is None else self.originals
 
 
@@ -95,15 +95,15 @@ class Dataset:
     """A data set with a fixed held-out part; it needn't have examples of every class."""
 
     name: str
-    """What it is called."""
+    """Its name."""
     train: Examples
-    """What may be trained on; a validation part is split off it by whoever fits."""
+    """The examples to train on; a fit splits its validation part off these."""
     test: Examples
-    """What is held out: looked at once, when everything is decided."""
+    """The held-out examples: evaluated once, when everything is decided."""
     classes: tuple[str, ...] = DIGITS
     """The label of every class; examples have positions in it."""
     source: str = ""
-    """What `load_dataset` finds it by: `digits`, `mnist` or a folder; empty where a program made it."""
+    """The name for `load_dataset`: `digits`, `mnist` or a folder; empty where a program made it."""
 
     def __post_init__(self) -> None:
         for part, examples in (("training", self.train), ("test", self.test)):

@@ -23,7 +23,7 @@ CHUNK = 1 << 20
 """Bytes that are read at a time: a header that declares more than the memory holds costs nothing."""
 
 GZIP_MAGIC = b"\x1f\x8b"
-"""How a gzipped file begins; its name isn't asked, because browsers unpack without renaming."""
+"""First bytes of a gzipped file; its name doesn't count, because browsers unpack without renaming."""
 
 
 def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:

@@ -24,7 +24,7 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-"""Where the files are fetched from: the original site no longer gives them to programs."""
+"""Download addresses, tried in this order: the original site no longer serves programs."""
 
 FILES = (
     RemoteFile("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
@@ -35,10 +35,10 @@ FILES = (
 """The four files, with their published checksums: training images and labels, then test images and labels."""
 
 Split: TypeAlias = Literal["validation", "test"]
-"""What isn't trained on: training images of some writers, to decide by, and the test images, to be looked at once."""
+"""Parts that aren't trained on: training images of some writers, to decide by, and the test images."""
 
 WRITERS = "writers.npz"
-"""Who wrote each training image, beside MNIST's files: int `train_writer` (60000,), as QMNIST publishes it."""
+"""File with the writer of each training image, beside MNIST's files: int `train_writer` (60000,), from QMNIST."""
 
 VALIDATION = 0.1
 """The share of the writers whose images are the validation part: what a fit holds out, unless it is told otherwise."""

@@ -1,7 +1,7 @@
-"""Makes a network's probabilities mean what they say, and finds where digits end.
+"""Calibrates a network's probabilities, and finds the threshold of novelty.
 
 From the logits and labels of a validation part it finds the temperature that the logits are to be divided by, and the
-largest novelty that is still a digit's. It knows arrays only, neither network nor file, and calculates in float64 on
+largest novelty of an image like those. It knows arrays only, neither network nor file, and calculates in float64 on
 one thread: the same logits give the same figures, bit for bit.
 """
 
@@ -19,28 +19,28 @@ SHARPEST, SOFTEST = 0.05, 20.0
 """The range of temperatures. A useful one is between 0.5 and 5; beyond this range the network is to be doubted."""
 
 HALVINGS = 48
-"""How often the range is halved in search of the temperature: 13 digits of it are right then."""
+"""Halvings of the range in search of the temperature; they give 13 right digits."""
 
 KEPT = 0.995
-"""The share of rightly seen digits that the novelty threshold keeps.
+"""The share of rightly classified examples that the novelty threshold keeps.
 
-Whoever sends digits should hardly notice it: of 200 that the network reads rightly, it doubts one. A share nearer to 1
-would rest on the few strangest digits of the validation part; a smaller one would tell more letters from digits, for
-the energy of the two overlaps, and have people write their digits again.
+People who send such images should hardly notice it: it rejects one of 200 that the network classifies rightly. A share
+nearer to 1 would depend on the few strangest examples of the validation part. A smaller one would reject more letters,
+because the energies of digits and letters overlap, but people would have to write their digits again.
 """
 
 BINS = 15
-"""How many bins of confidence the calibration error is taken over, as C. Guo et al. 2017 have it."""
+"""Number of bins of confidence for the calibration error, as in C. Guo et al. 2017."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What a validation part says of a network's logits."""
+    """Temperature, novelty threshold and errors from a validation part."""
 
     temperature: float
-    """What the logits are divided by; above 1 makes probabilities less sure."""
+    """Divisor of the logits; above 1 makes probabilities less sure."""
     novelty_threshold: float
-    """The largest novelty, of logits that were divided, that is still a digit's."""
+    """The largest novelty, of logits that were divided, of an image like the examples."""
     error_before: float
     """The expected calibration error on the validation part without a temperature, 0 to 1."""
     error: float
@@ -49,7 +49,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reliability:
-    """What probabilities promised and what they kept, in `BINS` equal bins of confidence, from 0 to 1."""
+    """Confidence and accuracy of predictions, in `BINS` equal bins of confidence, from 0 to 1."""
 
     counts: npt.NDArray[np.int64]
     """int64 (15,): how many examples are in the bin."""
@@ -107,12 +107,12 @@ def fit_temperature(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int
 
 
 def fit_novelty_threshold(logits: Floats, labels: npt.NDArray[np.int64]) -> float:
-    """The novelty up to which the share `KEPT` of new digits is to be expected, if they are like these.
+    """The novelty up to which the share `KEPT` of new examples is to be expected, if they are like these.
 
-    The rank that promises that is taken of the V digits and the new one together, so it is the ⌈0.995 (V + 1)⌉th
-    smallest novelty (V. Vovk et al. 2005, *Algorithmic Learning in a Random World*). Fewer than 199 digits can't
-    promise as much; then it is the largest. Mistaken digits don't count, as long as there are right ones: some of them
-    can't be told from no digit. The same digits may have chosen the epoch, which flatters the promise a little.
+    The rank that promises that is taken of the V examples and the new one together, so it is the ⌈0.995 (V + 1)⌉th
+    smallest novelty (V. Vovk et al. 2005, *Algorithmic Learning in a Random World*). Fewer than 199 can't
+    promise as much; then it is the largest. Mistakes don't count, as long as there are right ones: some of them show no
+    class at all. The same examples may have chosen the epoch, which flatters the promise a little.
 
     Args:
         logits: float64 (V, C), divided by the temperature.
@@ -125,7 +125,7 @@ def fit_novelty_threshold(logits: Floats, labels: npt.NDArray[np.int64]) -> floa
 
 
 def expected_calibration_error(probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> float:
-    """How far confidence is from accuracy: the mean over examples, of the difference in their bin, 0 to 1.
+    """The expected calibration error: the mean over examples of |accuracy − confidence| of their bin, 0 to 1.
 
     Args:
         probabilities: float (N, C), the output layer's activations.
@@ -158,7 +158,7 @@ def reliability(probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.
 
 
 def _slope(logits: Floats, targets: Floats, sharpness: float, output: OutputKind) -> float:
-    """How the mean loss changes with `sharpness`, 1 / T.
+    """The derivative of the mean loss by `sharpness`, 1 / T.
 
     Both losses have the same derivative by the logits: the probabilities, less 1 for the right class.
     """

@@ -1,8 +1,8 @@
-"""What training makes smaller: how far a network's answer is from the label, or from what its teacher says.
+"""The losses of training: against the labels, or against a teacher's logits.
 
-Among counter-examples, "no digit" is one answer more. It has no unit of its own: its logit is 0, so that
-softmax([logits, 0]) says of every image how likely each digit is, and how likely none. A digit's Σ exp(logits) is then
-large and that of anything else small, and novelty, -log Σ exp(logits), is the logit of "no digit" against all digits.
+With counter-examples, "no class" is one more answer. It has no unit: its logit is 0, so that softmax([logits, 0]) gives
+the probability of every class and of none. Σ exp(logits) is then large for the classes and small for anything else, and
+novelty, -log Σ exp(logits), is the logit of "no class" against all classes.
 """
 
 from torch import Tensor
@@ -11,16 +11,16 @@ from torch.nn import functional as F
 from vitrine.model import OutputKind
 
 SOFTNESS = 3.0
-"""The temperature at which a teacher is listened to: what it holds possible beside its answer teaches most."""
+"""The temperature of distillation: the teacher's probabilities beside its largest one teach most."""
 
 
 def loss_of(output: OutputKind, logits: Tensor, labels: Tensor) -> Tensor:
     """The loss that belongs to an output layer: the mean over examples, of the sum over classes.
 
     Args:
-        output: `softmax` has cross-entropy; `sigmoid` binary cross-entropy, each class a question of its own.
+        output: `softmax` has cross-entropy; `sigmoid` binary cross-entropy, each class by itself.
         logits: float32 (N, C).
-        labels: int64 (N,), 0 to C - 1; for `sigmoid` also C, of what is no digit: all questions are answered by no.
+        labels: int64 (N,), 0 to C - 1; for `sigmoid` also C, for an image of no class: every target is 0.
     """
     if output == "softmax":
         return F.cross_entropy(logits, labels)
@@ -29,12 +29,12 @@ def loss_of(output: OutputKind, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def with_no_digit(logits: Tensor) -> Tensor:
-    """The logits of the digits and, last, that of "no digit", 0: (N, 10) to (N, 11)."""
+    """The logits of the classes and, last, that of "no class", 0: (N, C) to (N, C + 1)."""
     return F.pad(logits, (0, 1))
 
 
 def distillation_loss(logits: Tensor, judgement: Tensor) -> Tensor:
-    """How far a network is from its teacher: the Kullback-Leibler divergence of the softened answers, over the batch.
+    """The distillation loss: the Kullback-Leibler divergence of the softened probabilities, mean over the batch.
 
     G. Hinton et al. 2015 (arXiv:1503.02531); the square keeps the gradient's size as the softness changes.
 

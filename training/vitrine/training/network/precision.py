@@ -6,5 +6,5 @@ import torch
 
 
 def mixed_precision(device: torch.device) -> AbstractContextManager[object]:
-    """What a forward pass runs in. The parameters and their optimizer stay float32, and so does all of it on a CPU."""
+    """The context of a forward pass. Parameters and optimizer stay float32; on a CPU everything does."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")

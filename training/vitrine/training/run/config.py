@@ -1,4 +1,4 @@
-"""The settings of a training run. It knows no data and no network: only what may be chosen, and within which range."""
+"""The settings of a training run and their ranges. It knows no data and no network."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,12 +10,12 @@ from vitrine.model import OutputKind
 from vitrine.training.errors import ConfigError
 
 DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda"]
-"""Where to train: `auto` takes CUDA where there is one."""
+"""The device to train on: `auto` takes CUDA where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """Everything that decides what a fit gives, but the data.
+    """Everything that decides the result of a fit, but the data.
 
     Raises:
         ConfigError: a setting is out of its range; the text names it.
@@ -34,27 +34,26 @@ class FitConfig:
     weight_decay: float = 1e-2
     """AdamW's weight decay, 0 or more."""
     seed: int = 0
-    """Where the random start, the validation part, the order and the augmentation come from; 0 or more."""
+    """Seed of the random start, the validation part, the order and the augmentation; 0 or more."""
     device: DeviceChoice = "auto"
-    """Where to train."""
+    """The device to train on."""
     threads: int = 1
-    """CPU threads, at least 1. At the sizes of these networks a second one gains little on an idle machine, and loses
-    much on a busy one, where each step waits for the slower of the two."""
+    """CPU threads, at least 1. For these small networks a second one gains little on an idle machine, and costs much on
+    a busy one, where each step waits for the slower of the two."""
     validation: float = 0.1
-    """The share of the training examples by which the network is calibrated and, where the labels alone teach, an epoch
-    is chosen; above 0, at most 0.5."""
+    """Share of the training examples that calibrate the network and, without a teacher, choose the epoch; above 0, at
+    most 0.5."""
     patience: int | None = None
     """Epochs without fewer validation errors after which the fit stops early, at least 1; None goes to the end."""
     augment: float = 1.0
-    """How far training images are bent, 0 (off) to 3; see `augmentation` for what 1 is."""
+    """Strength of the bends of training images, 0 (off) to 3; `augmentation` has the lengths of strength 1."""
     counter_examples: int = 0
-    """How many made images without a digit are learnt from, 0 or more, so that novelty can tell them; with them a
-    quarter as many printed digits."""
+    """Made images without a digit to learn from, 0 or more, so that novelty can tell them; for digits with a quarter as
+    many printed digits."""
     teacher_epochs: int = 0
-    """Epochs of the convolutional networks that learn first and then teach; 0: the labels alone teach. Only for
-    softmax."""
+    """Epochs of the convolutional networks that are trained first as teachers; 0: no teacher. Only for softmax."""
     versions: int = 20
-    """How many differently bent versions of all examples a teacher judges, at least 1; the epochs take turns."""
+    """Differently bent versions of all examples that a teacher classifies, at least 1; the epochs take turns."""
 
     def __post_init__(self) -> None:
         for allowed, requirement in (
