@@ -107,9 +107,16 @@ class ServiceConfig:
         return max(1, self.preparation_threads // 2)
 
 
+def load_with_onnx_runtime(path: Path, device: Device, name: str, version: str) -> ServedModel:
+    """Loads an artifact with ONNX Runtime, which is imported here: a supervisor does without it."""
+    from vitrine.server.engine.loading import load_artifact
+
+    return load_artifact(path, device, name, version)
+
+
 @asynccontextmanager
 async def open_service(
-    config: ServiceConfig, methods: Collection[str] = (), load: Load | None = None
+    config: ServiceConfig, methods: Collection[str] = (), load: Load = load_with_onnx_runtime
 ) -> AsyncIterator[Service]:
     """Opens a service, which is closed when the context ends.
 
@@ -118,7 +125,7 @@ async def open_service(
     Args:
         config: the settings.
         methods: the methods that metrics count by name, as `/PACKAGE.SERVICE/METHOD`; others count as `other`.
-        load: loads an artifact; None takes ONNX Runtime's `load_artifact`.
+        load: loads an artifact; called in a thread.
 
     Raises:
         StartupError: an artifact fails a check, its device isn't there, the tokens can't be used, or the metrics'
@@ -137,7 +144,7 @@ async def open_service(
         for pool in (preparations, runs, loads):
             resources.callback(pool.shutdown, wait=False, cancel_futures=True)
         # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
-        opening = partial(_open_models, config, load or _onnx_runtime(), telemetry, loads)
+        opening = partial(_open_models, config, load, telemetry, loads)
         models, following, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
         # 4. The service and what observes it.
         service = Service(
@@ -156,12 +163,6 @@ async def open_service(
             yield service
         if tracing:
             await _flush(tracing)
-
-
-def _onnx_runtime() -> Load:
-    from vitrine.server.engine.loading import load_artifact  # a supervisor imports this module, and does without it
-
-    return load_artifact
 
 
 def _open_models(
