@@ -1,8 +1,8 @@
-# The server, and the client for its health check; neither compiler nor torch.
+# The server, and the client for its health check; no compiler, no PyTorch.
 FROM python:3.11-slim AS build
 WORKDIR /source
 COPY . .
-# The environment has no pip of its own. What only tests and tools of the packages need is left out.
+# The environment gets no pip of its own. Parts of packages that only tests and tools use are removed.
 RUN python -m venv --without-pip /opt/vitrine \
  && pip --python /opt/vitrine/bin/python install --no-cache-dir --constraint constraints.txt '.[server,tracing]' \
  && cd /opt/vitrine/lib/python3*/site-packages \
@@ -10,13 +10,17 @@ RUN python -m venv --without-pip /opt/vitrine \
  && find . -type d -name tests -prune -exec rm -rf {} +
 
 FROM python:3.11-slim
+LABEL org.opencontainers.image.title="vitrine-server" \
+      org.opencontainers.image.description="A digit classifier you can look inside: a gRPC server for predictions and activations" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/vitrine /opt/vitrine
+COPY LICENSE NOTICE /usr/share/doc/vitrine/
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin vitrine
 USER 10001
-# A container is reached by what `docker run --publish` or its network lets through, never by its own loopback: plaintext
-# is allowed inside, so that the choice is made there. VITRINE_TLS_CERT and VITRINE_TLS_KEY turn TLS on all the same, and
-# VITRINE_INSECURE=0 refuses to start without them.
-# Two allocator arenas: with one for each of gRPC's threads, floods leave half as much again behind (docs/server.md).
+# VITRINE_INSECURE=1 allows plaintext: the network outside decides who reaches a container (`docker run --publish`).
+# VITRINE_TLS_CERT and VITRINE_TLS_KEY still turn TLS on; VITRINE_INSECURE=0 makes the server refuse to start without.
+# MALLOC_ARENA_MAX=2: with one arena for each of gRPC's threads, the process keeps half as much memory again after a
+# flood of calls (docs/server.md, "Memory").
 ENV PATH=/opt/vitrine/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MALLOC_ARENA_MAX=2 \

@@ -1,41 +1,50 @@
-"""How long preparation takes: a phone's photo of 12 megapixels as JPEG, a scan, and 28 × 28 pixels.
+"""Time of image preparation: a phone's photo of 12 megapixels as JPEG, a scan, and 28 × 28 pixels.
 
-    python benchmarks/preparation.py [--rounds 50]
+    python -m benchmarks.preparation [--rounds 50] [--json]
 
-The photo is one of the stress set's, so it has everything that makes preparation slow: a table, shadows and noise.
+The photo comes from the stress set, so that it has everything that makes preparation slow: a table, shadows and noise.
+It prints the median and the 95th percentile over rounds, in milliseconds.
 """
 
-import argparse
 import io
-import platform
-import statistics
+import json
 import time
-from importlib.metadata import version
 
+import click
 import numpy as np
 from PIL import Image
 
+from benchmarks.harness.machine import machine, machine_line
+from benchmarks.harness.rounds import in_turns
 from vitrine.model import ImageSource, prepare
 from vitrine.training import held_out_digit_images
 from vitrine.training.rendering.stress import render
 
 MEGAPIXELS_12 = (4000, 3000)
+PERCENTILES = (50, 95)
 
 
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=50, help="how often each image is prepared  [50]")
-    rounds = parser.parse_args().rounds
-    print(f"Python {platform.python_version()}, numpy {np.__version__}, Pillow {version('pillow')}, {rounds} rounds")
-    for name, image in images().items():
-        times = sorted(measure(image) for _ in range(rounds))
-        median, slowest = statistics.median(times), times[int(0.95 * (rounds - 1))]
-        print(f"{name:<32} median {1e3 * median:8.3f} ms   95 % below {1e3 * slowest:8.3f} ms")
+@click.command()
+@click.option("--rounds", default=50, show_default=True, help="Preparations of each image.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def main(rounds: int, as_json: bool) -> None:
+    """Measure the time of preparing images, and print it."""
+    sources = images()
+    found: dict[str, list[float]] = {name: [] for name in sources}
+    for _, name in in_turns(list(sources), rounds):
+        found[name].append(milliseconds(sources[name]))
+    times = {name: np.percentile(values, PERCENTILES).tolist() for name, values in found.items()}
+    if as_json:
+        named = {name: {"p50_ms": p50, "p95_ms": p95} for name, (p50, p95) in times.items()}
+        click.echo(json.dumps({"machine": machine("numpy", "pillow"), "rounds": rounds, "images": named}))
+        return
+    click.echo(f"{machine_line('numpy', 'pillow')}, {rounds} rounds")
+    for name, (p50, p95) in times.items():
+        click.echo(f"{name:<32} median {p50:8.3f} ms   p95 {p95:8.3f} ms")
 
 
 def images() -> dict[str, ImageSource]:
-    """What is prepared, by name."""
+    """Images to prepare, by name."""
     drawn, _ = held_out_digit_images()
     digit = np.array(Image.fromarray(255 - drawn[0]).resize((28, 28), Image.Resampling.BICUBIC))
     photo = Image.open(io.BytesIO(render("phone_photo", digit, 0, 0))).resize(MEGAPIXELS_12)
@@ -48,17 +57,17 @@ def images() -> dict[str, ImageSource]:
 
 
 def encoded(image: Image.Image, kind: str) -> bytes:
-    """The bytes of an image file."""
+    """Bytes of an image file."""
     file = io.BytesIO()
     image.save(file, kind)
     return file.getvalue()
 
 
-def measure(image: ImageSource) -> float:
-    """How long one preparation takes, in seconds."""
-    begun = time.perf_counter()
+def milliseconds(image: ImageSource) -> float:
+    """Time of one preparation."""
+    begin = time.perf_counter()
     prepare(image)
-    return time.perf_counter() - begun
+    return (time.perf_counter() - begin) * 1e3
 
 
 if __name__ == "__main__":

@@ -1,22 +1,21 @@
-"""Whether an artifact in float16 or int8 pays: its size, its speed, its error, and how far its activations move.
+"""Size, speed, error and deviation of an artifact in float16 or int8, beside the float32 artifact.
 
-    python benchmarks/variants.py MODEL.onnx [--dataset mnist] [--json]
+    python -m benchmarks.variants MODEL.onnx [--dataset mnist] [--json]
 
-The variants are made in a temporary folder and thrown away. None of them is an artifact: a server checks that the graph
-is the one that the metadata describe and that activations are PyTorch's to within 1e-4, and refuses them.
+Variants are made in a temporary folder and deleted. None of them is an artifact: a server refuses them, because their
+graph isn't the one in the metadata, or their activations differ from PyTorch's by more than 1e-4.
 
-How to read it: a variant pays where it is faster at the batch that one serves, or where size is what one is short of,
-and its error stays within the float32 model's own spread from seed to seed (an error of 0.5 % of 10,000 images is known
-to about 7 images). For one image at a time every weight is read once, so what counts is how many bytes they are, if the
-products take them as they are: float16 that is cast back to float32 saves a file's size and nothing else. For many
-images at a time it is the products themselves, and what int8 spends on turning each layer's activations into bytes and
-back. The deviation says what it costs those who look inside: what an activation is wrong by at most, relative to the
-layer's largest (or to 1, where that is smaller).
+A variant is worth it if it is faster at the batch size in use, or if size matters most. Its error must stay within the
+float32 model's own spread from seed to seed: an error of 0.5 % of 10,000 images is known to about 7 images.
+
+One image at a time reads every weight once, so that the number of bytes counts, if the products take them as they are.
+Float16 that is cast back to float32 saves a file's size and nothing else. Many images at a time are bound by the
+products, and by int8's conversion of each layer's activations to bytes and back. The deviation is an activation's
+largest difference, relative to the layer's largest activation, or to 1 if that is smaller.
 """
 
 import json
 import logging
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,9 +28,11 @@ import click
 import numpy as np
 import numpy.typing as npt
 import onnx
-from figure import Figure
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.harness.machine import machine
+from benchmarks.harness.rounds import in_turns
+from benchmarks.harness.summary import Summary
 from vitrine.model import ArtifactMetadata, deviation
 from vitrine.training import Dataset, load_dataset
 from vitrine.training.network.runtime import onnxruntime
@@ -39,51 +40,51 @@ from vitrine.training.network.runtime import onnxruntime
 BATCHES = (1, 64)
 """Images at a time."""
 
-CALIBRATED_WITH = 2000
-"""Training images by which static quantization finds the range of each layer."""
+CALIBRATION_IMAGES = 2000
+"""Training images from which static quantization finds each layer's range."""
 
 CHUNK = 1000
-"""Images that are compared at a time: bounds the memory."""
+"""Images compared at a time, to bound memory."""
 
 WARM_UP = 10
-"""Runs that come before those that are timed."""
+"""Runs before the timed ones."""
 
 MICROSECONDS = 1e6
 
 CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_fp16", "amx_int8", "asimddp", "fphp")
-"""What decides how fast small numbers are, as Linux names it."""
+"""CPU features that decide the speed of small numbers, by Linux's names."""
 
 Images = npt.NDArray[np.uint8]
 Make = Callable[[onnx.ModelProto, Path, Images], None]
-"""Makes a variant: of a model, at a path, with images to calibrate it by, uint8 (N, 18, 18)."""
+"""Makes a variant of a model at a path, calibrated with images: uint8 (N, 18, 18)."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What one variant is like."""
+    """Measurements of one variant."""
 
     size: int
     """Bytes of the file."""
-    microseconds: dict[int, Figure]
-    """By images at a time: a run, one thread; the medians of the rounds."""
+    microseconds: dict[int, Summary]
+    """Time of a run with one thread, by batch size."""
     error: float
-    """The share of the test part that is misclassified, 0 to 1."""
+    """Misclassified share of the test part, 0 to 1."""
     changed: int
-    """Test images that are taken for another digit than by the model itself."""
+    """Test images that get another digit than from the float32 model."""
     deviations: dict[str, float]
-    """By layer: how far the activations are from the model's at most, over the test part."""
+    """Largest deviation of each layer's activations over the test part."""
 
 
 @click.command()
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "--dataset", default="mnist", show_default=True, help="Calibrated by its training part, and tested by it."
+    "--dataset", default="mnist", show_default=True, help="Data set: its training part calibrates, its test part tests."
 )
-@click.option("--rounds", default=7, show_default=True, help="How often each variant is timed, in turns.")
-@click.option("--seconds", default=0.5, show_default=True, help="How long each timing takes.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in place of a table.")
+@click.option("--rounds", default=7, show_default=True, help="Timings of each variant, in turns.")
+@click.option("--seconds", default=0.5, show_default=True, help="Seconds of each timing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def main(model: Path, dataset: str, rounds: int, seconds: float, as_json: bool) -> None:
-    """Make variants of the artifact MODEL, measure them beside it, and print what was found."""
+    """Make variants of the artifact MODEL, measure them beside it, and print the results."""
     data = load_dataset(dataset, progress=False)
     with tempfile.TemporaryDirectory() as folder:
         files = make_variants(model, data, Path(folder))
@@ -94,13 +95,13 @@ def main(model: Path, dataset: str, rounds: int, seconds: float, as_json: bool) 
             name: Variant(files[name].stat().st_size, times[name], *compare(session, original, layers, data))
             for name, session in sessions.items()
         }
-    click.echo(as_one_object(found) if as_json else as_table(found))
+    click.echo(as_object(found) if as_json else as_table(found))
 
 
 def make_variants(model: Path, data: Dataset, folder: Path) -> dict[str, Path]:
-    """The files of all variants by name, the model itself first."""
+    """Files of all variants by name, after the model itself."""
     original = onnx.load(model)
-    spread = np.linspace(0, len(data.train) - 1, min(CALIBRATED_WITH, len(data.train))).astype(np.int64)
+    spread = np.linspace(0, len(data.train) - 1, min(CALIBRATION_IMAGES, len(data.train))).astype(np.int64)
     files = {"float32": model}
     for name, make in MAKERS.items():
         files[name] = folder / f"{name.replace(' ', '_')}.onnx"
@@ -109,7 +110,7 @@ def make_variants(model: Path, data: Dataset, folder: Path) -> dict[str, Path]:
 
 
 def store_float16(model: onnx.ModelProto, path: Path, _images: Images) -> None:
-    """Parameters that are stored as float16 and calculated with as float32: a session casts them once, at first."""
+    """Stores parameters as float16 and calculates in float32: a session casts them once, when it is opened."""
     graph = model.graph
     for tensor in [each for each in graph.initializer if each.data_type == TensorProto.FLOAT]:
         name = tensor.name
@@ -119,7 +120,7 @@ def store_float16(model: onnx.ModelProto, path: Path, _images: Images) -> None:
 
 
 def calculate_float16(model: onnx.ModelProto, path: Path, _images: Images) -> None:
-    """Everything in float16; where a CPU has no such operator, the session casts to float32 and back around it."""
+    """Calculates in float16; a session casts to float32 and back around operators that the CPU lacks in float16."""
     graph = model.graph
     for tensor in [each for each in graph.initializer if each.data_type == TensorProto.FLOAT]:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
@@ -131,15 +132,15 @@ def calculate_float16(model: onnx.ModelProto, path: Path, _images: Images) -> No
 
 
 def quantize_dynamically(model: onnx.ModelProto, path: Path, _images: Images) -> None:
-    """Weights in int8, a scale for each output unit; activations become bytes anew for every batch."""
-    from onnxruntime import quantization  # here, and not before `runtime` has switched the telemetry off
+    """Quantizes weights to int8 with a scale for each output unit, and activations anew for every batch."""
+    from onnxruntime import quantization  # only after `runtime` has switched telemetry off
 
     with quiet():
         quantization.quantize_dynamic(model, path, per_channel=True)
 
 
 def quantize_statically(model: onnx.ModelProto, path: Path, images: Images) -> None:
-    """Weights in int8, a scale for each output unit; activations in bytes, their ranges those of training images."""
+    """Quantizes weights to int8 with a scale for each output unit, and activations by ranges of training images."""
     from onnxruntime import quantization
 
     with quiet():
@@ -149,7 +150,7 @@ def quantize_statically(model: onnx.ModelProto, path: Path, images: Images) -> N
             Batches(images),
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
-            op_types_to_quantize=["Gemm"],  # with Relu, too, a linear layer loses what is below 0, and it is an output
+            op_types_to_quantize=["Gemm"],  # quantizing Relu too would cut linear layers, which are outputs, at 0
         )
 
 
@@ -159,11 +160,11 @@ MAKERS: Mapping[str, Make] = {
     "int8 dynamic": quantize_dynamically,
     "int8 static": quantize_statically,
 }
-"""By name: what makes the variants."""
+"""Makers of variants, by name."""
 
 
 class Batches:
-    """Images to calibrate by, as `quantize_static` asks for them: a batch at a time, and None at the end."""
+    """Calibration images for `quantize_static`: a batch at a time, then None."""
 
     def __init__(self, images: Images) -> None:
         self._batches: Iterator[Images] = iter(np.array_split(images, -(-len(images) // CHUNK)))
@@ -176,7 +177,7 @@ class Batches:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the advice, meant for larger graphs, that the quantizer logs as warnings."""
+    """Silences the quantizer's advice, which is meant for larger graphs."""
     logging.disable(logging.WARNING)
     try:
         yield
@@ -185,7 +186,7 @@ def quiet() -> Iterator[None]:
 
 
 def open_session(path: Path) -> Any:
-    """A session as the server has it for one worker: one thread, that doesn't spin."""
+    """A session like a worker's: one thread, without spinning."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -194,19 +195,18 @@ def open_session(path: Path) -> Any:
 
 def measure_times(
     sessions: Mapping[str, Any], output: str, pixels: Images, rounds: int, seconds: float
-) -> dict[str, dict[int, Figure]]:
-    """How long a run takes, in microseconds, by variant and batch; each variant comes first as often as last."""
+) -> dict[str, dict[int, Summary]]:
+    """Time of a run, in microseconds, by variant and batch size."""
     found: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in BATCHES} for name in sessions}
     for batch in BATCHES:
         images = np.resize(pixels, (batch, *pixels.shape[1:]))
-        for turn in range(rounds):
-            for name in list(sessions)[:: -1 if turn % 2 else 1]:
-                found[name][batch].append(median_time(sessions[name], output, images, seconds))
-    return {name: {batch: Figure.of(times) for batch, times in each.items()} for name, each in found.items()}
+        for _, name in in_turns(list(sessions), rounds):
+            found[name][batch].append(median_time(sessions[name], output, images, seconds))
+    return {name: {batch: Summary.of(times) for batch, times in each.items()} for name, each in found.items()}
 
 
 def median_time(session: Any, output: str, images: Images, seconds: float) -> float:
-    """The median of the runs in some seconds, after a few that don't count; only the output layer is asked for."""
+    """Median time of the runs in some seconds, after a warm-up; the output layer is the only output."""
     times: list[float] = []
     for _ in range(WARM_UP):
         session.run([output], {"pixels": images})
@@ -219,13 +219,13 @@ def median_time(session: Any, output: str, images: Images, seconds: float) -> fl
 
 
 def layers_of(model: Any) -> list[str]:
-    """The names of the model's layers, as its metadata have them."""
+    """Names of the model's layers, from its metadata."""
     metadata = ArtifactMetadata.from_properties(model.get_modelmeta().custom_metadata_map)
     return [layer.name for layer in metadata.layers]
 
 
 def compare(variant: Any, model: Any, layers: list[str], data: Dataset) -> tuple[float, int, dict[str, float]]:
-    """A variant's error on the test part, how many images it takes for another digit, and each layer's deviation."""
+    """A variant's error on the test part, the number of changed digits, and each layer's deviation."""
     wrong, changed, deviations = 0, 0, dict.fromkeys(layers, 0.0)
     for start in range(0, len(data.test), CHUNK):
         chunk = data.test[start : start + CHUNK]
@@ -238,30 +238,28 @@ def compare(variant: Any, model: Any, layers: list[str], data: Dataset) -> tuple
 
 
 def activations_of(session: Any, layers: list[str], pixels: Images) -> dict[str, npt.NDArray[np.float32]]:
-    """Every layer's activations, as float32."""
+    """Every layer's activations: float32 (N, width) each."""
     values = session.run(layers, {"pixels": pixels})
     return {name: found.astype(np.float32) for name, found in zip(layers, values, strict=True)}
 
 
-def machine() -> dict[str, Any]:
-    """What it was measured on; the features of the CPU only where Linux tells them."""
-    told = Path("/proc/cpuinfo")
-    known = set(told.read_text().split()) if told.exists() else set()
-    return {
-        "python": platform.python_version(),
-        "onnxruntime": onnxruntime.__version__,
-        "cpu": [feature for feature in CPU_FEATURES if feature in known],
-    }
+def described_machine() -> dict[str, Any]:
+    """The machine, with the CPU's features where Linux tells them."""
+    cpuinfo = Path("/proc/cpuinfo")
+    known = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    return machine("onnxruntime") | {"cpu_features": [feature for feature in CPU_FEATURES if feature in known]}
 
 
-def as_one_object(found: Mapping[str, Variant]) -> str:
-    """What was measured, as JSON."""
-    return json.dumps({"machine": machine(), "variants": {name: asdict(variant) for name, variant in found.items()}})
+def as_object(found: Mapping[str, Variant]) -> str:
+    """All measurements, as one JSON object."""
+    return json.dumps(
+        {"machine": described_machine(), "variants": {name: asdict(variant) for name, variant in found.items()}}
+    )
 
 
 def as_table(found: Mapping[str, Variant]) -> str:
-    """The same for people: a row for each variant, and the deviation of the layer that is farthest off."""
-    lines = [f"{name}: {told}" for name, told in machine().items()]
+    """A row for each variant, then each layer's deviation."""
+    lines = [f"{name}: {value}" for name, value in described_machine().items()]
     for name, variant in found.items():
         times = ", ".join(f"batch {batch} {figure.text(1)} µs" for batch, figure in variant.microseconds.items())
         lines.append(
@@ -269,8 +267,8 @@ def as_table(found: Mapping[str, Variant]) -> str:
         )
     lines.append("deviation by layer")
     for name, variant in found.items():
-        told_of = "  ".join(f"{layer} {value:.1e}" for layer, value in variant.deviations.items())
-        lines.append(f"{name:<15} {told_of}")
+        deviations = "  ".join(f"{layer} {value:.1e}" for layer, value in variant.deviations.items())
+        lines.append(f"{name:<15} {deviations}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Draws the pictures of the docs: how an image is prepared, and how the parts fit together. Run by `make figures`."""
+"""Draws the pictures of the docs: image preparation, test images, layers, architecture. Run by `make figures`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from vitrine.model.preparation.photo import find_ink_in_photo
 from vitrine.model.preparation.pipeline import PLAIN_SIDE, find_box, find_ink, place, stretch
 from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
+from vitrine.server.engine.loading import load_artifact
 from vitrine.training import digit_images
 from vitrine.training.rendering.nondigits import NON_DIGITS
 from vitrine.training.rendering.nondigits import draw_non_digits as draw_non_digit_images
@@ -31,7 +31,7 @@ GREY = "#6b7280"
 
 
 def main() -> None:
-    """Draws them all."""
+    """Draws all pictures."""
     draw_eight(HERE.parent / "examples" / "eight.png")
     draw_preparation(HERE / "preparation.png")
     draw_stress(HERE / "stress.png")
@@ -52,8 +52,8 @@ def draw_eight(path: Path) -> None:
 
 
 def draw_layers(image: Path, path: Path) -> None:
-    """What every layer of the bundled model calculates for an image, as the SDK draws it."""
-    model = load_model(bundled_model(), Device.CPU)
+    """Draws every layer's activations in the bundled model for an image, with the SDK's plot."""
+    model = load_artifact(bundled_model(), Device.CPU)
     names = [layer.name for layer in model.metadata.layers]
     activations = {name: values[0] for name, values in model.engine.run(prepare(image)[None], names).items()}
     probabilities = activations[names[-1]]
@@ -165,46 +165,67 @@ class Room:
         return self.corner[0] + x * self.size[0], self.corner[1] + y * self.size[1]
 
 
-TRAINING = Room("training", "data → fit → evaluate\nPyTorch", (0.4, 4.5), (3.0, 1.5), "#e8f1fb")
-ARTIFACT = Room("model.onnx", "every layer an output\nmetadata · golden sample", (4.6, 4.5), (3.0, 1.5), "#fff6dd")
-SERVER = Room("server", "gRPC → service → engine\nONNX Runtime, CPU or CUDA", (8.8, 4.5), (3.2, 1.5), "#e7f6ec")
-CLIENT = Room("client", "Python SDK · command line", (8.8, 1.9), (3.2, 1.2), "#fbe9ef")
-OTHERS = Room("any gRPC client", "protos/vitrine/v1", (4.6, 1.9), (3.0, 1.2), "#f3f4f6")
+CLIENT = Room("client", "Python SDK · command line", (0.3, 6.3), (3.3, 1.0), "#fbe9ef")
+OTHERS = Room("any gRPC client", "vitrine.v1 or Open Inference Protocol", (0.3, 4.8), (3.3, 1.0), "#f3f4f6")
+TRAINING = Room("training", "data → fit → evaluate · PyTorch", (0.3, 3.1), (3.3, 1.0), "#e8f1fb")
+ARTIFACT = Room("model.onnx", "every layer an output\nmetadata · golden sample", (0.3, 1.5), (3.3, 1.0), "#fff6dd")
+SERVER = Room("", "", (5.5, 1.5), (6.6, 6.2), "#e7f6ec")
 MODEL = Room(
-    "model: what training, server and client share",
-    "prepare: image → 18 × 18 pixels  ·  the catalogue of layers  ·  what an artifact says of itself",
-    (0.4, 0.2),
-    (11.6, 1.0),
+    "model: shared by training, server and client",
+    "prepare: image → pixels  ·  layers and their kinds  ·  the artifact's metadata",
+    (0.3, 0.2),
+    (11.8, 0.9),
     "#f0ebfa",
 )
 
+PROCESS = Room("process", "supervisor · workers · signals · drain", (5.8, 6.45), (6.0, 0.6), "#ffffff")
+FRONTENDS = Room("frontends", "bytes and metadata: grpc.aio", (5.8, 5.55), (4.2, 0.6), "#ffffff")
+PROTOCOLS = Room("protocols", "messages ↔ plain data: v1 · oip · health", (5.8, 4.58), (4.2, 0.6), "#ffffff")
+INFERENCE = Room("inference", "service · batching · admission", (5.8, 3.61), (4.2, 0.6), "#ffffff")
+ENGINE = Room("engine", "artifact check · ONNX Runtime", (5.8, 2.64), (4.2, 0.6), "#ffffff")
+SECURITY = Room("security", "tokens · TLS files", (8.0, 1.7), (2.0, 0.6), "#ffffff")
+MODELS = Room("models", "what is served", (5.8, 1.7), (2.0, 0.6), "#ffffff")
+TELEMETRY = Room("telemetry", "logs\nmetrics\ntraces\nactivation\nhealth", (10.25, 1.7), (1.55, 4.45), "#ffffff")
+INSIDE = (PROCESS, FRONTENDS, PROTOCOLS, INFERENCE, ENGINE, SECURITY, MODELS, TELEMETRY)
+"""The packages of the server, each of which may import those below it."""
+
 
 def draw_architecture(path: Path) -> None:
-    """The rooms of the house, and what passes between them."""
-    figure = Figure(figsize=(12, 6.2), facecolor="white")
+    """The packages, those inside the server among them, and what passes between them."""
+    figure = Figure(figsize=(12, 7.7), facecolor="white")
     FigureCanvasAgg(figure)
     axis = figure.add_axes((0.01, 0.01, 0.98, 0.98))
-    axis.set(xlim=(0, 12.4), ylim=(0, 6.3))
+    axis.set(xlim=(0, 12.4), ylim=(0, 7.95))
     axis.axis("off")
-    for room in (TRAINING, ARTIFACT, SERVER, CLIENT, OTHERS, MODEL):
-        _draw_room(axis, room)
-    _draw_arrow(axis, TRAINING.side(1, 0.5), ARTIFACT.side(0, 0.5), "export,\nchecked", (0, 0.28))
-    _draw_arrow(axis, ARTIFACT.side(1, 0.5), SERVER.side(0, 0.5), "load,\nchecked", (0, 0.28))
-    _draw_arrow(axis, CLIENT.side(0.3, 1), SERVER.side(0.3, 0), "image or\npixels", (-0.62, 0))
-    _draw_arrow(axis, SERVER.side(0.7, 0), CLIENT.side(0.7, 1), "digit and\nevery layer's\nactivations", (0.72, 0))
-    _draw_arrow(axis, OTHERS.side(0.9, 1), SERVER.side(0.08, 0), "", (0, 0), both=True)
+    for room in (CLIENT, OTHERS, TRAINING, ARTIFACT, SERVER, MODEL):
+        _draw_room(axis, room, title_size=14, text_size=10.5)
+    for room in INSIDE:
+        _draw_room(axis, room, title_size=11.5, text_size=9.5)
+    axis.text(*SERVER.side(0.5, 0.945), "server", ha="center", va="center", fontsize=14, weight="bold", color=TEXT)
+    _draw_arrow(axis, CLIENT.side(1, 0.75), FRONTENDS.side(0, 0.8), "image or pixels", (0.05, 0.5))
+    _draw_arrow(axis, FRONTENDS.side(0, 0.5), CLIENT.side(1, 0.25), "prediction,\nactivations", (-0.35, -0.32))
+    _draw_arrow(axis, OTHERS.side(1, 0.5), FRONTENDS.side(0, 0.2), "", (0, 0), both=True)
+    _draw_arrow(axis, TRAINING.side(0.5, 0), ARTIFACT.side(0.5, 1), "export, checked", (0.8, 0))
+    _draw_arrow(axis, ARTIFACT.side(1, 0.7), ENGINE.side(0, 0.5), "load, checked", (-0.15, 0.3))
+    for upper, lower in ((FRONTENDS, PROTOCOLS), (PROTOCOLS, INFERENCE), (INFERENCE, ENGINE)):
+        _draw_arrow(axis, upper.side(0.5, 0), lower.side(0.5, 1), "", (0, 0), both=True, size=9)
     figure.savefig(path, dpi=110)
 
 
-def _draw_room(axis: Axes, room: Room) -> None:
+def _draw_room(axis: Axes, room: Room, title_size: float, text_size: float) -> None:
     box = FancyBboxPatch(
         room.corner, *room.size, boxstyle="round,pad=0,rounding_size=0.12", fc=room.colour, ec="#9aa3b2", lw=1.2
     )
     axis.add_patch(box)
     x, y = room.side(0.5, 0.5)
-    lift = 0.13 + 0.11 * room.text.count("\n")
-    axis.text(x, y + lift + 0.12, room.title, ha="center", va="center", fontsize=14, weight="bold", color=TEXT)
-    axis.text(x, y - 0.2, room.text, ha="center", va="center", fontsize=10.5, color=TEXT, linespacing=1.5)
+    half_line = 0.0135 * text_size  # in the picture's units
+    lines = room.text.count("\n") + 1
+    axis.text(
+        x, y + half_line * lines, room.title, ha="center", va="center", fontsize=title_size, weight="bold", color=TEXT
+    )
+    axis.text(
+        x, y - half_line * 1.2, room.text, ha="center", va="center", fontsize=text_size, color=TEXT, linespacing=1.4
+    )
 
 
 def _draw_arrow(
@@ -214,9 +235,10 @@ def _draw_arrow(
     text: str,
     offset: tuple[float, float],
     both: bool = False,
+    size: float = 16,
 ) -> None:
     style = "<|-|>" if both else "-|>"
-    axis.add_patch(FancyArrowPatch(start, end, arrowstyle=style, mutation_scale=16, color=GREY, lw=1.6))
+    axis.add_patch(FancyArrowPatch(start, end, arrowstyle=style, mutation_scale=size, color=GREY, lw=1.6))
     middle: npt.NDArray[np.float64] = (np.array(start) + np.array(end)) / 2 + np.array(offset)
     axis.text(middle[0], middle[1], text, ha="center", va="center", fontsize=10, color=GREY, linespacing=1.3)
 

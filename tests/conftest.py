@@ -1,4 +1,4 @@
-"""What many tests share: a small artifact, and a real server that serves it."""
+"""Fixtures of many tests: a small artifact, and a real server that serves it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,12 +42,12 @@ def pixels() -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def judging_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same model with a novelty threshold, by which about half of all pixels of noise are no digits."""
+    """The same model with a novelty threshold above which about half of all noise lies."""
     return export_random(tmp_path_factory.mktemp("judging") / "tiny.onnx", [32, 16], novelty_threshold=-2.5)
 
 
 @pytest.fixture(scope="session")
 def judging_server(judging_artifact: Path) -> Iterator[RunningServer]:
-    """A real server that serves the model which can tell what is no digit."""
+    """A real server that serves the model with a novelty threshold."""
     with running_server(judging_artifact) as running:
         yield running

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from vitrine.client import (
@@ -290,6 +291,7 @@ def test_among_a_thousand_classes_the_predicted_one_is_labelled_and_seen() -> No
     made = prediction_of([64], classes=tuple(f"class {number}" for number in range(1000)))
     assert labels_of(made) == [[made.label]] * 2
     bar = draw_prediction(made).axes[-1].patches[-1]
+    assert isinstance(bar, Rectangle)
     assert bar.get_width() > 3  # bars: one alone would be a third of a pixel
 
 
@@ -388,7 +390,7 @@ def test_drawing_leaves_matplotlibs_global_state_alone(tmp_path: Path) -> None:
 
 def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match=r"pip install 'vitrine\[plot\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'vitrine-serving\[plot\]'"):
         plot_prediction(relu(1), tmp_path / "figure.png")
 
 

@@ -1,4 +1,4 @@
-"""The wire as any language sees it: generated stubs, a plain channel, and the status that comes back."""
+"""Fixtures for the wire as any language sees it: generated stubs on a plain channel."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 @pytest.fixture(scope="session")
 def channel(server: RunningServer) -> Iterator[grpc.Channel]:
-    """A plain channel to the server, without any size limit of its own."""
+    """A channel to the server without size limits of its own."""
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(server.target, unlimited) as channel:
         yield channel
@@ -19,5 +19,5 @@ def channel(server: RunningServer) -> Iterator[grpc.Channel]:
 
 @pytest.fixture(scope="session")
 def stub(channel: grpc.Channel) -> ClassifierServiceStub:
-    """The generated stub."""
+    """The generated stub on that channel."""
     return ClassifierServiceStub(channel)

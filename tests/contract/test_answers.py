@@ -1,4 +1,4 @@
-"""Good requests over the wire: what comes back is what the model calculated, in the wire's own encoding."""
+"""Valid requests over the wire: answers hold the model's activations, in the wire's encoding."""
 
 import io
 from collections.abc import Iterator

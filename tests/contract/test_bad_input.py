@@ -1,4 +1,4 @@
-"""Every bad input that a client can send: the status, the field's path and the sentence that come back."""
+"""Every bad input that a client can send, and its refusal: status, path of the field, and sentence."""
 
 import io
 import struct
@@ -23,7 +23,7 @@ LAYERS = "input, linear_1, relu_1, linear_2, relu_2, linear_3, softmax"
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a caller sees of an error."""
+    """An error as its caller sees it."""
 
     code: grpc.StatusCode
     message: str
@@ -44,7 +44,7 @@ def refusal(error: grpc.RpcError) -> Refusal:
 
 
 def refused(stub: ClassifierServiceStub, request: pb.ClassifyRequest) -> Refusal:
-    """The refusal of a request, after which the server still answers a good one."""
+    """The refusal of a request; the server still answers a valid one after it."""
     with pytest.raises(grpc.RpcError) as caught:
         stub.Classify(request)
     assert len(stub.Classify(pb.ClassifyRequest(pixels=blank(1))).digits) == 1
@@ -65,7 +65,7 @@ def png(size: tuple[int, int] = (20, 20)) -> bytes:
 
 
 def png_that_declares(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims a size."""
+    """A PNG of a few bytes whose header declares any size."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     rows = b"IDAT" + zlib.compress(bytes(1000))
     chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, rows, b"IEND")]
@@ -301,7 +301,7 @@ def test_parameters_over_the_size_limit_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_long_name_is_not_said_back_in_full(stub: ClassifierServiceStub) -> None:
-    """A status travels in headers: one that is too long reaches the caller as another error."""
+    """A status travels in headers: a longer one would reach the caller as another error."""
     found = refused(stub, pb.ClassifyRequest(pixels=blank(1), model="m" * 100_000))
     assert (found.code, found.reason) == (grpc.StatusCode.NOT_FOUND, "MODEL_UNKNOWN")
     found = refused(stub, pb.ClassifyRequest(pixels=blank(1), activations=pb.LayerSelection(names=["x" * 100_000])))
@@ -345,7 +345,7 @@ def test_a_shape_without_end_is_not_said_back_in_full(stub: ClassifierServiceStu
 def test_fields_without_end_are_refused_before_they_are_parsed(
     stub: ClassifierServiceStub, request_of_many: pb.ClassifyRequest
 ) -> None:
-    """Parsed, a message of the largest size would take a gigabyte and seconds in which nobody else is answered."""
+    """Parsing a message of the largest size would take a gigabyte, and seconds without any other answer."""
     found = refused(stub, request_of_many)
     assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "TOO_MANY_FIELDS")
     assert found.message == "the request has more than 2,112 fields: split it"

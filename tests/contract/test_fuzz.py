@@ -1,7 +1,7 @@
-"""Bytes that nobody meant: whatever comes, a caller is refused or answered, and the server is as it was.
+"""Random and mutated bytes: each is refused or answered, and leaves the server as it was.
 
-The first half calls what decodes, with what hypothesis finds; the second sends a few thousand messages of the campaign
-of `benchmarks/fuzzing` to a real server. Both make the same bytes every time.
+The first half calls decoders with hypothesis' examples. The second half sends a few thousand messages of
+`endurance/fuzzing` to a real server. Both make the same bytes every time.
 """
 
 import asyncio
@@ -9,37 +9,39 @@ import functools
 import gc
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, cast
 
-import fuzz
 import grpc.aio
 import pytest
-from fuzzing import frames as h2
-from fuzzing.campaign import KINDS, Campaign, Health, Report
-from fuzzing.corpus import CLASSIFY, files, messages
-from fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, mutated
-from fuzzing.restarts import Restarts
-from fuzzing.rubbish import FLOOD, connected, rapid_reset, send_flood_of, send_good_call
-from fuzzing.verdict import Outcome, Tally, expects
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.artifacts import random_pixels
-from support.services import a_service
 from support.serving import RunningServer, running_server
-from watched import Usage, watched_server
 
+from benchmarks.harness.processes import Usage
+from benchmarks.harness.servers import logged_server
+from endurance import fuzz
+from endurance.fuzzing import frames as h2
+from endurance.fuzzing.campaign import Campaign, Health, Report
+from endurance.fuzzing.connections import connected
+from endurance.fuzzing.corpus import CLASSIFY, files, messages
+from endurance.fuzzing.kinds import KINDS
+from endurance.fuzzing.malformed_grpc import send_good_call
+from endurance.fuzzing.malformed_http2 import FLOOD_FRAMES, rapid_reset, send_flood_of
+from endurance.fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, mutated
+from endurance.fuzzing.outcomes import Outcome, Tally, is_allowed
+from endurance.fuzzing.restarts import Restarts
 from vitrine.client import Client
 from vitrine.model import ImageError, prepare
 from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
+from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import RequestError
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.field_count import SMALL_BYTES, UncountableError, has_more_fields
@@ -47,13 +49,14 @@ from vitrine.server.frontends.grpc.handlers import message_decoder
 from vitrine.server.frontends.grpc.server import CONNECTION_CALLS, GrpcFrontend
 from vitrine.server.inference.call import Call
 from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.protocols.endpoint import MAX_FIELDS
 from vitrine.server.protocols.v1.convert import read_classify
 from vitrine.server.protocols.v1.servicer import SERVICE
 from vitrine.v1 import classifier_pb2 as pb
 
 HEADERS, END_STREAM = 0x1, 0x1
-PATH_OF_RUBBISH = (  # POST, http, a :path that is no UTF-8, an :authority, application/grpc, te: trailers
+PATH_THAT_IS_NOT_UTF8 = (  # POST, http, a :path that is no UTF-8, an :authority, application/grpc, te: trailers
     b"\x83\x86\x04\x03/\xb9\xff\x01\x01a\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
 )
 
@@ -84,11 +87,11 @@ DECODERS: dict[str, Callable[[bytes], Message]] = {
 @functools.cache
 def model() -> ServedModel:
     """The model that requests are read for."""
-    return load_model(bundled_model(), Device.CPU)
+    return load_artifact(bundled_model(), Device.CPU)
 
 
 def refusal_of(read: Callable[[], object]) -> RequestError | None:
-    """What is refused; None: it was read. Anything else that is raised fails the test."""
+    """The refusal of a message; None: it was read. Any other exception fails the test."""
     try:
         read()
     except RequestError as error:
@@ -141,7 +144,7 @@ def _prepared_or_refused(data: bytes) -> None:
 @EXAMPLES
 @given(seed=st.integers(0, 2**32))
 def test_fields_are_counted_in_any_bytes(seed: int) -> None:
-    """Whatever is made of a large message, counting ends, and says yes or no."""
+    """Counting ends with an answer for any mutation of a large message."""
     rng = Random(seed)
     data = mutated(rng, rng.choice(messages()[CLASSIFY]), MESSAGE_BYTES)
     large = data * (SMALL_BYTES // max(1, len(data)) + 1)
@@ -151,7 +154,7 @@ def test_fields_are_counted_in_any_bytes(seed: int) -> None:
 
 
 def test_fields_behind_a_group_are_counted_too() -> None:
-    """A group that is unknown holds what would be a damaged message, were it the request's own."""
+    """An unknown group holds bytes that would be invalid outside it."""
     group = b"\x7b" + b"\x12\x0b" + b"\xff" * 11 + b"\x7c"  # field 15: begin; field 2, eleven bytes; end
     many = pb.ClassifyRequest(encoded=pb.EncodedImages(files=[b""] * 100_000)).SerializeToString()
     assert len(pb.ClassifyRequest.FromString(group + many).encoded.files) == 100_000
@@ -159,7 +162,7 @@ def test_fields_behind_a_group_are_counted_too() -> None:
 
 
 def elements_of(message: Message) -> int:
-    """How many fields a message has that its parser knows, with those inside it and the elements of lists."""
+    """Number of known fields in a message, including nested ones and elements of lists."""
     count = 0
     for field, value in message.ListFields():
         for element in value if field.is_repeated else [value]:
@@ -174,18 +177,18 @@ def test_fields_are_counted_exactly(count: int) -> None:
 
 
 async def test_calls_that_are_opened_and_cancelled_at_once_end_no_other_callers_calls() -> None:
-    """Thousands of them wait to be taken up before the good ones, and go before they are."""
-    with watched_server() as server:
+    """Thousands of them stand in the queue before the valid calls, and are gone before their turn."""
+    with logged_server() as server:
         for _ in range(3):
             floods = (send_flood_of(rapid_reset, server.target, Random(number)) for number in range(4))
-            assert [outcome.name for outcome in await asyncio.gather(*floods)] == ["got over it"] * 4
+            assert [outcome.name for outcome in await asyncio.gather(*floods)] == ["PING answered"] * 4
             calls = (send_good_call(server.target, Random(number)) for number in range(64))
             assert {outcome.name for outcome in await asyncio.gather(*calls)} == {"OK"}
         assert server.faults() == []
 
 
 async def test_a_busy_caller_is_answered_however_many_calls_it_has_under_way(server: RunningServer) -> None:
-    """It fails where gRPC's core counts calls that have ended: see `CONNECTION_CALLS`."""
+    """It fails if gRPC's core counts calls that have ended: see `CONNECTION_CALLS`."""
     good = messages()[CLASSIFY][0]
     async with grpc.aio.insecure_channel(server.target) as channel:
         method: Any = channel.unary_unary(CLASSIFY)
@@ -200,14 +203,14 @@ async def test_a_busy_caller_is_answered_however_many_calls_it_has_under_way(ser
 async def test_a_call_waits_to_be_taken_up_as_long_as_the_server_says(
     tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By default gRPC's core cancels those that had to wait for 30 s: no time at all shows that ours counts instead."""
+    """By default gRPC's core cancels calls after 30 s in its queue; with 0 s, the server's own setting shows."""
     assert set(await ends_of_many_calls(tiny_artifact)) == {grpc.StatusCode.OK}
     monkeypatch.setattr("vitrine.server.frontends.grpc.server.WAITING_SECONDS", 0)
     assert grpc.StatusCode.CANCELLED in await ends_of_many_calls(tiny_artifact)
 
 
 async def ends_of_many_calls(artifact: Path) -> list[grpc.StatusCode]:
-    """How calls end that are sent at once, so that most of them wait to be taken up."""
+    """Status codes of 300 concurrent calls, most of which wait in the queue."""
     async with served(artifact) as server, grpc.aio.insecure_channel(server.address) as channel:
         method: Any = channel.unary_unary(CLASSIFY)
         calls = [method(messages()[CLASSIFY][0]) for _ in range(300)]
@@ -215,15 +218,15 @@ async def ends_of_many_calls(artifact: Path) -> list[grpc.StatusCode]:
 
 
 async def test_a_connection_can_not_open_more_calls_by_cancelling_them(server: RunningServer) -> None:
-    """Twice as many as it may have are opened, and cancelled at once: or one caller would fill everybody's queue."""
+    """Twice the allowed number is opened and cancelled at once: one caller could fill everybody's queue."""
     async with connected(server.target) as (reader, writer), asyncio.timeout(30):
         writer.write(rapid_reset(Random(0)) + h2.frame(h2.PING))
         refused = [frame async for frame in frames_until_ping_is_answered(reader) if frame.kind == h2.RST_STREAM]
-    assert len(refused) >= FLOOD - CONNECTION_CALLS
+    assert len(refused) >= FLOOD_FRAMES - CONNECTION_CALLS
 
 
 async def frames_until_ping_is_answered(reader: asyncio.StreamReader) -> AsyncIterator[h2.Frame]:
-    """What the server sends, up to its answer to the caller's PING."""
+    """Frames from the server, up to its answer to the caller's PING."""
     buffer = bytearray()
     while data := await reader.read(h2.LARGEST_FRAME):
         buffer += data
@@ -243,16 +246,16 @@ async def test_a_connection_that_says_nothing_is_closed(tiny_artifact: Path, mon
 @asynccontextmanager
 async def served(artifact: Path) -> AsyncIterator[GrpcFrontend]:
     """A server on this event loop, which is drained at the end."""
-    with ThreadPoolExecutor(1) as pool:
-        server = GrpcFrontend(a_service(load_model(artifact, Device.CPU), pool), GrpcConfig(port=0))
+    async with open_service(ServiceConfig(artifact)) as service:
+        server = GrpcFrontend(service, GrpcConfig(port=0))
         await server.start()
         yield server
         await server.drain(10)
 
 
 async def test_a_server_bears_every_kind_of_bad_input() -> None:
-    """A server, a few thousand messages, and what must be true of it all along and afterwards."""
-    with watched_server("--drain-seconds", "60") as server:
+    """A server under a few thousand messages: it answers valid requests all along, and has no fault afterwards."""
+    with logged_server("--drain-seconds", "60") as server:
         campaign = Campaign(server, seed=0)
         async with campaign.checked():
             reports = [await campaign.run(kind, round(MESSAGES * KINDS[kind].share)) for kind in KINDS]
@@ -264,7 +267,7 @@ async def test_a_server_bears_every_kind_of_bad_input() -> None:
 
 
 async def test_a_campaign_ends_with_its_server_and_says_so() -> None:
-    with watched_server() as server:
+    with logged_server() as server:
         campaign = Campaign(server, seed=0)
         async with asyncio.timeout(60), campaign.checked():
             server.process.kill()
@@ -277,12 +280,12 @@ async def test_a_flood_after_which_nobody_is_answered_is_not_got_over() -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    with watched_server() as server:
+    with logged_server() as server:
         async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as nobody:
             port = nobody.sockets[0].getsockname()[1]
             outcome = await Campaign(replace(server, target=f"127.0.0.1:{port}"), seed=0).replay("floods", 0)
     assert outcome.name == "no answer"
-    assert not expects(outcome, KINDS["floods"].expected)
+    assert not is_allowed(outcome, KINDS["floods"].allowed)
 
 
 async def test_the_good_call_behind_a_flood_is_sent_again_where_the_server_restarts(
@@ -295,12 +298,12 @@ async def test_the_good_call_behind_a_flood_is_sent_again_where_the_server_resta
             await asyncio.to_thread(restart, target)
         return Outcome(end) if end else await send_good_call(target, rng)
 
-    monkeypatch.setattr("fuzzing.rubbish.send_good_call", falls_into_a_restart)
-    with watched_server() as server:
+    monkeypatch.setattr("endurance.fuzzing.malformed_grpc.send_good_call", falls_into_a_restart)
+    with logged_server() as server:
         campaign = Campaign(server, seed=0)
         outcome = await campaign.replay("floods", 0)
-    assert expects(outcome, KINDS["floods"].expected)
-    assert campaign.health.tried_again >= 3  # and again while nobody listens yet
+    assert is_allowed(outcome, KINDS["floods"].allowed)
+    assert campaign.health.retries >= 3  # and again while nobody listens yet
 
 
 MIB = 1024
@@ -308,20 +311,12 @@ MIB = 1024
 
 
 def failures(kib: Sequence[int] = (300 * MIB,) * 10, unexpected: Sequence[str] = ()) -> list[str]:
-    """What `benchmarks/fuzz.py` says of a campaign that held so much after each round; the first one had these."""
+    """Failures of a campaign with this memory after each round, and with unexpected outcomes in the first one."""
     rounds = [Usage(rss, files=10, threads=10, processes=1) for rss in kib]
     first, *others = (Report("messages", Tally(), 1.0, usage) for usage in rounds)
     first.tally.unexpected += unexpected
-    figures = {
-        "rounds": [asdict(usage) for usage in rounds],
-        "kinds": [fuzz.row(functools.reduce(fuzz.joined, others, first))],
-        "good_requests": asdict(Health()),
-        "alive": True,
-        "seconds_to_drain": 0.1,
-        "exit_status": 0,
-        "faults_in_log": [],
-    }
-    return fuzz.failures_of(figures, most_growth=32)
+    result = fuzz.Result([functools.reduce(fuzz.joined, others, first)], rounds, Health(), alive=True)
+    return fuzz.failures_of(result, max_growth_mib=32)
 
 
 def test_what_is_unexpected_in_the_first_round_fails_a_campaign_too() -> None:
@@ -330,16 +325,16 @@ def test_what_is_unexpected_in_the_first_round_fails_a_campaign_too() -> None:
 
 
 def test_memory_that_is_reached_early_is_no_leak() -> None:
-    """What the allocator keeps of the worst moments comes in the first rounds, and goes up and down in the others."""
+    """The allocator keeps the memory of the worst moments from the first rounds on; later it goes up and down."""
     assert failures([MIB * held for held in (220, 314, 292, 308, 311, 303, 317, 310, 307, 311)]) == []
 
 
 def test_memory_that_grows_in_each_round_fails_a_campaign() -> None:
-    assert failures([MIB * (220 + 7 * number) for number in range(10)]) == ["memory went on growing, by 35 MiB"]
+    assert failures([MIB * (220 + 7 * number) for number in range(10)]) == ["memory kept growing, by 35 MiB"]
 
 
 def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact: Path) -> None:
-    """gRPC's own server ends by it: one call of anybody's would do."""
+    """It ends gRPC's own server: a single call from anybody is enough."""
     with running_server(tiny_artifact) as server, Client(server.target) as client:
         for _ in range(2):
             assert client.health()
@@ -349,10 +344,10 @@ def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact:
 
 
 def restart(target: str) -> None:
-    """Ends gRPC's part of a server, which starts it again; returns when the connection has ended with it."""
+    """Ends gRPC's part of a server, which starts it again; returns when the connection is closed."""
     host, _, number = target.rpartition(":")
     with socket.create_connection((host, int(number))) as connection:
-        connection.sendall(h2.greeting() + h2.frame(HEADERS, END_STREAM | h2.END_HEADERS, 1, PATH_OF_RUBBISH))
+        connection.sendall(h2.greeting() + h2.frame(HEADERS, END_STREAM | h2.END_HEADERS, 1, PATH_THAT_IS_NOT_UTF8))
         while connection.recv(4096):
             pass
 
@@ -364,7 +359,7 @@ def restart(target: str) -> None:
 async def test_a_refused_call_is_let_go_without_the_garbage_collector(
     tiny_artifact: Path, method: str, message: bytes
 ) -> None:
-    """It counts objects and not their bytes: what a few refused calls held on to could be large."""
+    """The collector counts objects, not bytes: a few refused calls could hold on to much memory."""
     with without_garbage_collector():
         async with served(tiny_artifact) as server, grpc.aio.insecure_channel(server.address) as channel:
             call: Any = channel.unary_unary(f"/{SERVICE.full_name}/{method}")
@@ -375,7 +370,7 @@ async def test_a_refused_call_is_let_go_without_the_garbage_collector(
 
 @contextmanager
 def without_garbage_collector() -> Iterator[None]:
-    """What the block leaves is there at its end."""
+    """Disables the garbage collector during the block, so that garbage stays visible."""
     gc.collect()
     gc.disable()
     try:

@@ -63,14 +63,15 @@ FLOORS: dict[str, Floors] = {
     ],
     "model": [
         ["errors", "layers", "digits"],  # digits: the shape that both sides have by default, two constants
-        ["graph", "statistics", "answer", "preparation"],
+        ["graph", "statistics", "answer", "preparation", "distribution"],
         ["catalogue"],
         ["artifact"],
         [""],
     ],
     "client": [
         ["errors", "types"],
-        ["connection", "wire", "chunks", "layout", "terminal"],
+        ["catalogue", "connection", "chunks", "layout", "terminal"],
+        ["wire"],
         ["tracing", "plot", "report"],
         ["base"],
         ["sync_client", "async_client"],

@@ -94,7 +94,7 @@ def test_the_report_has_its_classes(run: RunFolder) -> None:
             "novelty and stress draw digits, and the run has other classes: down, left, right, up",
         ),
         (["evaluate", "--dataset", "digits"], "digits has the class '0'; the model has down, left, right, up"),
-        (["fit", "--resume", "--size", "18x18", "--run"], "the run was begun with size 12x20, not 18x18"),
+        (["fit", "--resume", "--size", "18x18", "--run"], "the run was started with size 12x20, not 18x18"),
     ],
 )
 def test_what_does_not_fit_the_run_is_refused_in_one_sentence(run: RunFolder, words: list[str], says: str) -> None:

@@ -1,4 +1,4 @@
-"""What operators are given to look at the server with: dashboard, alerts and docs name metrics that there are."""
+"""Dashboard, alerts and docs name metrics and labels that the server really has."""
 
 import json
 import re
@@ -19,26 +19,26 @@ RULES = (ROOT / "deploy" / "prometheus" / "vitrine.rules.yml").read_text()
 DOCS = (ROOT / "docs" / "metrics.md").read_text()
 OF_SEVERAL_WORKERS = {"vitrine_worker_deaths_total"}
 FROM_PROMETHEUS = {"instance", "job", "le"}
-"""Labels that a scrape doesn't have, or that are a histogram's own."""
+"""Labels that a scrape lacks, or that belong to every histogram."""
 
 KEYWORDS = {"by", "on", "and", "or", "unless", "without", "ignoring", "group_left", "group_right"}
 
 
 def expressions() -> Iterator[str]:
-    """Every PromQL expression that is shipped."""
+    """Every PromQL expression of the dashboard and the alerts."""
     yield from (target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ()))
     yield from re.findall(r"expr: (.+)", RULES)
 
 
 def metric_names(expression: str) -> set[str]:
-    """The metrics of an expression: the words that are neither functions, labels, durations, strings nor keywords."""
+    """Metrics in an expression: words that aren't functions, labels, durations, strings or keywords."""
     bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]', " ", re.sub(r'"[^"]*"', '""', expression))
     bare = re.sub(r"\b(by|on|without|ignoring)\s*\([^)]*\)", " ", bare)
     return set(re.findall(r"\b[a-zA-Z_][\w:]*\b(?!\s*\()", bare)) - KEYWORDS
 
 
 def label_names(expression: str) -> set[str]:
-    """The labels that it selects or groups by."""
+    """Labels that an expression selects or groups by."""
     bare = re.sub(r'"[^"]*"', '""', expression)
     selected = re.findall(r"(\w+)\s*[=!]~?\s*\"\"", bare)
     grouped = [name.strip() for names in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", bare) for name in names.split(",")]

@@ -1,4 +1,4 @@
-"""What the docs say is so: the README's example runs, and the settings are those of the program."""
+"""The docs are true: the README's example runs, and settings and constants equal the programs'."""
 
 import os
 import re
@@ -21,6 +21,16 @@ from vitrine.training.rendering.nondigits import LOOK_ALIKES
 ROOT = Path(__file__).parents[2]
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+PAGES = [
+    path.relative_to(ROOT) for folder in (".", "docs", "deploy/kserve") for path in sorted((ROOT / folder).glob("*.md"))
+]
+
+
+def headings_of(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_the_readmes_example_runs_as_it_stands(
@@ -40,9 +50,27 @@ def test_the_readmes_example_runs_as_it_stands(
     assert weight == "(1000, 324)"
 
 
-def test_the_readmes_files_are_there() -> None:
-    for path in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / path).exists(), path
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text())
+    for link in links:
+        if not re.match(r"https?://", link):
+            path, _, heading = link.partition("#")
+            target = (ROOT / page).parent / path if path else ROOT / page
+            assert target.exists(), link
+            assert not heading or heading in headings_of(target), link
+
+
+def test_links_are_found() -> None:
+    assert len(PAGES) > 10
+    assert README.count("](") > 10
+
+
+def test_the_architectures_modules_are_there() -> None:
+    named = set(re.findall(r"`([\w/]+/[\w/]*(?:\.py)?)`", ARCHITECTURE))
+    assert len(named) > 20
+    for path in named:
+        assert (ROOT / path).exists() or (ROOT / "server" / "vitrine" / "server" / path).exists(), path
 
 
 def test_the_settings_in_the_docs_are_the_servers() -> None:
@@ -78,7 +106,9 @@ def test_the_recipe_in_the_docs_makes_a_token(tmp_path: Path) -> None:
 
 def test_the_constants_in_the_docs_are_the_preparations() -> None:
     text = (ROOT / "docs" / "preparation.md").read_text()
-    for name, value in re.findall(r"`([A-Z_]+)` = ([\d.,]*\d)", text):
+    found = re.findall(r"`([A-Z_]+)` = ([\d.,]*\d)", text)
+    assert len(found) >= 10
+    for name, value in found:
         (constant, *_) = (
             getattr(module, name) for module in (preparation, photo, paper, image) if hasattr(module, name)
         )
@@ -88,3 +118,10 @@ def test_the_constants_in_the_docs_are_the_preparations() -> None:
 def test_the_bundled_model_is_small_and_has_its_card() -> None:
     assert bundled_model().stat().st_size <= 5_000_000
     assert "| test error |" in bundled_model().with_name("MODEL_CARD.md").read_text()
+
+
+def test_changelog_entries_start_with_the_features_name() -> None:
+    entries = re.findall(r"^- (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert len(entries) > 30
+    for entry in entries:
+        assert entry.startswith("**"), entry

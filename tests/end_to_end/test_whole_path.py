@@ -1,4 +1,4 @@
-"""From random weights to served activations, for every shape of network: train, export, serve, classify, recompute."""
+"""The whole path for networks of every depth: train, export, serve, classify, and recompute the activations."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_what_is_trained_is_what_is_served(dataset: Dataset, tmp_path: Path, out
 
 
 def check_activations(client: Client, run: Run, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Every layer that is served equals PyTorch's, and what numpy makes of the served parameters; gives the digits."""
+    """Compares every served layer with PyTorch's, and with numpy's from served parameters; gives the digits."""
     expected = compute_activations(run.checkpoint.kept_mlp(), pixels)
     predictions = list(client.classify_many(pixels, activations="all", preparation="none"))
     layers = client.model().layers
@@ -52,7 +52,7 @@ def check_activations(client: Client, run: Run, pixels: npt.NDArray[np.uint8]) -
 
 
 def recompute(client: Client, layer: Layer, before: Floats) -> Floats:
-    """One layer's activations from those of the layer that it reads, (N, width before) to (N, width)."""
+    """One layer's activations from those of the layer that it reads: (N, width before) to (N, width)."""
     match layer.kind:
         case LayerKind.LINEAR:
             stored = client.parameters(layer.name)

@@ -7,7 +7,7 @@ import pytest
 
 from vitrine.oip import model_config_pb2 as config_pb
 from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
+from vitrine.server.engine.loading import load_artifact
 from vitrine.server.inference.batching import BatchingConfig
 from vitrine.server.inference.statistics import Duration, ModelStatistics
 from vitrine.server.models.snapshot import Entry, ServedModel
@@ -16,7 +16,7 @@ from vitrine.server.protocols.oip.describe import write_config, write_entry, wri
 
 @pytest.fixture(scope="module")
 def model(tiny_artifact: Path) -> ServedModel:
-    return replace(load_model(tiny_artifact, Device.CPU), name="tiny", version="7")
+    return replace(load_artifact(tiny_artifact, Device.CPU), name="tiny", version="7")
 
 
 DONE = ModelStatistics(

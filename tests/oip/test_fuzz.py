@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
+from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import RequestError, Unsupported
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.protocols.oip.inputs import read_input
@@ -67,7 +67,7 @@ REQUESTS = st.builds(
 
 @cache
 def loaded(path: Path) -> ServedModel:
-    return load_model(path, Device.CPU)
+    return load_artifact(path, Device.CPU)
 
 
 def read(message: pb.ModelInferRequest, model: ServedModel) -> Any:

@@ -19,7 +19,7 @@ from vitrine.oip import inference_pb2 as pb
 from vitrine.oip import model_config_pb2 as config_pb
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
 from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
+from vitrine.server.engine.loading import load_artifact
 from vitrine.server.inference.requests import Classification
 from vitrine.server.protocols.oip.outputs import further_bytes, write_response
 
@@ -116,7 +116,7 @@ def test_tritons_own_client_reads_them(
 def test_an_answer_takes_no_more_bytes_than_are_reckoned_for_it(
     judging_artifact: Path, outputs: tuple[str, ...]
 ) -> None:
-    model = load_model(judging_artifact, Device.CPU)
+    model = load_artifact(judging_artifact, Device.CPU)
     count = 10_000  # so many that what is reckoned for an answer however few hides nothing
     wanted = asked(random_pixels(1), *outputs)
     numbers: npt.NDArray[np.float32] = np.ones((count, 10), np.float32)

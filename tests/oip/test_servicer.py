@@ -1,8 +1,7 @@
 """The servicer in this process, where a test can put something else in the place of what it stands on."""
 
 import struct
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,28 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from oip.wire import blank, classes, pixels_input, request
-from support.services import a_service
 from support.serving import a_call
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
+from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import AnswerTooLarge
 from vitrine.server.inference.requests import Limits
+from vitrine.server.inference.service import Service
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
+from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.protocols.oip.servicer import OipServicer
 
 
 @pytest.fixture(scope="module")
 def model(tiny_artifact: Path) -> ServedModel:
-    return replace(load_model(tiny_artifact, Device.CPU), name="tiny", version="1")
+    return replace(load_artifact(tiny_artifact, Device.CPU), name="tiny", version="1")
 
 
 @pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
-def servicer_of(models: Models, pool: ThreadPoolExecutor, limits: Limits | None = None) -> OipServicer:
-    return OipServicer(a_service(models, pool, limits=limits))
+async def service(model: ServedModel) -> AsyncIterator[Service]:
+    async with open_service(ServiceConfig(), load=lambda *_: model) as opened:
+        yield opened
 
 
 class Republished(Models):
@@ -52,13 +48,14 @@ class Republished(Models):
         return now
 
 
-async def test_what_reads_a_request_is_what_answers_it(model: ServedModel, pool: ThreadPoolExecutor) -> None:
-    servicer = servicer_of(Republished(model, replace(model, version="2")), pool)
+async def test_what_reads_a_request_is_what_answers_it(model: ServedModel, service: Service) -> None:
+    service.models = Republished(model, replace(model, version="2"))
+    servicer = OipServicer(service)
     assert (await servicer.ModelInfer(blank(), a_call())).model_version == "1"
     assert (await servicer.ModelInfer(blank(), a_call())).model_version == "2"
 
 
-async def test_of_equally_probable_classes_the_lower_comes_first(model: ServedModel, pool: ThreadPoolExecutor) -> None:
+async def test_of_equally_probable_classes_the_lower_comes_first(model: ServedModel, service: Service) -> None:
     even: npt.NDArray[np.float32] = np.full((1, 10), 0.1, np.float32)
 
     class Undecided:
@@ -67,17 +64,18 @@ async def test_of_equally_probable_classes_the_lower_comes_first(model: ServedMo
         def run(self, _: npt.NDArray[np.uint8], layers: Any) -> Any:
             return dict.fromkeys(layers, even)
 
-    servicer = servicer_of(Models.of(replace(model, engine=Undecided())), pool)
-    answer = await servicer.ModelInfer(classes(int64_param=3), a_call())
+    service.models = Models.of(replace(model, engine=Undecided()))
+    answer = await OipServicer(service).ModelInfer(classes(int64_param=3), a_call())
     texts = [f"0.100000:{index}:{index}".encode() for index in range(3)]
     assert answer.raw_output_contents == [b"".join(struct.pack("<I", len(text)) + text for text in texts)]
 
 
 async def test_an_answer_that_is_larger_than_was_reckoned_is_an_error_and_a_stream_goes_on(
-    model: ServedModel, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vitrine.server.protocols.oip.servicer.further_bytes", lambda *_: 0)
-    servicer = servicer_of(Models.of(model), pool, Limits(max_message_bytes=100_000))
+    service.limits = Limits(max_message_bytes=100_000)
+    servicer = OipServicer(service)
     many = request(pixels_input(shape=(1000, 324)), bytes(324_000), outputs=classes(int64_param=10).outputs)
     with pytest.raises(AnswerTooLarge) as caught:
         await servicer.ModelInfer(many, a_call())

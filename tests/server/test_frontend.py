@@ -12,7 +12,7 @@ from support.callers import bearer, line, secret
 from support.services import a_service
 
 from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
+from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends import Frontend
 from vitrine.server.frontends.grpc.config import GrpcConfig
@@ -38,7 +38,7 @@ CERTIFICATES = TlsFiles(Path("cert.pem"), Path("key.pem"))
 @pytest.fixture
 def service(tiny_artifact: Path) -> Iterator[Service]:
     with ThreadPoolExecutor(1) as pool:
-        yield a_service(load_model(tiny_artifact, Device.CPU), pool)
+        yield a_service(load_artifact(tiny_artifact, Device.CPU), pool)
 
 
 async def test_it_is_a_frontend(service: Service) -> None:

@@ -7,7 +7,6 @@ import queue
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.services import a_service
 from support.serving import RunningServer, a_call, running_server
 
-from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.requests import ClassifyRequest
 from vitrine.server.inference.service import Service
+from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.lifecycle import serve
 from vitrine.v1 import classifier_pb2 as pb
@@ -146,14 +143,13 @@ def _one_then_wait(until: "queue.SimpleQueue[Any]") -> Iterator[pb.ClassifyStrea
 @pytest.fixture
 async def failing_server(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GrpcFrontend]:
     """A server whose model fails on every run."""
-    model = load_model(tiny_artifact, Device.CPU)
 
     def run(*_: object) -> None:
         raise RuntimeError("the secret cause")
 
-    monkeypatch.setattr(model.engine, "run", run)
-    with ThreadPoolExecutor(2) as pool:
-        server = GrpcFrontend(a_service(model, pool), GrpcConfig(port=0))
+    async with open_service(ServiceConfig(tiny_artifact)) as service:
+        monkeypatch.setattr(service.models.snapshot.default.engine, "run", run)
+        server = GrpcFrontend(service, GrpcConfig(port=0))
         await server.start()
         yield server
         await server.drain(0)
@@ -188,8 +184,8 @@ async def test_a_drained_server_leaves_no_call_behind(tiny_artifact: Path, monke
             ended.set()
 
     monkeypatch.setattr(Service, "classify", classify)
-    with ThreadPoolExecutor(1) as pool:
-        server = GrpcFrontend(a_service(load_model(tiny_artifact, Device.CPU), pool), GrpcConfig(port=0))
+    async with open_service(ServiceConfig(tiny_artifact)) as service:
+        server = GrpcFrontend(service, GrpcConfig(port=0))
         await server.start()
         async with grpc.aio.insecure_channel(server.address) as channel:
             call: Any = ClassifierServiceStub(channel).Classify(ONE_IMAGE)
@@ -213,9 +209,8 @@ async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
         return np.zeros((18, 18), np.uint8)
 
     monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
-    with ThreadPoolExecutor(1) as pool:
-        model = load_model(tiny_artifact, Device.CPU)
-        service = a_service(model, pool)
+    async with open_service(ServiceConfig(tiny_artifact, threads=1)) as service:
+        model = service.model("", a_call())
         call = asyncio.ensure_future(service.classify(ClassifyRequest(model, files=[b"first", b"second"]), a_call()))
         await begun.wait()
         call.cancel()
@@ -239,8 +234,9 @@ async def test_a_signal_while_models_load_ends_the_server_before_it_is_ready(
         loop.call_soon_threadsafe(begun.set)
         go_on.wait()
 
-    monkeypatch.setattr("vitrine.server.process.lifecycle.load_model", load)
-    serving = asyncio.ensure_future(serve(ServerConfig(tiny_artifact, port=0), announced.append))
+    monkeypatch.setattr("vitrine.server.engine.loading.load_artifact", load)
+    config = ServerConfig(ServiceConfig(tiny_artifact), GrpcConfig(port=0))
+    serving = asyncio.ensure_future(serve(config, announced.append))
     await begun.wait()
     os.kill(os.getpid(), signal.SIGTERM)
     await serving

@@ -3,9 +3,8 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,17 @@ import numpy.typing as npt
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from support.artifacts import export_random, random_mlp, random_pixels
-from support.services import a_service
 from support.serving import PATIENCE_SECONDS, RunningServer, running_server
 
 from vitrine.client import Client
 from vitrine.model import TOLERANCE
 from vitrine.oip import inference_pb2 as oip
-from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
 from vitrine.server.errors import Overloaded
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.admission import Admission, AdmissionConfig
+from vitrine.server.inference.requests import Limits
+from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.training import compute_activations
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -60,6 +58,10 @@ async def test_a_thousand_clients_each_get_their_own_answer(server: RunningServe
         await asyncio.gather(*(client(stub, number) for number in range(CLIENTS)))
 
 
+MESSAGE_BYTES = 1 << 20
+"""The message limit of the held-up server; twice as much may be pending."""
+
+
 class HeldUp:
     """A server in this process whose model is held up until the test lets it go on."""
 
@@ -71,22 +73,21 @@ class HeldUp:
 
 
 @pytest.fixture
-async def held_up(tiny_artifact: Path) -> AsyncIterator[HeldUp]:
-    model = load_model(tiny_artifact, Device.CPU)
+async def held_up(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HeldUp]:
     state = HeldUp("")
+    few = AdmissionConfig(max_images=4, max_bytes=2 * MESSAGE_BYTES)
+    limits = Limits(max_images=4, max_message_bytes=MESSAGE_BYTES)
+    async with open_service(ServiceConfig(tiny_artifact, threads=2, admission=few, limits=limits)) as service:
+        engine = service.models.snapshot.default.engine
+        run = engine.run
 
-    class Engine:
-        provider = "held up"
-
-        def run(self, pixels: npt.NDArray[np.uint8], layers: Any) -> Any:
+        def held_up_run(pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> Any:
             state.rows.append(len(pixels))
             state.begun.release()
             state.may_run.wait()
-            return model.engine.run(pixels, layers)
+            return run(pixels, layers)
 
-    with ThreadPoolExecutor(2) as pool:
-        few = AdmissionConfig(max_images=4, max_bytes=1 << 20)
-        service = a_service(replace(model, engine=Engine()), pool, admission=few)
+        monkeypatch.setattr(engine, "run", held_up_run)
         server = GrpcFrontend(service, GrpcConfig(port=0))
         state.target = server.address
         await server.start()
@@ -132,8 +133,8 @@ async def test_what_is_too_much_is_refused_at_once_and_told_when_to_come_again(h
     assert pause.retry_delay.ToTimedelta().total_seconds() > 0
 
 
-LARGE = 700_000
-"""Bytes, of which a server that takes in a MiB takes in no second one."""
+LARGE = MESSAGE_BYTES - 800
+"""Bytes that leave room for one image in a message; two such messages and their answers pass what may be pending."""
 
 CLASSIFY = request_of(random_pixels(1)).SerializeToString()
 INFER = oip.ModelInferRequest(

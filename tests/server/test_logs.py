@@ -17,15 +17,13 @@ import grpc.aio
 import numpy as np
 import pytest
 from support.artifacts import export_random, random_pixels
-from support.services import a_service
 from support.serving import logged_server, open_log, running_server
 
 from vitrine.client import AuthenticationError, Client, NotFoundError
-from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
 from vitrine.server.inference.batching import Batcher, BatchingConfig
 from vitrine.server.inference.call import Call, Outcome, handling
 from vitrine.server.inference.requests import ClassifyRequest
+from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.security.access import ANYONE
 from vitrine.server.telemetry.logs import LogConfig, LogFormat, log_call, log_handler
 from vitrine.v1 import classifier_pb2 as pb
@@ -130,9 +128,9 @@ async def test_what_a_preparing_thread_logs_is_about_the_request(
     monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
     call = Call("/test/Test", ANYONE)
     call.request_id = "job-7/eight"
-    model = load_model(tiny_artifact, Device.CPU)
-    with ThreadPoolExecutor(1) as pool, handling((call,)):
-        await a_service(model, pool).classify(ClassifyRequest(model, files=[b"one", b"two"]), call)
+    async with open_service(ServiceConfig(tiny_artifact)) as service:
+        with handling((call,)):
+            await service.classify(ClassifyRequest(service.model("", call), files=[b"one", b"two"]), call)
     said = [line for line in lines_of(written.getvalue()) if line["message"] == "prepared"]
     assert [line["request_id"] for line in said] == ["job-7/eight"] * 2
 

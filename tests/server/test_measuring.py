@@ -4,7 +4,6 @@ import asyncio
 import logging
 import resource
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,19 +13,17 @@ import grpc.aio
 import pytest
 from prometheus_client import generate_latest, values
 from support.scrapes import Scrape
-from support.services import a_service
 
 from vitrine.model import ActivationStatistics, LayerStatistics
 from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.artifact import read_artifact
-from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.call import Call, Outcome
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
+from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.telemetry import instrumentation
 from vitrine.server.telemetry.instrumentation import PrometheusTelemetry
 from vitrine.server.telemetry.metrics import MODELS, Metrics, MetricsConfig
@@ -99,9 +96,9 @@ async def test_an_observer_of_calls_that_fails_harms_no_call_and_is_said_once(
     def fail(_: Call) -> None:
         raise OSError("no space left")
 
-    with ThreadPoolExecutor(1) as pool:
-        service = a_service(load_model(tiny_artifact, Device.CPU), pool)
-        server = GrpcFrontend(service, GrpcConfig(port=0), observers=[fail, told.append])
+    async with open_service(ServiceConfig(tiny_artifact)) as service:
+        service.observers = [fail, told.append]
+        server = GrpcFrontend(service, GrpcConfig(port=0))
         await server.start()
         async with grpc.aio.insecure_channel(server.address) as channel:
             for _ in range(3):

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from google.protobuf.message import Message
-from servers import OWN_CONNECTION
 from support.publishing import bad_files, publish
 from support.scrapes import MeasuredServer, Scrape, measured_server
 from support.serving import PATIENCE_SECONDS, refused_start
 
+from benchmarks.harness.servers import OWN_CONNECTION
 from vitrine.server.engine.artifact import read_artifact
 from vitrine.server.process.port import can_be_shared
 from vitrine.training import FitConfig, fit, load_dataset

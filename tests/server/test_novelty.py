@@ -27,7 +27,7 @@ from vitrine.client import Client, Prediction
 from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, OutputKind
 from vitrine.server.engine.artifact import read_artifact
 from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
+from vitrine.server.engine.loading import load_artifact
 from vitrine.server.engine.session import check_golden_sample
 from vitrine.training.network.export import compute_novelty
 from vitrine.v1 import classifier_pb2 as pb
@@ -86,7 +86,7 @@ def test_a_small_novelty_of_large_logits_is_served_and_a_wrong_one_of_small_logi
 def test_what_is_a_digit_flips_exactly_at_the_threshold_of_the_version_that_answers(tmp_path: Path) -> None:
     """Of float64, too: the second threshold is the first one when it is rounded to float32, as the novelty is."""
     image, scratch = random_pixels(1), export_random(tmp_path / "scratch.onnx", HIDDEN, novelty_threshold=0.0)
-    novelty = load_model(scratch, Device.CPU).engine.run(image, [NOVELTY])[NOVELTY].item()
+    novelty = load_artifact(scratch, Device.CPU).engine.run(image, [NOVELTY])[NOVELTY].item()
     below = float(np.nextafter(novelty, -np.inf))
     assert np.float32(below) == np.float32(novelty)
     root = tmp_path / "models"

@@ -4,34 +4,41 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from support.publishing import bad_files, good_file, publish, withdraw
-from support.services import a_service
 from support.serving import a_call
 
 from vitrine.model import ArtifactError
 from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_version
+from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import NotFound, StartupError
+from vitrine.server.inference.call import Call
 from vitrine.server.inference.requests import Classification, ClassifyRequest
 from vitrine.server.models.repository import ServedRepository, poll
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.scan import scan
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 from vitrine.server.models.version_policy import VersionPolicy
+from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.security.access import Caller, Permission
 
-LOAD = partial(load_version, Device.CPU)
+OPERATOR = Caller("operator", frozenset(Permission))
+"""A caller who may do everything."""
+
+
+def load_on_cpu(path: Path, name: str, version: str) -> ServedModel:
+    return load_artifact(path, Device.CPU, name, version)
+
+
 ANSWERS_ON = "it isn't in the repository any more, and answers on since nothing else could"
 
 
 def serve(root: Path, policy: str = "latest:1", default: str = "") -> ServedRepository:
-    return ServedRepository(RepositoryConfig(root, VersionPolicy.parse(policy), default), LOAD)
+    return ServedRepository(RepositoryConfig(root, VersionPolicy.parse(policy), default), load_on_cpu)
 
 
 def served(repository: ServedRepository) -> list[str]:
@@ -130,7 +137,7 @@ def test_what_is_not_served_is_not_found(tmp_path: Path, name: str, reason: str,
 
 
 def test_a_single_model_whose_name_has_an_at_sign_is_found(tmp_path: Path) -> None:
-    model = load_version(Device.CPU, publish(tmp_path, "x", 1) / "model.onnx", "tiny@home", "abc")
+    model = load_artifact(publish(tmp_path, "x", 1) / "model.onnx", Device.CPU, "tiny@home", "abc")
     models = Models.of(model)
     assert models.get("tiny@home") is models.get("tiny@home@abc") is model
 
@@ -210,7 +217,7 @@ def test_a_version_is_loaded_once_as_long_as_nobody_touches_it(tmp_path: Path) -
 
     def load(path: Path, name: str, version: str) -> ServedModel:
         loaded.append(version)
-        return LOAD(path, name, version)
+        return load_on_cpu(path, name, version)
 
     publish(tmp_path, "tiny", 1)
     publish(tmp_path, "tiny", 2, b"bad")
@@ -229,7 +236,7 @@ def test_a_fault_inside_while_loading_is_logged_and_leaves_the_old_one_serving(
     def load(path: Path, name: str, version: str) -> ServedModel:
         if version == "2":
             raise MemoryError("no room")
-        return LOAD(path, name, version)
+        return load_on_cpu(path, name, version)
 
     publish(tmp_path, "tiny", 1)
     publish(tmp_path, "tiny", 2)
@@ -256,7 +263,7 @@ def test_a_version_that_failed_for_a_moment_is_tried_again_though_nobody_touches
     def load(path: Path, name: str, version: str) -> ServedModel:
         if trouble:
             raise trouble.pop()
-        return LOAD(path, name, version)
+        return load_on_cpu(path, name, version)
 
     repository = ServedRepository(RepositoryConfig(tmp_path), load)
     publish(tmp_path, "tiny", 2)
@@ -425,9 +432,7 @@ async def test_a_request_under_way_is_answered_by_the_version_it_began_with(
 
     monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
     publish(tmp_path, "tiny", 1)
-    repository = serve(tmp_path)
-    with ThreadPoolExecutor(1) as workers:
-        service = a_service(repository.models, workers)
+    async with open_service(ServiceConfig(repository=RepositoryConfig(tmp_path, reload_seconds=0))) as service:
 
         async def classify() -> Classification:
             """What a protocol does: it looks the model up, and lets it answer."""
@@ -437,7 +442,7 @@ async def test_a_request_under_way_is_answered_by_the_version_it_began_with(
         call = asyncio.ensure_future(classify())
         await begun.wait()
         publish(tmp_path, "tiny", 2)
-        repository.refresh()
+        await service.load("tiny", Call("/test/Test", OPERATOR))
         go_on.set()
         under_way, after = (
             await call,

@@ -14,7 +14,7 @@ from support.artifacts import random_pixels
 from support.services import a_service
 
 from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_model
+from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import InvalidRequest, PermissionDenied, Unsupported
 from vitrine.server.inference.call import Call
 from vitrine.server.inference.plan import Plan
@@ -29,7 +29,7 @@ ONE_LAYER = LayerSelection(names=("relu_1",))
 
 @pytest.fixture(scope="module")
 def model(tiny_artifact: Path) -> ServedModel:
-    return load_model(tiny_artifact, Device.CPU)
+    return load_artifact(tiny_artifact, Device.CPU)
 
 
 @pytest.fixture

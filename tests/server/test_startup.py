@@ -15,7 +15,7 @@ from support.artifacts import export_random
 from support.serving import refused_start, running_server
 
 from vitrine.model import ArtifactError
-from vitrine.server.cli import Port
+from vitrine.server.cli.types import Port
 from vitrine.server.engine.artifact import read_artifact
 from vitrine.server.engine.device import CPU_PROVIDER, CUDA_PROVIDER, Device
 from vitrine.server.engine.runtime import onnxruntime
@@ -263,7 +263,7 @@ def test_a_network_other_than_the_catalogues_is_refused(
 def test_cuda_without_its_provider_is_refused_and_says_what_to_install(tiny_artifact: Path) -> None:
     said = refused_start(tiny_artifact, VITRINE_DEVICE="cuda")
     assert "has no CUDA provider" in said
-    assert "pip install 'vitrine[server-cuda]'" in said
+    assert "pip install 'vitrine-serving[server-cuda]'" in said
 
 
 @WARNS

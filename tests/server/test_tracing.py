@@ -217,7 +217,7 @@ def test_an_endpoint_without_the_packages_is_refused_and_the_extra_is_named(tmp_
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry" / "__init__.py").write_text("raise ImportError('it is not installed')")
     said = refused_start(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="http://localhost:4317", PYTHONPATH=path_with(tmp_path))
-    assert "pip install 'vitrine[tracing]'" in said
+    assert "pip install 'vitrine-serving[tracing]'" in said
 
 
 def path_with(folder: Path) -> str:

@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from servers import OWN_CONNECTION
 from support.serving import (
     PATIENCE_SECONDS,
     SERVER,
@@ -32,14 +31,16 @@ from support.serving import (
     running_server,
 )
 
+from benchmarks.harness.servers import OWN_CONNECTION
 from vitrine.client import Client
-from vitrine.server import cli
+from vitrine.server.cli import command
 from vitrine.server.errors import StartupError
-from vitrine.server.process import port
+from vitrine.server.process.config import ProcessConfig
+from vitrine.server.process.port import can_be_shared, reserve_port
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
-pytestmark = pytest.mark.skipif(not port.can_be_shared(), reason="this platform doesn't share ports")
+pytestmark = pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
 
 ONE_IMAGE = pb.ClassifyRequest(pixels=pb.Tensor(shape=[1, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=bytes(324)))
 HOURS = ("--propagation-seconds", "7200")
@@ -309,7 +310,11 @@ def test_a_port_that_other_workers_share_is_refused(tiny_artifact: Path) -> None
 
 
 def test_a_port_that_is_held_is_refused_before_any_worker_listens() -> None:
-    with port.held("127.0.0.1", 0) as number, pytest.raises(StartupError), port.held("127.0.0.1", number):
+    with (
+        reserve_port("127.0.0.1", 0) as number,
+        pytest.raises(StartupError),
+        reserve_port("127.0.0.1", number),
+    ):
         pass
 
 
@@ -339,9 +344,9 @@ def test_a_hosts_name_can_be_listened_on(tiny_artifact: Path) -> None:
 def test_where_a_port_cant_be_shared_one_process_runs_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(cli, "can_be_shared", lambda: False)
-    assert cli._workers_here(4) == 1
-    assert "running one, not 4" in caplog.text
+    monkeypatch.setattr(command, "can_be_shared", lambda: False)
+    assert command._possible(ProcessConfig(4)) == ProcessConfig(1)
+    assert "running 1 worker, not 4" in caplog.text
 
 
 def test_a_number_of_workers_below_one_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Makes artifacts of random weights: a test of serving needs no training."""
+"""Artifacts of random weights and pixels of noise: tests of serving need no training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def random_mlp(
     shape: Shape = PIXELS_SHAPE,
     classes: int = len(DIGITS),
 ) -> MLP:
-    """An MLP before training."""
+    """An MLP of random weights, as before training."""
     return MLP(hidden, output, classes, torch.Generator().manual_seed(seed), shape)
 
 
@@ -40,7 +40,7 @@ def export_random(
     shape: Shape = PIXELS_SHAPE,
     classes: tuple[str, ...] = DIGITS,
 ) -> Path:
-    """Exports an MLP of random weights, named as the file; gives the file's path."""
+    """Exports an MLP of random weights under the file's name; gives the file's path."""
     export(
         random_mlp(hidden, output, seed, shape, len(classes)),
         path,

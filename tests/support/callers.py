@@ -1,10 +1,10 @@
-"""Callers with tokens: the lines of a server's file of tokens, and what its callers send."""
+"""Callers with tokens: lines of a server's file of tokens, and the metadata that callers send."""
 
 import hashlib
 
 
 def line(name: str, permissions: str, token: str | None = None) -> str:
-    """A line of the file of tokens; the token is the name's, unless it is given."""
+    """A line of the file of tokens; the default token is `secret(name)`."""
     return f"{name} {hashlib.sha256((token or secret(name)).encode()).hexdigest()} {permissions}\n"
 
 
@@ -14,5 +14,5 @@ def secret(name: str) -> str:
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
-    """The metadata of whoever calls with a token."""
+    """Request metadata with a token."""
     return (("authorization", f"Bearer {token}"),)

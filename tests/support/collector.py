@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector in the test's own process: it receives OTLP over gRPC, and keeps the spans."""
+"""An OpenTelemetry collector in the test's process: it receives OTLP over gRPC and keeps the spans."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -18,30 +18,30 @@ from support.serving import PATIENCE_SECONDS
 
 @dataclass(frozen=True)
 class ReceivedSpan:
-    """A span, as it came."""
+    """A received span."""
 
     service: str
-    """Who sent it."""
+    """Name of the service that sent it."""
     name: str
     trace: str
-    """The trace's id in hex."""
+    """Trace id in hex."""
     id: str
     parent: str
-    """Its parent's id in hex; empty where it has none."""
+    """Its parent's id in hex; empty for a root span."""
     begin: int
-    """In nanoseconds since 1970, as `end`."""
+    """Nanoseconds since 1970, as `end`."""
     end: int
     kind: int
     failed: bool
     attributes: dict[str, Any]
 
     def __contains__(self, other: "ReceivedSpan") -> bool:
-        """Whether another span is its child, and within its time."""
+        """True if the other span is a child of this one, within its time."""
         return other.parent == self.id and self.begin <= other.begin <= other.end <= self.end
 
 
 class Collector(TraceServiceServicer):
-    """Receives spans."""
+    """Receives spans and keeps them."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -61,12 +61,12 @@ class Collector(TraceServiceServicer):
 
     @property
     def spans(self) -> list[ReceivedSpan]:
-        """What has come, in the order of begin."""
+        """Received spans, ordered by begin."""
         with self._changed:
             return sorted(self._spans, key=lambda span: span.begin)
 
     def wait_until(self, satisfied: Callable[["Collector"], bool]) -> None:
-        """Waits until what has come is satisfactory."""
+        """Waits until the received spans satisfy a condition."""
         with self._changed:
             assert self._changed.wait_for(lambda: satisfied(self), PATIENCE_SECONDS), self._spans
 
@@ -95,7 +95,7 @@ def _values(attributes: Any) -> dict[str, Any]:
 
 @contextmanager
 def open_collector(port: int = 0) -> Iterator[Collector]:
-    """A collector on a port of this machine; 0: a free one."""
+    """A collector on a port of this machine; 0 takes a free one."""
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
     add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Publishes versions into a model repository as an operator would, good ones and bad ones."""
+"""Publishes versions into a model repository as an operator would: valid ones, and files that can't be served."""
 
 import shutil
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from support.artifacts import export_random, random_mlp
 
+from benchmarks.harness.artifacts import with_another_weight
 from vitrine.training.network.export import compute_activations
 
 HIDDEN = [32, 16]
@@ -18,14 +18,14 @@ HIDDEN = [32, 16]
 
 @cache
 def good_file(version: int) -> bytes:
-    """A model whose random weights come from its version."""
+    """An artifact whose random weights are seeded with its version."""
     with TemporaryDirectory() as folder:
         return export_random(Path(folder) / "trained.onnx", HIDDEN, seed=version).read_bytes()
 
 
 @cache
 def bad_files() -> Mapping[str, bytes]:
-    """Files that can't be served, by what is wrong with them."""
+    """Files that can't be served, by their fault."""
     good = good_file(1)
     return {
         "corrupt": bytes(reversed(good)),
@@ -35,18 +35,8 @@ def bad_files() -> Mapping[str, bytes]:
     }
 
 
-def with_another_weight(file: bytes) -> bytes:
-    """A model that isn't the one which its golden sample comes from."""
-    model = onnx.load_model_from_string(file)
-    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "linear_2.bias")
-    values = onnx.numpy_helper.to_array(bias) + np.float32(0.01)
-    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
-    changed: bytes = model.SerializeToString()
-    return changed
-
-
 def publish(root: Path, name: str, version: int, file: bytes | None = None) -> Path:
-    """Puts a version into the repository by a rename; without a file, a good one. Gives its folder."""
+    """Adds a version to the repository by a rename; gives its folder. Without `file`, the version is valid."""
     scratch = root / name / f".{version}.tmp"
     scratch.mkdir(parents=True)
     (scratch / "model.onnx").write_bytes(good_file(version) if file is None else file)
@@ -54,11 +44,11 @@ def publish(root: Path, name: str, version: int, file: bytes | None = None) -> P
 
 
 def withdraw(root: Path, name: str, version: int) -> None:
-    """Takes a version out of the repository by a rename."""
+    """Removes a version from the repository by a rename."""
     gone = (root / name / str(version)).rename(root / name / f".{version}.gone")
     shutil.rmtree(gone)
 
 
 def probabilities_of(version: int, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """What PyTorch computes with the weights of `good_file(version)`: float32 (N, 10)."""
+    """PyTorch's probabilities with the weights of `good_file(version)`: float32 (N, 10)."""
     return compute_activations(random_mlp(HIDDEN, seed=version), pixels)["softmax"]

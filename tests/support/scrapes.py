@@ -1,4 +1,4 @@
-"""Runs a server that shows its metrics, and reads them as Prometheus would."""
+"""Runs a server with metrics, and scrapes them as Prometheus would."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ from support.serving import PATIENCE_SECONDS, Log, RunningServer, logged_server,
 
 
 class Scrape:
-    """What a server showed at one moment."""
+    """Metrics of a server at one moment."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -22,7 +22,7 @@ class Scrape:
         self.names = {sample.name for sample in self.samples}
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of all samples of that name that have these labels, and perhaps others."""
+        """Sum of the samples of this name whose labels include these."""
         return sum(
             sample.value
             for sample in self.samples
@@ -31,12 +31,12 @@ class Scrape:
 
     @property
     def has_activations(self) -> bool:
-        """Whether what is shown of a model's layers is complete: workers' files are read one after the other."""
+        """True if the series of every layer are there; workers' files are read one after the other."""
         last = all(self.value(f"vitrine_activation_{of}mean", layer="softmax") > 0 for of in ("", "training_"))
         return last and {"vitrine_dead_units_ratio", "vitrine_activation_window_images"} <= self.names
 
     def by(self, name: str, *labels: str) -> Mapping[tuple[str, ...], float]:
-        """All samples of that name, by the values of these labels."""
+        """Samples of this name, by the values of these labels."""
         return {
             tuple(sample.labels[label] for label in labels): sample.value
             for sample in self.samples
@@ -46,7 +46,7 @@ class Scrape:
 
 @dataclass(frozen=True)
 class MeasuredServer:
-    """A server that shows its metrics."""
+    """A server with metrics."""
 
     server: RunningServer
     log: Log
@@ -54,16 +54,16 @@ class MeasuredServer:
 
     @property
     def target(self) -> str:
-        """HOST:PORT of what it serves."""
+        """HOST:PORT of its gRPC port."""
         return self.server.target
 
     def scrape(self) -> Scrape:
-        """What it shows now."""
+        """Scrapes its metrics now."""
         with urlopen(self.url, timeout=PATIENCE_SECONDS) as answer:
             return Scrape(answer.read().decode())
 
     def scrape_when(self, so: Callable[[Scrape], bool]) -> Scrape:
-        """Scrapes until it is as it should be: a call is counted once its answer has left, which takes a moment."""
+        """Scrapes until a condition holds: a call is counted only after its answer was sent."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not so(scrape := self.scrape()):
             assert time.monotonic() < deadline, scrape.text
@@ -72,7 +72,7 @@ class MeasuredServer:
 
 @contextmanager
 def measured_server(*arguments: str | Path, **environment: str) -> Iterator[MeasuredServer]:
-    """A server whose metrics are shown on a free port."""
+    """A server with metrics on a free port."""
     with (
         open_log() as (pipe, log),
         logged_server(pipe, *arguments, "--metrics-port", "0", **environment) as server,

@@ -1,4 +1,4 @@
-"""Runs the real `vitrine-server` in a process of its own, as an operator would, and talks to it over a real socket."""
+"""Runs the real `vitrine-server` in its own process, as an operator would. It knows no metrics and no repository."""
 
 import os
 import re
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from benchmarks.harness.servers import READY
 from vitrine.server.inference.call import Call
 from vitrine.server.security.access import ANYONE
 
-READY = "vitrine-server listening on "
 SERVER = Path(sys.executable).with_name("vitrine-server")
 PATIENCE_SECONDS = 60
-"""How long a server may take to say something before a test gives it up; never waited for when all is well."""
+"""Time limit for a server's reaction; reached only by tests that fail."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,16 @@ class RunningServer:
     target: str
     """HOST:PORT."""
     process: subprocess.Popen[str]
-    """Its process."""
 
     def stop(self) -> int:
-        """Asks it to stop as an orchestrator does, and gives its exit status."""
+        """Sends SIGTERM, as an orchestrator does, waits for the end, and gives the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_SECONDS)
 
 
 @contextmanager
 def running_server(*arguments: str | Path, **environment: str) -> Iterator[RunningServer]:
-    """A server on a free port, stopped at the end; `environment` is added to this process's own."""
+    """A server on a free port, stopped at the end; `environment` extends this process's environment."""
     with logged_server(None, *arguments, **environment) as server:
         yield server
 
@@ -48,7 +47,7 @@ def running_server(*arguments: str | Path, **environment: str) -> Iterator[Runni
 def logged_server(
     log: IO[str] | None, *arguments: str | Path, program: Sequence[str | Path] = (SERVER,), **environment: str
 ) -> Iterator[RunningServer]:
-    """The same, with its standard error in a file; None: where this process has its own."""
+    """The same with its standard error in a file; None: this process's standard error."""
     with launched_server(log, *arguments, program=program, **environment) as process:
         server = RunningServer(_address(process), process)
         yield server
@@ -60,7 +59,7 @@ def logged_server(
 def launched_server(
     log: IO[str] | None, *arguments: str | Path, program: Sequence[str | Path] = (SERVER,), **environment: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """A server that need not be ready yet, the first process of a group of its own, as a shell starts it."""
+    """A server that may not be ready yet, first process of its own group, as a shell starts it."""
     with subprocess.Popen(
         [*program, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -71,7 +70,7 @@ def launched_server(
     ) as process:
         try:
             yield process
-        except BaseException:  # a test has failed, which mustn't leave workers behind
+        except BaseException:  # a test has failed: leave no workers behind
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
@@ -80,7 +79,7 @@ def launched_server(
 
 
 class Log:
-    """What is written to a pipe, line by line as it comes."""
+    """Lines written to a pipe, collected as they come."""
 
     def __init__(self, lines: IO[str]) -> None:
         self._said: list[str] = []
@@ -89,25 +88,25 @@ class Log:
         self._reader.start()
 
     def wait_for(self, pattern: str, times: int = 1) -> list[str]:
-        """Waits until a pattern has been said so many times, and gives what its group was each time."""
+        """Waits until a pattern has matched `times` times, and gives each match's group."""
         with self._changed:
             said = self._changed.wait_for(lambda: len(self.all(pattern)) >= times, PATIENCE_SECONDS)
             assert said, f"not {times} times {pattern!r} in:\n{self.text}"
             return self.all(pattern)
 
     def wait_for_the_end(self) -> str:
-        """Waits until no process is left that could say more, and gives all that was said."""
+        """Waits until no process has the pipe open for writing, and gives the whole text."""
         self._reader.join(PATIENCE_SECONDS)
         assert not self._reader.is_alive(), f"a process is left:\n{self.text}"
         return self.text
 
     def all(self, pattern: str) -> list[str]:
-        """What a pattern's group was, each time that it has been said."""
+        """The group of each match of a pattern so far."""
         return re.findall(pattern, self.text)
 
     @property
     def text(self) -> str:
-        """All that has been said."""
+        """All text so far."""
         return "".join(self._said)
 
     def _read(self, lines: IO[str]) -> None:
@@ -119,7 +118,7 @@ class Log:
 
 @contextmanager
 def open_log() -> Iterator[tuple[IO[str], Log]]:
-    """A pipe for processes to write their log to, and what is said there; at the end, they must have ended."""
+    """A pipe for the logs of processes, and its text; the processes must have ended at the end."""
     reading, writing = os.pipe()
     with os.fdopen(reading) as lines:
         log = Log(lines)
@@ -131,7 +130,7 @@ def open_log() -> Iterator[tuple[IO[str], Log]]:
 
 
 def _address(process: subprocess.Popen[str]) -> str:
-    """Where the server listens; waits until it says so, or has ended."""
+    """HOST:PORT of a server; waits until it prints it, or has ended."""
     assert process.stdout is not None
     said, _, _ = select.select([process.stdout], [], [], PATIENCE_SECONDS)
     line = process.stdout.readline() if said else "nothing"
@@ -140,18 +139,18 @@ def _address(process: subprocess.Popen[str]) -> str:
 
 
 def _environment(settings: dict[str, str]) -> dict[str, str]:
-    """This process's own environment, without settings that a developer has, and with those of a test."""
+    """This process's environment without the developer's settings, with those of a test."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VITRINE_", "OTEL_"))}
     return kept | {"VITRINE_PORT": "0"} | settings
 
 
 def a_call() -> Call:
-    """A call of a caller who may do everything but change the server, for tests that call a service themselves."""
+    """A call with every permission but that to change the server, for tests that call a service directly."""
     return Call("/test/Test", ANYONE)
 
 
 def refused_start(*arguments: str | Path, **environment: str) -> str:
-    """What a server that refuses to start says on standard error; it must exit with 1 and no traceback."""
+    """Standard error of a server that refuses to start; it must exit with 1 and without a traceback."""
     finished = subprocess.run(
         [SERVER, *map(str, arguments)],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""What the training room's tests share: a cache of their own, and small data."""
+"""Fixtures of the training tests: a cache of their own, and small data sets."""
 
 import struct
 from collections.abc import Callable
@@ -21,7 +21,7 @@ DIGITS = 3
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nothing is read from, or left in, the cache or the data folder of whoever runs the tests."""
+    """Isolates tests from the cache and the data folder of the person who runs them."""
     monkeypatch.setenv("VITRINE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("VITRINE_DATA_DIR", raising=False)
     return tmp_path / "cache"
@@ -29,7 +29,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def toy() -> Dataset:
-    """Three shapes under noise: learnt in a few epochs of a few milliseconds."""
+    """Three shapes under noise, learnt in a few epochs of a few milliseconds."""
     generator = np.random.default_rng(0)
     shapes = generator.integers(0, 256, (DIGITS, 18, 18))
     return Dataset("toy", _noisy(shapes, 90, generator), _noisy(shapes, 30, generator))
@@ -55,7 +55,7 @@ def draw() -> Callable[[int, int], np.ndarray]:
 
 @pytest.fixture
 def bars(tmp_path: Path, draw: Callable[[int, int], np.ndarray]) -> Path:
-    """A folder of images of the digits 0 to 2, or what stands for them."""
+    """A folder of images of three classes."""
     for label in range(3):
         (tmp_path / "bars" / str(label)).mkdir(parents=True)
         for number in range(8):
@@ -73,7 +73,7 @@ def digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
 
 @pytest.fixture
 def mnist(tmp_path: Path, digits: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]) -> Path:
-    """MNIST's four files with other images in them, and who wrote them."""
+    """MNIST's four files with other images, and the files of their writers."""
     images, labels = digits
     parts = (images[:24], labels[:24].astype(np.uint8), images[24:30], labels[24:30].astype(np.uint8))
     for name, values in zip((file.name for file in FILES), parts, strict=True):

@@ -1,10 +1,10 @@
-"""Augmentation bends images a little, differently each, and repeatably."""
+"""Augmentation bends each image a little, differently and reproducibly."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from vitrine.training.examples.augmentation import SHIFT, augment, with_strokes
+from vitrine.training.examples.augmentation import MAX_SHIFT, augment, change_strokes
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -12,13 +12,13 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def discs(count: int, side: int = 18) -> torch.Tensor:
-    """A disc in the middle, of a bit more than half the side: uint8 (count, side, side)."""
+    """Discs in the middle, a bit wider than half the side: uint8 (count, side, side)."""
     row, column = torch.meshgrid(*[torch.arange(side) + 0.5 - side / 2] * 2, indexing="ij")
     return (255 * (row**2 + column**2 < (0.28 * side) ** 2)).to(torch.uint8).repeat(count, 1, 1)
 
 
 def bent(images: torch.Tensor, strength: float = 1.0, seed: int = 0) -> torch.Tensor:
-    """The images augmented, each frame as large as its canvas."""
+    """Augmented images whose frame is the whole canvas."""
     frames = torch.tensor([0.0, 0.0, images.shape[1]]).repeat(len(images), 1)
     return augment(images, frames, strength, generator(seed))
 
@@ -67,7 +67,7 @@ def test_a_whole_image_moves_by_little_more_than_the_largest_shift() -> None:
     images = bent(discs(200))
     rows = torch.arange(18) - 8.5
     centres = (images.sum(dim=2) @ rows) / images.sum(dim=(1, 2))
-    assert SHIFT / 2 < centres.abs().max() < SHIFT + 2  # the elastic field adds some of its own
+    assert MAX_SHIFT / 2 < centres.abs().max() < MAX_SHIFT + 2  # the elastic field adds some of its own
 
 
 def test_strokes_get_thicker_and_thinner() -> None:
@@ -82,7 +82,7 @@ def test_strokes_change_towards_the_darkest_or_the_lightest_of_nine_pixels_at_th
     images = ink.to(torch.float32)
     darkest, lightest = F.max_pool2d(images, 3, 1, padding=1), -F.max_pool2d(-images, 3, 1, padding=1)
     expected = images + change.clamp_min(0) * (darkest - images) + change.clamp_max(0) * (images - lightest)
-    assert torch.equal(with_strokes(ink, change), expected)
+    assert torch.equal(change_strokes(ink, change), expected)
 
 
 def test_the_global_generator_is_left_alone() -> None:

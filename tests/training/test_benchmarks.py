@@ -1,15 +1,13 @@
-"""The benchmarks of the training room measure what they say, on data that take no time."""
+"""Benchmarks of training give consistent measurements on tiny data."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
 
-import pupils
 import pytest
-import training_speed
-import variants
 from click.testing import CliRunner
 
+from benchmarks import students, training_speed, variants
 from vitrine.model import TrainingFacts
 from vitrine.training import MLP, FitConfig, export, fit
 from vitrine.training.data import load_dataset
@@ -27,7 +25,7 @@ def test_training_speed_accounts_for_the_whole_of_an_epoch() -> None:
     assert found["preparation"]["cached"] < found["preparation"]["cold"]
 
 
-def test_a_pupil_that_has_learnt_is_nearer_to_its_teacher_and_errs_less(tmp_path: Path) -> None:
+def test_a_student_that_has_learnt_is_nearer_to_its_teacher_and_errs_less(tmp_path: Path) -> None:
     begun = FitConfig(
         hidden=(32,), epochs=1, batch_size=64, learning_rate=1e-4, teacher_epochs=2, versions=2, device="cpu"
     )
@@ -41,7 +39,7 @@ def test_a_pupil_that_has_learnt_is_nearer_to_its_teacher_and_errs_less(tmp_path
         teacher=first.folder.teacher,
     )
     words = (str(tmp_path / "first"), str(tmp_path / "second"), "--json")
-    found = json.loads(CliRunner().invoke(pupils.main, words, catch_exceptions=False).stdout)["pupils"]
+    found = json.loads(CliRunner().invoke(students.main, words, catch_exceptions=False).stdout)["students"]
     assert found[1]["divergence"] < found[0]["divergence"]
     assert found[1]["bent_error"] < found[0]["bent_error"]
     assert found[0]["teacher_bent_error"] == found[1]["teacher_bent_error"]
@@ -49,7 +47,7 @@ def test_a_pupil_that_has_learnt_is_nearer_to_its_teacher_and_errs_less(tmp_path
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """An artifact that has learnt nothing."""
+    """An artifact of an untrained network."""
     pixels = load_dataset("digits", progress=False).test.pixels[:64]
     facts = TrainingFacts("digits", 0, 0)
     export(MLP((64, 32)), tmp_path / "model.onnx", name="model", facts=facts, pixels=pixels, novelty_threshold=0.0)

@@ -1,4 +1,4 @@
-"""The temperature is the likeliest one, the threshold keeps what it says, and the calibration error is what it was."""
+"""The temperature is the likeliest one, the threshold keeps its share of digits, and the calibration error is exact."""
 
 from pathlib import Path
 
@@ -38,12 +38,12 @@ def examples(count: int = 400, seed: int = 0) -> tuple[Floats, Labels]:
 
 
 def loss(logits: Floats, labels: Labels, output: OutputKind, temperature: float) -> float:
-    """What training minimises, in float64."""
+    """The loss of training, in float64."""
     return float(loss_of(output, torch.tensor(logits.astype(np.float64) / temperature), torch.tensor(labels)))
 
 
 def faultless(count: int) -> tuple[Floats, Labels]:
-    """Every class right, with a margin; some logits of wrong classes above 0, and some below."""
+    """Logits that are all right by a margin; those of wrong classes lie above and below 0."""
     labels = np.arange(count) % 10
     return (3 * np.eye(10)[labels] + np.linspace(-1, 1, 10)).astype(np.float32), labels
 
@@ -80,7 +80,7 @@ def test_the_probabilities_of_an_overconfident_network_become_honest() -> None:
 
 
 def test_examples_without_a_mistake_say_nothing_of_the_temperature() -> None:
-    """Likelihood would have it run to 0."""
+    """The likeliest temperature would be 0."""
     for scale in (0.1, 1, 10, 100):
         logits, labels = faultless(30)
         assert fit_temperature(logits * np.float32(scale), labels, "softmax") == 1
@@ -89,7 +89,7 @@ def test_examples_without_a_mistake_say_nothing_of_the_temperature() -> None:
 
 
 def test_a_network_that_hardly_says_anything_is_sharpened_no_further_than_the_range() -> None:
-    """As one that learnt nothing but how frequent the digits are: its logits are small, and its mistakes are many."""
+    """Such a network knows only the frequency of digits: small logits, many mistakes."""
     logits, labels = examples()
     fitted = fit_temperature(logits / np.float32(1000), labels, "softmax")
     assert fitted == pytest.approx(SHARPEST)

@@ -1,4 +1,4 @@
-"""A checkpoint comes back as it was, and can't be a Trojan horse."""
+"""A checkpoint loads as it was saved, and can't run code."""
 
 import hashlib
 import io
@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from vitrine.training import Checkpoint, CheckpointError, Dataset, FitConfig, RunFolder, fit
-from vitrine.training.files.checksummed import read_sealed
-from vitrine.training.files.checksummed import write_sealed as files_write_sealed
+from vitrine.training.files.checksummed import read_checksummed
+from vitrine.training.files.checksummed import write_checksummed as write_file
 from vitrine.training.run.checkpoint import FORMAT_VERSION, READABLE_VERSIONS, Epoch
 
 
@@ -64,7 +64,7 @@ def test_without_a_teacher_the_epoch_with_the_fewest_errors_is_kept_and_with_one
 
 
 class Trojan:
-    """Runs code where it is unpickled."""
+    """Runs code when it is unpickled."""
 
     def __init__(self, evidence: Path) -> None:
         self.evidence = evidence
@@ -80,7 +80,7 @@ def by_torch(document: Any) -> bytes:
 
 
 def write_sealed(path: Path, payload: bytes) -> None:
-    """As `save` does: its digest is right, whatever it holds."""
+    """Writes a checkpoint with a valid digest and any content."""
     path.write_bytes(payload + hashlib.sha256(payload).digest())
 
 
@@ -115,10 +115,10 @@ def test_one_flipped_bit_is_an_error_that_names_it(saved: tuple[Checkpoint, Path
 
 def test_a_checkpoint_from_before_shapes_and_classes_were_kept_is_of_digits(saved: tuple[Checkpoint, Path]) -> None:
     _, path = saved
-    document = read_sealed(path)
+    document = read_checksummed(path)
     for name in ("classes", "shape"):
         del document["identity"][name]
-    files_write_sealed(path, {**document, "format_version": 6})
+    write_file(path, {**document, "format_version": 6})
     identity = Checkpoint.load(path).identity
     assert (identity.classes, identity.shape) == (tuple("0123456789"), (18, 18))
 
@@ -126,8 +126,8 @@ def test_a_checkpoint_from_before_shapes_and_classes_were_kept_is_of_digits(save
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [
-        ({"format_version": READABLE_VERSIONS[0] - 1}, "of this Vitrine's: fit again without --resume"),
-        ([1, 2], "isn't a checkpoint of this Vitrine's"),
+        ({"format_version": READABLE_VERSIONS[0] - 1}, "of this version of Vitrine: fit again without --resume"),
+        ([1, 2], "is not a checkpoint of this version"),
         ({"format_version": FORMAT_VERSION}, "is damaged: KeyError"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`vitrine-train` as its users meet it."""
+"""The command `vitrine-train`: options, output and errors."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def vitrine_train(*words: str | Path) -> Result:
 
 
 def assert_one_sentence(result: Result, *parts: str) -> None:
-    """The command failed with one line on stderr that has all the parts."""
+    """Asserts that the command failed with one line on stderr that contains all parts."""
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr.startswith("Error: ")
@@ -85,7 +85,7 @@ def test_resume_needs_no_other_flag_than_the_run(run: Path) -> None:
 def test_a_size_that_is_no_height_and_width_is_a_usage_error(bars: Path, tmp_path: Path, size: str) -> None:
     result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", "--size", size, *QUICK)
     assert result.exit_code == 2
-    assert f"{size} isn't HEIGHTxWIDTH in pixels, such as 18x18 or 12x20" in result.stderr
+    assert f"{size} is not HEIGHTxWIDTH in pixels, such as 18x18 or 12x20" in result.stderr
 
 
 @pytest.mark.parametrize("size", ["3x18", "18x129", "99999999x99999999"])
@@ -101,7 +101,7 @@ def test_a_resumed_run_keeps_its_size(bars: Path, tmp_path: Path) -> None:
     assert vitrine_train("fit", "--run", run, "--resume", "--quiet").exit_code == 0
     assert vitrine_train("evaluate", run, "--quiet").exit_code == 0
     other = vitrine_train("fit", "--run", run, "--resume", "--size", "18x18", "--quiet")
-    assert_one_sentence(other, "the run was begun with size 8x12, not 18x18")
+    assert_one_sentence(other, "the run was started with size 8x12, not 18x18")
 
 
 def test_other_classes_than_digits_have_counter_examples_only_where_that_is_said(bars: Path, tmp_path: Path) -> None:
@@ -202,9 +202,9 @@ def test_export_writes_where_it_is_told(run: Path, tmp_path: Path) -> None:
         (("fit", "--dataset", "mnist", "--data-dir", "."), ("has no train-images-idx3-ubyte.gz",)),
         (("fit", "--epochs", "0"), ("epochs is at least 1, not 0",)),
         (("fit", "--hidden", "8,0"), ("hidden is one width or more",)),
-        (("fit", "--resume"), ("there is no checkpoint runs/digits/checkpoint.pt",)),
-        (("evaluate", "no-such-run"), ("there is no checkpoint no-such-run/checkpoint.pt",)),
-        (("export", "no-such-run"), ("there is no checkpoint no-such-run/checkpoint.pt",)),
+        (("fit", "--resume"), ("the checkpoint runs/digits/checkpoint.pt does not exist",)),
+        (("evaluate", "no-such-run"), ("the checkpoint no-such-run/checkpoint.pt does not exist",)),
+        (("export", "no-such-run"), ("the checkpoint no-such-run/checkpoint.pt does not exist",)),
     ],
     ids=lambda value: " ".join(value),
 )
@@ -234,7 +234,7 @@ def test_a_run_of_data_that_a_program_made_asks_for_a_data_set(run: Path) -> Non
     folder = RunFolder(run)
     checkpoint = Checkpoint.load(folder.checkpoint)
     replace(checkpoint, identity=replace(checkpoint.identity, source="")).save(folder.checkpoint)
-    assert_one_sentence(vitrine_train("evaluate", run), "was made by a program", "--dataset")
+    assert_one_sentence(vitrine_train("evaluate", run), "was built by a program", "--dataset")
 
 
 @pytest.mark.parametrize("widths", ["8,x", "", "8;4"])

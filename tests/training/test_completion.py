@@ -1,4 +1,4 @@
-"""What a completed run folder says: pictures, model card, artifact."""
+"""Content of a completed run folder: figures, model card, artifact."""
 
 import json
 import shlex
@@ -20,8 +20,8 @@ from vitrine.training import Dataset, Evaluation, FitConfig, Run, export_run, fi
 from vitrine.training.cli import main
 from vitrine.training.data import split
 from vitrine.training.run.completion import FRAMEWORKS, export_checkpoint
-from vitrine.training.run.figures import draw_confusion_matrix
 from vitrine.training.run.model_card import fit_command, model_card
+from vitrine.training.run.plots import draw_confusion_matrix
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_the_metrics_and_the_card_have_the_calibration(run: Run) -> None:
     calibration = run.checkpoint.calibration()
     assert json.loads(run.folder.metrics.read_text())["calibration"] == asdict(calibration)
     card = run.folder.model_card.read_text()
-    assert f"| calibration error | {calibration.error:.2%} on the validation part, by temperature" in card
+    assert f"| calibration error | {calibration.error:.2%} on the validation part with temperature" in card
     assert f"above {calibration.novelty_threshold:.3g} an image is unlike the digits" in card
 
 
@@ -148,29 +148,29 @@ def test_the_card_promises_the_same_bits_only_for_a_run_on_the_cpu(run: Run, dev
     epochs = zip(run.checkpoint.history, devices, strict=False)
     checkpoint = replace(run.checkpoint, history=tuple(replace(epoch, device=device) for epoch, device in epochs))
     card = model_card(run.folder, checkpoint, run.evaluation)
-    assert ("this gives the same weights, bit for bit" in card) == ("cuda" not in devices)
+    assert ("this gives the same weights bit for bit" in card) == ("cuda" not in devices)
 
 
 def test_the_card_says_what_else_a_model_learnt_from(run: Run) -> None:
-    """The command makes a teacher of the run's own seed, who needn't be the one that the run had."""
-    assert "teacher, whose file" not in run.folder.model_card.read_text()
-    assert "made images" not in run.folder.model_card.read_text()
+    """The command trains a teacher with the run's own seed, which may differ from the teacher of the run."""
+    assert "teacher file" not in run.folder.model_card.read_text()
+    assert "generated images" not in run.folder.model_card.read_text()
     config = replace(run.checkpoint.config, teacher_epochs=2, counter_examples=8000)
     card = model_card(run.folder, replace(run.checkpoint, config=config), run.evaluation)
-    assert "and the same teacher, whose file `--teacher` names, this gives the same weights" in card
-    assert "8,000 made images without a digit" in card
+    assert "and the same teacher file (`--teacher`), this gives the same weights" in card
+    assert "8,000 generated images without a digit" in card
 
 
 def test_the_card_says_which_epoch_was_kept(run: Run) -> None:
-    assert f"by which epoch {run.checkpoint.kept.number} was chosen" in run.folder.model_card.read_text()
-    pupil = replace(run.checkpoint, teacher="a" * 64)
-    assert f"after epoch {len(pupil.history)}, the last" in model_card(run.folder, pupil, run.evaluation)
+    assert f"by which epoch {run.checkpoint.kept.number} was selected" in run.folder.model_card.read_text()
+    student = replace(run.checkpoint, teacher="a" * 64)
+    assert f"after epoch {len(student.history)}, the last" in model_card(run.folder, student, run.evaluation)
 
 
 def test_the_card_says_when_the_time_leaves_out_the_teachers(run: Run) -> None:
-    assert "its teacher's time isn't counted" not in run.folder.model_card.read_text()
+    assert "without the teacher's training" not in run.folder.model_card.read_text()
     checkpoint = replace(run.checkpoint, config=replace(run.checkpoint.config, teacher_epochs=2))
-    assert "its teacher's time isn't counted" in model_card(run.folder, checkpoint, run.evaluation)
+    assert "without the teacher's training" in model_card(run.folder, checkpoint, run.evaluation)
 
 
 @pytest.mark.parametrize(("source", "meant"), [("digits", "digits"), ("/home/me/digits", "./digits")])

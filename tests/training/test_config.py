@@ -1,4 +1,4 @@
-"""Settings: their ranges, their way through plain data, and the device."""
+"""Settings: ranges, conversion to plain data and back, and the device."""
 
 from dataclasses import asdict, replace
 from typing import Any

@@ -10,7 +10,7 @@ import torch
 
 from vitrine.model import DIGITS
 from vitrine.training import Dataset, FitConfig, fit
-from vitrine.training.examples.counter_examples import PRINTED, counter_examples, drawing_code
+from vitrine.training.examples.counter_examples import PRINTED_SHARE, counter_examples, drawing_code
 from vitrine.training.network.mlp import novelty_of
 
 COUNT = 90
@@ -22,7 +22,7 @@ def test_there_are_as_many_as_asked_for_and_printed_digits_beside_them() -> None
     without = int((made.labels == NO_DIGIT).sum())
     assert abs(without - COUNT) < 7
     np.testing.assert_array_equal(np.unique(made.labels), np.arange(11))
-    assert len(made) - without == round(PRINTED * COUNT)
+    assert len(made) - without == round(PRINTED_SHARE * COUNT)
     assert made.originals is not None
 
 

@@ -1,4 +1,4 @@
-"""The embedded data set, from the images that a user would have to the fixed split."""
+"""The embedded data set: images as a user would have them, and a fixed split."""
 
 import hashlib
 
@@ -41,5 +41,5 @@ def test_the_held_out_images_are_those_of_the_test_part(digits: Dataset) -> None
 
 
 def test_the_split_never_changes(digits: Dataset) -> None:
-    """A model that was fitted yesterday must not have seen what it is tested with today."""
+    """A model fitted yesterday must not have seen the images of today's test."""
     np.testing.assert_array_equal(digits.test.labels[:12], [4, 1, 4, 5, 3, 6, 9, 5, 6, 3, 3, 5])

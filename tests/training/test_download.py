@@ -1,4 +1,4 @@
-"""Downloads from real servers on loopback: whole, broken off, corrupt, resumed, and from one mirror to the next."""
+"""Downloads from real servers on loopback: whole, interrupted, corrupt, resumed, and from the next mirror."""
 
 import hashlib
 import socket
@@ -24,7 +24,7 @@ LOCK = f"{FILE.name}.lock"
 
 @dataclass
 class Mirror:
-    """A server of one file, and what it was asked."""
+    """A server of one file, with the requests that it received."""
 
     content: bytes = CONTENT
     breaks_off_after: int | None = None

@@ -1,4 +1,4 @@
-"""The artifact computes what PyTorch computes, layer by layer, and says what it is."""
+"""The artifact computes the same as PyTorch, layer by layer, and describes itself."""
 
 import hashlib
 import os
@@ -111,7 +111,7 @@ def test_nobody_else_can_write_the_files_of_a_shared_folder(tmp_path: Path, mode
 
 
 def test_the_file_is_checked_and_not_the_model_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In memory, what is checked ends at 2 GiB."""
+    """The check of a model in memory is limited to 2 GiB."""
     checked: list[object] = []
     monkeypatch.setattr(onnx.checker, "check_model", lambda model, **_options: checked.append(model))
     export_to(tmp_path / "model.onnx", random_mlp())
@@ -182,7 +182,7 @@ def test_the_novelty_is_what_pytorch_computes_and_minus_log_sum_exp_of_the_last_
 
 
 def test_a_small_novelty_of_large_logits_is_no_reason_to_refuse_the_network(tmp_path: Path) -> None:
-    """It deviates by what they deviate by, which is little only beside their own size."""
+    """It deviates as much as the logits, which is little only relative to them."""
     mlp, pixels = random_mlp((64, 32)), random_pixels(10)
     with torch.no_grad():
         mlp.get_parameter("linears.linear_3.weight").mul_(1e4)

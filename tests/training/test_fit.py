@@ -1,4 +1,4 @@
-"""Fitting learns, repeats bit for bit, stops when asked, and goes on where it stopped."""
+"""Fitting learns, repeats bit for bit, stops when asked, and resumes at the last epoch."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ from vitrine.training import (
 )
 from vitrine.training import fit as fit_function
 from vitrine.training.data import split
-from vitrine.training.examples.lessons import Lesson, Lessons
+from vitrine.training.examples.batches import AugmentedBatches, Batch
 from vitrine.training.files.lock import locked
 from vitrine.training.network.evaluate import calculate_logits
 from vitrine.training.network.losses import loss_of
@@ -40,7 +40,7 @@ CONFIG = FitConfig(hidden=(16, 8), epochs=4, batch_size=16, learning_rate=1e-2, 
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes ten times as long as fitting the toy data."""
+    """Skips figures, which take ten times as long as fitting the toy data."""
     monkeypatch.setattr("vitrine.training.run.completion._draw", lambda *_arguments: None)
 
 
@@ -49,7 +49,7 @@ def run(dataset: Dataset, folder: Path, config: FitConfig | None = CONFIG, **opt
 
 
 def assert_same(one: Run, other: Run) -> None:
-    """Every weight, every bit, and so every byte of the artifact."""
+    """Asserts equality of every weight, and so of every byte of the artifact."""
     for weights, others in (
         (one.checkpoint.weights, other.checkpoint.weights),
         (one.checkpoint.kept_weights, other.checkpoint.kept_weights),
@@ -62,17 +62,17 @@ def assert_same(one: Run, other: Run) -> None:
 
 @contextmanager
 def interrupted_in_epoch(number: int) -> Iterator[None]:
-    """Ctrl-C in the middle of an epoch, after its first step."""
-    lessons = Lessons.epoch
+    """Interrupts an epoch after its first step, as Ctrl-C does."""
+    batches = AugmentedBatches.epoch
 
-    def interrupting(self: Lessons, epoch: int, batch_size: int) -> Iterator[Lesson]:
-        for lesson in lessons(self, epoch, batch_size):
-            yield lesson
+    def interrupting(self: AugmentedBatches, epoch: int, batch_size: int) -> Iterator[Batch]:
+        for batch in batches(self, epoch, batch_size):
+            yield batch
             if epoch == number:
                 raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Lessons, "epoch", interrupting)
+        patch.setattr(AugmentedBatches, "epoch", interrupting)
         yield
 
 
@@ -173,9 +173,9 @@ def test_a_resumed_run_keeps_its_name_unless_it_gets_a_new_one(toy: Dataset, tmp
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_can_not_be_resumed_with_other_settings_or_data(toy: Dataset, tmp_path: Path) -> None:
     run(toy, tmp_path / "run")
-    with pytest.raises(CheckpointError, match="begun with seed 0, not 1: resume it so"):
+    with pytest.raises(CheckpointError, match="started with seed 0, not 1: resume it with the same settings"):
         run(toy, tmp_path / "run", replace(CONFIG, seed=1), resume=True)
-    with pytest.raises(CheckpointError, match="begun with other data"):
+    with pytest.raises(CheckpointError, match="started with other data"):
         run(replace(toy, train=toy.test), tmp_path / "run", resume=True)
     with pytest.raises(CheckpointError, match="fit first"):
         run(toy, tmp_path / "nothing", resume=True)
@@ -205,7 +205,7 @@ def test_a_run_that_is_killed_leaves_nothing_of_an_earlier_checkpoint(
 
 
 class Killed(BaseException):
-    """The end of the process, as far as files are concerned."""
+    """Stands for the end of the process."""
 
 
 def kill(*_arguments: object) -> None:
@@ -240,7 +240,7 @@ def test_the_folder_is_held_while_it_is_completed(
 
 def test_examples_that_leave_none_to_validate_with_are_refused_at_the_start(tmp_path: Path, toy: Dataset) -> None:
     one_of_each = toy.train[slice(0, 3)]
-    with pytest.raises(DataError, match="nothing to validate with"):
+    with pytest.raises(DataError, match="none is left for validation"):
         run(replace(toy, train=one_of_each + one_of_each), tmp_path / "run")
 
 

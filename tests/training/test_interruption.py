@@ -1,4 +1,4 @@
-"""A real Ctrl-C, sent to a real `vitrine-train fit`, keeps what was reached."""
+"""A real Ctrl-C, sent to a real `vitrine-train fit`, keeps the epochs so far."""
 
 import signal
 import subprocess
@@ -47,7 +47,7 @@ def test_ctrl_c_completes_the_run_folder_and_says_how_to_go_on(folder: RunFolder
         process.wait()
     assert process.returncode == 130, errors
     assert output.startswith("test error ")
-    assert "of 100000; go on with" in errors
+    assert "of 100000; continue with" in errors
     assert "Traceback" not in errors
     assert 1 <= len(Checkpoint.load(folder.checkpoint).history) < 100_000
     for file in (folder.model, folder.metrics, folder.learning_curve, folder.confusion_matrix, folder.model_card):
@@ -55,7 +55,7 @@ def test_ctrl_c_completes_the_run_folder_and_says_how_to_go_on(folder: RunFolder
 
 
 def test_a_ctrl_c_that_falls_into_a_finalizer_ends_the_run_too(folder: RunFolder, bars: Path) -> None:
-    """Python prints and drops what is raised there."""
+    """Python prints and drops exceptions in finalizers."""
     code = """
 import signal
 from importlib import import_module

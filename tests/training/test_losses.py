@@ -27,7 +27,7 @@ def test_an_image_without_a_digit_wants_every_logit_low() -> None:
         assert losses[0] < 0.2
 
 
-def test_a_pupil_that_says_what_its_teacher_says_has_nothing_to_learn() -> None:
+def test_a_student_that_says_what_its_teacher_says_has_nothing_to_learn() -> None:
     judgement = torch.randn(5, 11, generator=torch.Generator().manual_seed(0))
     assert float(distillation_loss(judgement + 3.0, judgement)) == pytest.approx(0.0, abs=1e-6)
     assert float(distillation_loss(judgement.flip(0), judgement)) > 0.1

@@ -23,8 +23,8 @@ from vitrine.training.rendering.nondigits.fonts import (
     EXPOSED_FAMILIES,
     EXPOSURE_FONTS,
     bundled_fonts,
-    family_of,
-    writes_latin,
+    font_family,
+    has_latin_characters,
 )
 from vitrine.training.rendering.nondigits.sets import kit_for
 from vitrine.training.rendering.nondigits.shapes import EVALUATION_SHAPES, EXPOSURE_SHAPES
@@ -53,13 +53,13 @@ def test_the_two_parts_share_no_image(name: str) -> None:
 
 def test_the_two_parts_share_no_font() -> None:
     for names, exposed in ((EXPOSURE_FONTS, True), (EVALUATION_FONTS, False)):
-        families = [family_of(path) for path in bundled_fonts(names)]
+        families = [font_family(path) for path in bundled_fonts(names)]
         assert all(family.startswith(EXPOSED_FAMILIES) == exposed for family in families), families
 
 
 def test_every_bundled_font_writes_the_letters_that_are_needed() -> None:
-    assert all(writes_latin(font) for font in bundled_fonts(EXPOSURE_FONTS + EVALUATION_FONTS))
-    assert not writes_latin(bundled_fonts(("LastResortHE-Regular",))[0])
+    assert all(has_latin_characters(font) for font in bundled_fonts(EXPOSURE_FONTS + EVALUATION_FONTS))
+    assert not has_latin_characters(bundled_fonts(("LastResortHE-Regular",))[0])
 
 
 def test_no_network_is_exposed_to_faces_and_to_half_of_the_shapes() -> None:

@@ -1,4 +1,4 @@
-"""What the training room offers to programs: a change here is a change for its users."""
+"""The public names of `vitrine.training`: a change here is a change for its users."""
 
 import inspect
 

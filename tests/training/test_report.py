@@ -22,10 +22,10 @@ from vitrine.training.rendering.nondigits import NON_DIGITS
 from vitrine.training.rendering.stress import CONDITIONS
 from vitrine.training.report import make_report
 from vitrine.training.report.contact_sheet import CELL, SIDE, draw_most_wrong
-from vitrine.training.report.figures import wilson_interval
-from vitrine.training.report.measure import MISTAKES
-from vitrine.training.report.mistakes import DOUBT, Mistake, find_mistakes, losses_of
-from vitrine.training.report.novelty import Novelty, NoveltyPlan, SetOutcome
+from vitrine.training.report.curves import wilson_interval
+from vitrine.training.report.measurements import MAX_MISTAKES
+from vitrine.training.report.mistakes import MIN_LOSS, Mistake, find_mistakes, losses_of
+from vitrine.training.report.novelty import NoveltyPlan, NoveltyReport, SetResult
 from vitrine.training.report.roc import auroc, roc_curve
 from vitrine.training.report.table import Table
 
@@ -53,15 +53,15 @@ def test_the_area_under_the_curve_is_the_auroc() -> None:
     assert area == pytest.approx(auroc(low, high))
 
 
-def a_novelty(threshold: float) -> Novelty:
+def a_novelty(threshold: float) -> NoveltyReport:
     """Digits of novelty 0 to 9, and four images that show none, of novelty 5, 8.5, 9.5 and 20; two have no ink."""
     pixels = np.zeros((4, 18, 18), np.uint8)
     pixels[:2, 9, 9] = 255
     scores = np.array([5, 8.5, 9.5, 20], np.float32)
     digits = np.arange(10, dtype=np.float32)
     refused = float((scores > threshold).mean())
-    outcome = SetOutcome("shapes", pixels, np.full((4, 10), 0.1, np.float32), scores, auroc(digits, scores), refused)
-    return Novelty(NoveltyPlan(), threshold, digits, digits[:4] + 7, 0.75, [outcome])
+    outcome = SetResult("shapes", pixels, np.full((4, 10), 0.1, np.float32), scores, auroc(digits, scores), refused)
+    return NoveltyReport(NoveltyPlan(), threshold, digits, digits[:4] + 7, 0.75, [outcome])
 
 
 def test_novelty_up_to_the_threshold_is_kept_and_above_it_refused() -> None:
@@ -106,7 +106,7 @@ def test_the_most_wrong_come_by_their_loss_and_none_is_forgotten(
     mistakes = mistakes_of(examples, logits, output)
     losses = [mistake.loss for mistake in mistakes]
     assert losses == sorted(losses, reverse=True)
-    assert losses[-1] >= DOUBT
+    assert losses[-1] >= MIN_LOSS
     misclassified = np.flatnonzero(logits.argmax(dim=1).numpy() != examples.labels)
     assert len(misclassified) > 0
     assert sorted(mistake.number for mistake in mistakes if mistake.wrong) == misclassified.tolist()
@@ -211,7 +211,7 @@ def test_what_is_printed_is_what_is_saved(run: Path) -> None:
 def test_the_most_wrong_are_the_misclassified_and_some_that_are_unsure(run: Path) -> None:
     document = json.loads(evaluate(run, "--json").stdout)
     wrong = [mistake for mistake in document["most_wrong"] if mistake["label"] != mistake["taken_for"]]
-    assert len(wrong) == min(document["errors"], MISTAKES)
+    assert len(wrong) == min(document["errors"], MAX_MISTAKES)
     assert all(mistake["loss"] >= math.log(2) for mistake in document["most_wrong"])
 
 

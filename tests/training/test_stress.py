@@ -16,7 +16,7 @@ from vitrine.training import RECIPES, load_dataset
 from vitrine.training.cli import main
 from vitrine.training.data import load_mnist_images, split
 from vitrine.training.rendering.stress import CONDITIONS, measure_stress, render
-from vitrine.training.rendering.stress.strokes import thin, with_a_fine_pen, with_a_marker, with_a_pen
+from vitrine.training.rendering.stress.strokes import fine_pen_strokes, marker_strokes, pen_strokes, thin
 
 BUNDLED = Path(__file__).parents[2] / "server" / "vitrine" / "server" / "bundled" / "digits.onnx"
 
@@ -45,7 +45,7 @@ def test_the_bundled_model_recognises_digits_under_every_condition(
 
 def test_pens_differ_in_width_and_not_in_place(digits: tuple[npt.NDArray[np.uint8], object]) -> None:
     digit = digits[0][0]
-    fine, pen, marker = with_a_fine_pen(digit, 280, 2), with_a_pen(digit, 280), with_a_marker(digit, 280, 5.0)
+    fine, pen, marker = fine_pen_strokes(digit, 280, 2), pen_strokes(digit, 280), marker_strokes(digit, 280, 5.0)
     assert 0 < fine.sum() < pen.sum() < marker.sum()
     assert (fine > 0.5)[pen < 0.1].mean() < 0.02
     assert marker[pen > 0.9].min() > 0.5
@@ -115,7 +115,7 @@ def test_a_file_that_is_no_model_is_an_error_that_names_it(mnist: Path) -> None:
     words = ("stress", str(mnist / "model.onnx"), "--data-dir", str(mnist), "--quiet")
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {mnist / 'model.onnx'} can't be loaded")
+    assert result.stderr.startswith(f"Error: {mnist / 'model.onnx'} cannot be loaded")
 
 
 def test_a_model_of_other_classes_than_digits_is_refused(arrows_artifact: Path, digits: tuple[Any, Any]) -> None:

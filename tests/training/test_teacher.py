@@ -1,4 +1,4 @@
-"""A teacher learns, is kept and found again, and teaches only those it was made for."""
+"""A teacher learns, is stored and found again, and teaches only runs with its data."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +22,8 @@ from vitrine.training import (
     TrainingError,
     fit,
 )
-from vitrine.training.examples.lessons import Lesson, Lessons
-from vitrine.training.files.checksummed import write_sealed
+from vitrine.training.examples.batches import AugmentedBatches, Batch
+from vitrine.training.files.checksummed import write_checksummed
 from vitrine.training.network.mlp import MLP
 from vitrine.training.run import distillation
 from vitrine.training.run.distillation import FoundTeacher
@@ -35,8 +35,8 @@ CPU = torch.device("cpu")
 
 
 def taught(toy: Dataset, epochs: int = 40, seed: int = 0) -> Teacher:
-    lessons = Lessons(toy.train, 0.0, seed, CPU)
-    return fit_teacher(lessons, 10, epochs, seed, progress=False)
+    batches = AugmentedBatches(toy.train, 0.0, seed, CPU)
+    return fit_teacher(batches, 10, epochs, seed, progress=False)
 
 
 @pytest.fixture
@@ -116,17 +116,17 @@ def test_side_by_side_its_networks_become_what_they_are_one_after_the_other(toy:
 
 @pytest.mark.usefixtures("two_threads")
 def test_what_stops_one_of_its_networks_stops_the_other(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C waits for one step rather than for the minutes that are left."""
+    """Ctrl-C waits for one step instead of the remaining minutes."""
     bends: list[int] = []
 
-    def failing(lessons: Lessons, number: int, *arguments: Any) -> Iterator[Lesson]:
+    def failing(batches: AugmentedBatches, number: int, *arguments: Any) -> Iterator[Batch]:
         bends.append(number)
         if number == 10_002:  # the second epoch of the second network
             raise KeyboardInterrupt
-        return whole(lessons, number, *arguments)
+        return whole(batches, number, *arguments)
 
-    whole = Lessons.epoch
-    monkeypatch.setattr(Lessons, "epoch", failing)
+    whole = AugmentedBatches.epoch
+    monkeypatch.setattr(AugmentedBatches, "epoch", failing)
     with pytest.raises(KeyboardInterrupt):
         taught(toy, 10_000)
     assert 10_002 in bends
@@ -163,11 +163,11 @@ def test_a_file_that_is_no_teacher_is_refused(toy: Dataset, tmp_path: Path) -> N
     path.write_bytes(b"anything")
     with pytest.raises(CheckpointError, match="damaged"):
         load_teacher(path, {})
-    write_sealed(path, {"teacher_version": 1, "facts": {}, "weights": {}})
-    with pytest.raises(CheckpointError, match="remove it, or name its like"):
+    write_checksummed(path, {"teacher_version": 1, "facts": {}, "weights": {}})
+    with pytest.raises(CheckpointError, match="remove it, or name another"):
         load_teacher(path, {})
     done = fit(toy, replace(CONFIG, teacher_epochs=0), tmp_path / "run", progress=False)
-    with pytest.raises(CheckpointError, match="isn't a teacher"):
+    with pytest.raises(CheckpointError, match="is not a teacher"):
         load_teacher(done.folder.checkpoint, {})
 
 
@@ -210,9 +210,9 @@ def test_a_fit_makes_its_teacher_once_and_another_fit_may_borrow_it(
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_teacher_that_has_learnt_what_a_run_is_validated_with_is_refused(toy: Dataset, tmp_path: Path) -> None:
-    """Where writers aren't known, each seed holds out other examples, and the lessons of one show those of the next."""
+    """Without known writers each seed holds out other examples, which another run's teacher may have seen."""
     first = run(toy, tmp_path / "first", replace(CONFIG, epochs=1))
-    with pytest.raises(CheckpointError, match="taught with another seed"):
+    with pytest.raises(CheckpointError, match="trained with another seed"):
         run(toy, tmp_path / "second", replace(CONFIG, seed=1), teacher=first.folder.teacher)
 
 
@@ -221,13 +221,13 @@ def test_a_new_run_does_not_take_the_teacher_that_another_seed_has_left_in_its_f
     written: Dataset, tmp_path: Path
 ) -> None:
     run(written, tmp_path / "run", replace(CONFIG, epochs=1))
-    with pytest.raises(CheckpointError, match="taught with another seed: remove it"):
+    with pytest.raises(CheckpointError, match="trained with another seed: remove it"):
         run(written, tmp_path / "run", replace(CONFIG, seed=1))
 
 
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("borrowed", [False, True])
-def test_a_pupil_resumed_equals_one_that_was_never_interrupted(
+def test_a_student_resumed_equals_one_that_was_never_interrupted(
     written: Dataset, tmp_path: Path, borrowed: bool
 ) -> None:
     other = run(written, tmp_path / "other", replace(CONFIG, seed=7, epochs=1)) if borrowed else None
@@ -241,10 +241,10 @@ def test_a_pupil_resumed_equals_one_that_was_never_interrupted(
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_what_is_kept_of_a_pupil_is_its_last_epoch(
+def test_what_is_kept_of_a_student_is_its_last_epoch(
     toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which of its epochs errs least on the validation part is chance."""
+    """The epoch with the smallest validation error is a matter of chance."""
     errors, validate = iter((0.0, 0.1, 0.2)), Trainer._validate
 
     def worse_each_time(trainer: Trainer, mlp: MLP) -> tuple[float, float, torch.Tensor]:
@@ -259,7 +259,7 @@ def test_what_is_kept_of_a_pupil_is_its_last_epoch(
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_patience_stops_a_pupil_that_gets_no_better(toy: Dataset, tmp_path: Path) -> None:
+def test_patience_stops_a_student_that_gets_no_better(toy: Dataset, tmp_path: Path) -> None:
     done = run(toy, tmp_path / "run", replace(CONFIG, epochs=200, patience=2))
     assert done.finished
     assert done.checkpoint.kept.number == len(done.checkpoint.history) < 200
@@ -268,44 +268,44 @@ def test_patience_stops_a_pupil_that_gets_no_better(toy: Dataset, tmp_path: Path
 @pytest.mark.usefixtures("no_pictures")
 def test_a_resumed_run_does_not_change_its_teacher(written: Dataset, tmp_path: Path) -> None:
     begun, other = stopped(written, tmp_path / "run"), run(written, tmp_path / "other", replace(CONFIG, seed=1))
-    with pytest.raises(CheckpointError, match="begun with another teacher"):
+    with pytest.raises(CheckpointError, match="started with another teacher"):
         run(written, tmp_path / "run", None, resume=True, teacher=other.folder.teacher)
     begun.folder.teacher.unlink()
-    with pytest.raises(CheckpointError, match="which is gone"):
+    with pytest.raises(CheckpointError, match="which is missing"):
         run(written, tmp_path / "run", None, resume=True)
 
 
 def test_a_teacher_that_is_not_there_is_an_error_and_none_is_made_in_its_place(toy: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no teacher"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         run(toy, tmp_path / "run", teacher=tmp_path / "teacher.pt")
     assert not (tmp_path / "teacher.pt").exists()
 
 
 def test_a_teacher_is_refused_where_labels_alone_teach(toy: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a teacher is named, and teacher_epochs is 0"):
+    with pytest.raises(ConfigError, match="a teacher is named, but teacher_epochs is 0"):
         run(toy, tmp_path / "run", replace(CONFIG, teacher_epochs=0), teacher=tmp_path / "teacher.pt")
 
 
 def test_a_teacher_of_no_use_is_an_error(toy: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vitrine.training.run.teacher.LEARNING_RATE", float("inf"))
-    with pytest.raises(TrainingError, match="no numbers"):
+    with pytest.raises(TrainingError, match="not finite"):
         taught(toy, 1)
 
 
-def test_lessons_that_were_judged_on_cuda_are_not_those_of_the_cpu() -> None:
+def test_logits_from_cuda_are_not_cached_for_the_cpu() -> None:
     """CUDA rounds in another way: the CPU's weights would no longer be the same, bit for bit."""
-    folders = [FoundTeacher(Teacher(10), "a" * 64).lessons_folder(torch.device(kind)) for kind in ("cpu", "cuda")]
+    folders = [FoundTeacher(Teacher(10), "a" * 64).cache_folder(torch.device(kind)) for kind in ("cpu", "cuda")]
     assert folders[0] != folders[1]
 
 
-def test_lessons_that_other_code_bent_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_that_other_code_augmented_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher, cpu = FoundTeacher(Teacher(10), "a" * 64), torch.device("cpu")
-    before = teacher.lessons_folder(cpu)
-    assert teacher.lessons_folder(cpu) == before
+    before = teacher.cache_folder(cpu)
+    assert teacher.cache_folder(cpu) == before
     changed = tmp_path / "augmentation.py"
-    changed.write_bytes(distillation.LESSONS_CODE[0].read_bytes() + b"# another")
-    monkeypatch.setattr(distillation, "LESSONS_CODE", (changed, *distillation.LESSONS_CODE[1:]))
-    assert teacher.lessons_folder(cpu) != before
+    changed.write_bytes(distillation.BATCHES_CODE[0].read_bytes() + b"# another")
+    monkeypatch.setattr(distillation, "BATCHES_CODE", (changed, *distillation.BATCHES_CODE[1:]))
+    assert teacher.cache_folder(cpu) != before
 
 
 def test_a_sigmoid_has_no_teacher() -> None:

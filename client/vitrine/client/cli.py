@@ -22,6 +22,7 @@ from vitrine.client.sync_client import Client
 from vitrine.client.types import Prediction
 from vitrine.client.wire import Preparation
 from vitrine.model import VitrineError
+from vitrine.model.distribution import DISTRIBUTION
 
 HEALTH_TIMEOUT = 5.0
 """Deadline of `health` in seconds: a container's health check mustn't hang."""
@@ -30,7 +31,7 @@ Command: TypeAlias = Callable[..., None]
 
 
 @click.group(context_settings={"show_default": True})
-@click.version_option(package_name="vitrine")
+@click.version_option(package_name=DISTRIBUTION)
 def main() -> None:
     """Classify images and show what every layer of the model calculates."""
 

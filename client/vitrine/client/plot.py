@@ -16,6 +16,7 @@ from vitrine.client.errors import UsageError
 from vitrine.client.layout import MARGIN, Box, Column, Layout, Ticks, arrange, grid_shape, has_maps, shorten
 from vitrine.client.types import Activations, Floats, Prediction, rejection_of
 from vitrine.model import LayerKind
+from vitrine.model.distribution import install_command
 from vitrine.model.graph import KINDS
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def check_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise UsageError("drawing needs matplotlib: pip install 'vitrine[plot]'") from error
+        raise UsageError(f"drawing needs matplotlib: {install_command('plot')}") from error
 
 
 def _draw_header(figure: "Figure", layout: Layout, prediction: Prediction, title: str | None) -> None:

@@ -2,6 +2,7 @@
 
 VitrineError
 ├── StartupError            the server refuses to start; the text is one sentence that says which check failed
+│   ├── ConfigError         two settings contradict each other, or one is out of its range
 │   └── FileError           certificates or tokens can't be used; while the server runs, those before stay in force
 ├── CrashLoop               workers end again and again, so that the server does, too
 └── RequestError            a caller's request can't be answered
@@ -30,6 +31,10 @@ SHOWN_NAMES = 25
 
 class StartupError(VitrineError):
     """The server refuses to start. The text says which check failed and what to do."""
+
+
+class ConfigError(StartupError, ValueError):
+    """Two settings contradict each other, or one is out of its range. The text names them."""
 
 
 class FileError(StartupError):

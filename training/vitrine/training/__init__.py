@@ -1,4 +1,4 @@
-"""Makes the artifact: data sets, the MLP, fitting, evaluation, and the export to ONNX. It knows no server or client.
+"""The training package: data sets, the MLP, fitting, evaluation and ONNX export. It knows neither server nor client.
 
 dataset = load_dataset("digits")
 run = fit(dataset, FitConfig(hidden=(128, 64)), "runs/digits")

@@ -1,10 +1,10 @@
-"""The errors of the training room; the root is `vitrine.model`'s.
+"""The errors of the training package; their base class is `VitrineError` of `vitrine.model`.
 
 VitrineError
-└── TrainingError          what can go wrong between data and artifact
-    ├── ConfigError        a setting is out of its range, or can't be had on this machine
+└── TrainingError          any error between data set and artifact
+    ├── ConfigError        a setting is out of range, or not available on this machine
     ├── DataError          a data set is missing, damaged or unusable; the text names the file
-    │   └── DownloadError  no mirror gave the right file
+    │   └── DownloadError  no mirror delivered the expected file
     └── CheckpointError    a checkpoint is missing, damaged or of another run
 """
 
@@ -12,11 +12,11 @@ from vitrine.model import VitrineError
 
 
 class TrainingError(VitrineError):
-    """The root of what can go wrong between data and artifact."""
+    """Base class of all errors between data set and artifact."""
 
 
 class ConfigError(TrainingError, ValueError):
-    """A setting is out of its range, or can't be had on this machine."""
+    """A setting is out of range, or not available on this machine."""
 
 
 class DataError(TrainingError, ValueError):
@@ -24,7 +24,7 @@ class DataError(TrainingError, ValueError):
 
 
 class DownloadError(DataError):
-    """No mirror gave the right file; the text says what each one did instead."""
+    """No mirror delivered the expected file; the text gives the result of each mirror."""
 
 
 class CheckpointError(TrainingError, ValueError):

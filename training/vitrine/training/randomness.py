@@ -1,7 +1,7 @@
-"""Where every random number of a training run comes from: its seed, and what the number is for.
+"""Random number streams of a training run, one per purpose.
 
-Each use has a stream of its own, made from the seed and the use's place in the run. So the random numbers of epoch 7
-are the same whether the run got there in one go or was interrupted after epoch 6, and no global state is touched.
+Each stream is derived from the seed, its purpose and a number, such as the epoch. So an interruption after epoch 6
+does not change the numbers of epoch 7. No global random state is used.
 """
 
 from enum import IntEnum
@@ -11,32 +11,32 @@ import torch
 
 
 class Stream(IntEnum):
-    """What random numbers are for."""
+    """Purposes of random numbers. The values are part of every derived seed and must not change."""
 
     START = 0
-    """The random start of the parameters."""
+    """Initial parameters."""
     SPLIT = 1
-    """Which examples are held out."""
+    """Choice of the held-out examples."""
     EPOCH = 2
-    """One epoch's order and augmentation; its number is part of the stream's place."""
+    """Order and augmentation of one epoch; the stream's number is the epoch's."""
     TEACHER = 3
-    """The same for the teacher's epochs, and its random start."""
+    """Initial parameters of the teacher, and order and augmentation of its epochs."""
     VERSION = 4
-    """How one version of the lessons is bent; its number is part of the stream's place."""
+    """Augmentation of one version of the teacher's batches; the stream's number is the version's."""
     DROPOUT = 5
-    """What one of the teacher's networks leaves out while it learns; its place is part of the stream's place."""
+    """Dropout of one of the teacher's networks; the stream's number is the network's index."""
 
 
 def entropy(seed: int, stream: Stream, number: int = 0) -> int:
-    """The seed of one stream: an unsigned 64-bit integer, well mixed from `seed` (0 or more) and the stream's place."""
+    """Seed of one stream: an unsigned 64-bit integer, mixed from `seed` (0 or more), the purpose and the number."""
     return int(np.random.SeedSequence([seed, stream, number]).generate_state(1, np.uint64)[0])
 
 
 def torch_generator(seed: int, stream: Stream, number: int = 0) -> torch.Generator:
-    """A generator of PyTorch's, on the CPU: the same numbers wherever the network is."""
+    """A PyTorch generator on the CPU, so that a seed gives the same numbers for every training device."""
     return torch.Generator().manual_seed(entropy(seed, stream, number))
 
 
 def numpy_generator(seed: int, stream: Stream, number: int = 0) -> np.random.Generator:
-    """A generator of numpy's."""
+    """A NumPy generator."""
     return np.random.default_rng(entropy(seed, stream, number))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, deviations
+from vitrine.model.distribution import install_command
 from vitrine.model.graph import INPUT
 from vitrine.server.engine.artifact import Artifact
 from vitrine.server.engine.device import CPU_PROVIDER, CUDA_PROVIDER, Device
@@ -84,7 +85,7 @@ def _open_on_cuda(artifact: Artifact, available: Sequence[str]) -> Engine:
     if CUDA_PROVIDER not in available:
         raise StartupError(
             "the device is cuda, but this ONNX Runtime has no CUDA provider: replace it with "
-            "`pip uninstall onnxruntime && pip install 'vitrine[server-cuda]'`, or take --device cpu"
+            f"`pip uninstall onnxruntime && {install_command('server-cuda')}`, or take --device cpu"
         )
     try:
         return _open(artifact, CUDA_PROVIDER, CUDA_OPTIONS)

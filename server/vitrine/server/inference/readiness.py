@@ -1,6 +1,7 @@
 """Readiness of the service: it starts, takes requests, and leaves. Health and the open protocol show it."""
 
 import asyncio
+from collections.abc import Callable
 
 
 class Readiness:
@@ -10,6 +11,7 @@ class Readiness:
         self._started = False
         self._leaving = False
         self._changed = asyncio.Event()
+        self._observers: list[Callable[[bool], None]] = []
 
     @property
     def ready(self) -> bool:
@@ -26,6 +28,10 @@ class Readiness:
         """An event that the next change sets. Take it before reading the state, so that no change is missed."""
         return self._changed
 
+    def observe(self, tell: Callable[[bool], None]) -> None:
+        """Calls `tell` at every change, with whether the service takes requests. It must not raise."""
+        self._observers.append(tell)
+
     def start(self) -> None:
         """Declares the service ready."""
         self._started = True
@@ -39,3 +45,5 @@ class Readiness:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+        for tell in self._observers:
+            tell(self.ready)

@@ -8,7 +8,7 @@ paths of fields in errors: here they are those of `ClassifyRequest`.
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
 from functools import partial
@@ -55,6 +55,8 @@ class Service:
         admission: limits on the work under way.
         load: looks into the model repository; None: there is none.
         access: identifies callers; a front end asks it.
+        observers: told of every finished call of a model's service; a front end tells them.
+        meters: told of every finished call, including refused ones and those of health and descriptions.
     """
 
     def __init__(
@@ -67,11 +69,15 @@ class Service:
         admission: AdmissionConfig,
         load: LoadModel | None = None,
         access: Access = EVERYONE,
+        observers: Sequence[Callable[[Call], None]] = (),
+        meters: Sequence[Callable[[Call], None]] = (),
     ) -> None:
         self.models = models
         self.limits = limits
         self.batching = batching
         self.access = access
+        self.observers = observers
+        self.meters = meters
         self.readiness = Readiness()
         """The state of the service: starting, ready or leaving."""
         self.statistics = Statistics()

@@ -1,57 +1,42 @@
-"""The settings of a server: built once by the command line, passed down, never changed."""
+"""Settings of a server: its service, its front ends and its processes. Built once, passed down, never changed."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from vitrine.server.engine.device import Device
-from vitrine.server.inference.admission import AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.requests import Limits
-from vitrine.server.models.rollout import RepositoryConfig
-from vitrine.server.security.certificates import TlsFiles
-from vitrine.server.telemetry.metrics import MetricsConfig
-from vitrine.server.telemetry.tracing_config import TracingConfig
+from vitrine.server.errors import ConfigError
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.opening import ServiceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessConfig:
+    """Worker processes and how they stop.
+
+    Raises:
+        ConfigError: there is no worker, or a time is negative.
+    """
+
+    workers: int = 1
+    """Worker processes that share the port; at least 1."""
+    propagation_seconds: float = 0.0
+    """Seconds to keep serving after SIGTERM while health reports NOT_SERVING."""
+    drain_seconds: float = 30.0
+    """Seconds that requests under way may take to finish after that."""
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        if self.workers < 1:
+            raise ConfigError(f"{self.workers} workers can't serve: take at least 1")
+        if self.propagation_seconds < 0 or self.drain_seconds < 0:
+            raise ConfigError("propagation_seconds and drain_seconds are at least 0")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Everything that can be set about a server."""
+    """All settings of a server."""
 
-    model: Path
-    """The artifact to serve, where no repository is."""
-    repository: RepositoryConfig | None = None
-    """The repository to serve."""
-    host: str = "127.0.0.1"
-    """The address to listen on."""
-    port: int = 50051
-    """The port to listen on; 0 takes a free one."""
-    workers: int = 1
-    """How many processes answer on it."""
-    shares_port: bool = False
-    """Whether other processes listen on the port, too: a worker's, set by its supervisor."""
-    device: Device = Device.AUTO
-    """Where the model runs."""
-    threads: int = 1
-    """How many images are prepared at the same time."""
-    batching: BatchingConfig = field(default_factory=BatchingConfig)
-    """How requests are gathered into runs of the model."""
-    admission: AdmissionConfig = field(default_factory=AdmissionConfig)
-    """How much may be under way at once."""
-    limits: Limits = field(default_factory=Limits)
-    """What one request may hold."""
-    propagation_seconds: float = 0.0
-    """How long the server goes on answering after SIGTERM, while its health already says NOT_SERVING."""
-    drain_seconds: float = 30.0
-    """How long requests under way may take to finish after that."""
-    reflection: bool = True
-    """Whether the server describes its services to tools such as grpcurl."""
-    tls: TlsFiles | None = None
-    """Where the certificates are; None: connections aren't encrypted."""
-    insecure: bool = False
-    """Whether plaintext may be spoken on an address that other machines can reach."""
-    tokens: Path | None = None
-    """The file of those who may call; None: anyone may."""
-    metrics: MetricsConfig | None = None
-    """Where metrics are shown; None: nowhere, and nothing is measured."""
-    tracing: TracingConfig | None = None
-    """Where traces of calls go; None: nothing is traced."""
+    service: ServiceConfig = field(default_factory=ServiceConfig)
+    """The service: what it serves, and how much it takes."""
+    grpc: GrpcConfig = field(default_factory=GrpcConfig)
+    """The gRPC front end."""
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    """Its processes."""

@@ -1,7 +1,7 @@
-"""The port that several workers listen on: their supervisor holds it, so that it stays theirs as they come and go.
+"""Reserves the port that several workers listen on, so that it stays theirs as they come and go.
 
-Linux spreads the connections over all processes that listen on one port with SO_REUSEPORT. Whoever has bound the port
-without listening gets none.
+Linux spreads connections over all processes that listen on one port with SO_REUSEPORT. A process that has bound the
+port without listening receives none.
 """
 
 import errno
@@ -15,20 +15,20 @@ from vitrine.server.security.addresses import cannot_listen
 
 
 def can_be_shared() -> bool:
-    """Whether this platform spreads connections over processes that listen on one port; others give one of them all."""
+    """Tells whether this platform spreads connections over processes on one port; others give one process all."""
     return sys.platform == "linux" and hasattr(socket, "SO_REUSEPORT")
 
 
 @contextmanager
-def held(host: str, port: int) -> Iterator[int]:
-    """Holds a port while the context lasts, on every address that the host's name stands for.
+def reserve_port(host: str, port: int) -> Iterator[int]:
+    """Reserves a port while the context lasts, on every address of a host.
 
     Args:
         host: the name or address to listen on.
-        port: the port; 0 takes a free one.
+        port: the port, 0 to 65535; 0 takes a free one.
 
     Returns:
-        The port that is held.
+        The port that is reserved.
 
     Raises:
         StartupError: another program has it, or the address isn't this machine's.
@@ -36,40 +36,40 @@ def held(host: str, port: int) -> Iterator[int]:
     with ExitStack() as sockets:
         try:
             number = port
-            for holder in _hold_all(host, port):
-                sockets.enter_context(holder)
-                number = holder.getsockname()[1]
+            for reserved in _reserve_all(host, port):
+                sockets.enter_context(reserved)
+                number = reserved.getsockname()[1]
         except OSError as error:
             raise cannot_listen(host, port) from error
         yield number
 
 
-def _hold_all(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket for each address, all of one port. Beside others, an address that isn't there is passed over."""
+def _reserve_all(host: str, port: int) -> Iterator[socket.socket]:
+    """Binds a socket for each address, all to one port. An address that isn't there is skipped if another is."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     absent = 0
     for family, _, _, _, (name, _, *rest) in found:
         try:
-            holder = _hold(family, (name, port, *rest))
+            reserved = _reserve(family, (name, port, *rest))
         except OSError as error:
             absent += 1
             if error.errno != errno.EADDRNOTAVAIL or absent == len(found):
                 raise
             continue
-        port = holder.getsockname()[1]
-        yield holder
+        port = reserved.getsockname()[1]
+        yield reserved
 
 
-def _hold(family: int, address: tuple[Any, ...]) -> socket.socket:
-    """Binds an address as nobody else may, and then once more as the workers will, before the first is given up.
+def _reserve(family: int, address: tuple[Any, ...]) -> socket.socket:
+    """Binds an address exclusively, then binds it again in the way that workers share, and releases the first.
 
-    Bound as workers do from the start, it would come between those of another server of the same user unnoticed. And
-    it lets nobody else reuse the address in the end: until a worker listens, another server would be let in.
+    Binding for sharing from the start would join another server of the same user without an error. At the end
+    SO_REUSEADDR is turned off: until a worker listens, it would let another server in.
     """
-    with _bound(family, address, socket.SO_REUSEADDR) as alone:
-        holder = _bound(family, alone.getsockname(), socket.SO_REUSEADDR, socket.SO_REUSEPORT)
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-    return holder
+    with _bound(family, address, socket.SO_REUSEADDR) as exclusive:
+        reserved = _bound(family, exclusive.getsockname(), socket.SO_REUSEADDR, socket.SO_REUSEPORT)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    return reserved
 
 
 def _bound(family: int, address: tuple[Any, ...], *options: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""How a process of the server is asked to leave, and how it goes."""
+"""Stops a process of the server: by signals from outside, and at the end from inside."""
 
 import asyncio
 import logging
@@ -11,31 +11,31 @@ from typing import NoReturn
 logger = logging.getLogger(__name__)
 
 
-def on_signals(asked_to_leave: asyncio.Event, at_once: Callable[[], None] = lambda: None) -> None:
-    """Makes the first SIGTERM or SIGINT set the event, and the second end the process with 128 and its number.
+def on_signals(stopping: asyncio.Event, before_exit: Callable[[], None] = lambda: None) -> None:
+    """Makes the first SIGTERM or SIGINT set the event, and the second end the process with status 128 + its number.
 
-    Only signals count: that the event was set for another reason doesn't make the first one the second.
+    Only signals count: if the event was set for another reason, the next signal is still the first.
 
     Args:
-        asked_to_leave: the event.
-        at_once: what is to be done before the process ends by the second signal.
+        stopping: the event.
+        before_exit: called before the second signal ends the process.
     """
-    heard: list[signal.Signals] = []
+    received: list[signal.Signals] = []
 
-    def hear(number: signal.Signals) -> None:
-        if heard:
-            logger.warning("a second signal: leaving at once, whatever is under way")
-            at_once()
+    def receive(number: signal.Signals) -> None:
+        if received:
+            logger.warning("a second signal: exiting at once, without waiting for requests under way")
+            before_exit()
             os._exit(128 + number)
-        heard.append(number)
-        asked_to_leave.set()
+        received.append(number)
+        stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, hear, number)
+        asyncio.get_running_loop().add_signal_handler(number, receive, number)
 
 
 def leave(status: int = 0) -> NoReturn:
-    """Ends the process now. Python would wait for threads, and a model that is being loaded can take long."""
+    """Ends the process now. A normal exit would wait for threads, and loading a model can take long."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(status)

@@ -1,8 +1,7 @@
-"""Keeps several workers serving on one port: starts them, replaces those that die, and lets them drain at the end.
+"""Keeps several workers serving on one port: starts them, replaces those that die, and drains them at the end.
 
-It answers no request, and loads neither gRPC nor ONNX Runtime: what serves, and can crash, is in the workers alone.
-Each worker has a place; whoever dies is followed by another in the same place, and how often that happens in a row is
-counted there.
+It answers no request, and loads neither gRPC nor ONNX Runtime: only workers run code that can crash. Each worker has a
+slot. A worker that dies is replaced in the same slot, which counts failures in a row.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ from multiprocessing import resource_tracker
 
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.process.config import ServerConfig
-from vitrine.server.process.port import held
+from vitrine.server.process.port import reserve_port
 from vitrine.server.process.signals import on_signals
 from vitrine.server.process.worker import Report, work
 from vitrine.server.security.addresses import address_of
@@ -25,53 +24,56 @@ from vitrine.server.telemetry.prometheus import WorkersMetrics, workers_metrics
 logger = logging.getLogger(__name__)
 
 SPAWN = multiprocessing.get_context("spawn")
-"""Workers start from nothing: what a fork would copy of locks and threads is no safe ground for gRPC."""
+"""Workers start as new interpreters: a fork would copy locks and threads, which gRPC doesn't survive."""
 
 STEADY_SECONDS = 3.0
-"""How long a worker must have answered for its death not to count as a failure."""
+"""Seconds that a worker must have answered for its death not to count as a failure."""
 
 PAUSES = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0)
-"""How many seconds pass before a worker is replaced, after so many failures in a row.
+"""Seconds before a worker is replaced, after 0, 1, 2, … failures in a row.
 
-One more ends the server, unless others of its workers answer: then it is tried again, at the longest of these pauses.
+One failure more ends the server, unless another worker answers: then the longest pause is repeated.
 """
 
 GRACE_SECONDS = 5.0
-"""How much longer a worker may take to leave than it was given to drain, before it is taken to hang."""
+"""Seconds that a worker may take to exit beyond its drain time, before it counts as hung and is killed."""
 
 
 async def supervise(config: ServerConfig, announce: Callable[[str], None], initializer: Callable[[], None]) -> None:
-    """Serves with `config.workers` processes until SIGTERM or SIGINT, then lets all of them drain.
+    """Serves with `config.process.workers` processes until SIGTERM or SIGINT, then drains all of them.
 
-    The first worker starts alone, so that what keeps it from starting is said once.
+    The first worker starts alone, so that a reason not to start is reported once.
 
     Args:
         config: the settings.
         announce: called once with HOST:PORT, when all workers are ready to answer.
-        initializer: what each worker calls first, to set up what a process has of its own; must be picklable.
+        initializer: called first in each worker, to set up its log; must be picklable.
 
     Raises:
-        StartupError: a place's first worker refuses to start, or an address can't be listened on.
-        CrashLoop: workers ended again and again; those that were left have drained.
+        StartupError: the first worker of a slot refuses to start, or an address can't be listened on.
+        CrashLoop: workers ended again and again; the remaining ones have drained.
     """
-    leaving = asyncio.Event()
-    on_signals(leaving, _kill_all)
-    with held(config.host, config.port) as port, workers_metrics(config.metrics) as metrics:
-        shared = replace(config, port=port, shares_port=True)
-        places: list[_Place] = []
-        places += [_Place(n, shared, initializer, leaving, places, metrics) for n in range(config.workers)]
-        keeping = [asyncio.ensure_future(places[0].keep())]
+    stopping = asyncio.Event()
+    on_signals(stopping, _kill_all)
+    with (
+        reserve_port(config.grpc.host, config.grpc.port) as port,
+        workers_metrics(config.service.metrics) as metrics,
+    ):
+        shared = replace(config, grpc=replace(config.grpc, port=port, shares_port=True))
+        slots: list[_Slot] = []
+        slots += [_Slot(n, shared, initializer, stopping, slots, metrics) for n in range(config.process.workers)]
+        running = [asyncio.ensure_future(slots[0].run())]
         try:
-            await _first_of(places[0].ready, leaving)
-            keeping += [asyncio.ensure_future(place.keep()) for place in places[1:]]
-            for place in places:
-                await _first_of(place.ready, leaving)
-            if not leaving.is_set():
-                announce(address_of(config.host, port))
-            await leaving.wait()
+            await _first_of(slots[0].ready, stopping)
+            running += [asyncio.ensure_future(slot.run()) for slot in slots[1:]]
+            for slot in slots:
+                await _first_of(slot.ready, stopping)
+            if not stopping.is_set():
+                announce(address_of(config.grpc.host, port))
+            await stopping.wait()
         finally:  # whatever happens here, no worker is left behind
-            leaving.set()
-            outcomes = await asyncio.gather(*keeping, return_exceptions=True)
+            stopping.set()
+            outcomes = await asyncio.gather(*running, return_exceptions=True)
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
@@ -79,7 +81,7 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
 
 
 class _Worker:
-    """A worker's process, as its supervisor sees it.
+    """The supervisor's side of a worker's process.
 
     Raises:
         OSError: the process can't be started.
@@ -88,14 +90,16 @@ class _Worker:
     def __init__(self, config: ServerConfig, initializer: Callable[[], None]) -> None:
         self._line, its_end = SPAWN.Pipe()
         self._process = SPAWN.Process(target=work, args=(config, its_end, initializer))
-        with its_end, _deaf_to_ctrl_c():
+        with its_end, _sigint_blocked():
             self._process.start()
+        self.ready = False
+        """Whether it has reported that it is ready to answer."""
+        self.refusal: StartupError | None = None
+        """The reason why it refused to start."""
+        self.reported, self.exited = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self.report: Report | None = None
-        """What it said of its start; None: nothing yet, or it died before."""
-        self.reported, self.ended = asyncio.Event(), asyncio.Event()
-        self._loop.add_reader(self._line.fileno(), self._hear)
-        self._loop.add_reader(self._process.sentinel, self._see_off)
+        self._loop.add_reader(self._line.fileno(), self._read_report)
+        self._loop.add_reader(self._process.sentinel, self._reap)
 
     @property
     def pid(self) -> int | None:
@@ -103,47 +107,48 @@ class _Worker:
         return self._process.pid
 
     @property
-    def ready(self) -> bool:
-        """Whether it has said that it is ready to answer."""
-        return isinstance(self.report, str)
-
-    @property
-    def cause(self) -> str:
-        """What it ended with: a signal's name or an exit status, and why it refused to start, if it did."""
+    def exit_cause(self) -> str:
+        """The signal or exit status that it ended with, and the reason if it refused to start."""
         code = self._process.exitcode or 0
         names = {number.value: number.name for number in signal.Signals}
         how = names.get(-code, f"signal {-code}") if code < 0 else f"exit status {code}"
-        return f"{how}: {self.report}" if isinstance(self.report, StartupError) else how
+        return f"{how}: {self.refusal}" if self.refusal else how
 
-    def ask_to_leave(self) -> None:
-        """Ends the line to it, upon which it drains and leaves."""
+    def stop(self) -> None:
+        """Closes the line to the process, which then drains and exits."""
         if not self._line.closed:
             self._loop.remove_reader(self._line.fileno())
             self._line.close()
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """Ends the process at once."""
         self._process.kill()
 
-    def _hear(self) -> None:
+    def _read_report(self) -> None:
+        """Reads the one report that a worker sends: it is ready, or it refuses to start."""
         self._loop.remove_reader(self._line.fileno())
         try:
-            self.report = self._line.recv()
+            report: Report = self._line.recv()
         except (EOFError, OSError):
-            return  # it has ended, and is seen off next
+            return  # it has exited, and is reaped next
+        if isinstance(report, StartupError):
+            self.refusal = report
+        else:
+            self.ready = True
         self.reported.set()
 
-    def _see_off(self) -> None:
+    def _reap(self) -> None:
+        """Collects the exit status of a process that has ended."""
         self._loop.remove_reader(self._process.sentinel)
         if not self._line.closed and not self.reported.is_set():
-            self._hear()  # the last words of one that refused to start
-        self.ask_to_leave()
+            self._read_report()  # a refusal may still lie in the line
+        self.stop()
         self._process.join()
         self.reported.set()
-        self.ended.set()
+        self.exited.set()
 
 
-class _Place:
+class _Slot:
     """A place for one worker at a time."""
 
     def __init__(
@@ -151,85 +156,87 @@ class _Place:
         number: int,
         config: ServerConfig,
         initializer: Callable[[], None],
-        leaving: asyncio.Event,
-        places: "Sequence[_Place]",
+        stopping: asyncio.Event,
+        slots: "Sequence[_Slot]",
         metrics: WorkersMetrics | None,
     ) -> None:
         self._number = number
-        self._config = replace(config, metrics=metrics.of(number)) if metrics else config
+        self._config = config
+        if metrics:
+            self._config = replace(config, service=replace(config.service, metrics=metrics.of(number)))
         self._metrics = metrics
         self._initializer = initializer
-        self._leaving = leaving
-        self._places = places
-        self._seconds_to_leave = config.propagation_seconds + config.drain_seconds + GRACE_SECONDS
-        self.answering = False
-        """Whether its worker answers now."""
-        self._in_place_of = ""
+        self._stopping = stopping
+        self._slots = slots
+        self._stop_seconds = config.process.propagation_seconds + config.process.drain_seconds + GRACE_SECONDS
+        self.worker: _Worker | None = None
+        """The worker that is here now."""
         self.ready = asyncio.Event()
-        """Set once a worker of this place has been ready to answer."""
+        """Set once a worker of this slot has been ready to answer."""
 
-    async def keep(self) -> None:
-        """Has one worker after the other live here until the server leaves; when that can't go on, the server leaves.
+    @property
+    def answering(self) -> bool:
+        """Whether its worker answers now."""
+        return self.worker is not None and self.worker.ready and not self.worker.exited.is_set()
+
+    async def run(self) -> None:
+        """Runs one worker after another until the server stops; an error here stops the server.
 
         Raises:
             StartupError: the first worker refuses to start.
-            CrashLoop: too many in a row ended before they had answered for a while, and no other place's answers.
+            CrashLoop: too many workers in a row ended before they were steady, and no other slot's worker answers.
         """
-        failures = 0
+        failures, replaces = 0, ""
         try:
-            while not self._leaving.is_set():
-                failure = await self._live()
+            while not self._stopping.is_set():
+                failure = await self._run_worker(replaces)
+                if self.worker is not None:
+                    replaces = f" in place of {self.worker.pid}"
                 failures = failures + 1 if failure else 0
-                if failures >= len(PAUSES) and not any(place.answering for place in self._places):
+                if failures >= len(PAUSES) and not any(slot.answering for slot in self._slots):
                     raise CrashLoop(
                         f"{failures} workers in a row ended before they had answered for {STEADY_SECONDS:g} s, "
-                        f"the last with {failure}; the log has those before"
+                        f"the last with {failure}; the log has the earlier ones"
                     )
-                await _first_of(self._leaving, seconds=PAUSES[min(failures, len(PAUSES) - 1)])
+                await _first_of(self._stopping, seconds=PAUSES[min(failures, len(PAUSES) - 1)])
         finally:
-            self._leaving.set()
+            self._stopping.set()
 
-    async def _live(self) -> str:
-        """The life of one worker, from its start to its end; if it was too short, what it ended with."""
+    async def _run_worker(self, replaces: str) -> str:
+        """Runs one worker from its start to its exit; gives the cause if it failed early, else an empty text."""
+        # 1. Start it and wait for its report.
         try:
-            worker = _Worker(self._config, self._initializer)
-        except OSError as error:  # there are too many processes or open files just now
+            worker = self.worker = _Worker(self._config, self._initializer)
+        except OSError as error:  # too many processes or open files
             logger.warning("a worker can't be started: %s", error)
             return str(error)
-        logger.info("worker %d starts%s", worker.pid, self._in_place_of)
-        await _first_of(worker.reported, self._leaving)
+        logger.info("worker %d starts%s", worker.pid, replaces)
+        await _first_of(worker.reported, self._stopping)
         if worker.ready:
             logger.info("worker %d is ready", worker.pid)
             self.ready.set()
-            self.answering = True
-        steady = worker.ready and not await _first_of(worker.ended, self._leaving, seconds=STEADY_SECONDS)
-        await _first_of(worker.ended, self._leaving)
-        worker.ask_to_leave()
-        if not await _first_of(worker.ended, seconds=self._seconds_to_leave):
+        # 2. Let it serve until it exits or the server stops.
+        steady = worker.ready and not await _first_of(worker.exited, self._stopping, seconds=STEADY_SECONDS)
+        await _first_of(worker.exited, self._stopping)
+        # 3. Stop it, by force if it takes too long.
+        worker.stop()
+        if not await _first_of(worker.exited, seconds=self._stop_seconds):
             logger.error("worker %d hangs, and is killed", worker.pid)
             worker.kill()
-            await worker.ended.wait()
-        self.answering = False
-        self._bury(worker)
-        return "" if steady or self._leaving.is_set() else worker.cause
-
-    def _bury(self, worker: _Worker) -> None:
-        """What is to be done when a worker has ended: whatever else is kept of it ends here.
-
-        Raises:
-            StartupError: it was the first, and refused to start.
-        """
+            await worker.exited.wait()
+        # 4. Settle what it leaves behind.
+        stopping = self._stopping.is_set()
         if self._metrics:
-            self._metrics.ended(self._number, unasked=not self._leaving.is_set())
-        if isinstance(worker.report, StartupError) and not (self.ready.is_set() or self._leaving.is_set()):
-            raise worker.report  # who catches it says it, once
-        level = logging.INFO if self._leaving.is_set() else logging.WARNING
-        logger.log(level, "worker %d ended with %s", worker.pid, worker.cause)
-        self._in_place_of = f" in place of {worker.pid}"
+            self._metrics.ended(self._number, unasked=not stopping)
+        if worker.refusal and not (self.ready.is_set() or stopping):
+            raise worker.refusal  # the caller logs it, once
+        level = logging.INFO if stopping else logging.WARNING
+        logger.log(level, "worker %d ended with %s", worker.pid, worker.exit_cause)
+        return "" if steady or stopping else worker.exit_cause
 
 
 async def _first_of(*events: asyncio.Event, seconds: float | None = None) -> bool:
-    """Waits until one of the events is set, or until so many seconds have passed; whether one was set."""
+    """Waits until one of the events is set, for at most `seconds`; gives whether one was set."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
@@ -238,10 +245,11 @@ async def _first_of(*events: asyncio.Event, seconds: float | None = None) -> boo
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Starts processes that a terminal's Ctrl-C doesn't reach: it is the supervisor who tells them.
+def _sigint_blocked() -> Iterator[None]:
+    """Blocks SIGINT, so that processes started here don't receive a terminal's Ctrl-C: the supervisor stops them.
 
-    What is blocked stays blocked in a new process. The tracker that Python starts before the first one would undo that.
+    A new process inherits what is blocked. Python's resource tracker, which starts before the first process, would
+    undo that, so it is started here.
     """
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

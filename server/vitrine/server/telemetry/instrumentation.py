@@ -30,9 +30,6 @@ class Telemetry(Protocol):
     def observed(self, model: ServedModel) -> ServedModel:
         """The same model, whose runs are measured from now on."""
 
-    def show_ready(self, ready: bool) -> None:
-        """Shows whether the server is ready and doesn't leave."""
-
     def of(self, service: Service) -> AbstractAsyncContextManager[None]:
         """Measures a service while the context lasts."""
 
@@ -46,9 +43,6 @@ class NullTelemetry:
     def observed(self, model: ServedModel) -> ServedModel:
         """The model as it is."""
         return model
-
-    def show_ready(self, ready: bool) -> None:
-        """Does nothing."""
 
     @asynccontextmanager
     async def of(self, _: Service) -> AsyncIterator[None]:
@@ -74,14 +68,11 @@ class PrometheusTelemetry:
         """The same model, whose runs are measured from now on."""
         return self._probe.over(model)
 
-    def show_ready(self, ready: bool) -> None:
-        """Shows whether the server is ready and doesn't leave."""
-        self._metrics.show_ready(ready)
-
     @asynccontextmanager
     async def of(self, service: Service) -> AsyncIterator[None]:
         """Measures a service while the context lasts."""
         service.models.observe(self._metrics.observe_models)
+        service.readiness.observe(self._metrics.show_ready)
         reading = asyncio.create_task(self._read(service))
         try:
             yield
@@ -103,7 +94,7 @@ class PrometheusTelemetry:
 
 
 @contextmanager
-def measuring(config: MetricsConfig | None, methods: Collection[str]) -> Iterator[Telemetry]:
+def open_telemetry(config: MetricsConfig | None, methods: Collection[str]) -> Iterator[Telemetry]:
     """Measures while the context lasts; nothing, without a config. A supervisor shows the metrics of its workers.
 
     Raises:

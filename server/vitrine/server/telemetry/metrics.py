@@ -11,7 +11,6 @@ import platform
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -25,6 +24,7 @@ from prometheus_client import (
 )
 
 from vitrine.model import ActivationStatistics, LayerStatistics
+from vitrine.model.distribution import version
 from vitrine.server.errors import StartupError
 from vitrine.server.inference.call import Call, Outcome, Stage
 from vitrine.server.inference.requests import Workload
@@ -140,7 +140,7 @@ class Metrics:
         self._open_files = self._gauge("process_open_files", "Files and sockets that they have open.", "livesum")
         self._process = ProcessCollector(registry=None)
         build = self._gauge("build_info", "1, with the versions of what runs.", "livemax", "version", "python")
-        build.labels(version("vitrine"), platform.python_version()).set(1)
+        build.labels(version(), platform.python_version()).set(1)
 
     def observe_call(self, call: Call) -> None:
         """Counts a call that is over; costs a few microseconds."""

@@ -4,7 +4,6 @@ It reads calls and knows none of their transport. A thread of the SDK sends span
 or gone holds up no call: spans that can't be sent are dropped. Nothing here is global but the level of the SDK's log.
 """
 
-import importlib.metadata
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from vitrine.model import distribution
 from vitrine.server.inference.call import Call, Outcome
 from vitrine.server.telemetry.tracing_config import TracingConfig
 
@@ -39,7 +39,7 @@ class Tracing:
     """
 
     def __init__(self, config: TracingConfig) -> None:
-        version = importlib.metadata.version("vitrine")
+        version = distribution.version()
         self._ids = _CallIds()
         sampler = ParentBased(TraceIdRatioBased(config.ratio))
         self._provider = TracerProvider(sampler, _resource(version), shutdown_on_exit=False, id_generator=self._ids)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from vitrine.model.distribution import install_command
 from vitrine.server.errors import StartupError
 from vitrine.server.telemetry.tracing_config import TracingConfig
 
@@ -33,7 +34,7 @@ def open_tracing(config: TracingConfig) -> "Tracing":
     except ImportError as error:
         raise StartupError(
             f"there is an OTLP endpoint to send traces to, and OpenTelemetry is missing ({error}): "
-            "install the extra, `pip install 'vitrine[tracing]'`, or leave --otlp-endpoint out"
+            f"install the extra, `{install_command('tracing')}`, or leave --otlp-endpoint out"
         ) from error
     except Exception as error:  # the SDK reads a dozen variables, and says in as many ways what is wrong with them
         raise StartupError(f"tracing can't be set up, check the OTEL_ variables: {error}") from error

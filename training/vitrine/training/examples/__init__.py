@@ -1,1 +1,1 @@
-"""Training examples made from images: bent as ink, mixed with counter-examples, taught by a teacher."""
+"""Training examples: augmentation, counter-examples, and batches with or without a teacher's logits."""

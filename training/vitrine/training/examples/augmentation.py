@@ -1,9 +1,9 @@
-"""Bends training images, so that the network learns digits rather than these drawings of them.
+"""Augments training images with random distortions, so that the network generalises to other handwriting.
 
-Each image gets an affine map of its own (rotation, scale along both axes, shear and shift), a smooth field of small
-moves (elastic distortion, P. Simard et al. 2003, doi:10.1109/ICDAR.2003.1227801), and strokes a little thicker or
-thinner. All of it is one resampling, from the original to the pixels. It knows no labels; all its random numbers come
-from the generator that it is given.
+Each image gets its own affine map (rotation, scale along both axes, shear, shift), a smooth displacement field (elastic
+distortion, P. Simard et al. 2003, doi:10.1109/ICDAR.2003.1227801), and slightly thicker or thinner strokes. The image
+is resampled only once, from the original to the pixels. This module knows no labels, and draws all random numbers from
+the given generator.
 """
 
 import math
@@ -15,120 +15,125 @@ from torch.nn import functional as F
 from vitrine.model import PIXELS_SHAPE, Shape
 from vitrine.training.lengths import pixel_unit
 
-ROTATION = math.radians(12)
-"""The largest angle, either way, at strength 1."""
+MAX_ROTATION = math.radians(12)
+"""Largest rotation in either direction at strength 1, in radians."""
 
-SCALE = 0.12
-"""The largest change of the logarithm of width and of height, each on its own."""
+MAX_LOG_SCALE = 0.12
+"""Largest change of the logarithm of width and of height, drawn independently."""
 
-SHEAR = 0.2
-"""The largest slant: how far the top moves sideways against the bottom, as a share of the height."""
+MAX_SHEAR = 0.2
+"""Largest shear: sideways shift of the top against the bottom, as a share of the height."""
 
-SHIFT = 0.8
-"""The largest move along each axis, in pixels of 18 × 18; other shapes have it in proportion, as all lengths here."""
+MAX_SHIFT = 0.8
+"""Largest shift along each axis, in pixels of 18 × 18. Other shapes have all lengths in proportion."""
 
-ELASTIC = 0.7
-"""How far a place moves by the elastic field: the standard deviation along each axis, in pixels."""
+ELASTIC_STD = 0.7
+"""Standard deviation of the elastic displacement along each axis, in pixels."""
 
-SMOOTHNESS = 3.0
-"""Over how many pixels neighbours move alike: the standard deviation of the field's bumps."""
+BUMP_STD = 3.0
+"""Standard deviation of the elastic field's Gaussian bumps, in pixels: the distance over which neighbours move alike.
+"""
 
-BUMP_DISTANCE, BEYOND = 4, 3
-"""The distance of the elastic field's bumps along each axis, and their reach beyond the frame, in pixels."""
+BUMP_DISTANCE, BUMP_MARGIN = 4, 3
+"""Distance of the elastic field's bumps along each axis, and of the outermost ones from the frame, in pixels."""
 
-STROKE = 0.4
-"""The largest change of a stroke, as a share of the way to one that is a pixel of the original wider on either side."""
+MAX_STROKE_CHANGE = 0.4
+"""Largest stroke change, as a share of a full dilation or erosion by one pixel of the original."""
 
 
 def augment(
     ink: Tensor, frames: Tensor, strength: float, generator: torch.Generator, shape: Shape = PIXELS_SHAPE
 ) -> Tensor:
-    """Random bends of a batch of originals.
+    """Distorts a batch of originals at random.
 
     Args:
         ink: uint8 (B, H, W), 0 = paper, 255 = ink, on any device.
-        frames: float32 (B, 3), the place of the pixels' frame over the ink: see `Originals`.
-        strength: the factor of the constants of this module, 0 or more.
-        generator: on the CPU, so that a seed means the same on every device.
+        frames: float32 (B, 3), position of the pixels' frame over the ink: see `Originals`.
+        strength: factor for the constants of this module, 0 or more.
+        generator: a CPU generator, so that a seed gives the same images on every device.
         shape: height and width of the pixels.
 
     Returns:
-        float32 (B, height, width), 0 = white (paper), 255 = black (ink), the darkest pixel of each image 255.
+        float32 (B, height, width), 0 = white (paper), 255 = black (ink); the darkest pixel of each image is 255.
     """
-    places = _bent_places(len(ink), strength, generator, shape).to(ink.device)  # (B, height, width, 2)
-    strokes = strength * STROKE * _spread((len(ink), 1, 1), generator).to(ink.device)
-    images = with_strokes(ink, strokes).unsqueeze(1)  # (B, 1, H, W)
-    grid = _on_grid(places, frames, images)
+    places = _sample_points(len(ink), strength, generator, shape).to(ink.device)  # (B, height, width, 2)
+    strokes = strength * MAX_STROKE_CHANGE * _uniform((len(ink), 1, 1), generator).to(ink.device)
+    images = change_strokes(ink, strokes).unsqueeze(1)  # (B, 1, H, W)
+    grid = _sampling_grid(places, frames, images)
     pixels = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(1)
     return pixels * (255 / pixels.amax(dim=(1, 2), keepdim=True).clamp_min(1))
 
 
-def _spread(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Random numbers, evenly between -1 and 1."""
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform random numbers between -1 and 1."""
     return 2 * torch.rand(shape, generator=generator) - 1
 
 
-def _bent_places(count: int, strength: float, generator: torch.Generator, shape: Shape) -> Tensor:
-    """The source of each pixel: float32 (B, height, width, 2), x and y in pixels from the frame's middle."""
+def _sample_points(count: int, strength: float, generator: torch.Generator, shape: Shape) -> Tensor:
+    """Source position of each pixel: float32 (B, height, width, 2), x and y in pixels from the frame's centre."""
     down, across = (torch.arange(side) + 0.5 - side / 2 for side in shape)
     straight = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1).view(-1, 2)  # (P, 2): x, y
-    maps = random_maps(count, strength, generator, pixel_unit(shape))  # (B, 2, 3)
+    maps = random_affine_maps(count, strength, generator, pixel_unit(shape))  # (B, 2, 3)
     places = torch.baddbmm(maps[:, :, 2:], maps[:, :, :2], straight.T.expand(count, -1, -1))  # (B, 2, P)
     places = places.view(count, 2, *shape) + _elastic_field(count, strength, generator, shape)
     return places.permute(0, 2, 3, 1)
 
 
-def random_maps(count: int, strength: float, generator: torch.Generator, unit: float = 1.0) -> Tensor:
-    """Affine maps from places in the new image to places in the old: float32 (B, 2, 3), in pixels from the middle.
+def random_affine_maps(count: int, strength: float, generator: torch.Generator, unit: float = 1.0) -> Tensor:
+    """Affine maps from new to old positions: float32 (B, 2, 3), in pixels from the centre.
 
-    The largest shift is `SHIFT` times `unit`.
+    The largest shift is `MAX_SHIFT` times `unit`.
     """
-    angle, width, height, slant, right, down = strength * _spread((6, count), generator)
-    angle, width, height = ROTATION * angle, torch.exp(SCALE * width), torch.exp(SCALE * height)
-    cos, sin, slant = torch.cos(angle), torch.sin(angle), SHEAR * slant
+    angle, width, height, slant, right, down = strength * _uniform((6, count), generator)
+    angle, width, height = MAX_ROTATION * angle, torch.exp(MAX_LOG_SCALE * width), torch.exp(MAX_LOG_SCALE * height)
+    cos, sin, slant = torch.cos(angle), torch.sin(angle), MAX_SHEAR * slant
     rows = (
-        (cos * width, (slant * cos - sin) * height, SHIFT * unit * right),
-        (sin * width, (slant * sin + cos) * height, SHIFT * unit * down),
+        (cos * width, (slant * cos - sin) * height, MAX_SHIFT * unit * right),
+        (sin * width, (slant * sin + cos) * height, MAX_SHIFT * unit * down),
     )
     return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
 
 
 def _elastic_field(count: int, strength: float, generator: torch.Generator, shape: Shape) -> Tensor:
-    """Smooth random moves, in pixels: float32 (B, 2, height, width); a sum of bumps, by two small matrix products."""
+    """Smooth random displacements in pixels: float32 (B, 2, height, width).
+
+    The field is a sum of bumps, so each needs only two small matrix products.
+    """
     unit = pixel_unit(shape)
     down, across = (_bumps(side, unit) for side in shape)  # (height, K), (width, L)
-    heights = strength * (ELASTIC * unit) * torch.randn((count, 2, down.shape[1], across.shape[1]), generator=generator)
+    spread, bumps = ELASTIC_STD * unit, (down.shape[1], across.shape[1])
+    heights = strength * spread * torch.randn((count, 2, *bumps), generator=generator)
     return down @ heights @ across.T
 
 
 def _bumps(side: int, unit: float) -> Tensor:
-    """The height of each bump over each pixel of a side: float32 (side, K); a pixel's squares sum to 1."""
-    beyond, count = BEYOND * unit, 1 + round((side / unit + 2 * BEYOND) / BUMP_DISTANCE)
-    pixels, centres = torch.arange(side) + 0.5, torch.linspace(-beyond, side + beyond, count)
-    heights = torch.exp(-((pixels[:, None] - centres[None, :]) ** 2) / (2 * (SMOOTHNESS * unit) ** 2))
+    """Height of each bump at each pixel of a side: float32 (side, K), with unit L2 norm for each pixel."""
+    margin, count = BUMP_MARGIN * unit, 1 + round((side / unit + 2 * BUMP_MARGIN) / BUMP_DISTANCE)
+    pixels, centres = torch.arange(side) + 0.5, torch.linspace(-margin, side + margin, count)
+    heights = torch.exp(-((pixels[:, None] - centres[None, :]) ** 2) / (2 * (BUMP_STD * unit) ** 2))
     return F.normalize(heights, dim=1)
 
 
-def with_strokes(ink: Tensor, change: Tensor) -> Tensor:
-    """Thicker or thinner strokes: a share of the way to the darkest or to the lightest of each pixel's neighbours.
+def change_strokes(ink: Tensor, change: Tensor) -> Tensor:
+    """Makes strokes thicker or thinner by interpolating towards a dilated or an eroded image.
 
     Args:
         ink: uint8 (B, H, W), 255 = ink.
-        change: float32 (B, 1, 1), -1 (all the way to the lightest) to 1 (to the darkest).
+        change: float32 (B, 1, 1), from -1 (fully eroded) to 1 (fully dilated).
 
     Returns:
         float32 (B, H, W).
     """
-    lightest = 255 - _darkest_nearby(255 - ink)
-    goal = torch.where(change > 0, _darkest_nearby(ink), lightest).to(torch.float32)
+    lightest = 255 - _dilate(255 - ink)
+    goal = torch.where(change > 0, _dilate(ink), lightest).to(torch.float32)
     images = ink.to(torch.float32)
     return images + change.abs() * (goal - images)
 
 
-def _darkest_nearby(ink: Tensor) -> Tensor:
-    """The darkest of each pixel and its eight neighbours: uint8 (B, H, W) to the same.
+def _dilate(ink: Tensor) -> Tensor:
+    """Grey dilation by a 3 × 3 square: uint8 (B, H, W) to the same shape.
 
-    Slices of bytes, first down and then across, take a hundredth of the time that `max_pool2d` takes for it.
+    Maxima of byte slices, vertical then horizontal, take a hundredth of the time of `max_pool2d`.
     """
     rows = ink.clone()
     torch.maximum(rows[:, 1:], ink[:, :-1], out=rows[:, 1:])
@@ -139,8 +144,8 @@ def _darkest_nearby(ink: Tensor) -> Tensor:
     return darkest
 
 
-def _on_grid(places: Tensor, frames: Tensor, images: Tensor) -> Tensor:
-    """Places in the frame as `grid_sample` has them: (B, rows, columns, 2), the canvas being -1 to 1."""
+def _sampling_grid(places: Tensor, frames: Tensor, images: Tensor) -> Tensor:
+    """Positions in the frame as a grid for `grid_sample`: (B, rows, columns, 2), with the canvas from -1 to 1."""
     height, width = images.shape[2:]
     rows, columns = places.shape[1:3]
     top, left, side = frames.unbind(dim=1)  # (B,) each

@@ -1,1 +1,1 @@
-"""Files that survive crashes: atomic writes, checksums, locks, the run folder."""
+"""Files that survive crashes: atomic writes, checksums, locks, and the layout of the run folder."""

@@ -1,4 +1,4 @@
-"""Writes files that are there whole or not at all, whatever interrupts the writing. It knows no format."""
+"""Atomic writes: after a crash, a file has its complete old or its complete new content. It knows no file format."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A binary file to write to, which takes the place of `path` when the block ends, and vanishes when it fails."""
+    """Opens a temporary binary file that replaces `path` at the end of the block, or is deleted on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, written = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -23,9 +23,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def publish(written: Path, path: Path) -> None:
-    """Moves a temporary file beside `path` to its place, once the disk has all of it: a crash leaves old or new.
+    """Moves a temporary file in the same folder to `path` after flushing it to disk, so that a crash loses neither.
 
-    Temporary files are made for their owner alone; whoever may read the folder may then read the file too.
+    Temporary files are readable by their owner only. The published file gets the read permissions of its folder.
     """
     with written.open("rb") as file:
         os.fsync(file.fileno())
@@ -34,7 +34,7 @@ def publish(written: Path, path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes `content`, atomically."""
+    """Writes `content` atomically."""
     with atomic_file(path) as file:
         file.write(content)
 

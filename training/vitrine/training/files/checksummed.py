@@ -1,6 +1,7 @@
-"""Files of tensors and plain data, sealed by a digest: what was written is read back, or refused.
+"""Files of tensors and plain data with a checksum at the end: damaged files are refused.
 
-They are read with PyTorch's `weights_only`, so that reading one executes nothing. It knows no run and no network.
+They are read with PyTorch's `weights_only`, so no code from the file is executed. This module knows neither runs nor
+networks.
 """
 
 import hashlib
@@ -15,32 +16,32 @@ from vitrine.training.errors import CheckpointError
 from vitrine.training.files.atomic import write_bytes
 
 DIGEST_SIZE = hashlib.sha256().digest_size
-"""The bytes at the file's end: the SHA-256 of all before, as PyTorch loads a flipped bit without complaint."""
+"""Length of the SHA-256 at the end of the file, in bytes. PyTorch alone does not notice a flipped bit."""
 
 
-def write_sealed(path: Path, document: Mapping[str, Any]) -> None:
-    """Writes tensors and plain data by name; what was there stays until all of it is written."""
-    payload = io.BytesIO()  # Ctrl-C amid PyTorch's writing to a file can end the process; in memory it can't
+def write_checksummed(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes tensors and plain data by name, atomically."""
+    payload = io.BytesIO()  # Ctrl-C while PyTorch writes to a Python file can kill the process
     torch.save(dict(document), payload)
     content = payload.getvalue()
     write_bytes(path, content + hashlib.sha256(content).digest())
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Reads what `write_sealed` wrote, onto the CPU.
+def read_checksummed(path: Path) -> dict[str, Any]:
+    """Reads a file of `write_checksummed`, onto the CPU.
 
     Raises:
-        CheckpointError: it is missing, damaged, or holds more than tensors and plain data.
+        CheckpointError: the file is missing or damaged, or holds more than tensors and plain data.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}: fit first") from error
+        raise CheckpointError(f"the checkpoint {path} does not exist: fit first") from error
     payload, digest = content[:-DIGEST_SIZE], content[-DIGEST_SIZE:]
     if hashlib.sha256(payload).digest() != digest:
-        raise CheckpointError(f"{path} is damaged, or isn't a checkpoint of this Vitrine's")
+        raise CheckpointError(f"{path} is damaged, or is not a checkpoint of this version of Vitrine")
     try:
         document = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:  # PyTorch raises nearly anything on damaged files
+    except Exception as error:  # damaged files raise nearly any exception in PyTorch
         raise CheckpointError(f"{path} is damaged, or holds more than tensors and plain data") from error
     return dict(document) if isinstance(document, dict) else {}

@@ -1,7 +1,7 @@
-"""Lets one process at a time into a folder. It knows neither runs nor downloads.
+"""Locks a folder for one process at a time. It knows neither runs nor downloads.
 
-The lock is the operating system's: it ends with its process, however that ends. Its file stays, because whoever took a
-lock on a file that another one removes would share it with nobody.
+The operating system releases the lock when the process ends, for any reason. The lock file is never removed: a process
+could otherwise hold a lock on a removed file while another locks a new file.
 """
 
 import fcntl
@@ -14,10 +14,10 @@ from vitrine.training.errors import TrainingError
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Holds the lock that the file `path` stands for; its folder is made where there is none.
+    """Holds the lock on the file `path` within the block; creates its folder if necessary.
 
     Raises:
-        TrainingError: another process holds it, and `wait` is False.
+        TrainingError: another process holds the lock, and `wait` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:

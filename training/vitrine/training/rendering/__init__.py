@@ -1,1 +1,1 @@
-"""Images made by code: scenes that stress a model, and images that show no digit."""
+"""Generated images: images without a digit, and digits rendered as photos, scans and drawings."""

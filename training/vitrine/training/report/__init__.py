@@ -1,13 +1,13 @@
-"""The report of a run: how good its network is, how sure, what it takes for no digit, and where it is most wrong.
+"""The report of a run: error, calibration, novelty detection, and the worst mistakes of its network.
 
-`measure` has all of it, with `mistakes`, `novelty` and `roc`; `text`, `figures` and `contact_sheet` show it, and
-`writing` puts it into a folder.
+`measurements` computes it with `mistakes`, `novelty` and `roc`. `text`, `curves` and `contact_sheet` present it, and
+`report_files` writes it into a folder.
 """
 
-from vitrine.training.report.measure import Report, StressPlan, make_report
+from vitrine.training.report.measurements import Report, StressPlan, make_report
 from vitrine.training.report.novelty import NoveltyPlan
+from vitrine.training.report.report_files import write_report
 from vitrine.training.report.text import stress_table, to_text
-from vitrine.training.report.writing import write_report
 
 __all__ = [
     "NoveltyPlan",

@@ -1,6 +1,6 @@
-"""Draws examples side by side, each as the network sees it, with two lines of words below.
+"""Draws contact sheets: images as the network sees them, with two lines of text below each.
 
-It knows two sheets: what a network is most wrong about, and what shows no digit and passes for one most easily.
+There are two sheets: the worst mistakes, and the images without a digit that resemble digits most.
 """
 
 from collections.abc import Sequence
@@ -12,27 +12,27 @@ from PIL import Image, ImageDraw, ImageFont
 from vitrine.model import DIGITS, Pixels
 from vitrine.training.files.atomic import atomic_file
 from vitrine.training.report.mistakes import Mistake
-from vitrine.training.report.novelty import Novelty, SetOutcome
+from vitrine.training.report.novelty import NoveltyReport, SetResult
 
 COLUMNS = 10
-"""How many stand in a row."""
+"""Images per row."""
 
 SIDE = 90
-"""The longer side of an example, in pixels of the sheet: 5 for each of 18."""
+"""Longer side of an image, in pixels of the sheet: 5 for each of 18."""
 
 CELL = (112, 140)
-"""The width and height of an example's place, in pixels."""
+"""Width and height of an image's cell, in pixels."""
 
 MARGIN = 120
-"""The width of the column with the rows' names, where they have some."""
+"""Width of the column with the rows' names if there are any, in pixels."""
 
 BACKGROUND, TEXT, BAD, FINE = "#f4f5f7", "#1f2430", "#b3402a", "#6b7280"
-"""Colours: the sheet, names and first lines, and second lines that tell of a mistake or of none."""
+"""Colours of the sheet, of names and first lines, and of second lines that report a mistake or none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cell:
-    """One example."""
+    """One image with its text."""
 
     pixels: Pixels
     first: str
@@ -41,27 +41,27 @@ class _Cell:
 
 
 def draw_most_wrong(mistakes: Sequence[Mistake], path: Path) -> None:
-    """Writes a sheet of mistakes as PNG, in their order; without any, a sheet with an empty row."""
+    """Writes a sheet of mistakes as PNG, in the given order. Without any, the sheet has one empty row."""
     cells = [
-        _Cell(each.pixels, f"is {each.label}", f"{each.taken_for} with {each.probability:.0%}", each.wrong)
+        _Cell(each.pixels, f"label {each.label}", f"{each.taken_for}, {each.probability:.0%}", each.wrong)
         for each in mistakes
     ]
     _draw([("", cells[start : start + COLUMNS]) for start in range(0, max(len(cells), 1), COLUMNS)], path)
 
 
-def draw_least_novel(novelty: Novelty, path: Path) -> None:
-    """Writes a sheet as PNG: a row for each set, with the images that pass for digits most easily."""
-    _draw([(outcome.name, _least_novel(outcome, novelty.threshold)) for outcome in novelty.sets], path)
+def draw_least_novel(novelty: NoveltyReport, path: Path) -> None:
+    """Writes a sheet as PNG: one row per set, with the images of lowest novelty."""
+    _draw([(result.name, _least_novel(result, novelty.threshold)) for result in novelty.sets], path)
 
 
-def _least_novel(outcome: SetOutcome, threshold: float) -> list[_Cell]:
-    chosen = outcome.scores.argsort(kind="stable")[:COLUMNS]
+def _least_novel(result: SetResult, threshold: float) -> list[_Cell]:
+    chosen = result.scores.argsort(kind="stable")[:COLUMNS]
     return [
         _Cell(
-            outcome.pixels[number],
-            f"{DIGITS[outcome.probabilities[number].argmax()]} with {outcome.probabilities[number].max():.0%}",
-            f"novelty {outcome.scores[number]:.1f}",
-            bool(outcome.scores[number] <= threshold),
+            result.pixels[number],
+            f"{DIGITS[result.probabilities[number].argmax()]}, {result.probabilities[number].max():.0%}",
+            f"novelty {result.scores[number]:.1f}",
+            bool(result.scores[number] <= threshold),
         )
         for number in chosen
     ]
@@ -80,7 +80,7 @@ def _draw(rows: Sequence[tuple[str, Sequence[_Cell]]], path: Path) -> None:
 
 
 def _draw_cell(sheet: Image.Image, cell: _Cell, left: int, top: int) -> None:
-    """One example: its pixels as ink on white paper, and two lines below."""
+    """Draws one image as ink on white paper, with two lines below."""
     side, space = SIDE, (CELL[0] - SIDE) // 2
     width, height = (max(1, side * extent // max(cell.pixels.shape)) for extent in reversed(cell.pixels.shape))
     paper = Image.fromarray(255 - cell.pixels).resize((width, height), Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""Which examples a network is most wrong about: those with the highest loss. It knows no picture."""
+"""Finds the examples with the highest loss. It draws nothing."""
 
 import math
 from dataclasses import dataclass
@@ -13,34 +13,34 @@ from torch.nn import functional as F
 from vitrine.model import DIGITS, OutputKind, Pixels
 from vitrine.training.data import Examples
 
-DOUBT = math.log(2)
-"""The least loss that counts: that of an even chance. Every misclassified example has more, whatever the output."""
+MIN_LOSS = math.log(2)
+"""Smallest loss of a listed example: a probability of one half for its class. All misclassified examples exceed it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mistake:
-    """An example, and how wrong a network is about it; some are right, and merely unsure."""
+    """An example with a high loss: misclassified, or classified with low confidence."""
 
     number: int
-    """Its place among the examples; the first is 0."""
+    """Index of the example, from 0."""
     pixels: Pixels
-    """uint8 (height, width), 0 = white (paper), 255 = black (ink): what the network sees of it."""
+    """uint8 (H, W), 0 = white (paper), 255 = black (ink): the network's input."""
     label: str
-    """The digit that it shows."""
+    """Label of the example."""
     taken_for: str
-    """The digit that the network takes it for."""
+    """Label predicted by the network."""
     probability: float
-    """How probable the network holds that to be, 0 to 1."""
+    """Probability of the predicted label, 0 to 1."""
     loss: float
-    """The example's loss, 0 or more."""
+    """Loss of the example, 0 or more."""
 
     @property
     def wrong(self) -> bool:
-        """Whether it is taken for another digit than it shows."""
+        """True if the predicted label is wrong."""
         return self.label != self.taken_for
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for JSON, without the pixels."""
+        """Plain data for JSON, without the pixels."""
         return {name: getattr(self, name) for name in ("number", "label", "taken_for", "probability", "loss")}
 
 
@@ -52,18 +52,18 @@ def find_mistakes(
     count: int,
     classes: tuple[str, ...] = DIGITS,
 ) -> list[Mistake]:
-    """The examples with the highest loss, the worst first, as long as it is `DOUBT` at least.
+    """The examples with the highest loss of at least `MIN_LOSS`, worst first.
 
     Args:
-        examples: N of them.
-        logits: float32 (N, C), what a network gave for them.
+        examples: N examples.
+        logits: float32 (N, C), the network's logits for them.
         probabilities: float32 (N, C), its output layer's activations.
-        output: the function of the output layer.
-        count: how many at most.
-        classes: the label of every class.
+        output: function of the output layer.
+        count: maximum number of results.
+        classes: label of every class.
     """
     losses = losses_of(output, logits, torch.tensor(examples.labels)).numpy()
-    worst = [number for number in np.argsort(-losses, kind="stable")[:count] if losses[number] >= DOUBT]
+    worst = [number for number in np.argsort(-losses, kind="stable")[:count] if losses[number] >= MIN_LOSS]
     taken_for = probabilities.argmax(axis=1)
     return [
         Mistake(
@@ -79,7 +79,7 @@ def find_mistakes(
 
 
 def losses_of(output: OutputKind, logits: Tensor, labels: Tensor) -> Tensor:
-    """Each example's loss, whose mean is `loss_of`: float32 (N, C) and int64 (N,) to float32 (N,)."""
+    """Loss of each example, whose mean is `loss_of`: float32 (N, C) and int64 (N,) to float32 (N,)."""
     if output == "softmax":
         return F.cross_entropy(logits, labels, reduction="none")
     targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)  # (N, C)

@@ -1,4 +1,4 @@
-"""How well a score tells two kinds of images apart, whatever the threshold. It knows scores, and not of what."""
+"""AUROC and ROC curves of a score, for all thresholds. It does not know the meaning of the score."""
 
 from typing import TypeAlias
 
@@ -6,20 +6,21 @@ import numpy as np
 import numpy.typing as npt
 
 Scores: TypeAlias = npt.NDArray[np.floating]
-"""A score for each image of one kind: float (N,)."""
+"""Scores of one class of images: float (N,)."""
 
 
 def auroc(low: Scores, high: Scores) -> float:
-    """The area under the ROC curve: how often one of `high` has a larger score than one of `low`, ties counted half.
+    """Area under the ROC curve: probability that a score in `high` exceeds one in `low`, with ties counted as one half.
 
-    By ranks, as J. A. Hanley and B. J. McNeil, "The meaning and use of the area under a ROC curve", Radiology (1982).
+    Computed from ranks, as in J. A. Hanley and B. J. McNeil, "The meaning and use of the area under a ROC curve",
+    Radiology (1982).
 
     Args:
-        low: the scores of what should score low, at least one.
-        high: the scores of what should score high, at least one.
+        low: scores of the class that should score low, at least one.
+        high: scores of the class that should score high, at least one.
 
     Returns:
-        1 where every score of `high` is larger, 0.5 where the score tells nothing.
+        1 if every score in `high` is larger, 0.5 for a score without information.
     """
     ordered = np.sort(low)
     smaller = np.searchsorted(ordered, high, "left")
@@ -28,10 +29,10 @@ def auroc(low: Scores, high: Scores) -> float:
 
 
 def roc_curve(low: Scores, high: Scores) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """What each threshold does: the shares of `low` and of `high` that lie above it, from the highest threshold down.
+    """Shares of `low` and of `high` above each threshold, from the highest threshold down.
 
     Returns:
-        Two float64 (T,), one for each different score and one more; both begin with 0 and end with 1.
+        Two float64 (T,), where T is the number of distinct scores plus one; both start at 0 and end at 1.
     """
     thresholds = np.append(np.unique(np.concatenate((low, high)))[::-1], -np.inf)
     return _share_above(low, thresholds), _share_above(high, thresholds)

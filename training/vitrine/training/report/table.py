@@ -1,4 +1,4 @@
-"""Tables, for a terminal and for Markdown. It knows words in rows, and not what they mean."""
+"""Tables for a terminal and for Markdown. It knows no meaning of their content."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of words under a header; the first column names the row, the others are figures."""
+    """Rows of text under a header. The first column is left-aligned, all others right-aligned."""
 
     header: Sequence[str]
-    """What the columns are."""
+    """Column titles."""
     rows: Sequence[Sequence[str]]
-    """The rows, each as long as the header."""
+    """Rows, each as long as the header."""
 
     def to_text(self) -> str:
-        """Columns two spaces apart: names to the left, figures to the right."""
+        """Plain text with columns two spaces apart."""
         widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
         lines = []
         for name, *figures in (self.header, *self.rows):
@@ -23,6 +23,6 @@ class Table:
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
-        """As GitHub has it."""
+        """A Markdown table."""
         rule = ["---", *("---:" for _ in self.header[1:])]
         return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, rule, *self.rows))

@@ -1,1 +1,1 @@
-"""One training run from its config to the finished run folder, resumable at every epoch."""
+"""One training run: from its settings to a complete run folder, resumable after every epoch."""

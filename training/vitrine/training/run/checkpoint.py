@@ -1,6 +1,6 @@
-"""What a training run has reached, as a file: enough to go on with bit for bit, and to evaluate and export.
+"""The saved state of a training run: enough to resume it bit for bit, and to evaluate and export its network.
 
-It holds tensors and plain data only; `sealed` reads it, executing nothing.
+A checkpoint holds tensors and plain data only. `checksummed` reads it without executing any code from the file.
 """
 
 from collections.abc import Mapping
@@ -13,119 +13,118 @@ from torch import Tensor
 
 from vitrine.model import DIGITS, PIXELS_SHAPE, Shape
 from vitrine.training.errors import CheckpointError
-from vitrine.training.files.checksummed import read_sealed, write_sealed
+from vitrine.training.files.checksummed import read_checksummed, write_checksummed
 from vitrine.training.network.calibration import Calibration, calibrate
 from vitrine.training.network.learner import Learner
 from vitrine.training.network.mlp import MLP
 from vitrine.training.run.config import FitConfig
 
 FORMAT_VERSION = 7
-"""The version of this layout."""
+"""Version of the file's layout."""
 
 READABLE_VERSIONS = (6, 7)
-"""The versions that are read. Version 6 knew digits on 18 × 18 pixels only."""
+"""Versions that are read. Version 6 knew digits on 18 × 18 pixels only."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
-"""What a network stores, by name, on the CPU."""
+"""Parameters and buffers of a network by name, on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one pass over the training examples gave."""
+    """Results of one pass over the training examples."""
 
     number: int
-    """The first is 1."""
+    """The epoch's number, from 1."""
     training_loss: float
-    """The mean over the epoch's steps, on augmented images, while the parameters moved."""
+    """Mean loss over the epoch's steps, on augmented images, while the parameters were changing."""
     validation_loss: float
-    """The mean over the validation part, after the epoch."""
+    """Mean loss on the validation part, after the epoch."""
     validation_error: float
-    """The share of the validation part that is misclassified, 0 to 1."""
+    """Share of misclassified validation examples after the epoch, 0 to 1."""
     seconds: float
-    """How long it took."""
+    """Duration of the epoch, in seconds."""
     device: str
-    """Where it was calculated: `cpu` or `cuda`."""
+    """Device that computed it: `cpu` or `cuda`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """Which run it is: what a resumed one must have in common with its beginning."""
+    """The model and the data of a run. Resuming requires the same data."""
 
     name: str
-    """What the model is called when it is served."""
+    """Name of the model on the server."""
     dataset: str
-    """The data set's name."""
+    """Name of the data set."""
     source: str
-    """What `load_dataset` finds the data set by."""
+    """Argument of `load_dataset` that finds the data set; empty for a data set built by a program."""
     digest: str
-    """The data set's digest."""
+    """Digest of the data set."""
     classes: tuple[str, ...] = DIGITS
-    """The label of every class."""
+    """Label of every class."""
     shape: Shape = PIXELS_SHAPE
     """Height and width of the pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A run after some of its epochs."""
+    """State of a run after some of its epochs."""
 
     identity: RunIdentity
-    """Which run it is."""
+    """The model's name and its data set."""
     config: FitConfig
-    """Its settings."""
+    """Settings of the run."""
     history: tuple[Epoch, ...]
-    """Every epoch so far."""
+    """Results of all finished epochs, in order."""
     weights: Weights
-    """The learner's parameters and statistics after the last epoch."""
+    """Parameters and buffers of the learner after the last epoch."""
     optimizer: Mapping[str, Any]
-    """The optimizer's state after the last epoch."""
+    """State of the optimizer after the last epoch."""
     kept_weights: Weights
-    """The MLP's parameters after the epoch that is kept; empty before the first one."""
+    """Parameters of the MLP after the kept epoch; empty before the first epoch."""
     validation_logits: Tensor
-    """float32 (V, C): what the network that is kept gave for the validation part; none before the first epoch."""
+    """float32 (V, C): logits of the kept network on the validation part; V is 0 before the first epoch."""
     validation_labels: Tensor
-    """int64 (V,): what the validation part shows."""
+    """int64 (V,): labels of the validation part."""
     samples: Tensor
-    """uint8 (S, height, width): some held-out examples, which an export is checked with and counts activations over."""
+    """uint8 (S, H, W): held-out examples for the export check and for the activation statistics."""
     teacher: str = ""
-    """The SHA-256 of the file of the teacher that it learns from, in hex; empty where the labels alone teach."""
+    """SHA-256 of the teacher's file, in hex; empty for a run that learns from labels only."""
 
     @property
     def kept(self) -> Epoch:
-        """The epoch whose network is kept: the last one with a teacher, and without one that with the fewest errors.
+        """The epoch whose network is kept: the last one with a teacher, otherwise the one with the fewest errors.
 
-        Labels can be learnt by heart, which shows in the validation part. A pupil only comes closer to its teacher,
-        epoch by epoch, and which of its epochs errs least on some thousand images is chance.
+        A network that learns from labels can overfit, and the validation error shows it. A student keeps approaching
+        its teacher, so differences in its validation error between epochs are mostly chance.
         """
         return self.history[-1] if self.teacher else self._fewest_errors
 
     @property
     def _fewest_errors(self) -> Epoch:
-        """The epoch with the fewest validation errors; among equals, the one with the lowest validation loss."""
+        """The epoch with the fewest validation errors; the lower validation loss decides between equals."""
         return min(self.history, key=lambda epoch: (epoch.validation_error, epoch.validation_loss))
 
     @property
     def finished(self) -> bool:
-        """Whether every epoch is done, or patience ran out."""
+        """True if all epochs are done or patience has run out."""
         if not self.history:
             return False
         done, patience = len(self.history), self.config.patience
         return done >= self.config.epochs or (patience is not None and done - self._fewest_errors.number >= patience)
 
     def learner(self) -> Learner:
-        """The network that learns, as it is after the last epoch, on the CPU."""
-        identity, unused = self.identity, torch.Generator()
-        classes = len(identity.classes)
-        learner = Learner(self.config.hidden, self.config.output, unused, classes, identity.shape)
+        """The network in training, as it was after the last epoch, on the CPU."""
+        classes, shape = len(self.identity.classes), self.identity.shape
+        learner = Learner(self.config.hidden, self.config.output, torch.Generator(), classes, shape)
         learner.load_state_dict(dict(self.weights))
         return learner
 
     def calibration(self) -> Calibration:
-        """What the validation part says of the network that is kept; there has been an epoch."""
+        """Calibration of the kept network on the validation part; requires one finished epoch."""
         return calibrate(self.validation_logits.numpy(), self.validation_labels.numpy(), self.config.output)
 
     def kept_mlp(self) -> MLP:
-        """The network that is kept, on the CPU, its logits divided by the temperature.
+        """The kept network with its logits divided by the temperature, on the CPU.
 
         This is the network that is evaluated, exported and served.
         """
@@ -134,34 +133,35 @@ class Checkpoint:
         return mlp
 
     def untempered_mlp(self) -> MLP:
-        """The network that is kept, on the CPU, as it was learnt."""
-        unused = torch.Generator()  # the random start is overwritten, and the global generator isn't drawn from
+        """The kept network without a temperature, on the CPU."""
+        unused = torch.Generator()  # initial parameters are overwritten; this leaves the global generator untouched
         classes, shape = len(self.identity.classes), self.identity.shape
         mlp = MLP(self.config.hidden, self.config.output, classes, unused, shape)
         mlp.load_state_dict(dict(self.kept_weights))
         return mlp
 
     def save(self, path: Path) -> None:
-        """Writes it; what was there stays until all of it is written."""
+        """Writes the checkpoint atomically: an earlier file stays intact until the new one is complete."""
         document = {field.name: getattr(self, field.name) for field in fields(self)} | {
             "format_version": FORMAT_VERSION,
             "identity": asdict(self.identity),
             "config": self.config.to_dict(),
             "history": [asdict(epoch) for epoch in self.history],
         }
-        write_sealed(path, document)
+        write_checksummed(path, document)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Reads one.
+        """Reads a checkpoint.
 
         Raises:
-            CheckpointError: it is missing, damaged, of another version, or holds more than tensors and plain data.
+            CheckpointError: the file is missing, damaged, of another version, or holds more than tensors and plain
+                data.
         """
-        document = read_sealed(path)
+        document = read_checksummed(path)
         if document.pop("format_version", None) not in READABLE_VERSIONS:
             raise CheckpointError(
-                f"{path} isn't a checkpoint of this Vitrine's: fit again without --resume; a teacher.pt may stay"
+                f"{path} is not a checkpoint of this version of Vitrine: fit again without --resume (keep teacher.pt)"
             )
         try:
             return cls(

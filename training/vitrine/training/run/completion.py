@@ -1,6 +1,6 @@
-"""Completes a run folder: makes artifact, metrics, pictures and model card from the checkpoint.
+"""Completes a run folder: writes artifact, metrics, pictures and model card from the checkpoint.
 
-It knows no training: a run that was interrupted is completed just as one that went to its end.
+It contains no training code, so an interrupted run is completed in the same way as a finished one.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrine.model import ArtifactMetadata, TrainingFacts
+from vitrine.model.distribution import DISTRIBUTION
 from vitrine.training.data import Dataset
 from vitrine.training.errors import CheckpointError
 from vitrine.training.files.atomic import write_text
@@ -21,29 +22,29 @@ from vitrine.training.network.export import export
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.model_card import model_card
 
-FRAMEWORKS = ("vitrine", "torch", "numpy", "pillow", "onnx")
-"""The distributions whose versions go into the artifact: what had a hand in its numbers."""
+FRAMEWORKS = (DISTRIBUTION, "torch", "numpy", "pillow", "onnx")
+"""Distributions whose versions are recorded in the artifact, because they influence its numbers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """A completed run."""
+    """A training run with a complete run folder."""
 
     folder: RunFolder
-    """Where its files are."""
+    """The folder with its files."""
     checkpoint: Checkpoint
-    """What it reached: settings, history, weights."""
+    """Its state: settings, history and weights."""
     evaluation: Evaluation
-    """How good its weights are on the held-out examples."""
+    """Evaluation of the kept network on the held-out examples."""
 
     @property
     def finished(self) -> bool:
-        """Whether it went to its end; False after Ctrl-C."""
+        """False if the run was interrupted with Ctrl-C."""
         return self.checkpoint.finished
 
 
 def complete(folder: RunFolder, checkpoint: Checkpoint, dataset: Dataset) -> Run:
-    """Makes everything of a run folder but the checkpoint, which is there.
+    """Writes every file of a run folder except the checkpoint, which must exist.
 
     Raises:
         ArtifactError: the artifact deviates from PyTorch.
@@ -58,17 +59,17 @@ def complete(folder: RunFolder, checkpoint: Checkpoint, dataset: Dataset) -> Run
 
 
 def export_run(run_folder: Path, out: Path | None = None) -> Path:
-    """Exports the weights of a run, also of one that was killed and so never completed.
+    """Exports the kept network of a run, even of a run that was killed before it was completed.
 
     Args:
-        run_folder: where the run is.
-        out: the file to write; None writes the run folder's `model.onnx`.
+        run_folder: folder of the run.
+        out: file to write; None writes `model.onnx` in the run folder.
 
     Returns:
-        The file that was written.
+        The path of the written file.
 
     Raises:
-        CheckpointError: the folder has no readable checkpoint, or its metrics are damaged.
+        CheckpointError: the folder has no readable checkpoint, or its metrics file is damaged.
         ArtifactError: the artifact deviates from PyTorch.
     """
     folder = RunFolder(run_folder)
@@ -78,7 +79,7 @@ def export_run(run_folder: Path, out: Path | None = None) -> Path:
 
 
 def export_checkpoint(checkpoint: Checkpoint, path: Path, test_accuracy: float | None) -> ArtifactMetadata:
-    """Exports what a checkpoint keeps; see `export`."""
+    """Exports the kept network of a checkpoint; see `export`."""
     calibration = checkpoint.calibration()
     metrics = {
         "validation_accuracy": 1 - checkpoint.kept.validation_error,
@@ -114,7 +115,7 @@ def _test_accuracy(metrics: Path) -> float | None:
     except FileNotFoundError:
         return None
     except (ValueError, LookupError, TypeError) as error:
-        raise CheckpointError(f"{metrics} is damaged: make it anew by fit --resume, or remove it") from error
+        raise CheckpointError(f"{metrics} is damaged: write it again with fit --resume, or remove it") from error
 
 
 def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -
 
 
 def _draw(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> None:
-    from vitrine.training.run import figures  # here, because matplotlib takes a second and only this needs it
+    from vitrine.training.run import plots  # imported here because matplotlib takes a second to load
 
-    figures.draw_learning_curve(checkpoint.history, checkpoint.kept, folder.learning_curve)
-    figures.draw_confusion_matrix(evaluation, folder.confusion_matrix)
+    plots.draw_learning_curve(checkpoint.history, checkpoint.kept, folder.learning_curve)
+    plots.draw_confusion_matrix(evaluation, folder.confusion_matrix)

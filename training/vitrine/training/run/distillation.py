@@ -1,7 +1,7 @@
-"""Which teacher a run learns from: one that is made for it, one that is borrowed, and the same one again on resuming.
+"""Finds the teacher of a run: trains one, copies the teacher of another run, or reloads the run's own.
 
-A teacher must not have learnt what the run is validated with, and a resumed run must not change its teacher. It knows
-no epoch, and not how a teacher learns.
+A teacher must not have been trained on the run's validation part, and a resumed run must keep its teacher. This module
+knows neither epochs nor the teacher's training.
 """
 
 import hashlib
@@ -16,89 +16,101 @@ from vitrine.training.data import originals
 from vitrine.training.data.cache import cache_dir, code_key
 from vitrine.training.errors import CheckpointError
 from vitrine.training.examples import augmentation
-from vitrine.training.examples import lessons as lessons_module
-from vitrine.training.examples.lessons import Lessons
+from vitrine.training.examples import batches as batches_module
+from vitrine.training.examples.batches import AugmentedBatches
 from vitrine.training.files.atomic import write_bytes
 from vitrine.training.run import teacher as teacher_module
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.teacher import Teacher, fit_teacher, load_teacher, save_teacher
 
 TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation")
-"""The settings that a teacher must have in common with the run that it teaches."""
+"""Settings that a teacher must share with the run of its student."""
 
 
-LESSONS_CODE = tuple(
-    Path(str(module.__file__)) for module in (augmentation, lengths, lessons_module, originals, teacher_module)
+BATCHES_CODE = tuple(
+    Path(str(module.__file__)) for module in (augmentation, batches_module, lengths, originals, teacher_module)
 )
-"""The files that decide how lessons are bent and judged."""
+"""Source files that decide the augmented images and the teacher's logits. They are part of the cache key."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundTeacher:
-    """A teacher that a run may learn from."""
+    """A teacher that fits a run."""
 
     network: Teacher
-    """Where the lessons are."""
+    """The teacher, on the device of the batches."""
     digest: str
-    """The SHA-256 of its file, in hex."""
+    """SHA-256 of its file, in hex."""
 
-    def lessons_folder(self, device: torch.device) -> Path:
-        """Where the lessons that it judged on a device are kept: CUDA rounds in another way than a CPU.
+    def cache_folder(self, device: torch.device) -> Path:
+        """Folder for this teacher's cached logits, one per device kind, because CUDA and CPUs round differently.
 
-        The code that bends them is part of the name, so that what another version of it made is never served.
+        The source code that computes them is part of the name, so the results of other versions are never used.
         """
         kind = "-cuda" if device.type == "cuda" else ""
-        return cache_dir() / "lessons" / (code_key(self.digest, LESSONS_CODE) + kind)
+        return cache_dir() / "distillation" / (code_key(self.digest, BATCHES_CODE) + kind)
 
 
 def find_teacher(
-    checkpoint: Checkpoint, lessons: Lessons, file: Path, named: Path | None, same_seed: bool, *, progress: bool = True
+    checkpoint: Checkpoint,
+    batches: AugmentedBatches,
+    file: Path,
+    named: Path | None,
+    same_seed: bool,
+    *,
+    progress: bool = True,
 ) -> FoundTeacher:
-    """The teacher of a run; one that is named is copied to the run's own file, so that resuming needs no name.
+    """Loads or trains the teacher of a run. A named teacher is copied to the run's own file for later resuming.
 
     Args:
-        checkpoint: the run.
-        lessons: what a teacher is made with.
-        file: the run's own teacher: read where it is there, and otherwise made.
-        named: the file of another run's, to take instead.
-        same_seed: whether it must have the run's seed, because another one has learnt what this run is validated with.
-        progress: whether to show a bar.
+        checkpoint: state of the run.
+        batches: training data for a new teacher.
+        file: the run's own teacher file: read if it exists, otherwise written.
+        named: teacher file of another run to use instead.
+        same_seed: True if the teacher must have the run's seed. With another seed it may have been trained on this
+            run's validation part.
+        progress: True shows a progress bar.
 
     Raises:
-        CheckpointError: the teacher is missing, damaged, or not one for this run; the text says why.
-        TrainingError: the teacher that was made is of no use.
+        CheckpointError: the teacher is missing, damaged, or does not fit this run; the text says why.
+        TrainingError: the training of the teacher diverged.
     """
     if named is None and not file.exists():
-        _make(checkpoint, lessons, file, progress)
+        _make_teacher(checkpoint, batches, file, progress)
     chosen = named or file
     if not chosen.exists():
-        raise CheckpointError(f"there is no teacher {chosen}")
+        raise CheckpointError(f"the teacher {chosen} does not exist")
     begun_here = named is None and not checkpoint.history
-    network = load_teacher(chosen, _facts(checkpoint, with_seed=same_seed or begun_here), checkpoint.identity.shape)
-    digest = _digest_for(checkpoint, content := chosen.read_bytes(), chosen)
+    facts = _teacher_facts(checkpoint, with_seed=same_seed or begun_here)
+    network = load_teacher(chosen, facts, checkpoint.identity.shape)
+    digest = _checked_digest(checkpoint, content := chosen.read_bytes(), chosen)
     if named:
         write_bytes(file, content)
-    return FoundTeacher(network.folded().to(lessons.device), digest)
+    return FoundTeacher(network.folded().to(batches.device), digest)
 
 
-def _make(checkpoint: Checkpoint, lessons: Lessons, file: Path, progress: bool) -> None:
+def _make_teacher(checkpoint: Checkpoint, batches: AugmentedBatches, file: Path, progress: bool) -> None:
     if checkpoint.history:
-        raise CheckpointError(f"the run has learnt from the teacher {file}, which is gone: put it back, or name it")
+        raise CheckpointError(
+            f"the run was started with the teacher {file}, which is missing: restore it, or name a copy"
+        )
     config = checkpoint.config
     classes = len(checkpoint.identity.classes) + bool(config.counter_examples)
-    made = fit_teacher(lessons, classes, config.teacher_epochs, config.seed, progress=progress)
-    save_teacher(file, made, _facts(checkpoint, with_seed=True))
+    made = fit_teacher(batches, classes, config.teacher_epochs, config.seed, progress=progress)
+    save_teacher(file, made, _teacher_facts(checkpoint, with_seed=True))
 
 
-def _facts(checkpoint: Checkpoint, *, with_seed: bool) -> dict[str, Any]:
-    """What a teacher was taught, or must have been."""
+def _teacher_facts(checkpoint: Checkpoint, *, with_seed: bool) -> dict[str, Any]:
+    """Data set and settings of a teacher, as they are stored in its file."""
     settings = (*TEACHER_SETTINGS, "seed") if with_seed else TEACHER_SETTINGS
     return {"digest": checkpoint.identity.digest, **{name: getattr(checkpoint.config, name) for name in settings}}
 
 
-def _digest_for(checkpoint: Checkpoint, content: bytes, file: Path) -> str:
-    """The digest of a teacher's file, if it is the one that the run was begun with."""
+def _checked_digest(checkpoint: Checkpoint, content: bytes, file: Path) -> str:
+    """Digest of a teacher's file; an error if the run was started with another teacher."""
     digest = hashlib.sha256(content).hexdigest()
     if checkpoint.teacher not in ("", digest):
-        raise CheckpointError(f"the run was begun with another teacher than {file}: name that one, or begin a new run")
+        raise CheckpointError(
+            f"the run was started with another teacher than {file}: name that teacher, or start a new run"
+        )
     return digest

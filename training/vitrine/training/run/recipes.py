@@ -1,7 +1,8 @@
-"""Settings that have been tried: those that a data set is fitted with when nobody says otherwise, and others by name.
+"""Recipes: tested settings, one default per data set and others by name.
 
-They were chosen by the validation part, but for the epochs of `quick`, whose aim is a test accuracy. What each part of
-the reference recipe is worth stands in `docs/reference-model.md`, how long the quick one takes in `docs/training.md`.
+They were selected on the validation part; only the epochs of `quick` were selected for its test accuracy. See
+`docs/reference-model.md` for the effect of each part of the reference recipe, and `docs/training.md` for the time that
+`quick` takes.
 """
 
 from collections.abc import Mapping
@@ -45,17 +46,17 @@ RECIPES: Mapping[str, FitConfig] = {
     "reference": _REFERENCE,
     "large": replace(_REFERENCE, hidden=(2048, 1024, 512), epochs=200),
 }
-"""By name. `digits` and `mnist` are called like the data sets that they are for; the others are for MNIST."""
+"""Settings by name. `digits` and `mnist` are the defaults of these data sets; the others are for MNIST."""
 
 DATA_SETS: Mapping[str, str] = {name: "digits" if name == "digits" else "mnist" for name in RECIPES}
-"""The data set that each recipe is for."""
+"""Data set of each recipe."""
 
 
 _FOLDER = FitConfig(counter_examples=500)
 
 
 def recipe(dataset: str, classes: tuple[str, ...] = DIGITS) -> FitConfig:
-    """The settings for a data set by its source; a folder of one's own images gets the same ones, whatever its name."""
+    """The default settings for a data set by its source; all folders share one default."""
     return for_classes(RECIPES[dataset] if dataset in DATA_SETS.values() else _FOLDER, classes)
 
 

@@ -1,9 +1,10 @@
-"""The teacher: two small convolutional networks that learn digits first, and together teach them to the MLP.
+"""The teacher: an ensemble of two small convolutional networks, trained first, whose logits the MLP learns from.
 
-They see what neighbours have in common, which an MLP must learn anew at each place, so they err less with fewer
-parameters; and where they err by chance, they seldom err alike. They are never exported: what is served is the MLP.
-Learning from a teacher's logits rather than from bare labels is distillation (G. Hinton et al. 2015,
-arXiv:1503.02531), over many bends of each image (L. Beyer et al. 2022, arXiv:2106.05237).
+Convolutions share weights between places, so they reach a lower error than an MLP, with fewer parameters. Averaging two
+networks removes some of their independent errors. The teacher is never exported: only the MLP is served.
+
+Learning from a teacher's logits is distillation (G. Hinton et al. 2015, arXiv:1503.02531), here over many augmented
+copies of each image (L. Beyer et al. 2022, arXiv:2106.05237).
 """
 
 import copy
@@ -24,18 +25,18 @@ from tqdm import tqdm
 
 from vitrine.model import PIXELS_SHAPE, Shape
 from vitrine.training.errors import CheckpointError, TrainingError
-from vitrine.training.examples.lessons import Lesson, Lessons
-from vitrine.training.files.checksummed import read_sealed, write_sealed
+from vitrine.training.examples.batches import AugmentedBatches, Batch
+from vitrine.training.files.checksummed import read_checksummed, write_checksummed
 from vitrine.training.network.mlp import scale
 from vitrine.training.network.precision import mixed_precision
 from vitrine.training.network.schedule import learning_rate_at
 from vitrine.training.randomness import Stream, entropy, torch_generator
 
 NETWORKS = 2
-"""How many networks a teacher is: they learn side by side, and their logits are averaged."""
+"""Number of networks in a teacher. They are trained in parallel, and their logits are averaged."""
 
 CHANNELS = 32
-"""The channels of a network's first two layers; later ones have twice and four times as many."""
+"""Channels of a network's first two layers; later layers have two and four times as many."""
 
 BATCH_SIZE = 128
 LEARNING_RATE = 3e-3
@@ -43,17 +44,17 @@ WEIGHT_DECAY = 0.02
 """AdamW's settings for the teacher."""
 
 DROPOUT = 0.3
-"""The share of the last features that is left out while it learns."""
+"""Share of the last features that is dropped in training, 0 to 1."""
 
 FORMAT_VERSION = 2
-"""The version of a teacher's file."""
+"""Version of the teacher file's layout."""
 
 
 class TeacherNetwork(nn.Module):
-    """Six 3 × 3 convolutions with batch normalisation, the image halved twice, and one linear layer.
+    """Six 3 × 3 convolutions with batch normalisation, two poolings that halve the image, and one linear layer.
 
     Args:
-        classes: how many logits it gives.
+        classes: number of logits.
         shape: height and width of the pixels, each at least 4.
     """
 
@@ -75,19 +76,19 @@ class TeacherNetwork(nn.Module):
         self.last = nn.Linear(three * (height // 4) * (width // 4), classes)
 
     def forward(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """(B, height, width), 0 to 255, to logits, float32 (B, classes); a generator leaves features out at random."""
+        """(B, height, width), 0 to 255, to logits, float32 (B, classes). Dropout is applied if a generator is given."""
         images = scale(pixels).view(-1, 1, *self._shape)
-        images = images.contiguous(memory_format=torch.channels_last)  # fastest on a CPU
+        images = images.contiguous(memory_format=torch.channels_last)  # fastest on CPUs
         features = self.features(images).flatten(1)
-        logits: Tensor = self.last(features if generator is None else _dropped(features, generator))
+        logits: Tensor = self.last(features if generator is None else _dropout(features, generator))
         return logits
 
 
 class Teacher(nn.Module):
-    """Networks that are asked together.
+    """An ensemble of networks whose logits are averaged.
 
     Args:
-        classes: how many logits it gives.
+        classes: number of logits.
         shape: height and width of the pixels, each at least 4.
     """
 
@@ -100,10 +101,10 @@ class Teacher(nn.Module):
         return torch.stack([network(pixels).float() for network in self.networks]).mean(dim=0)
 
     def folded(self) -> Self:
-        """A copy that can only be asked, in half the time: each normalisation is folded into its convolution."""
+        """A copy for inference, twice as fast: every batch normalisation is folded into its convolution."""
         copied = copy.deepcopy(self).eval()
         for network in copied.networks:
-            network.features = _folded(cast(nn.Sequential, network.features))
+            network.features = _fuse_batch_norms(cast(nn.Sequential, network.features))
         copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch declares it for tensors only
         return copied
 
@@ -112,7 +113,7 @@ def _convolution(reads: int, gives: int) -> tuple[nn.Module, ...]:
     return nn.Conv2d(reads, gives, 3, padding=1, bias=False), nn.BatchNorm2d(gives), nn.ReLU(inplace=True)
 
 
-def _folded(features: nn.Sequential) -> nn.Sequential:
+def _fuse_batch_norms(features: nn.Sequential) -> nn.Sequential:
     layers = list(features)
     for place, layer in reversed(list(enumerate(layers))):
         if isinstance(layer, nn.BatchNorm2d):
@@ -120,121 +121,121 @@ def _folded(features: nn.Sequential) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _dropped(features: Tensor, generator: torch.Generator) -> Tensor:
-    """Dropout with a generator of its own, which PyTorch's lacks: networks that learn side by side share none."""
+def _dropout(features: Tensor, generator: torch.Generator) -> Tensor:
+    """Dropout with an explicit generator, which PyTorch's lacks: networks trained in parallel must not share one."""
     kept = torch.rand(features.shape, generator=generator).to(features.device) >= DROPOUT
     return features * kept / (1 - DROPOUT)
 
 
-def fit_teacher(lessons: Lessons, classes: int, epochs: int, seed: int, *, progress: bool = True) -> Teacher:
-    """Fits a teacher, its networks side by side, where the lessons are.
+def fit_teacher(batches: AugmentedBatches, classes: int, epochs: int, seed: int, *, progress: bool = True) -> Teacher:
+    """Trains the networks of a teacher in parallel, on the device of the batches.
 
     Args:
-        lessons: what it learns from.
-        classes: how many classes the labels have.
+        batches: training data.
+        classes: number of classes of the labels.
         epochs: passes over the examples for each network, at least 1.
-        seed: where its random start comes from.
-        progress: whether to show a bar.
+        seed: seed of the initial parameters.
+        progress: True shows a progress bar.
 
     Raises:
-        TrainingError: its parameters are no numbers any more.
+        TrainingError: a parameter is not finite after the training.
     """
-    teacher = _begun(classes, lessons.shape, seed).to(lessons.device)
-    steps = NETWORKS * _steps(lessons, epochs)
+    teacher = _new_teacher(classes, batches.shape, seed).to(batches.device)
+    steps = NETWORKS * _step_count(batches, epochs)
     with tqdm(desc="fit teacher", total=steps, unit="step", disable=not progress, dynamic_ncols=True) as bar:
-        _side_by_side(_Studies(lessons, epochs, seed, bar, threading.Event()), teacher)
+        _train_in_parallel(_NetworkTraining(batches, epochs, seed, bar, threading.Event()), teacher)
     if not all(bool(values.isfinite().all()) for values in teacher.state_dict().values()):
-        raise TrainingError("the teacher's parameters are no numbers any more: bend the images less, or do without it")
+        raise TrainingError("the teacher's parameters are not finite: lower --augment, or set --teacher-epochs to 0")
     return teacher.eval()
 
 
-def _steps(lessons: Lessons, epochs: int) -> int:
-    """Those of each network."""
-    return epochs * math.ceil(len(lessons) / BATCH_SIZE)
+def _step_count(batches: AugmentedBatches, epochs: int) -> int:
+    """Training steps of each network."""
+    return epochs * math.ceil(len(batches) / BATCH_SIZE)
 
 
-def _begun(classes: int, shape: Shape, seed: int) -> Teacher:
-    with torch.random.fork_rng(devices=[]):  # what modules start from has no generator of its own
-        torch.default_generator.manual_seed(entropy(seed, Stream.TEACHER))  # `torch.manual_seed` is CUDA's, too
+def _new_teacher(classes: int, shape: Shape, seed: int) -> Teacher:
+    with torch.random.fork_rng(devices=[]):  # modules draw initial parameters from the global generator
+        torch.default_generator.manual_seed(entropy(seed, Stream.TEACHER))  # torch.manual_seed would also seed CUDA
         return Teacher(classes, shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Studies:
-    """How each network of a teacher learns: one cycle of the learning rate."""
+class _NetworkTraining:
+    """The training of each network: AdamW with one cycle of the learning rate."""
 
-    lessons: Lessons
+    batches: AugmentedBatches
     epochs: int
     seed: int
     bar: "tqdm[Any]"
-    """What is moved on after each step of any of them."""
+    """Progress bar, advanced after every step of any network."""
     stopped: threading.Event
-    """Set when the steps that are left are not to be made."""
+    """Set to stop all networks after their current step."""
 
-    def go_through(self, network: nn.Module, place: int) -> None:
-        """All steps of the network at a place, 0 to `NETWORKS` - 1; each place has bends of its own."""
+    def train(self, network: nn.Module, place: int) -> None:
+        """Trains the network with index `place`, 0 to `NETWORKS` - 1; each index has its own augmentation."""
         network.train()
         optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
         dropping = torch_generator(self.seed, Stream.DROPOUT, place)
-        steps = _steps(self.lessons, self.epochs)
-        for step, lesson in enumerate(self._in_order(place)):
+        steps = _step_count(self.batches, self.epochs)
+        for step, batch in enumerate(self._batches_for(place)):
             if self.stopped.is_set():
                 return
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(step, steps, LEARNING_RATE)
-            with mixed_precision(self.lessons.device):
-                loss = F.cross_entropy(network(lesson.pixels, dropping), lesson.labels)
+            with mixed_precision(self.batches.device):
+                loss = F.cross_entropy(network(batch.pixels, dropping), batch.labels)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            with self.bar.get_lock():  # type: ignore[no-untyped-call]  # adding one isn't atomic
+            with self.bar.get_lock():  # type: ignore[no-untyped-call]  # update() is not atomic
                 self.bar.update()
 
-    def _in_order(self, place: int) -> Iterator[Lesson]:
+    def _batches_for(self, place: int) -> Iterator[Batch]:
         for number in range(place * self.epochs + 1, (place + 1) * self.epochs + 1):
-            yield from self.lessons.epoch(number, BATCH_SIZE, Stream.TEACHER)
+            yield from self.batches.epoch(number, BATCH_SIZE, Stream.TEACHER)
 
 
-def _side_by_side(studies: _Studies, teacher: Teacher) -> None:
-    """A thread for each network, as far as PyTorch has threads: small convolutions gain little from a second one."""
-    with _shared_threads() as learners, learners:
+def _train_in_parallel(training: _NetworkTraining, teacher: Teacher) -> None:
+    """Trains each network in a thread of its own if PyTorch has two or more: small convolutions use one well."""
+    with _thread_pool() as pool, pool:
         try:
-            under_way = [learners.submit(studies.go_through, network, n) for n, network in enumerate(teacher.networks)]
-            for done in as_completed(under_way):
+            futures = [pool.submit(training.train, network, n) for n, network in enumerate(teacher.networks)]
+            for done in as_completed(futures):
                 done.result()
-        finally:  # Ctrl-C, or an error of one: the others stop after the step that they are at
-            studies.stopped.set()
+        finally:  # after Ctrl-C or an error, the other networks stop after their current step
+            training.stopped.set()
 
 
 @contextmanager
-def _shared_threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads for the networks, with an equal share of PyTorch's threads each."""
+def _thread_pool() -> Iterator[ThreadPoolExecutor]:
+    """A pool for the networks' threads, which share PyTorch's threads equally."""
     threads = torch.get_num_threads()
-    learners = min(NETWORKS, threads)
+    workers = min(NETWORKS, threads)
     try:
-        yield ThreadPoolExecutor(learners, initializer=torch.set_num_threads, initargs=(threads // learners,))
+        yield ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,))
     finally:
-        torch.set_num_threads(threads)  # what a thread sets for itself is what later threads begin with, too
+        torch.set_num_threads(threads)  # workers changed the default for later threads
 
 
 def save_teacher(path: Path, teacher: Teacher, facts: Mapping[str, Any]) -> None:
-    """Writes a teacher, with what it was taught: plain data by name."""
-    write_sealed(path, {"teacher_version": FORMAT_VERSION, "facts": dict(facts), "weights": teacher.state_dict()})
+    """Writes a teacher with facts about its training: plain data by name."""
+    write_checksummed(path, {"teacher_version": FORMAT_VERSION, "facts": dict(facts), "weights": teacher.state_dict()})
 
 
 def load_teacher(path: Path, facts: Mapping[str, Any], shape: Shape = PIXELS_SHAPE) -> Teacher:
-    """Reads a teacher, on the CPU and ready to be asked.
+    """Reads a teacher, on the CPU and in evaluation mode.
 
     Raises:
-        CheckpointError: it is missing or damaged, or was taught other data or with other settings than `facts` says.
+        CheckpointError: the file is missing or damaged, or its facts differ from `facts`.
     """
-    document = read_sealed(path)
+    document = read_checksummed(path)
     if document.get("teacher_version") != FORMAT_VERSION:
-        raise CheckpointError(f"{path} isn't a teacher of this Vitrine's: remove it, or name its like")
+        raise CheckpointError(f"{path} is not a teacher of this version of Vitrine: remove it, or name another")
     differing = [name for name in facts if document["facts"].get(name) != facts[name]]
     if differing:
         raise CheckpointError(
-            f"the teacher {path} was taught with another {', '.join(differing)}: remove it, or name its like"
+            f"the teacher {path} was trained with another {', '.join(differing)}: remove it, or name another teacher"
         )
     weights = document["weights"]
     teacher = Teacher(len(weights["networks.0.last.bias"]), shape)

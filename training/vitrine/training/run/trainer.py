@@ -1,6 +1,6 @@
-"""The moving parts of a fit: the network, its optimizer and the lessons.
+"""Runs single epochs: holds the network, its optimizer and the batches.
 
-It knows one epoch; which epochs there are, and where their results go, `fit` knows.
+`fit` decides on the epochs to run and stores their results.
 """
 
 import copy
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from vitrine.training.data import Examples
 from vitrine.training.errors import TrainingError
-from vitrine.training.examples.lessons import JudgedLessons, Lesson, Lessons
+from vitrine.training.examples.batches import AugmentedBatches, Batch, CachedTeacherBatches
 from vitrine.training.network.evaluate import calculate_logits
 from vitrine.training.network.losses import distillation_loss, loss_of, with_no_digit
 from vitrine.training.network.mlp import MLP
@@ -30,15 +30,17 @@ class Trainer:
     """Runs epochs.
 
     Args:
-        checkpoint: where it begins.
-        lessons: what is learnt from.
-        held_out: the examples that every epoch is validated with.
+        checkpoint: state to start from.
+        batches: training data.
+        held_out: validation examples, evaluated after every epoch.
     """
 
-    def __init__(self, checkpoint: Checkpoint, lessons: Lessons | JudgedLessons, held_out: Examples) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, batches: AugmentedBatches | CachedTeacherBatches, held_out: Examples
+    ) -> None:
         self._config = config = checkpoint.config
         self._device = find_device(config.device)
-        self._lessons = lessons
+        self._batches = batches
         self._validation = (torch.tensor(held_out.pixels, device=self._device), torch.tensor(held_out.labels))
         self._learner = checkpoint.learner().to(self._device)
         self._optimizer = torch.optim.AdamW(self._learner.parameters(), weight_decay=config.weight_decay, fused=True)
@@ -47,79 +49,78 @@ class Trainer:
 
     @property
     def examples(self) -> int:
-        """Examples that each epoch goes through."""
-        return len(self._lessons)
+        """Examples per epoch."""
+        return len(self._batches)
 
     @property
     def steps(self) -> int:
-        """Steps for each epoch."""
+        """Steps per epoch."""
         return math.ceil(self.examples / self._config.batch_size)
 
     def run_epoch(self, checkpoint: Checkpoint, bar: "tqdm[Any]") -> Checkpoint:
-        """One pass over the examples; gives the checkpoint after it.
+        """Runs one pass over the examples, and returns the checkpoint after it.
 
         Raises:
-            TrainingError: the loss is no number any more.
+            TrainingError: the loss is not finite.
         """
         number, began = len(checkpoint.history) + 1, time.monotonic()
-        training_loss = self._pass(number, bar)
+        training_loss = self._train_epoch(number, bar)
         if not math.isfinite(training_loss):
             raise TrainingError(f"the loss is {training_loss} after epoch {number}: lower the learning rate")
         mlp = self._learner.folded().to(self._device)
         loss, error, logits = self._validate(mlp)
         bar.set_postfix_str(f"epoch {number}/{self._config.epochs}, validation error {error:.2%}")
         epoch = Epoch(number, training_loss, loss, error, time.monotonic() - began, self._device.type)
-        return self._after(checkpoint, epoch, mlp, logits)
+        return self._next_checkpoint(checkpoint, epoch, mlp, logits)
 
-    def _pass(self, number: int, bar: "tqdm[Any]") -> float:
-        """Steps through all examples; the mean training loss."""
+    def _train_epoch(self, number: int, bar: "tqdm[Any]") -> float:
+        """Steps through all examples, and returns the mean training loss."""
+        config, first = self._config, (number - 1) * self.steps
         losses = []
-        for position, lesson in enumerate(self._lessons.epoch(number, self._config.batch_size)):
-            step = (number - 1) * self.steps + position
-            self._set_learning_rate(step)
-            losses.append(self._step(lesson))
+        for step, batch in enumerate(self._batches.epoch(number, config.batch_size), start=first):
+            # 1. set the learning rate, a function of the step alone
+            rate = learning_rate_at(step, config.epochs * self.steps, config.learning_rate)
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            # 2. forward
+            with mixed_precision(self._device):
+                loss = self._loss(self._learner(batch.pixels), batch)
+            # 3. backward and update
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            losses.append(loss.detach())
             bar.update()
         return float(torch.stack(losses).mean())
 
-    def _step(self, lesson: Lesson) -> Tensor:
-        with mixed_precision(self._device):
-            loss = self._loss(self._learner(lesson.pixels), lesson)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        return loss.detach()
-
-    def _loss(self, logits: Tensor, lesson: Lesson) -> Tensor:
+    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Distillation loss if the batch has a teacher's logits, else the output layer's loss on the labels."""
         if self._config.counter_examples and self._config.output == "softmax":
             logits = with_no_digit(logits)
-        if lesson.judgement is None:
-            return loss_of(self._config.output, logits, lesson.labels)
-        return distillation_loss(logits, lesson.judgement)
-
-    def _set_learning_rate(self, step: int) -> None:
-        rate = learning_rate_at(step, self._config.epochs * self.steps, self._config.learning_rate)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        if batch.teacher_logits is None:
+            return loss_of(self._config.output, logits, batch.labels)
+        return distillation_loss(logits, batch.teacher_logits)
 
     def _validate(self, mlp: MLP) -> tuple[float, float, Tensor]:
-        """The loss, the error and the logits, float32 (V, C), on the validation part."""
+        """Loss, error and logits, float32 (V, C), on the validation part."""
         pixels, labels = self._validation
         logits = calculate_logits(mlp, pixels).cpu()
         wrong = (logits.argmax(dim=1) != labels).to(torch.float64).mean()
         return float(loss_of(self._config.output, logits, labels)), float(wrong), logits
 
-    def _after(self, checkpoint: Checkpoint, epoch: Epoch, mlp: MLP, logits: Tensor) -> Checkpoint:
-        after = replace(
+    def _next_checkpoint(self, checkpoint: Checkpoint, epoch: Epoch, mlp: MLP, logits: Tensor) -> Checkpoint:
+        """The checkpoint after an epoch; if the epoch is kept, also with its network."""
+        following = replace(
             checkpoint,
             history=(*checkpoint.history, epoch),
-            weights=_copied(self._learner.state_dict()),
+            weights=_copy_to_cpu(self._learner.state_dict()),
             optimizer=copy.deepcopy(self._optimizer.state_dict()),  # the next epoch changes it in place
         )
-        if after.kept != epoch:
-            return after
-        kept = _copied(mlp.state_dict())
-        return replace(after, kept_weights=kept, validation_logits=logits, validation_labels=self._validation[1])
+        if following.kept != epoch:
+            return following
+        kept = _copy_to_cpu(mlp.state_dict())
+        return replace(following, kept_weights=kept, validation_logits=logits, validation_labels=self._validation[1])
 
 
-def _copied(weights: Weights) -> Mapping[str, Tensor]:
+def _copy_to_cpu(weights: Weights) -> Mapping[str, Tensor]:
     return {name: values.detach().to("cpu", copy=True) for name, values in weights.items()}

@@ -1,7 +1,7 @@
 """The gRPC front end: which services it has, and how connections are limited."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import grpc
@@ -67,25 +67,17 @@ class GrpcFrontend:
     """A gRPC server; it is bound to its address when it is made, and answers from `start` on.
 
     Args:
-        service: answers.
+        service: answers; its observers and meters are told of the calls.
         config: the settings.
-        observers: told of every call of a model's service when it is over.
-        meters: told of every call, also of those that are refused at the gate, or ask for health and descriptions.
 
     Raises:
         StartupError: the address can't be listened on, or a certificate can't be used.
     """
 
-    def __init__(
-        self,
-        service: Service,
-        config: GrpcConfig,
-        observers: Sequence[Callable[[Call], None]] = (),
-        meters: Sequence[Callable[[Call], None]] = (),
-    ) -> None:
+    def __init__(self, service: Service, config: GrpcConfig) -> None:
         # 1. The services, and the observers of their calls.
-        meters = _safe(meters)
-        observers = [*_safe(observers), *meters]
+        meters = _safe(service.meters)
+        observers = [*_safe(service.observers), *meters]
         models = [ClassifierServicer(service).endpoint, OipServicer(service).endpoint]
         named = [endpoint.name for endpoint in models]
         public = [HealthServicer(service.readiness, ("", *named)).endpoint]

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import version
 
 from vitrine.model import Shape
+from vitrine.model.distribution import version
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip import model_config_pb2 as config_pb
 from vitrine.server.engine.device import CPU_PROVIDER
@@ -27,7 +27,7 @@ READY, UNAVAILABLE = "READY", "UNAVAILABLE"
 @cache
 def write_server() -> pb.ServerMetadataResponse:
     """Describes the server; cached, because the version is looked up on disk."""
-    return pb.ServerMetadataResponse(name="vitrine", version=version("vitrine"), extensions=EXTENSIONS)
+    return pb.ServerMetadataResponse(name="vitrine", version=version(), extensions=EXTENSIONS)
 
 
 def write_metadata(model: ServedModel, versions: Iterable[ServedModel]) -> pb.ModelMetadataResponse:

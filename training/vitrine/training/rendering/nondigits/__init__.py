@@ -1,10 +1,11 @@
-"""Images that show no digit, made from a seed: what a model should refuse, to train it and to measure it.
+"""Images that show no digit, generated from a seed: counter-examples for training, and test images for novelty.
 
-`sketch` and `fonts` draw marks, and `page` puts them on paper; `shapes`, `scribbles`, `faces`, `writing` and `textures`
-know what to draw, `kit` what each part draws with, and `sets` has it all by name.
+`sketch` and `fonts` draw marks, and `page` places them on paper. `shapes`, `scribbles`, `faces`, `printed_text` and
+`textures` define the motifs, `kit` the choices of each part, and `sets` all sets by name.
 """
 
 from vitrine.training.rendering.nondigits.kit import Part
+from vitrine.training.rendering.nondigits.printed_text import LETTERS, LOOK_ALIKES
 from vitrine.training.rendering.nondigits.sets import (
     EXPOSURE_SETS,
     NON_DIGITS,
@@ -13,7 +14,6 @@ from vitrine.training.rendering.nondigits.sets import (
     make_non_digits,
     printed_digits,
 )
-from vitrine.training.rendering.nondigits.writing import LETTERS, LOOK_ALIKES
 
 __all__ = [
     "EXPOSURE_SETS",

@@ -1,4 +1,4 @@
-"""Drawn faces: an outline, eyes, a nose, a mouth, and often hair. No network is ever exposed to one."""
+"""Drawn faces: outline, eyes, mouth, often nose and hair. They are never used in training."""
 
 import math
 
@@ -6,12 +6,12 @@ import numpy as np
 from numpy.random import Generator
 
 from vitrine.training.rendering.nondigits.kit import Kit
-from vitrine.training.rendering.nondigits.page import Grey, on_a_page
+from vitrine.training.rendering.nondigits.page import GreyImage, place_on_page
 from vitrine.training.rendering.nondigits.sketch import Sketch, arc, polygon, smooth
 
 
-def faces(_kit: Kit, random: Generator) -> Grey:
-    """A face that looks at you."""
+def faces(_kit: Kit, random: Generator) -> GreyImage:
+    """A face seen from the front."""
     sketch = Sketch(random)
     wide = float(random.uniform(0.7, 1))
     sketch.line(arc(radii=(wide, 1)), closed=True)
@@ -20,7 +20,7 @@ def faces(_kit: Kit, random: Generator) -> Grey:
     if random.random() < 0.6:
         _nose(sketch, random)
     _hair(sketch, random, wide)
-    return on_a_page(sketch.mark(), random)
+    return place_on_page(sketch.mark(), random)
 
 
 def _eyes(sketch: Sketch, random: Generator, wide: float) -> None:
@@ -41,7 +41,7 @@ def _eyes(sketch: Sketch, random: Generator, wide: float) -> None:
 
 
 def _mouth(sketch: Sketch, random: Generator, wide: float) -> None:
-    """Smiling, sad, straight or open."""
+    """A smiling, sad, straight or open mouth."""
     half, low, bend = (
         wide * float(random.uniform(0.3, 0.55)),
         float(random.uniform(0.4, 0.55)),
@@ -58,13 +58,13 @@ def _mouth(sketch: Sketch, random: Generator, wide: float) -> None:
 
 
 def _nose(sketch: Sketch, random: Generator) -> None:
-    """A stroke, or an angle to one side."""
+    """A bent line."""
     side = float(random.uniform(-0.2, 0.2))
     sketch.line([(0, -0.15), (side, 0.18), (0, 0.2)])
 
 
 def _hair(sketch: Sketch, random: Generator, wide: float) -> None:
-    """A full head, some that stand on end, or none; and often ears."""
+    """Full hair, spiky hair or none; often with ears."""
     kind = int(random.integers(3))
     if kind == 0:
         sketch.fill(arc(radii=(1.05 * wide, 1.05), begin=1.15 * math.pi, end=1.85 * math.pi))

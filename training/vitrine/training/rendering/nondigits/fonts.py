@@ -1,6 +1,6 @@
-"""Which fonts a part writes with, and how a text looks in one: what trains a network never measures it.
+"""Fonts of each part, and text rendered with them. Fonts used in training are never used in evaluation.
 
-The fonts come with matplotlib, which the training needs anyway; evaluation takes others from a folder, too.
+The fonts come with matplotlib, a dependency of training. Evaluation can also use fonts from a folder.
 """
 
 from collections.abc import Iterator
@@ -12,126 +12,126 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from vitrine.training.errors import ConfigError
-from vitrine.training.rendering.nondigits.sketch import FIELD
+from vitrine.training.rendering.nondigits.sketch import SKETCH_SIDE
 
 EXPOSURE_FONTS = (
     *("STIXGeneral", "STIXGeneralBol", "STIXGeneralBolIta", "STIXGeneralItalic"),
     *("cmb10", "cmr10", "cmss10", "cmti10", "cmtt10"),
 )
-"""Computer Modern and STIX: a book's fonts, and a typewriter's."""
+"""Computer Modern and STIX: book fonts and a typewriter font."""
 
 EXPOSED_FAMILIES = ("CMU", "LM", "Latin Modern", "STIX", "cm")
-"""How the names of those fonts' families begin, those of their other publishers among them."""
+"""Prefixes of the family names of these fonts, including releases by other publishers."""
 
 EVALUATION_FONTS = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-BoldOblique", "DejaVuSans-Oblique", "DejaVuSansMono"),
     *("DejaVuSansMono-Bold", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-BoldItalic", "DejaVuSerif-Italic"),
 )
-"""DejaVu: a screen's fonts."""
+"""DejaVu: fonts for screens."""
 
-SIZE = 96
-"""How large texts are written, in pixels; a mark is scaled to its place on a page afterwards."""
+FONT_SIZE = 96
+"""Font size of rendered text in pixels. A mark is scaled afterwards to its place on a page."""
 
-TOUCH = 3
-"""By how many pixels of `SIZE` letters overlap that touch."""
+LETTER_OVERLAP = 3
+"""Overlap of touching letters, in pixels at `FONT_SIZE`."""
 
-NEEDED = "ABCKMNRSWXacegkmnrtuvwx0123456789"
-"""What a font must be able to write; fonts of symbols or of other scripts can't."""
+REQUIRED_CHARACTERS = "ABCKMNRSWXacegkmnrtuvwx0123456789"
+"""Characters a font must contain. This excludes symbol fonts and fonts of other scripts."""
 
-SUFFIXES = (".otf", ".ttc", ".ttf")
-"""How the names of font files end."""
+FONT_SUFFIXES = (".otf", ".ttc", ".ttf")
+"""File name suffixes of fonts."""
 
 
 def bundled_fonts(names: tuple[str, ...]) -> tuple[Path, ...]:
-    """Where matplotlib keeps fonts; the order is that of `names`."""
-    import matplotlib as mpl  # here, because it takes a while and most who train never draw a letter
+    """Paths of matplotlib's fonts, in the order of `names`."""
+    import matplotlib as mpl  # imported here because it loads slowly and most runs draw no letters
 
     folder = Path(mpl.get_data_path(), "fonts", "ttf")
     return tuple(folder / f"{name}.ttf" for name in names)
 
 
 def fonts_in(folder: Path) -> tuple[Path, ...]:
-    """The fonts of a folder and all folders in it that can write Latin letters and that no network was exposed to.
+    """Fonts in a folder and its subfolders that contain Latin letters and were not used in training.
 
     Raises:
         ConfigError: there are none.
     """
-    latin = (path for path in _font_files(folder) if writes_latin(path))
-    found = tuple(path for path in latin if not family_of(path).startswith(EXPOSED_FAMILIES))
+    latin = (path for path in _font_files(folder) if has_latin_characters(path))
+    found = tuple(path for path in latin if not font_family(path).startswith(EXPOSED_FAMILIES))
     if not found:
         raise ConfigError(f"{folder} has no font with Latin letters: name a folder such as /usr/share/fonts/truetype")
     return found
 
 
 def _font_files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES)
+    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in FONT_SUFFIXES)
 
 
-def family_of(path: Path) -> str:
-    """What the font's family is called."""
+def font_family(path: Path) -> str:
+    """Name of the font's family."""
     return str(load_font(path).getname()[0])
 
 
-def writes_latin(path: Path) -> bool:
-    """Whether it is a font that has the letters and digits that are needed: an unknown one is drawn as a box."""
+def has_latin_characters(path: Path) -> bool:
+    """True for a readable font with all required characters; missing ones are all drawn as the same box."""
     try:
         unknown = bytes(load_font(path).getmask("\U0010fffe"))
     except OSError:
         return False
-    masks = {bytes(load_font(path).getmask(letter)) for letter in NEEDED}
-    return unknown not in masks and len(masks) == len(NEEDED)
+    masks = {bytes(load_font(path).getmask(letter)) for letter in REQUIRED_CHARACTERS}
+    return unknown not in masks and len(masks) == len(REQUIRED_CHARACTERS)
 
 
 @lru_cache(maxsize=256)
 def load_font(path: Path) -> ImageFont.FreeTypeFont:
-    """A font file, read once."""
-    return ImageFont.truetype(path, SIZE)
+    """Loads a font file; repeated calls are cached."""
+    return ImageFont.truetype(path, FONT_SIZE)
 
 
-def write(text: str, font: Path, bolder: int) -> Image.Image:
-    """A text as a mark: a grey image of the ink's coverage, 0 = paper and 255 = ink.
+def render_text(text: str, font: Path, bolder: int) -> Image.Image:
+    """Renders a text as a mark: a grey image of the ink's coverage, 0 = paper and 255 = ink.
 
     Args:
-        text: what to write.
-        font: its file.
-        bolder: by how many pixels of `SIZE` strokes are widened on each side.
+        text: text to render.
+        font: font file.
+        bolder: widening of the strokes on each side, in pixels at `FONT_SIZE`.
     """
     letters = load_font(font)
-    image = Image.new("L", (round(letters.getlength(text)) + SIZE, 2 * SIZE))
-    ImageDraw.Draw(image).text((SIZE // 2, SIZE // 3), text, 255, letters, stroke_width=bolder)
+    image = Image.new("L", (round(letters.getlength(text)) + FONT_SIZE, 2 * FONT_SIZE))
+    ImageDraw.Draw(image).text((FONT_SIZE // 2, FONT_SIZE // 3), text, 255, letters, stroke_width=bolder)
     return image
 
 
-def write_touching(text: str, font: Path, bolder: int) -> Image.Image:
-    """A text as in `write`, each of its letters moved to the left until its ink meets that of the one before."""
-    written = np.asarray(write(text[0], font, bolder))
+def render_touching_text(text: str, font: Path, bolder: int) -> Image.Image:
+    """Renders a text as in `render_text`, with each letter moved left until its ink touches the previous letter."""
+    written = np.asarray(render_text(text[0], font, bolder))
     for letter in text[1:]:
-        written = _touching(written, np.asarray(write(letter, font, bolder)))
+        written = _join(written, np.asarray(render_text(letter, font, bolder)))
     return Image.fromarray(written)
 
 
-def _touching(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Two marks of the same height side by side, as close as they can be before more than an edge overlaps."""
+def _join(left: npt.NDArray[np.uint8], right: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Places two marks of equal height side by side, as close as `LETTER_OVERLAP` allows."""
     inked, other = left > 127, right > 127
     both = inked.any(axis=1) & other.any(axis=1)
-    ends = left.shape[1] - inked[:, ::-1].argmax(axis=1)  # where each row's ink ends, (H,)
-    begin = int((ends - other.argmax(axis=1))[both].max()) - TOUCH
+    ends = left.shape[1] - inked[:, ::-1].argmax(axis=1)  # end of the ink in each row, (H,)
+    begin = int((ends - other.argmax(axis=1))[both].max()) - LETTER_OVERLAP
     joined = np.zeros((len(left), begin + right.shape[1]), np.uint8)
     joined[:, : left.shape[1]] = left
     np.maximum(joined[:, begin:], right, out=joined[:, begin:])
     return joined
 
 
-def slanted(mark: Image.Image, hand: npt.NDArray[np.float64]) -> Image.Image:
-    """A mark, turned and slanted about its middle by a hand's (2, 2); what it moves out of is paper.
+def distort(mark: Image.Image, distortion: npt.NDArray[np.float64]) -> Image.Image:
+    """Applies a (2, 2) distortion to a mark about its centre; the uncovered area becomes paper.
 
-    It is scaled down to `FIELD` before, where it is longer: no page needs more.
+    Larger marks are first scaled down to `SKETCH_SIDE`, which is enough for every page.
     """
     mark = mark.crop(mark.getbbox())
-    mark.thumbnail((FIELD, FIELD), Image.Resampling.BILINEAR)
+    mark.thumbnail((SKETCH_SIDE, SKETCH_SIDE), Image.Resampling.BILINEAR)
     wide, high = mark.size
     side = round(1.4 * max(wide, high))
-    back = np.linalg.inv(hand.T)  # from the new image's places to the mark's
+    back = np.linalg.inv(distortion.T)  # from positions in the new image to positions in the mark
     shift = np.array([wide, high]) / 2 - back @ np.array([side, side]) / 2
     data = (*back[0], shift[0], *back[1], shift[1])
     return mark.transform((side, side), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)

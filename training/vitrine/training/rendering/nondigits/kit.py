@@ -1,4 +1,4 @@
-"""What a part of the non-digits may be drawn with. It knows no maker: it only carries what makers choose from."""
+"""The choices a part of the images is drawn from: fonts, letters, shapes, scribbles and textures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,28 +11,29 @@ from numpy.random import Generator
 from PIL import Image
 
 Part: TypeAlias = Literal["exposure", "evaluation"]
-"""`exposure` may train a network, as counter-examples; `evaluation` measures it, with much that it never saw."""
+"""`exposure` is for training, as counter-examples; `evaluation` is for tests, and contains motifs not used in training.
+"""
 
 Drawing: TypeAlias = Callable[[Generator], Image.Image]
-"""Draws a mark: a grey image of how much of each pixel the ink covers, 0 = paper and 255 = ink."""
+"""Draws a mark: a grey image of the ink's coverage, 0 = paper and 255 = ink."""
 
 Texture: TypeAlias = Callable[[tuple[int, int], Generator], npt.NDArray[np.floating[Any]]]
-"""Fills a picture of a height and width with grey levels, 0 = black and 255 = white."""
+"""Fills an image of the given height and width with grey levels, 0 = black and 255 = white."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """What makers choose from."""
+    """The choices of one part."""
 
     part: Part
-    """Whose it is."""
+    """The part."""
     fonts: tuple[Path, ...]
-    """The files of the fonts that texts are written with."""
+    """Font files for text."""
     letters: str
-    """The letters that stand alone."""
+    """Letters that are drawn alone."""
     shapes: tuple[Drawing, ...]
-    """The kinds of shapes."""
+    """Kinds of shapes."""
     scribbles: tuple[Drawing, ...]
-    """The kinds of scribbles."""
+    """Kinds of scribbles."""
     textures: tuple[Texture, ...]
-    """The kinds of noise."""
+    """Kinds of textures."""

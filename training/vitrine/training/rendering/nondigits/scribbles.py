@@ -1,4 +1,4 @@
-"""Scribbles: what a hand does with a pen when it means nothing. They turn too often to be a digit."""
+"""Scribbles: meaningless pen strokes, with too many turns for a digit."""
 
 import math
 
@@ -18,7 +18,7 @@ def tangle(random: Generator) -> Image.Image:
 
 
 def strokes(random: Generator) -> Image.Image:
-    """Four to six short strokes, bent a little, across each other."""
+    """Four to six short, slightly curved strokes that cross each other."""
     sketch = Sketch(random)
     for _ in range(random.integers(4, 7)):
         ends = random.uniform(-1, 1, (2, 2))
@@ -28,7 +28,7 @@ def strokes(random: Generator) -> Image.Image:
 
 
 def zigzag(random: Generator) -> Image.Image:
-    """To and fro, five to nine times, as one blackens something out."""
+    """Five to nine strokes back and forth, as if crossing something out."""
     sketch, turns = Sketch(random, math.pi), int(random.integers(5, 10))
     x = np.where(np.arange(turns) % 2, 1, -1) * random.uniform(0.6, 1, turns)
     sketch.line(np.stack([x, np.linspace(-1, 1, turns)], axis=1))
@@ -36,7 +36,7 @@ def zigzag(random: Generator) -> Image.Image:
 
 
 def spiral(random: Generator) -> Image.Image:
-    """Round and round, two and a half to four times."""
+    """A spiral of two and a half to four turns."""
     sketch, turns = Sketch(random, math.pi), float(random.uniform(2.5, 4))
     t = np.linspace(0, 1, 100)
     angles = 2 * math.pi * turns * t * (1 if random.random() < 0.5 else -1)
@@ -45,7 +45,7 @@ def spiral(random: Generator) -> Image.Image:
 
 
 def loops(random: Generator) -> Image.Image:
-    """Three to six loops in a row, as one tries a pen."""
+    """Three to six loops in a row, as if testing a pen."""
     sketch, turns = Sketch(random, 0.5), int(random.integers(3, 7))
     t = np.linspace(0, 2 * math.pi * turns, 20 * turns)
     along = np.linspace(-0.7, 0.7, len(t))
@@ -55,7 +55,7 @@ def loops(random: Generator) -> Image.Image:
 
 
 EXPOSURE_SCRIBBLES: tuple[Drawing, ...] = (tangle, strokes)
-"""What may train a network."""
+"""Kinds for training."""
 
 EVALUATION_SCRIBBLES: tuple[Drawing, ...] = (*EXPOSURE_SCRIBBLES, zigzag, spiral, loops)
-"""All of them."""
+"""All kinds."""

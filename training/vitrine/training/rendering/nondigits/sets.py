@@ -1,7 +1,7 @@
-"""The sets of made images that show no digit, each from a seed; and printed digits, which must stay digits.
+"""Sets of images that show no digit, and printed digits, which must be recognised as digits.
 
-Image `number` of a set is the same whatever the number of images, on one version of Pillow. It knows what makes each
-set, and not how anything is drawn.
+Image `number` of a set depends only on the seed, the part and Pillow's version, not on the number of images. This
+module selects the motifs of each set, and does not draw them.
 """
 
 import zlib
@@ -20,42 +20,42 @@ from vitrine.training.errors import ConfigError
 from vitrine.training.rendering.nondigits.faces import faces
 from vitrine.training.rendering.nondigits.fonts import EVALUATION_FONTS, EXPOSURE_FONTS, bundled_fonts, fonts_in
 from vitrine.training.rendering.nondigits.kit import Kit, Part
-from vitrine.training.rendering.nondigits.page import Grey, on_a_page
+from vitrine.training.rendering.nondigits.page import GreyImage, place_on_page
+from vitrine.training.rendering.nondigits.printed_text import LETTERS, letters, one_character, several_digits, words
 from vitrine.training.rendering.nondigits.scribbles import EVALUATION_SCRIBBLES, EXPOSURE_SCRIBBLES
 from vitrine.training.rendering.nondigits.shapes import EVALUATION_SHAPES, EXPOSURE_SHAPES
 from vitrine.training.rendering.nondigits.textures import EVALUATION_TEXTURES, EXPOSURE_TEXTURES, blank, noise
-from vitrine.training.rendering.nondigits.writing import LETTERS, letters, one_character, several_digits, words
 
-Maker: TypeAlias = Callable[[Kit, Generator], Grey]
-"""Makes one image, uint8 (H, W), 0 = black and 255 = white, as a user would send it."""
-
-
-def shapes(kit: Kit, random: Generator) -> Grey:
-    """A sign or a simple thing: a star, an arrow to one side, a house."""
-    return on_a_page(kit.shapes[random.integers(len(kit.shapes))](random), random)
+ImageMaker: TypeAlias = Callable[[Kit, Generator], GreyImage]
+"""Makes one image as a user would send it: uint8 (H, W), 0 = black and 255 = white."""
 
 
-def scribbles(kit: Kit, random: Generator) -> Grey:
-    """Strokes that mean nothing."""
-    return on_a_page(kit.scribbles[random.integers(len(kit.scribbles))](random), random)
+def shapes(kit: Kit, random: Generator) -> GreyImage:
+    """A sign or simple object: a star, a horizontal arrow, a house."""
+    return place_on_page(kit.shapes[random.integers(len(kit.shapes))](random), random)
 
 
-NON_DIGITS: Mapping[str, Maker] = {
+def scribbles(kit: Kit, random: Generator) -> GreyImage:
+    """Meaningless strokes."""
+    return place_on_page(kit.scribbles[random.integers(len(kit.scribbles))](random), random)
+
+
+NON_DIGITS: Mapping[str, ImageMaker] = {
     maker.__name__: maker for maker in (letters, words, several_digits, shapes, scribbles, faces, noise, blank)
 }
-"""By name, in the order of the tables."""
+"""All sets by name, in the order of the tables."""
 
 EXPOSURE_SETS = tuple(name for name in NON_DIGITS if name != "faces")
-"""What may train a network. Faces are in no exposure, so that one whole set is new to every network."""
+"""Sets for training. Faces are excluded, so that one whole set is new to every network."""
 
 
 def kit_for(part: Part, fonts: Path | None = None, look_alikes: bool = False) -> Kit:
-    """What a part is drawn with.
+    """The choices of a part.
 
     Args:
-        part: `exposure` to train with, `evaluation` to measure by.
-        fonts: a folder whose fonts take the place of the part's own. Those of the exposure are left out.
-        look_alikes: whether letters with a digit's shape are among the letters, too.
+        part: `exposure` for training, `evaluation` for tests.
+        fonts: folder of fonts to use instead of the part's own; fonts of the exposure are left out.
+        look_alikes: True includes letters that look like digits.
 
     Raises:
         ConfigError: the folder has no usable font.
@@ -69,14 +69,14 @@ def kit_for(part: Part, fonts: Path | None = None, look_alikes: bool = False) ->
 
 def draw_non_digits(
     name: str, count: int, seed: int, *, part: Part, fonts: Path | None = None, look_alikes: bool = False
-) -> Iterator[Grey]:
-    """Draws images of a set as a user would send them, one after the other.
+) -> Iterator[GreyImage]:
+    """Draws the images of a set one by one, as a user would send them.
 
     Args:
-        name: a set of `NON_DIGITS`; of the exposure, of `EXPOSURE_SETS`.
-        count: how many.
+        name: a set of `NON_DIGITS`; for the exposure, of `EXPOSURE_SETS`.
+        count: number of images.
         seed: 0 or more.
-        part: `exposure` to train with, `evaluation` to measure by: the two share no image.
+        part: `exposure` for training, `evaluation` for tests; they share no image.
         fonts: see `kit_for`.
         look_alikes: see `kit_for`.
 
@@ -84,7 +84,7 @@ def draw_non_digits(
         uint8 (H, W), 0 = black and 255 = white.
 
     Raises:
-        ConfigError: the set isn't the part's, or the folder has no usable font.
+        ConfigError: the part does not contain the set, or the folder has no usable font.
     """
     if name not in (EXPOSURE_SETS if part == "exposure" else NON_DIGITS):
         raise ConfigError(f"there is no set {name} for {part}")
@@ -103,9 +103,9 @@ def make_non_digits(
     shape: Shape = PIXELS_SHAPE,
     progress: bool = False,
 ) -> npt.NDArray[np.uint8]:
-    """Draws images of a set and prepares them, as a server would: uint8 (`count`, height, width).
+    """Draws the images of a set and prepares them as a server does: uint8 (`count`, height, width).
 
-    The arguments and errors are those of `draw_non_digits`; `shape` is that of the pixels, `progress` shows a bar.
+    Arguments and errors are the same as in `draw_non_digits`; `shape` is that of the pixels, `progress` shows a bar.
     """
     images = draw_non_digits(name, count, seed, part=part, fonts=fonts, look_alikes=look_alikes)
     return _prepared(tqdm(images, name, count, unit="image", disable=not progress), count, shape)
@@ -114,17 +114,17 @@ def make_non_digits(
 def printed_digits(
     count: int, seed: int, part: Part, *, fonts: Path | None = None, shape: Shape = PIXELS_SHAPE
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Digits in print, in the fonts of the letters, prepared: what tells letters from digits mustn't be the print.
+    """Printed digits in the fonts of the letters, prepared: a network must not detect letters by their print.
 
     Args:
-        count: how many; each digit as often as any other, up to one.
+        count: number of images; the digits 0 to 9 take turns.
         seed: 0 or more.
-        part: as for the letters.
+        part: `exposure` for training, `evaluation` for tests.
         fonts: see `kit_for`.
         shape: height and width of the pixels.
 
     Returns:
-        Pixels, uint8 (`count`, height, width), and the digits, int64 (`count`,).
+        Pixels, uint8 (`count`, height, width), and digits, int64 (`count`,).
 
     Raises:
         ConfigError: the folder has no usable font.
@@ -133,8 +133,8 @@ def printed_digits(
     return pixels, np.arange(count) % len(DIGITS)
 
 
-def draw_printed_digits(count: int, seed: int, part: Part, *, fonts: Path | None = None) -> Iterator[Grey]:
-    """Draws digits in print, 0 to 9 in turn, as a user would send them: see `printed_digits`.
+def draw_printed_digits(count: int, seed: int, part: Part, *, fonts: Path | None = None) -> Iterator[GreyImage]:
+    """Draws printed digits, 0 to 9 in turn, as a user would send them: see `printed_digits`.
 
     Yields:
         uint8 (H, W), 0 = black and 255 = white.
@@ -148,7 +148,7 @@ def _generator(name: str, part: Part, seed: int, number: int) -> Generator:
     return np.random.default_rng([zlib.crc32(f"{part} {name}".encode()), seed, number])
 
 
-def _prepared(images: Iterable[Grey], count: int, shape: Shape) -> npt.NDArray[np.uint8]:
+def _prepared(images: Iterable[GreyImage], count: int, shape: Shape) -> npt.NDArray[np.uint8]:
     pixels = np.empty((count, *shape), np.uint8)
     for number, image in enumerate(images):
         pixels[number] = prepare(image, shape=shape)

@@ -1,7 +1,6 @@
-"""Shapes: signs and simple things, outlined or filled. None has a digit's shape.
+"""Shapes: signs and simple objects, outlined or filled. None looks like a digit.
 
-So there is no empty ring, which is a 0, no upright bar or arrow, which are a 1, and no flash, which is a 2. Kinds of
-the first table may train a network; those of the second are seen in its evaluation alone.
+An empty ring would be a 0, an upright bar or arrow a 1, and a lightning bolt a 2, so these are left out.
 """
 
 import math
@@ -14,18 +13,18 @@ from vitrine.training.rendering.nondigits.kit import Drawing
 from vitrine.training.rendering.nondigits.sketch import Sketch, arc, polygon
 
 ANY_TURN = math.pi
-"""For shapes that are the same thing whichever way they lie."""
+"""Largest rotation of shapes that mean the same in every orientation, in radians."""
 
 
 def triangle(random: Generator) -> Image.Image:
-    """Three corners."""
+    """A triangle."""
     sketch = Sketch(random, ANY_TURN)
     sketch.outline_or_fill(polygon(3), random)
     return sketch.mark()
 
 
 def rectangle(random: Generator) -> Image.Image:
-    """Filled, or with one or both diagonals; never so narrow that it is a bar."""
+    """A filled rectangle, or one with one or two diagonals; never narrow enough to be a bar."""
     sketch, high = Sketch(random), float(random.uniform(0.6, 1))
     corners = [(-1.0, -high), (1.0, -high), (1.0, high), (-1.0, high)]
     if random.random() < 0.4:
@@ -39,7 +38,7 @@ def rectangle(random: Generator) -> Image.Image:
 
 
 def cross(random: Generator) -> Image.Image:
-    """Two strokes across each other, upright or not, of about the same length."""
+    """Two perpendicular strokes of similar length, in any orientation."""
     sketch, other = Sketch(random, ANY_TURN), float(random.uniform(0.7, 1))
     sketch.line([(-1, 0), (1, 0)])
     sketch.line([(0, -other), (0, other)])
@@ -47,7 +46,7 @@ def cross(random: Generator) -> Image.Image:
 
 
 def star(random: Generator) -> Image.Image:
-    """Four to seven points."""
+    """A star with four to seven points."""
     sketch, points = Sketch(random, ANY_TURN), int(random.integers(4, 8))
     inner = polygon(points, -math.pi / 2 + math.pi / points, float(random.uniform(0.35, 0.5)))
     sketch.outline_or_fill(np.stack([polygon(points), inner], axis=1).reshape(-1, 2), random)
@@ -55,7 +54,7 @@ def star(random: Generator) -> Image.Image:
 
 
 def arrow(random: Generator) -> Image.Image:
-    """To the left or to the right: an upright one would be a 1."""
+    """An arrow to the left or to the right; an upright one would be a 1."""
     sketch, side, barb = Sketch(random, 0.5), 1 if random.random() < 0.5 else -1, float(random.uniform(0.45, 0.8))
     sketch.line([(-side, 0.0), (side, 0.0)])
     sketch.line([(side * (1 - barb), -barb), (side, 0.0), (side * (1 - barb), barb)])
@@ -63,14 +62,14 @@ def arrow(random: Generator) -> Image.Image:
 
 
 def disc(random: Generator) -> Image.Image:
-    """A full circle, or half of one."""
+    """A filled circle or half circle."""
     sketch = Sketch(random, ANY_TURN)
     sketch.fill(arc(end=2 * math.pi if random.random() < 0.6 else math.pi))
     return sketch.mark()
 
 
 def target(random: Generator) -> Image.Image:
-    """A ring with a dot or another ring in it."""
+    """A ring with a dot or another ring inside."""
     sketch, inner = Sketch(random, widest=0.06), float(random.uniform(0.3, 0.5))
     sketch.line(arc(), closed=True)
     sketch.outline_or_fill(arc(radii=(inner, inner)), random)
@@ -96,7 +95,7 @@ def heart(random: Generator) -> Image.Image:
 
 
 def crossed_ring(random: Generator) -> Image.Image:
-    """A ring with a cross, a square or a triangle in it."""
+    """A ring with a cross, a triangle or a square inside."""
     sketch, corners = Sketch(random, widest=0.06), int(random.integers(2, 5))
     sketch.line(arc(), closed=True)
     if corners == 2:
@@ -108,7 +107,7 @@ def crossed_ring(random: Generator) -> Image.Image:
 
 
 def crescent(random: Generator) -> Image.Image:
-    """The moon, waxing or waning."""
+    """A waxing or waning moon."""
     sketch, side = Sketch(random, 0.5), 1 if random.random() < 0.5 else -1
     sketch.fill(arc())
     sketch.hole(arc((side * float(random.uniform(0.5, 0.7)), 0.0), (0.85, 0.9)))
@@ -116,7 +115,7 @@ def crescent(random: Generator) -> Image.Image:
 
 
 def sun(random: Generator) -> Image.Image:
-    """A ring or a disc with rays around it."""
+    """A ring or a disc with six to ten rays."""
     sketch, rays = Sketch(random), int(random.integers(6, 11))
     sketch.outline_or_fill(arc(radii=(0.5, 0.5)), random)
     for outer in polygon(rays):
@@ -135,7 +134,7 @@ def house(random: Generator) -> Image.Image:
 
 
 def flower(random: Generator) -> Image.Image:
-    """Petals around a middle, filled or outlined."""
+    """Petals around a centre, filled or outlined."""
     sketch, petals = Sketch(random, ANY_TURN), int(random.integers(4, 8))
     t = np.linspace(0, 2 * math.pi, 120)
     radius = 0.65 + 0.35 * np.cos(petals * t)
@@ -145,7 +144,7 @@ def flower(random: Generator) -> Image.Image:
 
 
 def cube(random: Generator) -> Image.Image:
-    """A cube as one sees through it."""
+    """A transparent cube with all its edges."""
     sketch, deep = Sketch(random), float(random.uniform(0.4, 0.7))
     front = np.array([(-1, deep - 1), (1 - deep, deep - 1), (1 - deep, 1), (-1, 1)])
     back = np.add(front, (deep, -deep))
@@ -167,7 +166,7 @@ def tree(random: Generator) -> Image.Image:
 
 
 EXPOSURE_SHAPES: tuple[Drawing, ...] = (triangle, rectangle, cross, star, arrow, disc, target, hash_sign)
-"""What may train a network."""
+"""Kinds for training."""
 
 EVALUATION_SHAPES: tuple[Drawing, ...] = (
     *EXPOSURE_SHAPES,
@@ -180,4 +179,4 @@ EVALUATION_SHAPES: tuple[Drawing, ...] = (
     cube,
     tree,
 )
-"""All of them: half of the kinds are new to every network."""
+"""All kinds. Half of them are new to every network."""

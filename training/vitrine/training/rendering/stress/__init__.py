@@ -1,10 +1,10 @@
-"""The stress set: MNIST's digits as people send them, rendered from a seed, and what a model makes of them.
+"""The stress set: MNIST digits rendered as photos, scans and drawings, and a model's accuracy on them.
 
-`strokes` writes a digit with any pen, `scene` has paper, table, light and camera, `conditions` puts them together, and
-`measure` counts.
+`strokes` draws a digit with different pens, `scene` adds paper, table, light and camera, `conditions` combines them,
+and `accuracy` measures a model.
 """
 
+from vitrine.training.rendering.stress.accuracy import ConditionResult, draw_sheet, measure_stress
 from vitrine.training.rendering.stress.conditions import CONDITIONS, render
-from vitrine.training.rendering.stress.measure import Outcome, draw_sheet, measure_stress
 
-__all__ = ["CONDITIONS", "Outcome", "draw_sheet", "measure_stress", "render"]
+__all__ = ["CONDITIONS", "ConditionResult", "draw_sheet", "measure_stress", "render"]

@@ -1,7 +1,7 @@
-"""Paper, table, light and camera: what stands between a written digit and the file that a person sends.
+"""Paper, table, light and camera: the effects between a written digit and an image file.
 
-Every function takes a picture and gives a new one; what is random comes from the generator that it is given. It knows
-no digits: strokes are just what covers the paper.
+Every function takes a picture and returns a new one, and draws random numbers from the given generator. This module
+knows no digits: strokes are ink coverage.
 """
 
 import io
@@ -16,10 +16,10 @@ from PIL import Image, ImageFilter
 from vitrine.training.rendering.stress.strokes import Strokes
 
 Picture: TypeAlias = npt.NDArray[np.float32]
-"""What a camera sees: float32 (H, W, 3), RGB, 0 = black and 255 = white."""
+"""A colour picture: float32 (H, W, 3), RGB, 0 = black and 255 = white."""
 
 Size: TypeAlias = tuple[int, int]
-"""Height and width."""
+"""Height and width, in pixels."""
 
 Colour: TypeAlias = tuple[float, float, float]
 """RGB, each 0 to 255."""
@@ -32,14 +32,14 @@ TABLES: tuple[Colour, ...] = ((92.0, 62.0, 40.0), (150.0, 112.0, 78.0), (58.0, 6
 """Dark wood, light wood, slate, and a pale desk."""
 
 
-def sheet(size: Size, colour: Colour, random: Generator, grain: float = 1.5) -> Picture:
-    """Paper of a colour, with a fine grain."""
+def paper_sheet(size: Size, colour: Colour, random: Generator, grain: float = 1.5) -> Picture:
+    """Paper of a colour, with fine grain."""
     paper = np.broadcast_to(np.array(colour, np.float32), (*size, 3))
     return paper + random.normal(0, grain, (*size, 1)).astype(np.float32)
 
 
-def write(picture: Picture, strokes: Strokes, corner: tuple[int, int], colour: Colour) -> Picture:
-    """Ink over paper: `corner` is the row and column of the strokes' upper left corner, and all of them fit."""
+def draw_strokes(picture: Picture, strokes: Strokes, corner: tuple[int, int], colour: Colour) -> Picture:
+    """Draws ink on paper. `corner` is the row and column of the strokes' upper left corner; they must fit."""
     top, left = corner
     height, width = strokes.shape
     written = picture.copy()
@@ -48,8 +48,8 @@ def write(picture: Picture, strokes: Strokes, corner: tuple[int, int], colour: C
     return written
 
 
-def rule(picture: Picture, spacing: int, colour: Colour, *, squared: bool) -> Picture:
-    """Printed lines, one to three pixels wide, `spacing` pixels apart; squares or rows."""
+def draw_ruling(picture: Picture, spacing: int, colour: Colour, *, squared: bool) -> Picture:
+    """Draws printed lines, one to three pixels wide and `spacing` pixels apart, as squares or rows."""
     ruled = picture.copy()
     width = min(max(spacing // 24, 1), 3)
     for start in range(spacing // 2, picture.shape[0], spacing):
@@ -60,7 +60,7 @@ def rule(picture: Picture, spacing: int, colour: Colour, *, squared: bool) -> Pi
 
 
 def lay_on_table(picture: Picture, colour: Colour, random: Generator) -> Picture:
-    """The sheet on a table, turned by up to 6°; the table's rim of 4 to 16 % shows on each side, or on some."""
+    """The sheet on a table, rotated by up to 6°, with a border of 4 to 16 % on some or all sides."""
     height, width = picture.shape[:2]
     table = _wood((height, width), colour, random)
     top, bottom, left, right = random.uniform(0.04, 0.16, 4) * (random.random(4) < 0.75)
@@ -74,7 +74,7 @@ def lay_on_table(picture: Picture, colour: Colour, random: Generator) -> Picture
 
 
 def _wood(size: Size, colour: Colour, random: Generator) -> Image.Image:
-    """A table with streaks along its length."""
+    """A table surface with streaks along its length."""
     streaks = random.normal(0, 1, (size[0] // 3 + 1, 4)).astype(np.float32)
     texture = np.asarray(Image.fromarray(streaks).resize((size[1], size[0]), Image.Resampling.BICUBIC))
     shade = np.float32(1) + np.float32(0.07) * texture[..., None]
@@ -82,7 +82,7 @@ def _wood(size: Size, colour: Colour, random: Generator) -> Image.Image:
 
 
 def light(picture: Picture, darkest: float, random: Generator) -> Picture:
-    """Light that falls off from one side to the other, down to `darkest` (0 to 1), as from a lamp or a window."""
+    """Light that decreases from one side to the other, down to `darkest` (0 to 1), as from a lamp or window."""
     across = _across(picture.shape[:2], float(random.uniform(0, 2 * math.pi)))
     fall = across ** float(random.uniform(0.8, 1.8))
     lit: Picture = picture * (1 - (1 - darkest) * fall)[..., None]
@@ -90,13 +90,13 @@ def light(picture: Picture, darkest: float, random: Generator) -> Picture:
 
 
 def shadow(picture: Picture, depth: float, softness: float, random: Generator) -> Picture:
-    """The shadow of a hand or a phone over a part of the picture, its edge somewhere in the middle.
+    """The shadow of a hand or phone over a part of the picture, with its edge near the centre.
 
     Args:
-        picture: what it falls on.
-        depth: how much light it takes, 0 to 1.
-        softness: how wide its edge is, as a share of the picture.
-        random: where it comes from.
+        picture: picture to darken.
+        depth: share of the light that is lost, 0 to 1.
+        softness: width of the edge, as a share of the picture.
+        random: source of position and direction.
     """
     across = _across(picture.shape[:2], float(random.uniform(0, 2 * math.pi)))
     edge = float(random.uniform(0.3, 0.7))
@@ -106,7 +106,7 @@ def shadow(picture: Picture, depth: float, softness: float, random: Generator) -
 
 
 def _across(size: tuple[int, ...], angle: float) -> npt.NDArray[np.float32]:
-    """How far each pixel lies in a direction: float32 (H, W), 0 at one end and 1 at the other."""
+    """Position of each pixel in a direction: float32 (H, W), 0 at one end and 1 at the other."""
     y, x = np.ogrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
     far = np.cos(angle) * x + np.sin(angle) * y
     reach = abs(math.cos(angle)) + abs(math.sin(angle))
@@ -114,37 +114,37 @@ def _across(size: tuple[int, ...], angle: float) -> npt.NDArray[np.float32]:
 
 
 def blur(picture: Picture, radius: float) -> Picture:
-    """Out of focus: a Gaussian of `radius` pixels."""
+    """Gaussian blur with a radius in pixels."""
     return np.asarray(to_image(picture).filter(ImageFilter.GaussianBlur(radius)), np.float32)
 
 
 def enlarge(picture: Picture, width: int) -> Picture:
-    """The picture with more pixels and no more detail, as phones give it: `width` pixels wide."""
+    """Scales the picture to a width in pixels without adding detail, like a phone camera."""
     height = round(picture.shape[0] * width / picture.shape[1])
     return np.asarray(to_image(picture).resize((width, height), Image.Resampling.BICUBIC), np.float32)
 
 
 def sensor_noise(picture: Picture, deviation: float, random: Generator) -> Picture:
-    """The noise of a sensor in dim light: Gaussian, `deviation` grey levels, partly of one colour."""
+    """Adds the Gaussian noise of a sensor in dim light, `deviation` grey levels, independent for each channel."""
     tile = random.normal(0, deviation, (min(picture.shape[0], 512), min(picture.shape[1], 512), 3)).astype(np.float32)
     down, right = -(-picture.shape[0] // tile.shape[0]), -(-picture.shape[1] // tile.shape[1])
     return picture + np.tile(tile, (down, right, 1))[: picture.shape[0], : picture.shape[1]]
 
 
 def to_image(picture: Picture) -> Image.Image:
-    """The picture in 8 bits a channel."""
+    """The picture with 8 bits per channel."""
     return Image.fromarray(picture.clip(0, 255).round().astype(np.uint8))
 
 
-def png(picture: Picture) -> bytes:
-    """As a screen shot or a scan is sent."""
+def encode_png(picture: Picture) -> bytes:
+    """A PNG file, as from a screenshot or scan."""
     file = io.BytesIO()
     to_image(picture).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def jpeg(picture: Picture, quality: int = 88) -> bytes:
-    """As a camera or a chat app sends it."""
+def encode_jpeg(picture: Picture, quality: int = 88) -> bytes:
+    """A JPEG file, as from a camera or a chat app."""
     file = io.BytesIO()
     to_image(picture).save(file, "JPEG", quality=quality)
     return file.getvalue()

@@ -1,0 +1,1 @@
+"""Measurements of speed and cost, one script each: `python -m benchmarks.NAME`, in the repository's root."""

@@ -1,0 +1,48 @@
+"""The table of all kinds of bad input: share of the messages, concurrency, sender, allowed outcomes."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from random import Random
+
+import grpc.aio
+
+from endurance.fuzzing import calls, malformed_grpc, malformed_http2, outcomes, slow_clients
+from endurance.fuzzing.outcomes import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of bad input."""
+
+    share: float
+    """Share of all messages, 0 to 1."""
+    concurrency: int
+    """Attacks in flight."""
+    allowed: Collection[str]
+    """Names of allowed outcomes."""
+    over_channel: Callable[[grpc.aio.Channel, Random], Awaitable[Outcome]] | None = None
+    """Sends one attack through gRPC."""
+    over_socket: Callable[[str, Random], Awaitable[Outcome]] | None = None
+    """Sends one attack to HOST:PORT over a connection of its own."""
+    then_answers: bool = False
+    """True: a valid call behind each attack must be answered."""
+
+
+CONCURRENT_FLOODS = 8
+"""With 1,000 calls in each flood they stay below the queue length at which gRPC's core cancels anybody's calls."""
+
+KINDS: Mapping[str, Kind] = {
+    "messages": Kind(0.62, 128, outcomes.REFUSED, over_channel=calls.send_message),
+    "images": Kind(0.12, 64, outcomes.REFUSED, over_channel=calls.send_image),
+    "streams": Kind(0.18, 64, outcomes.REFUSED, over_channel=calls.send_stream),
+    "other services": Kind(0.03, 64, outcomes.REFUSED_OR_UNKNOWN, over_channel=calls.send_to_other_service),
+    "malformed HTTP/2": Kind(0.02, 64, outcomes.SURVIVED_OR_WAITING, over_socket=malformed_http2.send_malformed),
+    "floods": Kind(
+        0.0003, CONCURRENT_FLOODS, outcomes.SURVIVED, over_socket=malformed_http2.send_flood, then_answers=True
+    ),
+    "malformed calls": Kind(0.015, 64, outcomes.MALFORMED_CALL, over_socket=malformed_grpc.send_malformed_call),
+    "abandoned streams": Kind(0.0112, 16, outcomes.LEFT, over_socket=slow_clients.abandon_streams),
+    "slow readers": Kind(0.0005, 32, outcomes.LEFT, over_socket=slow_clients.read_slowly),
+    "idle connections": Kind(0.003, 32, outcomes.LEFT, over_socket=slow_clients.stay_idle),
+}
+"""All kinds by name; their shares add up to one."""

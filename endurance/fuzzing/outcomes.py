@@ -1,0 +1,83 @@
+"""Outcomes of bad input: which are allowed, and how often each came. It knows no attacks.
+
+Allowed are refusals that tell a caller what is wrong, and answers to input that is valid after all.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+REFUSED = frozenset({"OK", "INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED"})
+"""Mutated messages: some stay valid, others are wrong, name something that doesn't exist, or ask for too much."""
+
+REFUSED_OR_UNKNOWN = REFUSED | {"UNIMPLEMENTED"}
+"""The same for calls of methods that may not exist."""
+
+CLOSED = frozenset({"GOAWAY", "closed", "reset"})
+"""The server ended the connection."""
+
+SURVIVED = CLOSED | {"PING answered"}
+"""Floods: the connection is ended, or answers again after the flood."""
+
+SURVIVED_OR_WAITING = SURVIVED | {"waiting"}
+"""Malformed HTTP/2: the server may also wait for more, since some of it is a valid beginning."""
+
+MALFORMED_CALL = REFUSED_OR_UNKNOWN | {"DEADLINE_EXCEEDED", "RST_STREAM", "GOAWAY", "closed", "no answer"}
+"""Calls that break gRPC's protocol."""
+
+LEFT = frozenset({"left"})
+"""The client left."""
+
+RESTARTED = "restarted"
+"""The attack fell into a restart of gRPC's part of the server; allowed for every kind."""
+
+CORE_TEXTS = (
+    "Error parsing '",
+    "Compression bit set but no encoding",
+    "Decompression failed",
+    "Internal error from Core",  # from the client's own gRPC, when a stream ends while it is still being written to
+)
+"""Texts with which gRPC's core reports a caller's fault as INTERNAL; with other texts the fault is the server's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Outcome of one attack."""
+
+    name: str
+    """A status code's name, or what happened to the connection."""
+    text: str = ""
+    """The server's message, or a hint at the attack."""
+    messages: int = 1
+    """Messages sent."""
+
+
+@dataclass
+class Tally:
+    """Outcomes of all attacks of one kind."""
+
+    attacks: int = 0
+    messages: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    unexpected: list[str] = field(default_factory=list)
+    """A line for each outcome that isn't allowed."""
+
+    def note(self, number: int, outcome: Outcome, allowed: Collection[str]) -> None:
+        """Counts the outcome of attack `number`."""
+        self.attacks += 1
+        self.messages += outcome.messages
+        self.outcomes[outcome.name] += 1
+        if outcome.name != RESTARTED and not is_allowed(outcome, allowed):
+            self.unexpected.append(f"number {number} ended with {outcome.name}: {outcome.text[:200]}")
+
+    def add(self, other: "Tally") -> None:
+        """Adds the counts of another tally."""
+        self.attacks += other.attacks
+        self.messages += other.messages
+        self.outcomes += other.outcomes
+        self.unexpected += other.unexpected
+
+
+def is_allowed(outcome: Outcome, allowed: Collection[str]) -> bool:
+    """Tests an outcome; INTERNAL is allowed where gRPC's core reports the caller's fault with it."""
+    return outcome.name in allowed or (outcome.name == "INTERNAL" and outcome.text.startswith(CORE_TEXTS))

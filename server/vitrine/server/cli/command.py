@@ -1,0 +1,116 @@
+"""The command: puts the configs of all groups together, and serves."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import click
+
+from vitrine.model.distribution import DISTRIBUTION
+from vitrine.server.cli import options
+from vitrine.server.engine.device import Device
+from vitrine.server.errors import ConfigError, CrashLoop, StartupError
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.requests import Limits
+from vitrine.server.models.rollout import RepositoryConfig
+from vitrine.server.opening import ServiceConfig
+from vitrine.server.process.config import ProcessConfig, ServerConfig
+from vitrine.server.process.port import can_be_shared
+from vitrine.server.process.signals import leave
+from vitrine.server.process.supervisor import supervise
+from vitrine.server.telemetry.logs import LogConfig, log_to_stderr
+from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.tracing_config import TracingConfig
+
+logger = logging.getLogger(__name__)
+
+
+@click.command(context_settings={"auto_envvar_prefix": "VITRINE", "show_default": True, "max_content_width": 110})
+@options.MODEL
+@options.repository
+@options.grpc
+@options.process
+@options.DEVICE
+@options.THREADS
+@options.limits
+@options.batching
+@options.admission
+@options.TOKENS
+@options.metrics
+@options.tracing
+@options.logs
+@click.version_option(package_name=DISTRIBUTION)
+def main(
+    model: Path | None,
+    repository: RepositoryConfig | None,
+    grpc: GrpcConfig,
+    process: ProcessConfig,
+    device: str,
+    threads: int | None,
+    limits: Limits,
+    batching: BatchingConfig,
+    admission: AdmissionConfig,
+    tokens: Path | None,
+    metrics: MetricsConfig | None,
+    tracing: TracingConfig | None,
+    logs: LogConfig,
+) -> None:
+    """Serve MODEL, an ONNX file made by vitrine-train, or a repository of models.
+
+    Without either, the server serves its bundled model. VITRINE_MODEL can name MODEL too. When the server is ready to
+    answer, it prints its address on standard output.
+    """
+    logs = replace(logs, traced=tracing is not None)
+    set_up_log = partial(log_to_stderr, logs, several=process.workers > 1)
+    set_up_log()
+    process = _possible(process)
+    if metrics and not metrics.host:
+        metrics = replace(metrics, host=grpc.host)
+    try:
+        service = ServiceConfig(
+            model=model,
+            repository=repository,
+            device=Device(device),
+            threads=threads,
+            processes=process.workers,
+            batching=batching,
+            admission=admission,
+            limits=limits,
+            tokens=tokens,
+            metrics=metrics,
+            tracing=tracing,
+        )
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        asyncio.run(_serve(ServerConfig(service, grpc, process), set_up_log))
+    except (StartupError, CrashLoop) as error:
+        sys.exit(f"vitrine-server: {error}")
+    leave()
+
+
+async def _serve(config: ServerConfig, set_up_log: Callable[[], None]) -> None:
+    if config.process.workers > 1:
+        await supervise(config, _announce, set_up_log)
+        return
+    from vitrine.server.process.lifecycle import serve  # gRPC and ONNX Runtime, which a supervisor does without
+
+    await serve(config, _announce)
+
+
+def _possible(process: ProcessConfig) -> ProcessConfig:
+    """The same processes, or one where the platform can't share a port between several."""
+    if process.workers > 1 and not can_be_shared():
+        logger.warning("this platform can't share a port between processes: running 1 worker, not %d", process.workers)
+        return replace(process, workers=1)
+    return process
+
+
+def _announce(address: str) -> None:
+    print(f"vitrine-server listening on {address}", flush=True)

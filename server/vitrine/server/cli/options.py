@@ -1,0 +1,288 @@
+"""The options of `vitrine-server`, one group for each config. Defaults are the configs' own."""
+
+from pathlib import Path
+
+import click
+
+from vitrine.server.cli.groups import option, option_group, security_file
+from vitrine.server.cli.types import Policy, Port, Workers
+from vitrine.server.engine.device import Device
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.requests import Limits
+from vitrine.server.models.rollout import RELOAD_SECONDS, RepositoryConfig
+from vitrine.server.models.version_policy import VersionPolicy
+from vitrine.server.process.config import ProcessConfig
+from vitrine.server.security.certificates import TlsFiles
+from vitrine.server.telemetry.logs import LogConfig, LogFormat
+from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.tracing_config import TracingConfig
+
+GRPC, PROCESS, LOGS = GrpcConfig(), ProcessConfig(), LogConfig()
+LIMITS, BATCHING, ADMISSION = Limits(), BatchingConfig(), AdmissionConfig()
+"""The configs with their defaults."""
+
+METRICS_PORT = 9464
+"""The usual port of OpenTelemetry's Prometheus exporters, taken where Kubernetes has set the variable."""
+
+MAX_MEGAPIXELS = 178
+"""The largest image that Pillow opens, whatever it is told."""
+
+MEBIBYTE = 1 << 20
+MEGAPIXEL = 1_000_000
+MICROSECONDS = 1_000_000
+
+
+@option_group(
+    option(
+        "--model-repository",
+        "Directory of models to serve instead of MODEL, as NAME/VERSION/model.onnx. Changes are picked up while "
+        "serving.",
+        type=click.Path(path_type=Path, file_okay=False),
+    ),
+    option(
+        "--versions",
+        "Versions of each model in the repository to serve: latest:N (the newest N that load), all, or numbers such "
+        "as 3,5.",
+        type=Policy(),
+        metavar="POLICY",
+        default="latest:1",
+    ),
+    option(
+        "--default-model",
+        "Model of the repository that answers requests that name none.",
+        show_default="the first by name",
+    ),
+    option(
+        "--reload-seconds",
+        "Seconds between two scans of the repository, in each worker; 0 scans only at start-up.",
+        type=click.FloatRange(0),
+        default=RELOAD_SECONDS,
+    ),
+)
+def repository(
+    model_repository: Path | None, versions: VersionPolicy, default_model: str | None, reload_seconds: float
+) -> RepositoryConfig | None:
+    """The repository; None without --model-repository."""
+    if model_repository is None:
+        if default_model:
+            raise click.UsageError("--default-model names a model of --model-repository, which isn't set")
+        return None
+    return RepositoryConfig(model_repository, versions, default_model or "", reload_seconds)
+
+
+@option_group(
+    option("--host", "Address to listen on.", default=GRPC.host),
+    option("--port", "Port to listen on; 0 takes a free one.", type=Port(GRPC.port), default=GRPC.port),
+    option(
+        "--reflection/--no-reflection",
+        "Let tools such as grpcurl read the services' descriptions.",
+        default=GRPC.reflection,
+    ),
+    security_file("--tls-cert", "PEM file of the server's certificate and its intermediates; turns TLS on."),
+    security_file("--tls-key", "PEM file of that certificate's private key, unencrypted."),
+    security_file(
+        "--tls-client-ca",
+        "PEM file of the authorities that sign client certificates; clients must then present one (mutual TLS).",
+    ),
+    option(
+        "--insecure",
+        "Allow plaintext on an address that other machines can reach.",
+        is_flag=True,
+        default=GRPC.insecure,
+    ),
+)
+def grpc(
+    host: str,
+    port: int,
+    reflection: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    insecure: bool,
+) -> GrpcConfig:
+    """The gRPC front end."""
+    tls = None
+    if tls_cert is not None and tls_key is not None:
+        tls = TlsFiles(tls_cert, tls_key, tls_client_ca)
+    elif tls_cert or tls_key or tls_client_ca:  # half of it must not end in plaintext
+        raise click.UsageError("TLS needs both --tls-cert and --tls-key (VITRINE_TLS_CERT, VITRINE_TLS_KEY)")
+    return GrpcConfig(host.strip("[]"), port, reflection=reflection, tls=tls, insecure=insecure)
+
+
+@option_group(
+    option(
+        "--workers",
+        "Worker processes, each with its own copy of the models; auto starts one for each usable CPU.",
+        type=Workers(),
+        metavar="INTEGER|auto",
+        default=str(PROCESS.workers),
+    ),
+    option(
+        "--propagation-seconds",
+        "Seconds to keep serving after SIGTERM while health reports NOT_SERVING, so that load balancers can drain.",
+        type=click.FloatRange(0),
+        default=PROCESS.propagation_seconds,
+    ),
+    option(
+        "--drain-seconds",
+        "Seconds that requests under way may take to finish after that; then they are cancelled.",
+        type=click.FloatRange(0),
+        default=PROCESS.drain_seconds,
+    ),
+)
+def process(workers: int, propagation_seconds: float, drain_seconds: float) -> ProcessConfig:
+    """The processes of the server."""
+    return ProcessConfig(workers, propagation_seconds, drain_seconds)
+
+
+@option_group(
+    option(
+        "--max-message-mb",
+        "Largest request and largest answer, in MiB.",
+        type=click.IntRange(1, 2047),
+        default=LIMITS.max_message_bytes // MEBIBYTE,
+    ),
+    option(
+        "--max-images",
+        "Largest number of images in one request.",
+        type=click.IntRange(1),
+        default=LIMITS.max_images,
+    ),
+    option(
+        "--max-image-megapixels",
+        "Largest width × height of an image file, in millions of pixels.",
+        type=click.IntRange(1, MAX_MEGAPIXELS),
+        default=LIMITS.max_image_pixels // MEGAPIXEL,
+    ),
+    option(
+        "--caller-rate",
+        "Images per second that each caller may send to one worker; 0 sets no limit. Further requests fail with "
+        "RESOURCE_EXHAUSTED. A caller is a name in --tokens; without tokens, an IPv4 address or an IPv6 /64 network.",
+        type=click.FloatRange(0),
+        default=LIMITS.caller_rate,
+    ),
+)
+def limits(max_message_mb: int, max_images: int, max_image_megapixels: int, caller_rate: float) -> Limits:
+    """The limits of one request and one caller."""
+    return Limits(max_images, max_message_mb * MEBIBYTE, max_image_megapixels * MEGAPIXEL, caller_rate)
+
+
+@option_group(
+    option(
+        "--max-batch-rows",
+        "Largest number of images in one run of a model; requests that wait share a run.",
+        type=click.IntRange(1),
+        default=BATCHING.max_rows,
+    ),
+    option(
+        "--max-queue-delay-us",
+        "Microseconds that a batch with free rows waits for more requests.",
+        type=click.IntRange(0),
+        default=round(BATCHING.max_delay * MICROSECONDS),
+    ),
+)
+def batching(max_batch_rows: int, max_queue_delay_us: int) -> BatchingConfig:
+    """The batches."""
+    return BatchingConfig(max_batch_rows, max_queue_delay_us / MICROSECONDS)
+
+
+@option_group(
+    option(
+        "--max-pending-images",
+        "Images that may wait or run at once in each worker; further requests fail with RESOURCE_EXHAUSTED.",
+        type=click.IntRange(1),
+        default=ADMISSION.max_images,
+    ),
+    option(
+        "--max-pending-mb",
+        "MiB that pending requests and their answers may take in each worker; further requests fail with "
+        "RESOURCE_EXHAUSTED.",
+        type=click.IntRange(1),
+        default=ADMISSION.max_bytes // MEBIBYTE,
+    ),
+)
+def admission(max_pending_images: int, max_pending_mb: int) -> AdmissionConfig:
+    """The work that may be pending."""
+    return AdmissionConfig(max_pending_images, max_pending_mb * MEBIBYTE)
+
+
+@option_group(
+    option(
+        "--metrics-port",
+        "Port of Prometheus metrics, at /metrics over plain HTTP; 0 takes a free one, which the log names.",
+        type=Port(METRICS_PORT),
+        show_default="none: metrics are off",
+    ),
+    option("--metrics-host", "Address to serve metrics on.", show_default="that of --host"),
+    option(
+        "--activation-health/--no-activation-health",
+        "Measure each layer's mean and dead units on a sample of the images.",
+        default=True,
+    ),
+)
+def metrics(metrics_port: int | None, metrics_host: str | None, activation_health: bool) -> MetricsConfig | None:
+    """The metrics; None without --metrics-port. An empty host stands for that of --host."""
+    if metrics_port is None:
+        return None
+    return MetricsConfig(metrics_port, (metrics_host or "").strip("[]"), activation_health)
+
+
+@option_group(
+    option(
+        "--otlp-endpoint",
+        "OpenTelemetry collector that receives traces, by OTLP over gRPC; without it, tracing is off.",
+        metavar="URL",
+        envvar=["VITRINE_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+    ),
+    option(
+        "--trace-ratio",
+        "Share of the calls to trace, 0 to 1, where the caller hasn't decided.",
+        type=click.FloatRange(0, 1),
+        default=1.0,
+    ),
+)
+def tracing(otlp_endpoint: str | None, trace_ratio: float) -> TracingConfig | None:
+    """The traces; None without --otlp-endpoint."""
+    return TracingConfig(otlp_endpoint, trace_ratio) if otlp_endpoint else None
+
+
+@option_group(
+    option(
+        "--log-format",
+        "Write log lines as sentences or as JSON objects.",
+        type=click.Choice([form.value for form in LogFormat]),
+        default=LOGS.format.value,
+    ),
+    option(
+        "--log-level",
+        "Least serious level that is logged, on standard error.",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        default=LOGS.level,
+    ),
+)
+def logs(log_format: str, log_level: str) -> LogConfig:
+    """The log."""
+    return LogConfig(log_level, LogFormat(log_format))
+
+
+MODEL = click.argument("model", type=click.Path(path_type=Path), required=False, envvar="VITRINE_MODEL")
+
+DEVICE = option(
+    "--device",
+    "Device that runs the models; auto takes CUDA where it works.",
+    type=click.Choice([device.value for device in Device]),
+    default=Device.AUTO.value,
+)
+
+THREADS = option(
+    "--threads",
+    "Preparation threads per worker. Model runs use half as many.",
+    type=click.IntRange(1),
+    show_default="usable CPUs divided by the workers",
+)
+
+TOKENS = security_file(
+    "--tokens", "File of callers, with NAME SHA256 PERMISSIONS on each line; without it, anyone may call."
+)

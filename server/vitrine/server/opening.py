@@ -1,0 +1,201 @@
+"""Opens a service: its models, thread pools, repository, access and telemetry live as long as it is open.
+
+`open_service` is the one way in, for the command, the tests, a notebook and other frameworks. It knows no transport,
+and starts no process.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from vitrine.model import ArtifactError
+from vitrine.server.bundled import bundled_model
+from vitrine.server.engine.cpus import usable_cpus
+from vitrine.server.engine.device import Device
+from vitrine.server.errors import ConfigError, StartupError
+from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.requests import Limits
+from vitrine.server.inference.service import Service
+from vitrine.server.models.repository import LoadModel, ServedRepository, load_in_pool, poll
+from vitrine.server.models.rollout import RepositoryConfig
+from vitrine.server.models.snapshot import Models, ServedModel
+from vitrine.server.security.tokens import open_access
+from vitrine.server.telemetry.instrumentation import Telemetry, open_telemetry
+from vitrine.server.telemetry.logs import log_call
+from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.tracing import open_tracing
+from vitrine.server.telemetry.tracing_config import TracingConfig
+
+if TYPE_CHECKING:
+    from vitrine.server.telemetry.spans import Tracing
+
+logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 5.0
+"""Seconds that sending the last spans may take when a service is closed."""
+
+Load: TypeAlias = Callable[[Path, Device, str, str], ServedModel]
+"""Loads an artifact on a device, under a name and a version; empty ones are taken from the artifact."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """Settings of a service.
+
+    Raises:
+        ConfigError: two settings contradict each other, or a number is too small.
+    """
+
+    model: Path | None = None
+    """The artifact to serve; None serves the bundled model, or the repository where there is one."""
+    repository: RepositoryConfig | None = None
+    """The repository to serve in place of one artifact."""
+    device: Device = Device.AUTO
+    """The device that runs the models."""
+    threads: int | None = None
+    """Preparation threads; None takes the usable CPUs divided by `processes`."""
+    processes: int = 1
+    """Processes that open such a service on this machine and share its CPUs."""
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    """The size of batches, and how long they wait."""
+    admission: AdmissionConfig = field(default_factory=AdmissionConfig)
+    """The work that may be pending."""
+    limits: Limits = field(default_factory=Limits)
+    """The limits of one request and one caller."""
+    tokens: Path | None = None
+    """The file of callers; None lets anyone call."""
+    metrics: MetricsConfig | None = None
+    """The metrics; None measures nothing."""
+    tracing: TracingConfig | None = None
+    """The traces of calls; None traces nothing."""
+
+    def __post_init__(self) -> None:
+        """Checks the values against each other."""
+        if self.repository and self.model:
+            raise ConfigError("serve either MODEL (VITRINE_MODEL) or --model-repository, not both")
+        if self.processes < 1 or (self.threads is not None and self.threads < 1):
+            raise ConfigError(f"{self.threads} threads in {self.processes} processes: take at least 1 of each")
+        # The largest request and its answer must fit beside others, or it would wait until there are none.
+        if self.admission.max_images < self.limits.max_images:
+            raise ConfigError(
+                f"--max-pending-images is {self.admission.max_images:,}, less than --max-images, "
+                f"{self.limits.max_images:,}: raise the first or lower the second"
+            )
+        if self.admission.max_bytes < 2 * self.limits.max_message_bytes:
+            raise ConfigError(
+                f"--max-pending-mb is {self.admission.max_bytes >> 20:,}, less than twice --max-message-mb, "
+                f"{self.limits.max_message_bytes >> 20:,}: raise the first or lower the second"
+            )
+
+    @property
+    def preparation_threads(self) -> int:
+        """Images prepared at the same time; at least 1."""
+        return self.threads or max(1, usable_cpus() // self.processes)
+
+    @property
+    def parallel_runs(self) -> int:
+        """Model runs at the same time: half of the preparation threads, which leaves CPUs for preparation."""
+        return max(1, self.preparation_threads // 2)
+
+
+@asynccontextmanager
+async def open_service(
+    config: ServiceConfig, methods: Collection[str] = (), load: Load | None = None
+) -> AsyncIterator[Service]:
+    """Opens a service, which is closed when the context ends.
+
+    Closing waits for the last spans to be sent, for up to `FLUSH_SECONDS`, and not for threads that are still at work.
+
+    Args:
+        config: the settings.
+        methods: the methods that metrics count by name, as `/PACKAGE.SERVICE/METHOD`; others count as `other`.
+        load: loads an artifact; None takes ONNX Runtime's `load_artifact`.
+
+    Raises:
+        StartupError: an artifact fails a check, its device isn't there, the tokens can't be used, or the metrics'
+            address can't be listened on.
+    """
+    with ExitStack() as resources:
+        # 1. What needs no model comes first: it fails early, and metrics are there while models load.
+        access = open_access(config.tokens)
+        tracing = open_tracing(config.tracing) if config.tracing else None
+        telemetry = resources.enter_context(open_telemetry(config.metrics, methods))
+        # 2. The pools. Threads that outlive the service are at work on what nobody waits for any more.
+        preparations, runs, loads = (
+            ThreadPoolExecutor(size, thread_name_prefix=name)
+            for name, size in (("prepare", config.preparation_threads), ("run", config.parallel_runs), ("load", 1))
+        )
+        for pool in (preparations, runs, loads):
+            resources.callback(pool.shutdown, wait=False, cancel_futures=True)
+        # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
+        opening = partial(_open_models, config, load or _onnx_runtime(), telemetry, loads)
+        models, following, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
+        # 4. The service and what observes it.
+        service = Service(
+            models,
+            config.limits,
+            preparations,
+            runs,
+            replace(config.batching, parallel=config.parallel_runs),
+            config.admission,
+            load_model,
+            access,
+            observers=[log_call, *([tracing.observe] if tracing else [])],
+            meters=telemetry.observers,
+        )
+        async with telemetry.of(service), following:
+            yield service
+        if tracing:
+            await _flush(tracing)
+
+
+def _onnx_runtime() -> Load:
+    from vitrine.server.engine.loading import load_artifact  # a supervisor imports this module, and does without it
+
+    return load_artifact
+
+
+def _open_models(
+    config: ServiceConfig, load: Load, telemetry: Telemetry, loads: Executor
+) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
+    """Loads the models; with a repository, gives the context that follows its changes, and a way to load on demand."""
+
+    def load_warm(path: Path, name: str, version: str) -> ServedModel:
+        return telemetry.observed(_warm_up(load(path, config.device, name, version), config.batching.max_rows))
+
+    if config.repository:
+        repository = ServedRepository(config.repository, load_warm)
+        following = poll(repository, config.repository.reload_seconds)
+        return repository.models, following, load_in_pool(loads, repository)
+    path = config.model or bundled_model()
+    try:
+        model = load_warm(path, "", "")
+    except ArtifactError as error:
+        raise StartupError(f"{path} is not served: {error}") from error
+    logger.info("model %s@%s runs on %s", model.name, model.version, model.engine.provider)
+    return Models.of(model), nullcontext(), None
+
+
+def _warm_up(model: ServedModel, rows: int) -> ServedModel:
+    """Runs the largest batch once for all outputs, so that memory and kernels are chosen before callers wait."""
+    model.engine.run(np.zeros((rows, *model.metadata.input.shape), np.uint8), model.outputs)
+    return model
+
+
+async def _flush(tracing: "Tracing") -> None:
+    """Sends the last spans. A collector that hangs is given up, with the thread that waits for it."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
+    try:
+        closing = asyncio.get_running_loop().run_in_executor(thread, tracing.close)
+        await asyncio.wait([closing], timeout=FLUSH_SECONDS)
+    finally:
+        thread.shutdown(wait=False)

@@ -1,0 +1,117 @@
+"""The distribution: its name, its licence, and the sentence for an extra that isn't installed."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vitrine.model.distribution import DISTRIBUTION, EXTRAS, version
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = {"vitrine-server": ("vitrine.serve", "server"), "vitrine-train": ("vitrine.train", "train")}
+TEXTS = {".md", ".py", ".toml", ".proto", ".yaml", ".yml", ".json", ".txt", ".cfg"}
+WITHOUT_SUFFIX = {"Dockerfile", "Makefile", "LICENSE", "NOTICE"}
+MADE = {"build", "dist", "out", "runs"}
+"""Folders that are made and not written; .gitignore has them."""
+
+
+def project() -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return table
+
+
+def run_without(modules: str, command: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Runs a command in a process where these modules aren't installed."""
+    program = (
+        "import runpy, sys; sys.modules.update(dict.fromkeys(sys.argv.pop(1).split(',')));"  # None: can't be imported
+        "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, modules, COMMANDS[command][0], *words], capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("words", [(), ("--help",)])
+def test_a_command_without_its_extra_says_so_in_one_sentence(command: str, words: tuple[str, ...]) -> None:
+    _, extra = COMMANDS[command]
+    ended = run_without(",".join(EXTRAS[extra]), command, *words)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    (said,) = ended.stderr.splitlines()
+    assert said.startswith(f"{command} needs the extra `{extra}`")
+    assert said.endswith(f"pip install 'vitrine-serving[{extra}]'")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_one_missing_module_of_an_extra_is_named(command: str) -> None:
+    ended = run_without("onnxruntime", command, "--help")
+    assert ended.returncode == 1
+    assert "(not found: onnxruntime)" in ended.stderr
+
+
+@pytest.mark.parametrize(("command", "broken"), [("vitrine-server", "http.server"), ("vitrine-train", "gzip")])
+def test_an_import_error_of_another_kind_keeps_its_traceback(command: str, broken: str) -> None:
+    ended = run_without(broken, command, "--help")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Traceback")
+    assert broken in ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_says_its_version(command: str) -> None:
+    said = run_without("vitrine_not_there", command, "--version")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.strip().endswith(f"version {version()}")
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_the_modules_of_an_extra_are_those_of_pyproject(extra: str) -> None:
+    required = {re.split(r"[<>=]", line)[0] for line in project()["optional-dependencies"][extra]}
+    distributions = packages_distributions()
+    assert {distributions[module][0].replace("_", "-") for module in EXTRAS[extra]} == required
+
+
+def test_the_commands_start_where_a_missing_extra_is_looked_for() -> None:
+    assert project()["name"] == DISTRIBUTION
+    scripts = {name: target for name, target in project()["scripts"].items() if name != "vitrine"}
+    assert scripts == {name: f"{module}:main" for name, (module, _) in COMMANDS.items()}
+
+
+def test_no_file_says_to_install_a_strangers_distribution() -> None:
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in MADE]
+    files = [*ROOT.iterdir(), *(file for folder in folders for file in folder.rglob("*"))]
+    texts = [file for file in files if file.is_file() and (file.suffix in TEXTS or file.name in WITHOUT_SUFFIX)]
+    assert len(texts) > 100
+    stranger = re.compile(r"""(?x)
+        pip\ install\ [^\n`]*(?<![\w./-])vitrine(?![\w-])  # pip install 'vitrine[server]'
+        | package_name=.vitrine["']
+        | \bversion\(.vitrine["']
+    """)
+    for file in texts:
+        if file != Path(__file__):
+            found = stranger.search(file.read_text())
+            assert found is None, f"{file.relative_to(ROOT)}: {found and found[0]}"
+
+
+def test_the_licence_is_apache_2() -> None:
+    assert project()["license"] == "Apache-2.0"
+    assert not [line for line in project()["classifiers"] if line.startswith("License ::")]  # PEP 639: one or the other
+    for name in project()["license-files"]:
+        assert (ROOT / name).is_file(), name
+    assert "Version 2.0, January 2004" in (ROOT / "LICENSE").read_text()
+    assert "MNIST" in (ROOT / "NOTICE").read_text()
+
+
+def test_the_image_gets_every_file_that_a_wheel_needs() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    needed = {"pyproject.toml", project()["readme"], *project()["license-files"]}
+    needed |= {package.partition("/")[0] for package in packages}
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert needed <= allowed

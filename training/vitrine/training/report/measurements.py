@@ -1,0 +1,165 @@
+"""Measures everything in a report. It prints nothing and writes no report files."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vitrine.model import DIGITS
+from vitrine.training.data import Examples
+from vitrine.training.errors import ConfigError
+from vitrine.training.network.calibration import Reliability, expected_calibration_error, reliability
+from vitrine.training.network.evaluate import Evaluation, calculate_logits, probabilities_of
+from vitrine.training.network.mlp import novelty_of
+from vitrine.training.rendering.stress import CONDITIONS, ConditionResult, measure_stress
+from vitrine.training.report.mistakes import Mistake, find_mistakes
+from vitrine.training.report.novelty import NoveltyPlan, NoveltyReport, measure_novelty
+from vitrine.training.run.checkpoint import Checkpoint
+from vitrine.training.run.completion import export_checkpoint
+
+MAX_MISTAKES = 60
+"""Maximum number of mistakes in a report."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StressPlan:
+    """Input of the stress measurement."""
+
+    images: npt.NDArray[np.uint8]
+    """uint8 (N, 28, 28), 0 = paper, 255 = ink: MNIST digits that the run was not trained on."""
+    labels: npt.NDArray[np.int64]
+    """int64 (N,)."""
+    count: int = 300
+    """Digits per condition."""
+    seed: int = 0
+    """Seed of all random numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class StressReport:
+    """A network's accuracy on digits rendered as photos, scans and drawings."""
+
+    seed: int
+    """Seed of all random numbers."""
+    results: Sequence[ConditionResult]
+    """Results of all conditions; at least one."""
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over the conditions, 0 to 1."""
+        return sum(result.accuracy for result in self.results) / len(self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "seed": self.seed,
+            "mean": self.mean,
+            "conditions": [result.to_dict() for result in self.results],
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """Quality of a run's network on examples that it was not trained on."""
+
+    model: str
+    """Name of the model on the server."""
+    dataset: str
+    """Name of the examples' data set."""
+    temperature: float
+    """Divisor of the network's logits."""
+    evaluation: Evaluation
+    """Error and confusion matrix."""
+    calibration_error: float
+    """Expected calibration error, 0 to 1."""
+    reliability: Reliability
+    """Confidence and accuracy by bins of confidence."""
+    most_wrong: Sequence[Mistake]
+    """Examples with the highest loss, worst first; at most `MAX_MISTAKES`, each with a loss of `MIN_LOSS` or more."""
+    novelty: NoveltyReport | None
+    """Results on images without a digit; None if not measured."""
+    stress: StressReport | None
+    """Results on the stress set; None if not measured."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON, with all numbers of the report."""
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            **self.evaluation.to_dict(),
+            "calibration": {
+                "temperature": self.temperature,
+                "expected_calibration_error": self.calibration_error,
+                "bins": _bins(self.reliability),
+            },
+            "novelty": self.novelty and self.novelty.to_dict(),
+            "stress": self.stress and self.stress.to_dict(),
+            "most_wrong": [mistake.to_dict() for mistake in self.most_wrong],
+        }
+
+
+def _bins(curve: Reliability) -> list[dict[str, Any]]:
+    means = zip(curve.counts.tolist(), curve.confidence.tolist(), curve.accuracy.tolist(), strict=True)
+    return [
+        {"count": count, "confidence": confidence if count else None, "accuracy": accuracy if count else None}
+        for count, confidence, accuracy in means
+    ]
+
+
+def make_report(
+    checkpoint: Checkpoint,
+    examples: Examples,
+    dataset: str,
+    *,
+    novelty: NoveltyPlan | None = None,
+    stress: StressPlan | None = None,
+    progress: bool = True,
+) -> Report:
+    """Measures the kept network of a run.
+
+    Args:
+        checkpoint: state of the run, with at least one epoch.
+        examples: at least one example; none may be from the training data.
+        dataset: name of the examples' data set.
+        novelty: settings of the novelty measurement; None skips it.
+        stress: input of the stress measurement; None skips it.
+        progress: True shows progress bars for slow parts.
+
+    Raises:
+        ArtifactError: the artifact for the stress measurement deviates from PyTorch.
+        ConfigError: the folder of fonts has no usable font; or novelty or stress is asked for, and the classes are not
+            the digits.
+    """
+    classes = checkpoint.identity.classes
+    if (novelty or stress) and classes != DIGITS:
+        raise ConfigError(f"novelty and stress draw digits, and the run has other classes: {', '.join(classes)}")
+    mlp, calibration, output = checkpoint.kept_mlp(), checkpoint.calibration(), checkpoint.config.output
+    logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
+    probabilities, scores = probabilities_of(mlp, logits), novelty_of(logits).numpy()
+    threshold = calibration.novelty_threshold
+    return Report(
+        checkpoint.identity.name,
+        dataset,
+        calibration.temperature,
+        Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels, classes),
+        expected_calibration_error(probabilities, examples.labels),
+        reliability(probabilities, examples.labels),
+        find_mistakes(examples, logits, probabilities, output, MAX_MISTAKES, classes),
+        measure_novelty(mlp, threshold, scores, novelty, progress=progress) if novelty else None,
+        _measure_stress(checkpoint, stress, progress) if stress else None,
+    )
+
+
+def _measure_stress(checkpoint: Checkpoint, plan: StressPlan, progress: bool) -> StressReport:
+    """Measures a newly exported artifact, because the run folder may have none."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder, "model.onnx")
+        export_checkpoint(checkpoint, model, test_accuracy=None)
+        names, count, seed = tuple(CONDITIONS), plan.count, plan.seed
+        results = measure_stress(model, plan.images, plan.labels, names, count, seed, progress=progress)
+        return StressReport(seed, results)
