@@ -1,7 +1,7 @@
-"""The whole path, for real: train, export, serve, classify, and look at every layer.
+"""The whole path: train, export, serve, classify, and look at every layer.
 
-Fits an MLP on the embedded handwriting, serves it with `vitrine-server` in a process of its own on a free port, sends
-held-out images as PNG files through the SDK, prints what each layer calculated, and draws one of them.
+The demo fits an MLP on the embedded handwriting and serves it with `vitrine-server` in a process of its own. It sends
+held-out images as PNG files through the SDK, prints the activations of each layer, and draws one image's.
 """
 
 import subprocess
@@ -21,15 +21,15 @@ from vitrine.client.terminal import render_pixels, render_strips
 from vitrine.training import fit, held_out_digit_images, load_dataset
 
 SHOWN = 5
-"""How many held-out images are classified one by one."""
+"""Number of held-out images that are classified one by one."""
 
 READY = "vitrine-server listening on "
-"""What the server prints before its address, when it is ready."""
+"""The server's words before its address when it is ready."""
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/demo"), help="Where everything goes.")
-@click.option("--required-accuracy", default=0.95, help="The held-out accuracy below which the demo fails.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/demo"), help="Folder for all files.")
+@click.option("--required-accuracy", default=0.95, help="The demo fails below this accuracy on held-out images.")
 def main(out: Path, required_accuracy: float) -> None:
     """Train, export, serve, classify, and look at every layer."""
     dataset = load_dataset("digits")
@@ -54,12 +54,12 @@ def main(out: Path, required_accuracy: float) -> None:
 
 
 def heading(text: str) -> None:
-    """Prints what comes next."""
+    """Prints the heading of a step."""
     click.secho(f"\n{text}", bold=True)
 
 
 def write_pngs(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], folder: Path) -> list[Path]:
-    """Writes images as PNG files, as a user would have them: uint8 (N, 12, 12) and their labels (N,)."""
+    """Writes images, uint8 (N, 12, 12), as PNG files that are named by number and label."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{index:03}_is_{label}.png" for index, label in enumerate(labels)]
     for file, image in zip(files, images, strict=True):
@@ -69,12 +69,12 @@ def write_pngs(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], fol
 
 @contextmanager
 def served(model: Path) -> Iterator[str]:
-    """A server for `model` in a process of its own; gives its address, and stops it at the end."""
+    """Runs a server for `model` in a process of its own; yields its address, and stops it at the end."""
     program = Path(sys.executable).with_name("vitrine-server")
     command: list[str | Path] = [program, model, "--port", "0", "--log-level", "warning"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        line = server.stdout.readline()  # comes when the server is ready; ends when it isn't going to be
+        line = server.stdout.readline()  # comes when the server is ready; empty if it fails to start
         if not line.startswith(READY):
             sys.exit("the demo failed: the server didn't start, and said why above")
         try:
@@ -84,23 +84,23 @@ def served(model: Path) -> Iterator[str]:
 
 
 def show(client: Client, file: Path) -> Prediction:
-    """Classifies one image and prints what every layer calculated."""
+    """Classifies one image and prints the activations of every layer."""
     prediction = client.classify(file)
     click.echo(f"\n{file.name}: digit {prediction.digit}, probability {prediction.probability:.1%}{judged(prediction)}")
-    click.echo(render_pixels(prediction.activations["input"], colour=sys.stdout.isatty()))
+    click.echo(render_pixels(prediction.pixels, colour=sys.stdout.isatty()))
     click.echo(render_strips(prediction, colour=sys.stdout.isatty()))
     return prediction
 
 
 def judged(prediction: Prediction) -> str:
-    """Whether the image is a digit at all, where the model can tell."""
+    """The words for `is_digit`; empty if the model has no threshold."""
     if prediction.is_digit is None:
         return ""
     return f", {'a digit' if prediction.is_digit else 'no digit'}: novelty {prediction.novelty:.2f}"
 
 
 def accuracy_of(client: Client, files: list[Path], labels: npt.NDArray[np.int64]) -> float:
-    """The share of the files that the server gets right."""
+    """The share of files with the right digit."""
     digits = [prediction.digit for prediction in client.classify_many(files)]
     return float(np.mean(digits == labels))
 

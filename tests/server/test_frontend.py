@@ -1,7 +1,6 @@
 """The gRPC front end: its settings, the gate before its services, and what protocols hand it."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 from support.callers import bearer, line, secret
-from support.services import a_service
 
-from vitrine.server.engine.device import Device
-from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends import Frontend
 from vitrine.server.frontends.grpc.config import GrpcConfig
@@ -20,6 +16,7 @@ from vitrine.server.frontends.grpc.server import METHODS, GrpcFrontend
 from vitrine.server.inference.call import Call, Outcome
 from vitrine.server.inference.readiness import Readiness
 from vitrine.server.inference.service import Service
+from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.protocols.endpoint import Endpoint
 from vitrine.server.protocols.health import HealthServicer
 from vitrine.server.protocols.oip.servicer import OipServicer
@@ -36,9 +33,9 @@ CERTIFICATES = TlsFiles(Path("cert.pem"), Path("key.pem"))
 
 
 @pytest.fixture
-def service(tiny_artifact: Path) -> Iterator[Service]:
-    with ThreadPoolExecutor(1) as pool:
-        yield a_service(load_artifact(tiny_artifact, Device.CPU), pool)
+async def service(tiny_artifact: Path) -> AsyncIterator[Service]:
+    async with open_service(ServiceConfig(tiny_artifact)) as opened:
+        yield opened
 
 
 async def test_it_is_a_frontend(service: Service) -> None:
@@ -82,7 +79,8 @@ async def test_a_callers_token_is_looked_up_once_for_a_call_and_for_each_message
     tokens.write_text(line("alice", "predict"))
     service.access = access = CountingAccess(tokens)
     told: list[Call] = []
-    frontend = GrpcFrontend(service, GrpcConfig(port=0), observers=[told.append])
+    service.observers = [told.append]
+    frontend = GrpcFrontend(service, GrpcConfig(port=0))
     await frontend.start()
     async with grpc.aio.insecure_channel(frontend.address) as channel:
         stub: Any = ClassifierServiceStub(channel)
@@ -103,7 +101,8 @@ async def test_a_callers_token_is_looked_up_once_for_a_call_and_for_each_message
 async def test_where_nobody_measures_a_caller_without_a_token_still_may_not_change_the_server(service: Service) -> None:
     """No gate is needed then, and the service refuses by itself."""
     told: list[Call] = []
-    frontend = GrpcFrontend(service, GrpcConfig(port=0), observers=[told.append])
+    service.observers = [told.append]
+    frontend = GrpcFrontend(service, GrpcConfig(port=0))
     await frontend.start()
     async with grpc.aio.insecure_channel(frontend.address) as channel:
         for method in ("RepositoryModelLoad", "RepositoryModelUnload"):

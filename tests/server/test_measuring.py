@@ -21,6 +21,7 @@ from vitrine.server.errors import StartupError
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.call import Call, Outcome
+from vitrine.server.inference.readiness import Readiness
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 from vitrine.server.opening import ServiceConfig, open_service
@@ -201,7 +202,8 @@ async def test_what_can_not_be_read_is_said_once_and_read_again(
             if fails is None:
                 read.set()
 
-    service: Any = SimpleNamespace(workload=Workload(0, 0, 0), models=Models.of(served("digits", "1")))
+    models = Models.of(served("digits", "1"))
+    service: Any = SimpleNamespace(readiness=Readiness(), workload=Workload(0, 0, 0), models=models)
     telemetry = PrometheusTelemetry(Breaking([], MetricsConfig(port=0)), activations=False)
     with caplog.at_level(logging.ERROR):
         async with telemetry.of(service):

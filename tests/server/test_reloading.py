@@ -235,7 +235,7 @@ def test_a_default_model_that_is_not_served_is_refused(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["model.onnx", "--model-repository", "."], "serve either MODEL (VITRINE_MODEL) or --model-repository"),
-        (["--default-model", "tiny"], "--default-model names a model of --model-repository, and there is none"),
+        (["--default-model", "tiny"], "--default-model names a model of --model-repository, which isn't set"),
         (["--model-repository", ".", "--versions", "newest"], "'newest' is neither latest:N, nor all, nor version"),
     ],
 )

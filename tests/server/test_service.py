@@ -2,8 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from inspect import isawaitable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.artifacts import random_pixels
-from support.services import a_service
+from support.publishing import publish
 
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
@@ -20,7 +19,9 @@ from vitrine.server.inference.call import Call
 from vitrine.server.inference.plan import Plan
 from vitrine.server.inference.requests import ClassifyRequest, LayerSelection
 from vitrine.server.inference.service import MAX_PLANS, Service
+from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
+from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.security.access import Caller, Permission
 
 ALL_LAYERS = LayerSelection(every=True)
@@ -33,18 +34,11 @@ def model(tiny_artifact: Path) -> ServedModel:
 
 
 @pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
-async def loaded(_: str) -> None:
-    """Stands for a look at a repository in which all is well."""
-
-
-@pytest.fixture
-def service(model: ServedModel, pool: ThreadPoolExecutor) -> Service:
-    return a_service(model, pool, load=loaded)
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    """A service of a repository with one model, `tiny`."""
+    publish(tmp_path, "tiny", 1)
+    async with open_service(ServiceConfig(repository=RepositoryConfig(tmp_path, reload_seconds=0))) as opened:
+        yield opened
 
 
 def a_call_of(*permissions: Permission) -> Call:
@@ -98,9 +92,10 @@ def test_every_method_of_the_service_is_in_the_table() -> None:
     assert public == {what.partition(" ")[0] for what in METHODS}
 
 
-async def test_without_a_repository_nothing_is_loaded(model: ServedModel, pool: ThreadPoolExecutor) -> None:
-    with pytest.raises(Unsupported) as caught:
-        await a_service(model, pool).load("tiny", a_call_of(Permission.ADMIN))
+async def test_without_a_repository_nothing_is_loaded(tiny_artifact: Path) -> None:
+    async with open_service(ServiceConfig(tiny_artifact)) as service:
+        with pytest.raises(Unsupported) as caught:
+            await service.load("tiny", a_call_of(Permission.ADMIN))
     assert caught.value.reason == "NO_REPOSITORY"
 
 
@@ -163,10 +158,9 @@ async def test_a_bad_selection_is_refused_each_time(service: Service, model: Ser
         assert (caught.value.reason, caught.value.field) == ("LAYER_UNKNOWN", "activations.names[0]")
 
 
-async def test_a_model_that_is_no_longer_served_is_let_go(model: ServedModel, pool: ThreadPoolExecutor) -> None:
+async def test_a_model_that_is_no_longer_served_is_let_go(model: ServedModel, service: Service) -> None:
     gone = replace(model, version="1")
-    models = Models.of(gone)
-    service = a_service(models, pool)
+    models = service.models = Models.of(gone)
     await service.classify(one_image(gone, ALL_LAYERS), a_call_of(*Permission))
     models.replace(Snapshot([Entry.of(model)], model.name))
     watched = weakref.ref(gone)

@@ -295,7 +295,7 @@ def test_a_taken_port_is_refused(tiny_artifact: Path) -> None:
 
 def test_the_port_of_a_kubernetes_service_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
     assert Port(4711).convert("tcp://10.0.0.7:80", click.Option(["--port"]), None) == 4711
-    assert "VITRINE_PORT=tcp://10.0.0.7:80 is a Kubernetes Service's" in caplog.text
+    assert "VITRINE_PORT=tcp://10.0.0.7:80 is the address of a Kubernetes Service" in caplog.text
 
 
 def test_onnx_runtime_keeps_no_id_of_the_machine_and_reports_to_nobody(tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ def test_half_of_tls_is_refused(tiny_artifact: Path, files: TlsFiles, flag: str)
     command: list[str | Path] = [SERVER, tiny_artifact, flag, files.cert]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
-    assert "TLS takes --tls-cert and --tls-key" in ended.stderr
+    assert "TLS needs both --tls-cert and --tls-key" in ended.stderr
 
 
 @pytest.mark.parametrize("name", ["TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA", "TOKENS"])

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from vitrine.training import Checkpoint, CheckpointError, Dataset, FitConfig, RunFolder, fit
-from vitrine.training.files.checksummed import read_checksummed
-from vitrine.training.files.checksummed import write_checksummed as write_file
+from vitrine.training.files.checksummed import read_checksummed, write_checksummed
 from vitrine.training.run.checkpoint import FORMAT_VERSION, READABLE_VERSIONS, Epoch
 
 
@@ -79,7 +78,7 @@ def by_torch(document: Any) -> bytes:
     return file.getvalue()
 
 
-def write_sealed(path: Path, payload: bytes) -> None:
+def write_with_digest(path: Path, payload: bytes) -> None:
     """Writes a checkpoint with a valid digest and any content."""
     path.write_bytes(payload + hashlib.sha256(payload).digest())
 
@@ -89,7 +88,7 @@ def test_one_that_would_execute_code_is_refused_and_executes_none(
     tmp_path: Path, to_bytes: Callable[[Any], bytes]
 ) -> None:
     path, evidence = tmp_path / "checkpoint.pt", tmp_path / "evidence"
-    write_sealed(path, to_bytes({"format_version": FORMAT_VERSION, "weights": Trojan(evidence)}))
+    write_with_digest(path, to_bytes({"format_version": FORMAT_VERSION, "weights": Trojan(evidence)}))
     with pytest.raises(CheckpointError, match="more than tensors and plain data"):
         Checkpoint.load(path)
     assert not evidence.exists()
@@ -118,7 +117,7 @@ def test_a_checkpoint_from_before_shapes_and_classes_were_kept_is_of_digits(save
     document = read_checksummed(path)
     for name in ("classes", "shape"):
         del document["identity"][name]
-    write_file(path, {**document, "format_version": 6})
+    write_checksummed(path, {**document, "format_version": 6})
     identity = Checkpoint.load(path).identity
     assert (identity.classes, identity.shape) == (tuple("0123456789"), (18, 18))
 
@@ -132,7 +131,7 @@ def test_a_checkpoint_from_before_shapes_and_classes_were_kept_is_of_digits(save
     ],
 )
 def test_something_else_is_an_error(tmp_path: Path, document: Any, complaint: str) -> None:
-    write_sealed(tmp_path / "checkpoint.pt", by_torch(document))
+    write_with_digest(tmp_path / "checkpoint.pt", by_torch(document))
     with pytest.raises(CheckpointError, match=complaint):
         Checkpoint.load(tmp_path / "checkpoint.pt")
 

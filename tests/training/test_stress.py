@@ -119,5 +119,5 @@ def test_a_file_that_is_no_model_is_an_error_that_names_it(mnist: Path) -> None:
 
 
 def test_a_model_of_other_classes_than_digits_is_refused(arrows_artifact: Path, digits: tuple[Any, Any]) -> None:
-    with pytest.raises(ArtifactError, match=r"stress renders digits, and .* has other classes: up, down, left, right"):
+    with pytest.raises(ArtifactError, match=r"shows digits, but .* has the classes up, down, left, right"):
         measure_stress(arrows_artifact, *digits, ("clean",), 1, 0, progress=False)

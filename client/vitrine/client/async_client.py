@@ -175,9 +175,10 @@ class AsyncClient(BaseClient):
     ) -> list[Prediction]:
         """The predictions of an answer, by the description of the version that gave it."""
         identity = wire.read_identity(response.model)
-        description = self._catalogue.find_version(identity, plan.name)
+        known = self._catalogue.find_version(identity, plan.name)
+        description = known or await self._ask_for(identity, plan, deadline)
         try:
-            return wire.read_predictions(response, count, description or await self._ask_for(identity, plan, deadline))
+            return wire.read_predictions(response, count, description)
         except AnswerError:  # a version's files may have been replaced in place
             return wire.read_predictions(response, count, await self._ask_for(identity, plan, deadline))
 

@@ -1,6 +1,6 @@
-"""Cuts many images into requests that fit the server's limits, and whose answers fit them too.
+"""Cuts many images into requests within the server's limits, for the requests and for their answers.
 
-It knows sizes only: what an image is and how a request travels, it doesn't know.
+It knows sizes, and neither images nor channels.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,21 +11,21 @@ from vitrine.model import ENVELOPE_BYTES, answer_size
 from vitrine.v1 import classifier_pb2 as pb
 
 FRAME_BYTES = 16
-"""What protobuf adds to each image; generously."""
+"""Generous estimate of the bytes that protobuf adds to each image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one request may hold."""
+    """The capacity of one request."""
 
     images: int
-    """The largest number of images, at least 1."""
+    """Largest number of images, at least 1."""
     payload_bytes: int
-    """The largest sum of the images' sizes as they are sent."""
+    """Largest sum of the payloads' sizes, in bytes."""
 
 
 def capacity_for(model: Model, selection: pb.LayerSelection | None, max_answer_bytes: int) -> Capacity:
-    """What one request to a model may hold, when an answer of `max_answer_bytes` is the largest the client takes."""
+    """The capacity of one request to a model, for a client that takes answers up to `max_answer_bytes`."""
     limits, selection = model.limits, selection or pb.LayerSelection()
     names = [layer.name for layer in model.layers] if selection.all else selection.names
     fitting = answer_size(model.layers, names).fitting(min(limits.max_message_bytes, max_answer_bytes))
@@ -33,11 +33,11 @@ def capacity_for(model: Model, selection: pb.LayerSelection | None, max_answer_b
 
 
 class Chunker:
-    """Gathers the payloads of images, in order, and builds a request whenever one is full.
+    """Collects the payloads of images, in order, and builds a request whenever one is full.
 
     Args:
-        capacity: what one request may hold.
-        build: makes a request of some payloads.
+        capacity: the capacity of one request.
+        build: makes a request from some payloads.
     """
 
     def __init__(self, capacity: Capacity, build: Callable[[list[bytes]], pb.ClassifyRequest]) -> None:
@@ -46,10 +46,10 @@ class Chunker:
         self._payloads: list[bytes] = []
         self._bytes = 0
         self.failure: Exception | None = None
-        """What ended the images early, kept until all before it are answered."""
+        """The error that ended the images early; kept until the images before it are classified."""
 
     def add(self, payload: bytes) -> Iterator[pb.ClassifyRequest]:
-        """Takes one more image; gives the requests that are full now. An image too large for any goes alone."""
+        """Adds one image; yields the requests that are full now. An image too large for any request goes alone."""
         size = len(payload) + FRAME_BYTES
         if self._bytes + size > self._capacity.payload_bytes:
             yield from self.rest()
@@ -59,12 +59,12 @@ class Chunker:
             yield from self.rest()
 
     def rest(self) -> Iterator[pb.ClassifyRequest]:
-        """The request for what is gathered and not yet given, if anything is."""
+        """Yields the request for the payloads that are left, if there are any."""
         if self._payloads:
             payloads, self._payloads, self._bytes = self._payloads, [], 0
             yield self._build(payloads)
 
     def raise_failure(self) -> None:
-        """Raises what ended the images early, if anything did."""
+        """Raises the error that ended the images early, if there is one."""
         if self.failure is not None:
             raise self.failure

@@ -1,6 +1,6 @@
-"""How a client reaches its server: the target, TLS, the token, deadlines, retries, and the gRPC channel made of them.
+"""The connection to a server: target, TLS, token, deadlines, retries, and the gRPC channel made from them.
 
-It knows gRPC's channels and nothing of what is called over them.
+It knows gRPC's channels, and nothing of the calls over them.
 """
 
 import ipaddress
@@ -16,48 +16,48 @@ import grpc
 from vitrine.client.errors import UsageError
 
 DEFAULT_TARGET = "localhost:50051"
-"""Where `vitrine-server` listens unless it is told otherwise."""
+"""Default address of `vitrine-server`."""
 
 DEFAULT_TIMEOUT = 30.0
-"""The deadline of a call in seconds, unless the caller gives another."""
+"""Default deadline of a call in seconds."""
 
 DEFAULT_RETRIES = 4
-"""How often a call that found nobody is sent again: after about 0.1, 0.2, 0.4 and 0.8 s. gRPC allows no more."""
+"""Retries of a call that reached no server, after about 0.1, 0.2, 0.4 and 0.8 s. gRPC allows no more."""
 
 DEFAULT_MAX_MESSAGE_BYTES = 256 << 20
-"""The largest answer that is accepted. gRPC's own 4 MiB is less than the activations of a few hundred images."""
+"""Largest accepted answer. gRPC's default, 4 MiB, is less than the activations of a few hundred images."""
 
 RETRIED_SERVICES = ("vitrine.v1.ClassifierService", "grpc.health.v1.Health")
-"""The services whose calls are sent again. All of them only read, so sending one twice does no harm."""
+"""Services whose calls are sent again. All of them only read, so that sending a call twice does no harm."""
 
 RETRY_BUFFER_BYTES = 64 << 20
-"""Up to this size a request is kept for sending it again. gRPC's own 256 KiB is less than a full batch of images."""
+"""Largest request that is kept for a retry. gRPC's default, 256 KiB, is less than a full batch of images."""
 
 KEEPALIVE_SECONDS = 10
-"""How long a call may hear nothing before the connection is probed; without a call, it isn't.
+"""Seconds of silence during a call before gRPC probes the connection. Without a call it doesn't probe.
 
-gRPC probes at 10 and 20 s, then once a minute. A server with gRPC's default policy (a probe every 5 minutes) takes the
-fourth, at 140 s, for abuse and hangs up: only calls far beyond the default deadline see that, and a server that sets
-`grpc.http2.min_recv_ping_interval_without_data_ms` to 10 s or less doesn't do it.
+gRPC probes at 10 and 20 s, then once a minute. A server with gRPC's default policy (a probe every 5 minutes) closes the
+connection at the fourth probe, at 140 s. Only calls far beyond the default deadline see that. A server that sets
+`grpc.http2.min_recv_ping_interval_without_data_ms` to 10 s or less accepts the probes.
 """
 
 KEEPALIVE_TIMEOUT_SECONDS = 5
-"""How long the answer to a probe may take: a dead connection fails after 15 s, before the default deadline."""
+"""Seconds to wait for the answer to a probe: a dead connection fails after 15 s, before the default deadline."""
 
 Pem: TypeAlias = bytes | str | os.PathLike[str]
-"""Certificates or a key: the PEM text as bytes, or the path of a file that holds it."""
+"""Certificates or a key: the PEM text as bytes, or the path of its file."""
 
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """How the connection is encrypted. `TLS()` trusts the public authorities that gRPC ships."""
+    """The encryption of a connection. `TLS()` trusts the public authorities that gRPC ships."""
 
     ca: Pem | None = None
-    """The certificates of the authorities that may vouch for the server; None: gRPC's own."""
+    """Certificates of the authorities to trust; None: gRPC's own."""
     cert: Pem | None = None
-    """The client's certificate chain, for a server that asks for one."""
+    """Certificate chain of the client, for servers that ask for one."""
     key: Pem | None = field(default=None, repr=False)
-    """The private key of `cert`."""
+    """Private key of `cert`."""
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
@@ -66,24 +66,24 @@ class TLS:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Everything about a connection that its user can choose.
+    """The settings of a connection.
 
     Raises:
-        UsageError: it can't work, or would send the token where others can read it.
+        UsageError: they can't work, or would send the token unencrypted to another machine.
     """
 
     target: str = DEFAULT_TARGET
     """HOST:PORT, or any other name that gRPC resolves (`dns:///…`, `unix:…`)."""
     timeout: float = DEFAULT_TIMEOUT
-    """The deadline of each call in seconds; `math.inf`: none."""
+    """Deadline of each call in seconds; `math.inf`: no deadline."""
     retries: int = DEFAULT_RETRIES
-    """How often a call that found nobody is sent again, 0 to 4."""
+    """Retries of a call that reached no server, 0 to 4."""
     tls: TLS | None = None
-    """How the connection is encrypted; None: it isn't."""
+    """Encryption; None: unencrypted."""
     token: str | None = field(default=None, repr=False)
-    """The bearer token that every call carries; None: none."""
+    """Bearer token of every call; None: no token."""
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
-    """The largest answer that is accepted, in bytes."""
+    """Largest accepted answer, in bytes."""
 
     def __post_init__(self) -> None:
         check_timeout(self.timeout)
@@ -110,7 +110,7 @@ def check_timeout(timeout: float) -> None:
 
 
 def is_loopback(target: str) -> bool:
-    """Whether all that is sent to a target surely stays on this machine."""
+    """True if data for a target certainly stays on this machine."""
     if target.startswith(("unix:", "unix-abstract:")):
         return True
     for scheme in ("dns:///", "dns:", "ipv4:", "ipv6:"):
@@ -149,29 +149,26 @@ def open_async_channel(connection: Connection, credentials: grpc.ChannelCredenti
 
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
-"""What travels beside a request: names and values."""
+"""Metadata of a call: names and values."""
 
 
 class CallOptions(TypedDict):
-    """What gRPC takes with every call, beside the request."""
+    """Arguments of every gRPC call beside the request."""
 
     timeout: float | None
-    """The deadline in seconds; None: none."""
+    """Deadline in seconds; None: no deadline."""
     metadata: Metadata
-    """What travels beside the request."""
+    """Metadata of the call."""
 
 
 def call_options(connection: Connection, timeout: float, trace: Metadata = ()) -> CallOptions:
-    """A call's deadline in gRPC's terms, what carries its trace, and the token.
-
-    A `Connection` lets the token travel only where nobody reads it.
-    """
+    """The deadline in gRPC's terms, the metadata of the trace, and the token, which `Connection` has checked."""
     token = () if connection.token is None else (("authorization", f"Bearer {connection.token}"),)
     return CallOptions(timeout=None if math.isinf(timeout) else timeout, metadata=(*token, *trace))
 
 
 def channel_credentials(tls: TLS | None) -> grpc.ChannelCredentials | None:
-    """The certificates of an encrypted connection; None when it isn't encrypted.
+    """The credentials of an encrypted connection; None for an unencrypted one.
 
     Raises:
         UsageError: a file can't be read, or holds no PEM.
@@ -199,7 +196,7 @@ def _read_file(path: str | os.PathLike[str]) -> bytes:
 
 
 def channel_options(connection: Connection) -> list[tuple[str, str | int]]:
-    """A connection's choices in gRPC's own terms."""
+    """The settings of a connection in gRPC's terms."""
     return [
         ("grpc.service_config", json.dumps(_service_config(connection.retries))),
         ("grpc.enable_retries", int(connection.retries > 0)),

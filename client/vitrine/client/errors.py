@@ -1,4 +1,4 @@
-"""Every error that the client raises, and how a failed call becomes one of them.
+"""All errors of the client, and the translation of failed calls into them.
 
     VitrineError                      the root, in vitrine.model
     ├── ImageError                    an image can't be read, or is too large; raised before anything is sent
@@ -17,7 +17,7 @@
         ├── UnsupportedError          the server doesn't know this call: UNIMPLEMENTED
         └── ServerError               the server's own fault: INTERNAL, UNKNOWN, DATA_LOSS
 
-It knows gRPC's statuses and the `google.rpc` details; what the calls are for, it doesn't know.
+It knows gRPC's statuses and the `google.rpc` details, and nothing of the calls' purpose.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,18 +31,18 @@ from google.protobuf.message import DecodeError
 from vitrine.model import VitrineError
 
 DETAILS_KEY = "grpc-status-details-bin"
-"""The trailing metadata under which gRPC carries a serialized `google.rpc.Status`."""
+"""Key of the trailing metadata with a serialized `google.rpc.Status`."""
 
 REQUEST_ID_KEY = "x-request-id"
-"""The trailing metadata under which a server says what its log calls the request."""
+"""Key of the trailing metadata with the request's id in the server's log."""
 
 
 class UsageError(VitrineError, ValueError):
-    """The client is built or called in a way that can't work; nothing was sent."""
+    """The client was built or called in a way that can't work; nothing was sent."""
 
 
 class AnswerError(VitrineError):
-    """The server answered something that this client can't read: their versions don't match."""
+    """The client can't read the server's answer, for example because their versions don't match."""
 
 
 class ServiceError(VitrineError):
@@ -59,22 +59,22 @@ class ServiceError(VitrineError):
     ) -> None:
         super().__init__(message)
         self.code = code
-        """The status code of the call."""
+        """Status code of the call."""
         self.reason = reason
-        """Why, in UPPER_SNAKE, as the server has it; empty when it gave none."""
+        """The server's reason in UPPER_SNAKE; empty if it gave none."""
         self.field = field
-        """The path of the request's field that is at fault; empty when none is."""
+        """Path of the wrong field of the request; empty if there is none."""
         self.retry_after = retry_after
-        """After how many seconds the server wants the same request again; None when it didn't say."""
+        """Seconds after which to send the same request again; None if the server didn't say."""
         self.request_id = request_id
-        """What the server's log calls the request, to quote to its operator; empty when the server didn't say."""
+        """Id of the request in the server's log, for its operator; empty if the server didn't say."""
 
     def __reduce__(self) -> tuple[Any, ...]:  # without it, an error with more than a message can't be unpickled
         return type(self), (str(self), self.code, self.reason, self.field, self.retry_after, self.request_id)
 
 
 class InvalidRequestError(ServiceError):
-    """The server refuses the request; `field` says where it is at fault."""
+    """The server refuses the request; `field` is the wrong field."""
 
 
 class NotFoundError(ServiceError):
@@ -82,22 +82,22 @@ class NotFoundError(ServiceError):
 
 
 class ConflictError(ServiceError):
-    """The request is fine, but not in the server's present state."""
+    """The request doesn't fit the server's present state."""
 
 
 class LimitError(ServiceError):
-    """The server has too much to do, or the request or its answer is too large; `retry_after` says which.
+    """The server is overloaded, or the request or its answer is too large.
 
-    A number: wait so many seconds and send it again. None: sending the same again won't help.
+    If `retry_after` is a number, wait so many seconds and send it again. If it is None, the same request fails again.
     """
 
 
 class AuthenticationError(ServiceError):
-    """The server wants a token, and got none or a wrong one."""
+    """The token is missing or wrong."""
 
 
 class PermissionDeniedError(ServiceError):
-    """The token is known, and doesn't allow this call."""
+    """The token doesn't allow this call."""
 
 
 class DeadlineError(ServiceError):
@@ -105,7 +105,7 @@ class DeadlineError(ServiceError):
 
 
 class UnavailableError(ServiceError):
-    """Nobody answers at the target, after all retries."""
+    """No server answers at the target, after all retries."""
 
 
 class CallCancelledError(ServiceError):
@@ -117,7 +117,7 @@ class UnsupportedError(ServiceError):
 
 
 class ServerError(ServiceError):
-    """Something went wrong inside the server."""
+    """An error inside the server."""
 
 
 ERROR_OF_STATUS: Mapping[grpc.StatusCode, type[ServiceError]] = MappingProxyType(
@@ -140,7 +140,7 @@ ERROR_OF_STATUS: Mapping[grpc.StatusCode, type[ServiceError]] = MappingProxyType
         grpc.StatusCode.OUT_OF_RANGE: InvalidRequestError,
     }
 )
-"""The class of every status that a failed call can have."""
+"""The error class for every status of a failed call."""
 
 ADVICE: Mapping[grpc.StatusCode, str] = MappingProxyType(
     {
@@ -162,33 +162,33 @@ ADVICE: Mapping[grpc.StatusCode, str] = MappingProxyType(
         ),
     }
 )
-"""What to say where gRPC itself, not Vitrine's server, ended the call: its own texts are for gRPC's developers."""
+"""Texts for calls that gRPC itself ended, not Vitrine's server: gRPC's own texts are for its developers."""
 
 BUSY = "{target} has too much to do: send it again in {retry_after:g} s"
-"""What to say instead where something before the server, a proxy perhaps, refuses a call for now."""
+"""Text for a call that something before the server refuses for now, such as a proxy."""
 
 
 class Details(NamedTuple):
-    """What the `google.rpc` details of a failed call say."""
+    """The content of the `google.rpc` details of a failed call."""
 
     reason: str = ""
-    """Why, in UPPER_SNAKE; empty when it isn't said."""
+    """Reason in UPPER_SNAKE; empty if absent."""
     field: str = ""
-    """The path of the field at fault; empty when it isn't said."""
+    """Path of the wrong field; empty if absent."""
     retry_after: float | None = None
-    """The seconds to wait before sending it again; None when it isn't said."""
+    """Seconds to wait before sending it again; None if absent."""
 
 
 @contextmanager
 def service_errors(target: str, timeout: float) -> Iterator[None]:
-    """Turns a gRPC error of the calls inside into a `ServiceError`; used around sync and async calls alike.
+    """Turns a gRPC error of the calls inside into a `ServiceError`, for sync and async calls.
 
     Args:
-        target: where the calls go, for the text.
-        timeout: their deadline in seconds, for the text.
+        target: address of the server, for the text.
+        timeout: deadline in seconds, for the text.
 
     Raises:
-        ServiceError: of the class that `ERROR_OF_STATUS` has for the status.
+        ServiceError: the class from `ERROR_OF_STATUS`.
     """
     try:
         yield
@@ -197,7 +197,7 @@ def service_errors(target: str, timeout: float) -> Iterator[None]:
 
 
 def read_error(error: grpc.RpcError, target: str, timeout: float) -> ServiceError:
-    """The error that a failed call stands for."""
+    """The error for a failed call."""
     code = error.code()
     text = error.details() or code.name
     details = _read_details(error)
@@ -208,7 +208,7 @@ def read_error(error: grpc.RpcError, target: str, timeout: float) -> ServiceErro
 
 
 def closed_error(target: str) -> CallCancelledError:
-    """The error of a call that was under way when its client was closed, where gRPC has none for it."""
+    """The error of a call that was under way when its client was closed; gRPC has none of its own."""
     code = grpc.StatusCode.CANCELLED
     return CallCancelledError(f"{ADVICE[code].format(target=target)} (the client was closed)", code)
 
@@ -219,7 +219,7 @@ def _advice(code: grpc.StatusCode, details: Details) -> str:
 
 
 def _read_details(error: grpc.RpcError) -> Details:
-    """What the details say; nothing where the server, or a proxy before it, attached none."""
+    """The content of the details; empty if the server, or a proxy before it, sent none."""
     # Imported here: only failures need them, and they take a tenth of the package's import time.
     from google.rpc import error_details_pb2, status_pb2
 

@@ -198,7 +198,8 @@ class Client(BaseClient):
     def _read(self, response: pb.ClassifyResponse, count: int, plan: Plan, deadline: Deadline) -> list[Prediction]:
         """The predictions of an answer, by the description of the version that gave it."""
         identity = wire.read_identity(response.model)
-        description = self._catalogue.find_version(identity, plan.name) or self._ask_for(identity, plan, deadline)
+        known = self._catalogue.find_version(identity, plan.name)
+        description = known or self._ask_for(identity, plan, deadline)
         try:
             return wire.read_predictions(response, count, description)
         except AnswerError:  # a version's files may have been replaced in place

@@ -1,7 +1,7 @@
-"""Makes a call part of its caller's trace, where the calling program uses OpenTelemetry.
+"""Makes calls part of the program's trace, if it uses OpenTelemetry.
 
-Such a program has imported it: where it hasn't, nothing is imported, made or sent. Which spans are kept, and where they
-go, is up to the provider that the program has set.
+A program that uses OpenTelemetry has imported it. Otherwise nothing is imported, made or sent. The provider that the
+program has set decides which spans are kept and where they go.
 """
 
 import sys
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def begin_span(request: Message, target: str) -> "CallSpan":
-    """The span of the call that carries a request to a target, in the trace that is current now."""
+    """Begins the span of a call in the current trace."""
     if "opentelemetry.trace" not in sys.modules:
         return CallSpan(None)
     from opentelemetry import trace
@@ -37,22 +37,22 @@ class CallSpan:
     """A call's span.
 
     Args:
-        span: OpenTelemetry's own; None where there is none.
+        span: OpenTelemetry's span; None without OpenTelemetry.
     """
 
     def __init__(self, span: "Span | None") -> None:
         self._span = span
         self._landed: int | None = None
         self.metadata: Metadata = () if span is None else _context_of(span)
-        """What makes the server's spans part of the trace: W3C's `traceparent` and `tracestate`."""
+        """W3C's `traceparent` and `tracestate`, which make the server's spans part of the trace."""
 
     def landed(self, _: object) -> None:
-        """Notes that the call is over, which its caller may learn later; gRPC calls it with the call."""
+        """Notes the end of the call, which its caller may learn later; gRPC's callback."""
         self._landed = time.time_ns()
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """The block is the call, or takes its answer; the span ends with it."""
+        """Ends the span with the block, which makes the call or waits for its answer."""
         code = grpc.StatusCode.CANCELLED
         try:
             yield
@@ -64,7 +64,7 @@ class CallSpan:
             self._end(code)
 
     def cancel(self) -> None:
-        """Ends the span of a call that nobody waits for any more."""
+        """Ends the span of a cancelled call."""
         self._end(grpc.StatusCode.CANCELLED)
 
     def _end(self, code: grpc.StatusCode) -> None:

@@ -1,6 +1,6 @@
-"""The command `vitrine-train`: fit, evaluate, stress, export, upgrade.
+"""The command `vitrine-train`: fit, evaluate, stress, export, upgrade. It turns flags into settings, results into text.
 
-It turns flags into settings and results into text. It contains no training code.
+It knows no training: each command is a few lines around what `vitrine.training` offers.
 """
 
 import json
@@ -89,14 +89,14 @@ def main() -> None:
     "--dataset",
     "source",
     metavar="digits|mnist|FOLDER",
-    help="Training data. A folder has one subfolder per class: LABEL/name.png.  [the recipe's, or digits]",
+    help="What to fit to. A folder has LABEL/name.png, with any labels.  [the recipe's, or digits]",
 )
 @click.option(
     "--size",
     "shape",
     callback=_read_size,
     metavar="HEIGHTxWIDTH",
-    help="Height and width of the pixels that every image becomes, 4 to 128 each.  [18x18]",
+    help="Size of the network's input in pixels, each side 4 to 128.  [18x18]",
 )
 @_data_dir
 @click.option(
@@ -132,7 +132,7 @@ def main() -> None:
 @click.option(
     "--counter-examples",
     type=int,
-    help="Generated images without a digit to add to the training data.  [the recipe's for digits, else 0]",
+    help="Generated images without a digit to add to the training data.  [the recipe's for digits, 0 otherwise]",
 )
 @click.option(
     "--teacher-epochs", type=int, help="Training epochs of the teacher; 0 trains on labels only.  [the recipe's]"
@@ -368,6 +368,6 @@ def export_command(run: Path, out: Path | None) -> None:
 @click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("new", type=click.Path(dir_okay=False, path_type=Path))
 def upgrade_command(old: Path, new: Path) -> None:
-    """Rewrite the artifact OLD in the newest format as NEW; its parameters and activations stay the same."""
+    """Rewrite the artifact OLD as NEW in the newest format. Parameters and activations do not change."""
     upgrade(old, new)
     click.echo(new)

@@ -1,6 +1,7 @@
 """The command: puts the configs of all groups together, and serves."""
 
 import asyncio
+import functools
 import logging
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import click
 
 from vitrine.model.distribution import DISTRIBUTION
 from vitrine.server.cli import options
+from vitrine.server.cli.groups import Command
 from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError, CrashLoop, StartupError
 from vitrine.server.frontends.grpc.config import GrpcConfig
@@ -31,7 +33,23 @@ from vitrine.server.telemetry.tracing_config import TracingConfig
 logger = logging.getLogger(__name__)
 
 
+def _in_one_sentence(command: Command) -> Command:
+    """The same command, which ends with one sentence on standard error where the server refuses to start."""
+
+    @functools.wraps(command)
+    def run(**values: object) -> None:
+        try:
+            command(**values)
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from error
+        except (StartupError, CrashLoop) as error:
+            sys.exit(f"vitrine-server: {error}")
+
+    return run
+
+
 @click.command(context_settings={"auto_envvar_prefix": "VITRINE", "show_default": True, "max_content_width": 110})
+@_in_one_sentence
 @options.MODEL
 @options.repository
 @options.grpc
@@ -72,26 +90,20 @@ def main(
     process = _possible(process)
     if metrics and not metrics.host:
         metrics = replace(metrics, host=grpc.host)
-    try:
-        service = ServiceConfig(
-            model=model,
-            repository=repository,
-            device=Device(device),
-            threads=threads,
-            processes=process.workers,
-            batching=batching,
-            admission=admission,
-            limits=limits,
-            tokens=tokens,
-            metrics=metrics,
-            tracing=tracing,
-        )
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from error
-    try:
-        asyncio.run(_serve(ServerConfig(service, grpc, process), set_up_log))
-    except (StartupError, CrashLoop) as error:
-        sys.exit(f"vitrine-server: {error}")
+    service = ServiceConfig(
+        model=model,
+        repository=repository,
+        device=Device(device),
+        threads=threads,
+        processes=process.workers,
+        batching=batching,
+        admission=admission,
+        limits=limits,
+        tokens=tokens,
+        metrics=metrics,
+        tracing=tracing,
+    )
+    asyncio.run(_serve(ServerConfig(service, grpc, process), set_up_log))
     leave()
 
 

@@ -8,19 +8,23 @@ from vitrine.training.data.digits import digit_images, held_out_digit_images, lo
 from vitrine.training.data.examples import Dataset, Examples, check_size, split, split_by_seed, stratified_split
 from vitrine.training.data.folder import load_folder
 from vitrine.training.data.mnist import Split, load_mnist, load_mnist_images
+from vitrine.training.data.unipen import WrittenCharacter, load_unipen, without_repeats
 
 __all__ = [
     "BUILT_IN",
     "Dataset",
     "Examples",
     "Split",
+    "WrittenCharacter",
     "digit_images",
     "held_out_digit_images",
     "load_dataset",
     "load_mnist_images",
+    "load_unipen",
     "split",
     "split_by_seed",
     "stratified_split",
+    "without_repeats",
 ]
 
 BUILT_IN = ("digits", "mnist")

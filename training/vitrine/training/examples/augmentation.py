@@ -25,7 +25,7 @@ MAX_SHEAR = 0.2
 """Largest shear: sideways shift of the top against the bottom, as a share of the height."""
 
 MAX_SHIFT = 0.8
-"""Largest shift along each axis, in pixels of 18 × 18. Other shapes have all lengths in proportion."""
+"""Largest shift along each axis, in pixels of an 18 × 18 image. Like all lengths here, it scales with the shape."""
 
 ELASTIC_STD = 0.7
 """Standard deviation of the elastic displacement along each axis, in pixels."""
@@ -34,8 +34,8 @@ BUMP_STD = 3.0
 """Standard deviation of the elastic field's Gaussian bumps, in pixels: the distance over which neighbours move alike.
 """
 
-BUMP_DISTANCE, BUMP_MARGIN = 4, 3
-"""Distance of the elastic field's bumps along each axis, and of the outermost ones from the frame, in pixels."""
+BUMP_DISTANCE, BEYOND = 4, 3
+"""Distance between the elastic field's bumps, and distance of the outermost from the frame, in pixels."""
 
 MAX_STROKE_CHANGE = 0.4
 """Largest stroke change, as a share of a full dilation or erosion by one pixel of the original."""
@@ -101,15 +101,16 @@ def _elastic_field(count: int, strength: float, generator: torch.Generator, shap
     """
     unit = pixel_unit(shape)
     down, across = (_bumps(side, unit) for side in shape)  # (height, K), (width, L)
-    spread, bumps = ELASTIC_STD * unit, (down.shape[1], across.shape[1])
-    heights = strength * spread * torch.randn((count, 2, *bumps), generator=generator)
+    heights = (
+        strength * (ELASTIC_STD * unit) * torch.randn((count, 2, down.shape[1], across.shape[1]), generator=generator)
+    )
     return down @ heights @ across.T
 
 
 def _bumps(side: int, unit: float) -> Tensor:
     """Height of each bump at each pixel of a side: float32 (side, K), with unit L2 norm for each pixel."""
-    margin, count = BUMP_MARGIN * unit, 1 + round((side / unit + 2 * BUMP_MARGIN) / BUMP_DISTANCE)
-    pixels, centres = torch.arange(side) + 0.5, torch.linspace(-margin, side + margin, count)
+    beyond, count = BEYOND * unit, 1 + round((side / unit + 2 * BEYOND) / BUMP_DISTANCE)
+    pixels, centres = torch.arange(side) + 0.5, torch.linspace(-beyond, side + beyond, count)
     heights = torch.exp(-((pixels[:, None] - centres[None, :]) ** 2) / (2 * (BUMP_STD * unit) ** 2))
     return F.normalize(heights, dim=1)
 

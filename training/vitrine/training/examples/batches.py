@@ -132,7 +132,7 @@ class CachedTeacherBatches:
         return self._batches.replayed(*self._loaded[version], number, batch_size)
 
     def _load_or_compute(self, version: int) -> tuple[Tensor, Tensor]:
-        """Reads or computes a version: augmented pixels, uint8 (N, H, W), and teacher logits, float16 (N, C)."""
+        """Pixels, uint8 (N, height, width), and teacher logits, float16 (N, C) of a version, cached if possible."""
         file, device = self._folder / f"{version}.pt", self._batches.device
         try:
             cached = read_checksummed(file)

@@ -34,23 +34,24 @@ PRINTED_SHARE = 0.25
 def counter_examples(
     count: int, classes: tuple[str, ...] = DIGITS, shape: Shape = PIXELS_SHAPE, *, progress: bool = True
 ) -> Examples:
-    """About `count` images without a digit and, for digits, a quarter as many printed ones; identical for every call.
+    """About `count` images without a digit and, for digits, a quarter as many printed digits; identical for every call.
 
     Args:
         count: number of images without a digit in all exposure sets together, at least 1.
-        classes: classes of the data set that they are for.
+        classes: classes of the data set.
         shape: height and width of the pixels.
         progress: True shows a progress bar.
 
     Returns:
-        Prepared images with their originals; labels are 0 to 9 for printed digits, else the number of classes.
+        Prepared images with their originals. Printed digits have labels 0 to 9, all others the number of classes.
     """
     shares = [LETTER_WEIGHT if name == "letters" else 1 for name in EXPOSURE_SETS]
     counts = [max(1, round(count * share / sum(shares))) for share in shares]
     printed = max(len(DIGITS), round(PRINTED_SHARE * count)) if classes == DIGITS else 0
     labels = np.concatenate((np.full(sum(counts), len(classes)), np.arange(printed) % len(DIGITS))).astype(np.int64)
-    images, key = _draw(counts, printed), _key(counts, printed)
-    prepared = prepare_all(images, len(labels), key, CACHE_NAME, shape, progress=progress)
+    prepared = prepare_all(
+        _draw(counts, printed), len(labels), _key(counts, printed), CACHE_NAME, shape, progress=progress
+    )
     return Examples(prepared.pixels, labels, prepared.originals)
 
 

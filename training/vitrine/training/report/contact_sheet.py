@@ -18,7 +18,7 @@ COLUMNS = 10
 """Images per row."""
 
 SIDE = 90
-"""Longer side of an image, in pixels of the sheet: 5 for each of 18."""
+"""Longer side of an image on the sheet, in pixels: 5 for each of 18."""
 
 CELL = (112, 140)
 """Width and height of an image's cell, in pixels."""

@@ -126,18 +126,19 @@ def make_report(
         checkpoint: state of the run, with at least one epoch.
         examples: at least one example; none may be from the training data.
         dataset: name of the examples' data set.
-        novelty: settings of the novelty measurement; None skips it.
-        stress: input of the stress measurement; None skips it.
+        novelty: settings of the novelty measurement, for digits only; None skips it.
+        stress: input of the stress measurement, for digits only; None skips it.
         progress: True shows progress bars for slow parts.
 
     Raises:
         ArtifactError: the artifact for the stress measurement deviates from PyTorch.
-        ConfigError: the folder of fonts has no usable font; or novelty or stress is asked for, and the classes are not
-            the digits.
+        ConfigError: the folder of fonts has no usable font, or a run of other classes asks for novelty or stress.
     """
     classes = checkpoint.identity.classes
     if (novelty or stress) and classes != DIGITS:
-        raise ConfigError(f"novelty and stress draw digits, and the run has other classes: {', '.join(classes)}")
+        raise ConfigError(
+            f"novelty and stress need a model of digits, but the run has the classes {', '.join(classes)}"
+        )
     mlp, calibration, output = checkpoint.kept_mlp(), checkpoint.calibration(), checkpoint.config.output
     logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
     probabilities, scores = probabilities_of(mlp, logits), novelty_of(logits).numpy()

@@ -60,7 +60,7 @@ def find_mistakes(
         probabilities: float32 (N, C), its output layer's activations.
         output: function of the output layer.
         count: maximum number of results.
-        classes: label of every class.
+        classes: label of each class.
     """
     losses = losses_of(output, logits, torch.tensor(examples.labels)).numpy()
     worst = [number for number in np.argsort(-losses, kind="stable")[:count] if losses[number] >= MIN_LOSS]

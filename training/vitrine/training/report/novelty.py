@@ -39,7 +39,7 @@ class SetResult:
     name: str
     """Name of the set."""
     pixels: npt.NDArray[np.uint8]
-    """uint8 (N, 18, 18), 0 = white (paper), 255 = black (ink): the prepared images."""
+    """uint8 (N, H, W), 0 = white (paper), 255 = black (ink): the prepared images."""
     probabilities: npt.NDArray[np.float32]
     """float32 (N, C): activations of the output layer."""
     scores: npt.NDArray[np.float32]

@@ -23,7 +23,7 @@ FORMAT_VERSION = 7
 """Version of the file's layout."""
 
 READABLE_VERSIONS = (6, 7)
-"""Versions that are read. Version 6 knew digits on 18 × 18 pixels only."""
+"""Versions that can be read; others are refused. Version 6 has digits on 18 × 18 pixels only."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
 """Parameters and buffers of a network by name, on the CPU."""
@@ -49,7 +49,7 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """The model and the data of a run. Resuming requires the same data."""
+    """The model and the data of a run. Resuming requires the same data and shape."""
 
     name: str
     """Name of the model on the server."""
@@ -60,7 +60,7 @@ class RunIdentity:
     digest: str
     """Digest of the data set."""
     classes: tuple[str, ...] = DIGITS
-    """Label of every class."""
+    """Label of each class."""
     shape: Shape = PIXELS_SHAPE
     """Height and width of the pixels."""
 
@@ -114,8 +114,9 @@ class Checkpoint:
 
     def learner(self) -> Learner:
         """The network in training, as it was after the last epoch, on the CPU."""
-        classes, shape = len(self.identity.classes), self.identity.shape
-        learner = Learner(self.config.hidden, self.config.output, torch.Generator(), classes, shape)
+        identity, unused = self.identity, torch.Generator()
+        classes = len(identity.classes)
+        learner = Learner(self.config.hidden, self.config.output, unused, classes, identity.shape)
         learner.load_state_dict(dict(self.weights))
         return learner
 

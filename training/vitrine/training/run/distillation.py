@@ -28,7 +28,7 @@ TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation
 
 
 BATCHES_CODE = tuple(
-    Path(str(module.__file__)) for module in (augmentation, batches_module, lengths, originals, teacher_module)
+    Path(str(module.__file__)) for module in (augmentation, lengths, batches_module, originals, teacher_module)
 )
 """Source files that decide the augmented images and the teacher's logits. They are part of the cache key."""
 
@@ -81,8 +81,9 @@ def find_teacher(
     if not chosen.exists():
         raise CheckpointError(f"the teacher {chosen} does not exist")
     begun_here = named is None and not checkpoint.history
-    facts = _teacher_facts(checkpoint, with_seed=same_seed or begun_here)
-    network = load_teacher(chosen, facts, checkpoint.identity.shape)
+    network = load_teacher(
+        chosen, _teacher_facts(checkpoint, with_seed=same_seed or begun_here), checkpoint.identity.shape
+    )
     digest = _checked_digest(checkpoint, content := chosen.read_bytes(), chosen)
     if named:
         write_bytes(file, content)

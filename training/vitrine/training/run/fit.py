@@ -123,7 +123,9 @@ def _resumed_checkpoint(
     identity = identity if name else replace(identity, name=checkpoint.identity.name)
     if checkpoint.identity.shape != identity.shape:
         begun, wanted = ("x".join(map(str, shape)) for shape in (checkpoint.identity.shape, identity.shape))
-        raise CheckpointError(f"the run was started with size {begun}, not {wanted}: resume it so, or start a new run")
+        raise CheckpointError(
+            f"the run was started with size {begun}, not {wanted}: resume it with the same size, or start a new run"
+        )
     if checkpoint.identity.digest != identity.digest:
         raise CheckpointError(f"the run was started with other data than {identity.dataset} has now: start a new run")
     before, now = checkpoint.config.to_dict(), config.to_dict()

@@ -33,35 +33,32 @@ ABOUT_OTHER_DATA = "A folder of images with one subfolder per class; 20 % of eac
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
-    """Words for the things that a model classifies."""
+class _Nouns:
+    """Words for the classes of a model."""
 
     one: str
-    """A single one, such as "digit"."""
     many: str
-    """Several of them."""
+    singly: str
     all: str
-    """All classes by their number."""
     named: str
-    """All classes by their names, where these aren't well known."""
 
 
-def _words(identity: RunIdentity) -> _Words:
+def _nouns(identity: RunIdentity) -> _Nouns:
     if identity.classes == DIGITS:
-        return _Words("digit", "digits", "the ten digits", "the ten digits")
+        return _Nouns("digit", "digits", "single digits", "the ten digits", "the ten digits")
     count = len(identity.classes)
     named = f"{count} classes ({', '.join(identity.classes)})"
-    return _Words("symbol", "symbols", f"the {count} classes", named)
+    return _Nouns("image", "images", "images of its classes", f"the {count} classes", named)
 
 
 def model_card(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> str:
     """The model card in Markdown; it links to the pictures in the run folder."""
-    identity, kept, words = checkpoint.identity, checkpoint.kept, _words(checkpoint.identity)
+    identity, kept, nouns = checkpoint.identity, checkpoint.kept, _nouns(checkpoint.identity)
     height, width = identity.shape
     mlp, calibration = checkpoint.kept_mlp(), checkpoint.calibration()
     return f"""# {identity.name}
 
-A ReLU MLP that tells {words.named} apart on {height} × {width} pixels, 0 = white (paper) and 255 = black \
+A ReLU MLP that tells {nouns.named} apart on {height} × {width} pixels, 0 = white (paper) and 255 = black \
 (ink). It gives the activations of every layer.
 
 | | |
@@ -75,20 +72,20 @@ A ReLU MLP that tells {words.named} apart on {height} × {width} pixels, 0 = whi
 
 ## Use
 
-For learning and showing how a network reads single {words.many}, drawn, photographed or scanned: one {words.one} on \
+For learning and showing how a network reads {nouns.singly}, drawn, photographed or scanned: one {nouns.one} on \
 paper, dark on light or light on dark. `vitrine-server {folder.model.name}` serves it; `vitrine.model.prepare` turns \
 any image into its pixels.
 
-**Limits.** Every image gets one of {words.all} and its probability, also one that shows none of them, or two. \
-{_novelty_text(calibration, words)}
+**Limits.** Every image gets one of {nouns.all} and its probability, also one that shows none of them, or two. \
+{_novelty_text(calibration, nouns)}
 
-An image with several {words.many} must be split first. Do not use the model for cheques, ballots, medicine, or any \
-other purpose where a wrong {words.one} does harm.
+An image with several {nouns.many} must be split first. Do not use the model for cheques, ballots, medicine, or any \
+other purpose where a wrong {nouns.one} does harm.
 
 ## Data
 
 {ABOUT_DATA.get(identity.source, ABOUT_OTHER_DATA)}
-{_further_data_text(checkpoint.config)}
+{_further_data_text(checkpoint.config, identity)}
 ## Figures
 
 ![Learning curve]({folder.learning_curve.name})
@@ -135,20 +132,21 @@ def _calibration_text(calibration: Calibration) -> str:
     )
 
 
-def _novelty_text(calibration: Calibration, words: _Words) -> str:
+def _novelty_text(calibration: Calibration, nouns: _Nouns) -> str:
     return (
         f"The output `{NOVELTY}` detects such images: above {calibration.novelty_threshold:.3g} an image is unlike the "
-        f"{words.many} that this model knows. {KEPT:.1%} or more of the correctly classified validation images are at "
-        f"or below this threshold. Novelty is a hint, not proof: many letters and shapes resemble a {words.one} and "
-        f"stay below it, and an unusual {words.one} can be above it."
+        f"{nouns.many} that this model knows. {KEPT:.1%} or more of the correctly classified validation images are "
+        f"at or below this threshold. Novelty is a hint, not proof: many other motifs resemble one of the {nouns.many} "
+        f"and stay below it, and an unusual {nouns.one} can be above it."
     )
 
 
-def _further_data_text(config: FitConfig) -> str:
+def _further_data_text(config: FitConfig, identity: RunIdentity) -> str:
     """Paragraphs about counter-examples and the teacher; empty for a model trained on the data set alone."""
+    printed = " and a quarter as many printed digits" if identity.classes == DIGITS else ""
     counter = (
         f"The training data also contain {config.counter_examples:,} generated images without a digit (printed "
-        "letters, words and numbers, shapes, scribbles, noise, empty pages) and a quarter as many printed digits."
+        f"letters, words and numbers, shapes, scribbles, noise, empty pages){printed}."
     )
     teacher = (
         f"The model was distilled from a teacher: {NETWORKS} convolutional networks, trained on the same images for "

@@ -61,8 +61,8 @@ def recipe(dataset: str, classes: tuple[str, ...] = DIGITS) -> FitConfig:
 
 
 def for_classes(settings: FitConfig, classes: tuple[str, ...]) -> FitConfig:
-    """A recipe's settings for a data set with these classes.
+    """A recipe's settings, without counter-examples if the classes are not the digits.
 
-    Counter-examples are letters, words and shapes. Other classes than digits may look like these, and get none.
+    Counter-examples are letters, words and shapes, which may resemble other classes.
     """
     return settings if classes == DIGITS else replace(settings, counter_examples=0)

@@ -105,7 +105,8 @@ def make_non_digits(
 ) -> npt.NDArray[np.uint8]:
     """Draws the images of a set and prepares them as a server does: uint8 (`count`, height, width).
 
-    Arguments and errors are the same as in `draw_non_digits`; `shape` is that of the pixels, `progress` shows a bar.
+    Arguments and errors are the same as in `draw_non_digits`. `shape` is height and width of the pixels, and `progress`
+    shows a progress bar.
     """
     images = draw_non_digits(name, count, seed, part=part, fonts=fonts, look_alikes=look_alikes)
     return _prepared(tqdm(images, name, count, unit="image", disable=not progress), count, shape)

@@ -72,7 +72,7 @@ def measure_stress(
         progress: True shows progress bars.
 
     Raises:
-        ArtifactError: the model cannot be loaded, or its classes are not the digits.
+        ArtifactError: the model cannot be loaded, or has other classes than the digits.
     """
     session = _load(model)
     _, *shape = session.get_inputs()[0].shape
@@ -121,5 +121,5 @@ def _load(model: Path) -> onnxruntime.InferenceSession:
         raise ArtifactError(f"{model} cannot be loaded as an ONNX model: {error}") from error
     properties = session.get_modelmeta().custom_metadata_map
     if properties and (classes := ArtifactMetadata.from_properties(properties).classes) != DIGITS:
-        raise ArtifactError(f"stress renders digits, and {model} has other classes: {', '.join(classes)}")
+        raise ArtifactError(f"the stress set shows digits, but {model} has the classes {', '.join(classes)}")
     return session
