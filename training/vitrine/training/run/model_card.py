@@ -91,7 +91,7 @@ other purpose where a wrong {nouns.one} does harm.
 ![Learning curve]({folder.learning_curve.name})
 ![Confusion matrix]({folder.confusion_matrix.name})
 
-{_class_table(evaluation, nouns)}
+{_class_table(evaluation)}
 
 ## Layers
 
@@ -177,12 +177,13 @@ def _duration_text(checkpoint: Checkpoint) -> str:
     return f"{seconds:.0f} s, {len(checkpoint.history)} epochs{interrupted}{teacher}"
 
 
-def _class_table(evaluation: Evaluation, nouns: _Nouns) -> str:
+def _class_table(evaluation: Evaluation) -> str:
+    noun = "digit" if evaluation.classes == DIGITS else "class"
     rows = [
         f"| {label} | {count:,} | {percent(evaluation.recall[label])} | {percent(evaluation.precision[label])} |"
         for label, count in zip(evaluation.classes, evaluation.confusion.sum(axis=1), strict=True)
     ]
-    return "\n".join((f"| {nouns.one} | test images | recall | precision |", "| --- | ---: | ---: | ---: |", *rows))
+    return "\n".join((f"| {noun} | test images | recall | precision |", "| --- | ---: | ---: | ---: |", *rows))
 
 
 def _layer_table(layers: tuple[Layer, ...]) -> str:
