@@ -141,8 +141,9 @@ async def open_service(
             ThreadPoolExecutor(size, thread_name_prefix=name)
             for name, size in (("prepare", config.preparation_threads), ("run", config.parallel_runs), ("load", 1))
         )
-        for pool in (preparations, runs, loads):
+        for pool in (preparations, loads):
             resources.callback(pool.shutdown, wait=False, cancel_futures=True)
+        resources.callback(runs.shutdown, wait=False)  # runs under way end: callers wait for their rows
         # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
         opening = partial(_open_models, config, load, telemetry, loads)
         models, following, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
