@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,8 +21,11 @@ from support.collector import Collector, ReceivedSpan, open_collector
 from support.serving import PATIENCE_SECONDS, logged_server, open_log, refused_start, running_server
 
 from vitrine.client import Client, InvalidRequestError
+from vitrine.server.errors import StartupError
 from vitrine.server.inference.call import Call
+from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.telemetry import spans
+from vitrine.server.telemetry.tracing_config import TracingConfig
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -194,6 +198,27 @@ def test_a_collector_that_does_not_answer_holds_up_neither_calls_nor_the_end(
         for _ in range(100):
             client.classify(EIGHT)
         assert server.stop() == 0
+
+
+async def test_a_service_that_can_not_be_opened_or_fails_leaves_no_thread_that_sends_spans(
+    tiny_artifact: Path, tmp_path: Path, collector: Collector
+) -> None:
+    tracing = TracingConfig(collector.url)
+    threads = set(threading.enumerate())
+
+    async def fail_in_a_service_of(artifact: Path) -> None:
+        async with open_service(ServiceConfig(artifact, tracing=tracing)) as service:
+            call = Call("/test/Test")
+            for observe in service.observers:
+                observe(call)
+            raise ZeroDivisionError
+
+    with pytest.raises(StartupError):
+        await fail_in_a_service_of(tmp_path / "none.onnx")
+    with pytest.raises(ZeroDivisionError):
+        await fail_in_a_service_of(tiny_artifact)
+    collector.wait_until(lambda collector: collector.requests == 1)
+    assert not [thread.name for thread in set(threading.enumerate()) - threads if "Span" in thread.name]
 
 
 def test_a_call_whose_span_can_not_be_begun_leaves_its_ids_to_no_other() -> None:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -131,10 +131,12 @@ async def open_service(
         StartupError: an artifact fails a check, its device isn't there, the tokens can't be used, or the metrics'
             address can't be listened on.
     """
-    with ExitStack() as resources:
+    async with AsyncExitStack() as resources:
         # 1. What needs no model comes first: it fails early, and metrics are there while models load.
         access = open_access(config.tokens)
         tracing = open_tracing(config.tracing) if config.tracing else None
+        if tracing:
+            resources.push_async_callback(_flush, tracing)
         telemetry = resources.enter_context(open_telemetry(config.metrics, methods))
         # 2. The pools. Threads that outlive the service are at work on what nobody waits for any more.
         preparations, runs, loads = (
@@ -162,8 +164,6 @@ async def open_service(
         )
         async with telemetry.of(service), following:
             yield service
-        if tracing:
-            await _flush(tracing)
 
 
 def _open_models(
