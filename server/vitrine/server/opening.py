@@ -120,6 +120,8 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """Opens a service, which is closed when the context ends.
 
+    It classifies at once. Its readiness is false until the opener calls `service.readiness.start()`.
+
     Closing waits for the last spans to be sent, for up to `FLUSH_SECONDS`, and not for threads that are still at work.
 
     Args:
