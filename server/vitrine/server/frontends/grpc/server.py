@@ -55,7 +55,7 @@ refuses a busy caller's within the limit with UNAVAILABLE.
 """
 
 CHECK_SECONDS = 0.1
-"""Seconds between two questions whether gRPC's server still runs: it tells only when asked, and by a log otherwise."""
+"""Seconds between two checks whether gRPC's server still runs: it reports its own end only to such a check."""
 
 CALL_TASK = "rpc_task"
 """gRPC's name for the task of a call. Its `stop` returns when its core has stopped: tasks may still be ending then."""
