@@ -81,6 +81,7 @@ class ScriptedModel:
     version: str = "1"
     shape: Shape = PIXELS_SHAPE
     classes: tuple[str, ...] = DIGITS
+    preparation: str = "ink"
     newer_layers: tuple[pb.Layer, ...] = ()
     """Layers that only a newer client knows, before the output layer."""
 
@@ -102,7 +103,7 @@ class ScriptedModel:
             classes=self.classes,
             limits=limits,
             novelty_threshold=threshold,
-            input=pb.ModelInput(name="pixels", dtype="uint8", shape=self.shape, preparation="ink"),
+            input=pb.ModelInput(name="pixels", dtype="uint8", shape=self.shape, preparation=self.preparation),
         )
         if as_before_shapes:
             model.ClearField("input")

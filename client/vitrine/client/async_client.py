@@ -147,9 +147,10 @@ class AsyncClient(BaseClient):
     async def _classify(self, image: ImageSource, plan: Plan) -> Prediction:
         """Classifies one image; again if the model has another shape by now than the client remembers."""
         deadline = Deadline.after(plan.timeout)
-        description = await self._describe(plan.name, deadline)
+        description = self._find(image, plan) or await self._ask(plan.name, deadline)
         while True:
-            payload = await asyncio.to_thread(wire.make_payload, image, plan.preparation, description.model)
+            with deadline.paused():
+                payload = await asyncio.to_thread(wire.make_payload, image, plan.preparation, description.model)
             request = plan.request([payload], description.model)
             try:
                 response = await self._call(self._stub().Classify, request, deadline)

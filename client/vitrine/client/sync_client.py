@@ -78,7 +78,8 @@ class Client(BaseClient):
             preparation: the place where the image becomes pixels. "local": here, so that only the pixels are sent
                 (324 bytes for digits). "server": there; the image is then a path or bytes. "none": the image is pixels
                 already, a uint8 array of the shape of `model().input`, 0 = white, 255 = black.
-            timeout: deadline in seconds, which includes the question for the model's description; None: the client's.
+            timeout: deadline in seconds, which includes the question for the model's description, and not the time to
+                prepare the image here; None: the client's.
 
         Raises:
             ImageError: the image can't be read, or `preparation` doesn't take this kind of image.
@@ -173,9 +174,11 @@ class Client(BaseClient):
     def _classify(self, image: ImageSource, plan: Plan) -> Prediction:
         """Classifies one image; again if the model has another shape by now than the client remembers."""
         deadline = Deadline.after(plan.timeout)
-        description = self._describe(plan.name, deadline)
+        description = self._find(image, plan) or self._ask(plan.name, deadline)
         while True:
-            request = plan.request([wire.make_payload(image, plan.preparation, description.model)], description.model)
+            with deadline.paused():
+                payload = wire.make_payload(image, plan.preparation, description.model)
+            request = plan.request([payload], description.model)
             try:
                 response = self._call(self._stub.Classify, request, deadline)
                 return self._read(response, 1, plan, deadline)[0]
