@@ -82,12 +82,15 @@ class ScriptedModel:
     shape: Shape = PIXELS_SHAPE
     classes: tuple[str, ...] = DIGITS
     preparation: str = "ink"
+    digest: str = ""
+    """Digest of its file; empty from an older server."""
     newer_layers: tuple[pb.Layer, ...] = ()
     """Layers that only a newer client knows, before the output layer."""
 
     @property
     def identity(self) -> pb.ModelIdentity:
-        return pb.ModelIdentity(name="scripted", version=self.version, provider="CPUExecutionProvider")
+        provider = "CPUExecutionProvider"
+        return pb.ModelIdentity(name="scripted", version=self.version, provider=provider, digest=self.digest)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

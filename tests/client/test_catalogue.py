@@ -144,6 +144,26 @@ async def test_files_of_a_version_that_are_replaced_in_place_are_noticed(
     assert (await use(client, way, ARROW)).label == "d"
 
 
+async def test_a_replaced_file_brings_its_own_labels(
+    client: Client | AsyncClient, way: str, scripted: ScriptedServer
+) -> None:
+    first = ScriptedModel("1", (12, 20), ("a", "b"), digest="11")
+    second = ScriptedModel("1", (12, 20), ("b", "a"), digest="22")
+    for model in (first, second, first, second):  # replicas, while the second is rolled out
+        scripted.model = model
+        assert (await use(client, way, ARROW)).label == model.classes[1]
+    assert scripted.lookups == ["", "scripted@1"]
+
+
+async def test_servers_with_and_without_digests_serve_the_same_version(
+    client: Client | AsyncClient, way: str, scripted: ScriptedServer
+) -> None:
+    for digest in ("", "11", "", "11"):
+        scripted.model = ScriptedModel(digest=digest)
+        assert (await use(client, way, DIGIT)).label == "3"
+    assert scripted.lookups == [""]
+
+
 async def test_a_version_that_is_gone_at_once_is_an_error_that_names_it(
     client: Client | AsyncClient, way: str, scripted: ScriptedServer
 ) -> None:

@@ -165,8 +165,9 @@ class BaseClient:
         return begin_span(request, self.target)
 
     def _keep(self, name: str, response: pb.GetModelResponse) -> Description:
-        """Remembers a description under the name that it was asked for by, and under NAME@VERSION."""
+        """Remembers a description under the name that it was asked for by, under NAME@VERSION, and for its file."""
         description = wire.read_description(response)
+        self._catalogue.keep(description.key, description)
         self._catalogue.keep(description.model.label, description)
         return self._catalogue.keep(name, description)
 

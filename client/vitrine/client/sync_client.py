@@ -200,20 +200,20 @@ class Client(BaseClient):
 
     def _read(self, response: pb.ClassifyResponse, count: int, plan: Plan, deadline: Deadline) -> list[Prediction]:
         """The predictions of an answer, by the description of the version that gave it."""
-        identity = wire.read_identity(response.model)
-        known = self._catalogue.find_version(identity, plan.name)
-        description = known or self._ask_for(identity, plan, deadline)
+        identity, digest = wire.read_identity(response.model), response.model.digest
+        known = self._catalogue.find_version(identity, digest, plan.name)
+        description = known or self._ask_for(identity, digest, plan, deadline)
         try:
             return wire.read_predictions(response, count, description)
-        except AnswerError:  # a version's files may have been replaced in place
-            return wire.read_predictions(response, count, self._ask_for(identity, plan, deadline))
+        except AnswerError:  # an older server, which sends no digest, may have replaced a version's file
+            return wire.read_predictions(response, count, self._ask_for(identity, digest, plan, deadline))
 
-    def _ask_for(self, identity: ModelIdentity, plan: Plan, deadline: Deadline) -> Description:
+    def _ask_for(self, identity: ModelIdentity, digest: str, plan: Plan, deadline: Deadline) -> Description:
         """The server's description of the version that answered, which is remembered for the next requests."""
         for _ in range(LOOKUPS):
             with suppress(NotFoundError):
                 description = self._ask(identity.label, deadline)
-                if description.is_of(identity):
+                if description.is_of(identity, digest):
                     return self._catalogue.keep(plan.name, description)
         raise undescribed(identity, self.target)
 

@@ -352,7 +352,7 @@ def read_description(response: pb.GetModelResponse) -> Description:
         novelty_threshold=model.novelty_threshold if model.HasField("novelty_threshold") else None,
     )
     unknown = tuple(layer.name for layer in model.layers if layer.kind not in KINDS)
-    return Description(described, {layer.name: layer for layer in layers}, unknown)
+    return Description(described, {layer.name: layer for layer in layers}, unknown, model.identity.digest)
 
 
 def _read_layer(layer: pb.Layer) -> Layer:
