@@ -59,6 +59,18 @@ def input_with(**changes: object) -> str:
     return json.dumps(json.loads(metadata().to_properties()["vitrine.input"]) | changes)
 
 
+def training_with(**changes: object) -> str:
+    """The training facts' document, with changes."""
+    return json.dumps(json.loads(metadata().to_properties()["vitrine.training"]) | changes)
+
+
+def statistics_with(images: object = 64, mean: object = 0.25, dead_ratio: object = None) -> str:
+    """The activation statistics' document, with changes to its first layer."""
+    document = json.loads(metadata().to_properties()["vitrine.activation_statistics"])
+    document["layers"]["input"] = {"mean": mean, "dead_ratio": dead_ratio}
+    return json.dumps(document | {"images": images})
+
+
 def with_golden(**changes: object) -> dict[str, str]:
     """The properties, with changes to the golden sample's document."""
     properties = metadata().to_properties()
@@ -94,6 +106,8 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
         ("layers", "[" * 100_000, "damaged"),
         ("name", '""', "its name is '', which no request can ask for"),
         ("name", "7", "its name is 7, which no request can ask for"),
+        ("name", '"a\\nb"', "its name is 'a\\nb', which no request can ask for"),
+        ("name", '"\\ud800"', "which no request can ask for"),
         ("task", '{"kind": "regression"}', "its task is 'regression', and this Vitrine knows classification only"),
         ("task", '{"kind": "classification", "classes": ["a", "b"]}', "it has 2 classes, and its output layer 10"),
         ("task", '{"kind": "classification", "classes": "0123456789"}', "its classes are '0123456789', not two texts"),
@@ -103,6 +117,7 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
         ("task", '{"kind": "classification", "classes": ["a", " "]}', "it has a class ' '"),
         ("task", '{"kind": "classification", "classes": ["a", "\\n"]}', "it has a class '\\n'"),
         ("task", '{"kind": "classification", "classes": ["a", "%s"]}' % ("b" * 101), "labels are 1 to 100 printable"),
+        ("task", '{"kind": "classification", "classes": {"a": 1, "b": 2}}', "not two texts or more"),
         ("task", "[]", "damaged"),
         ("input", "{}", "damaged"),
         ("input", input_with(shape=[18]), "not height and width"),
@@ -129,13 +144,30 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
         ("training", '{"dataset": "d", "seed": 1, "epochs": 1, "metrics": [1], "versions": {}}', "damaged"),
         ("training", '{"dataset": "d", "seed": 1, "epochs": 1, "metrics": {"a": "b"}, "versions": {}}', "damaged"),
         ("training", '{"dataset": "digits"}', "damaged"),
+        ("training", training_with(dataset=["d"]), "damaged"),
+        ("training", training_with(dataset="\ud800"), "damaged"),
+        ("training", training_with(seed=1.5), "damaged"),
+        ("training", training_with(epochs="9"), "damaged"),
+        ("training", training_with(metrics={"test_accuracy": "0.9"}), "damaged"),
+        ("training", training_with(metrics={"test_accuracy": True}), "damaged"),
+        ("training", training_with(versions={"torch": None}), "damaged"),
+        ("training", training_with(versions={"\ud800": "2"}), "damaged"),
         ("training", "[]", "damaged"),
         ("activation_statistics", '{"images": 9, "layers": {}}', "damaged"),
         ("activation_statistics", "[]", "damaged"),
+        ("activation_statistics", statistics_with(images=0), "its activation statistics are of 0 images"),
+        ("activation_statistics", statistics_with(images=2**63), "which is out of range"),
+        ("activation_statistics", statistics_with(images=1.5), "damaged"),
+        ("activation_statistics", statistics_with(mean="1"), "damaged"),
+        ("activation_statistics", statistics_with(mean=float("nan")), "its activation statistics of input are nan"),
+        ("activation_statistics", statistics_with(dead_ratio=1.5), "and 1.5, which is out of range"),
+        ("activation_statistics", statistics_with(dead_ratio=float("nan")), "and nan, which is out of range"),
         ("novelty_threshold", "NaN", "its novelty threshold is nan"),
         ("novelty_threshold", "-Infinity", "its novelty threshold is -inf"),
         ("novelty_threshold", '"high"', "damaged"),
         ("novelty_threshold", "[1]", "damaged"),
+        ("novelty_threshold", '"-2.5"', "damaged"),
+        ("novelty_threshold", "true", "damaged"),
         ("golden_sample", "{}", "damaged"),
         ("golden_sample", '{"pixels": "", "activations": {}}', "its golden sample is empty"),
         ("golden_sample", '{"pixels": "AAAA", "activations": {}}', "damaged"),
@@ -228,6 +260,7 @@ def with_layer(number: int, **changes: object) -> list[dict[str, object]]:
         (2, {"name": "linear_1"}, "two layers linear_1"),
         (2, {"name": "novelty"}, "the name 'novelty', which no layer can have"),
         (2, {"name": "pixels_scaled"}, "the name 'pixels_scaled', which no layer can have"),
+        (2, {"name": "class"}, "the name 'class', which no layer can have"),
         (2, {"name": "is_digit"}, "the name 'is_digit', which no layer can have"),
         (2, {"name": "linear_1.bias"}, "the name 'linear_1.bias', which no layer can have"),
         (2, {"name": ""}, "the name '', which no layer can have"),

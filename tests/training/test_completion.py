@@ -115,6 +115,28 @@ def test_a_confusion_matrix_with_empty_rows_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "matrix.png").stat().st_size > 1000
 
 
+def test_labels_are_drawn_as_they_are(tmp_path: Path) -> None:
+    """Dollar signs are no formula, and a character that the font lacks gives no warning."""
+    draw_confusion_matrix(Evaluation(np.eye(2, dtype=np.int64), ("$x_$", "日本")), tmp_path / "matrix.png")
+    assert (tmp_path / "matrix.png").stat().st_size > 1000
+
+
+def test_the_card_shows_labels_as_they_are(run: Run) -> None:
+    classes = ("a|b", "<b>", *map(str, range(8)))
+    checkpoint = replace(run.checkpoint, identity=replace(run.checkpoint.identity, classes=classes))
+    card = model_card(run.folder, checkpoint, replace(run.evaluation, classes=classes))
+    assert r"tells 10 classes (a\|b, \<b\>, 0, 1," in card
+    assert r"| a\|b | 10 |" in card
+
+
+def test_the_card_names_no_more_than_twenty_classes(toy: Dataset, tmp_path: Path) -> None:
+    many = fit(
+        toy.with_classes(tuple(map(str, range(100)))), FitConfig((8,), epochs=1, device="cpu"), tmp_path, progress=False
+    )
+    first, _ = many.folder.model_card.read_text().split(" apart ")
+    assert first.endswith("100 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, …, 99)")
+
+
 def test_the_card_has_every_layer_and_class_and_its_links_lead_somewhere(run: Run) -> None:
     card = run.folder.model_card.read_text()
     for layer in run.checkpoint.kept_mlp().layers:

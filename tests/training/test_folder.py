@@ -63,7 +63,7 @@ def test_a_digit_with_too_few_different_images_is_an_error_that_names_it(folder:
     (folder / "0").mkdir()
     for copy in range(3):
         shutil.copy(folder / "4" / "0.png", folder / "0" / f"{copy}.png")
-    with pytest.raises(DataError, match="0 has 1 different images: a class needs at least 3"):
+    with pytest.raises(DataError, match="0 has 1 different image, folders in it not counted: a class needs at least 3"):
         load_dataset(folder, progress=False)
 
 
@@ -99,7 +99,9 @@ def test_a_label_that_no_class_can_have_is_an_error_that_names_it(folder: Path, 
 
 def test_a_folder_of_one_class_is_an_error_that_says_what_to_do(folder: Path) -> None:
     shutil.rmtree(folder / "7")
-    with pytest.raises(DataError, match="has 1 folders of images: each class needs one, named by its label"):
+    with pytest.raises(
+        DataError, match="has 1 folder of images: two classes or more need one each, named by its label"
+    ):
         load_dataset(folder, progress=False)
 
 
@@ -170,7 +172,7 @@ def test_a_path_is_a_folder_whatever_its_name(folder: Path, monkeypatch: pytest.
 
 
 def test_a_folder_without_classes_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="each class needs one"):
+    with pytest.raises(DataError, match="two classes or more need one each"):
         load_dataset(tmp_path, progress=False)
 
 

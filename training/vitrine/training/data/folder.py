@@ -78,7 +78,8 @@ def _find_images(folder: Path) -> dict[str, Images]:
     labels = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if len(labels) < 2:
         raise DataError(
-            f"{folder} has {len(labels)} folders of images: each class needs one, named by its label, such as 0 and 1"
+            f"{folder} has {len(labels) or 'no'} folder{'s' * (len(labels) != 1)} of images: "
+            "two classes or more need one each, named by its label, such as 0 and 1"
         )
     try:
         check_classes([label.name for label in labels])
@@ -91,5 +92,8 @@ def _images_of(label: Path) -> Images:
     files = (path for path in label.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
     images = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in sorted(files) if path.is_file()}
     if len(images) < FEWEST:
-        raise DataError(f"{label} has {len(images)} different images: a class needs at least {FEWEST}")
+        raise DataError(
+            f"{label} has {len(images) or 'no'} different image{'s' * (len(images) != 1)}, folders in it not counted: "
+            f"a class needs at least {FEWEST}"
+        )
     return dict(sorted(images.items()))

@@ -3,6 +3,7 @@
 It creates its own figures, and uses neither matplotlib's global state nor a window system.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,8 @@ def draw_confusion_matrix(evaluation: Evaluation, path: Path) -> None:
     for (row, column), count in np.ndenumerate(evaluation.confusion):
         if count:
             axes.text(column, row, f"{count:,}", **_text_style(row == column, shares[row, column]))
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(classes)), classes, parse_math=False)  # a label's dollar signs are no formula
+    axes.set_yticks(range(len(classes)), classes, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     axes.set_title(f"{evaluation.errors:,} of {evaluation.count:,} misclassified", loc="left", fontsize=11)
@@ -100,5 +101,6 @@ def _text_style(right: bool, share: float) -> dict[str, Any]:
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, atomically."""
     FigureCanvasAgg(figure)
-    with atomic_file(path) as file:
+    with atomic_file(path) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a label's character becomes a box
         figure.savefig(file, format="png", dpi=DPI)
