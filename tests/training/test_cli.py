@@ -1,6 +1,7 @@
 """The command `vitrine-train`: options, output and errors."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,13 +116,22 @@ def test_other_classes_than_digits_have_counter_examples_only_where_that_is_said
         assert checkpoint.config.counter_examples == expected
 
 
+def test_a_folder_of_some_digits_is_a_model_of_these_and_of_no_counter_examples(bars: Path, tmp_path: Path) -> None:
+    words = ("fit", "--dataset", bars, "--hidden", "8", "--epochs", "1", "--device", "cpu", "--quiet")
+    assert vitrine_train(*words, "--run", tmp_path / "run").exit_code == 0
+    checkpoint = Checkpoint.load(RunFolder(tmp_path / "run").checkpoint)
+    assert checkpoint.identity.classes == ("0", "1", "2")
+    assert checkpoint.config.counter_examples == 0
+    assert "tells 3 classes (0, 1, 2) apart" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
+
+
 def test_evaluate_prints_a_table_and_json(run: Path) -> None:
     table = vitrine_train("evaluate", run, "--quiet").stdout
     document = json.loads(vitrine_train("evaluate", run, "--json", "--quiet").stdout)
     counted = json.loads((run / "metrics.json").read_text())["test"]
     assert {name: document[name] for name in counted} == counted
     assert [line.split()[:2] for line in table.splitlines()[1:4]] == [["0", "2"], ["1", "2"], ["2", "2"]]
-    assert table.splitlines()[10].split() == ["9", "0", "–", "–"]  # the folder has no nines
+    assert list(counted["classes"]) == ["0", "1", "2"]  # a folder has no other digits than those it shows
     assert f"{document['errors']} of {document['count']} misclassified" in table
 
 
@@ -150,10 +160,14 @@ def test_evaluate_takes_all_of_another_folder(run: Path, bars: Path, draw: Draw,
 
 
 def test_evaluate_takes_the_held_out_part_of_digits_and_of_the_runs_folder_wherever_it_is(
-    run: Path, bars: Path, tmp_path: Path
+    bars: Path, tmp_path: Path
 ) -> None:
+    run = tmp_path / "run"
+    for digit in range(3, 10):
+        shutil.copytree(bars / "2", bars / str(digit))
+    assert vitrine_train("fit", "--dataset", bars, "--run", run, *QUICK).exit_code == 0
     assert count_evaluated(run, "--dataset", "digits") == len(held_out_digit_images()[1])
-    assert count_evaluated(run, "--dataset", bars.rename(tmp_path / "moved")) == 6
+    assert count_evaluated(run, "--dataset", bars.rename(tmp_path / "moved")) == 20
 
 
 def test_evaluate_takes_the_test_part_of_mnist_also_where_its_writers_are_not_known(

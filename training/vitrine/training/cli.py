@@ -132,7 +132,7 @@ def main() -> None:
 @click.option(
     "--counter-examples",
     type=int,
-    help="Generated images without a digit to add to the training data.  [the recipe's for digits, 0 otherwise]",
+    help="Generated images without a digit to add to the training data.  [the recipe's for ten digits, else 0]",
 )
 @click.option(
     "--teacher-epochs", type=int, help="Training epochs of the teacher; 0 trains on labels only.  [the recipe's]"

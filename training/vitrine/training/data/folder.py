@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import DIGITS, PIXELS_SHAPE, ArtifactError, Shape
+from vitrine.model import PIXELS_SHAPE, ArtifactError, Shape
 from vitrine.model.artifact import check_classes
 from vitrine.training.data.cache import prepare_all
 from vitrine.training.data.examples import Dataset, Examples, held_out_count
@@ -37,8 +37,8 @@ def load_folder(folder: Path, shape: Shape = PIXELS_SHAPE, *, progress: bool = T
     are added or taken away, nearly all others stay on their side.
 
     Args:
-        folder: it has a folder for each class, named by its label, with the images of that class in it. Where all
-            labels are digits, the classes are the ten digits, and some of them may be missing.
+        folder: it has a folder for each class, named by its label, with the images of that class in it. These are
+            all the classes: with the labels 0 to 9 they are `DIGITS`.
         shape: height and width of the pixels.
         progress: whether to show a bar.
 
@@ -60,10 +60,8 @@ def load_folder(folder: Path, shape: Shape = PIXELS_SHAPE, *, progress: bool = T
 
 
 def _classes_of(labels: Iterable[str]) -> tuple[str, ...]:
-    """The classes in their order: all ten digits, numbers by their value, other labels by the alphabet."""
+    """The classes in their order: numbers by their value, other labels by the alphabet."""
     found = sorted(labels)
-    if set(found) <= set(DIGITS):
-        return DIGITS
     return tuple(sorted(found, key=int) if all(label.isascii() and label.isdecimal() for label in found) else found)
 
 
