@@ -186,9 +186,9 @@ def _duration_text(checkpoint: Checkpoint) -> str:
 
 def _class_table(evaluation: Evaluation) -> str:
     noun = "digit" if evaluation.classes == DIGITS else "class"
+    recall, precision = evaluation.recall, evaluation.precision
     rows = [
-        f"| {plain_markdown(label)} | {count:,} "
-        f"| {percent(evaluation.recall[label])} | {percent(evaluation.precision[label])} |"
+        f"| {plain_markdown(label)} | {count:,} | {percent(recall[label])} | {percent(precision[label])} |"
         for label, count in zip(evaluation.classes, evaluation.confusion.sum(axis=1), strict=True)
     ]
     return "\n".join((f"| {noun} | test images | recall | precision |", "| --- | ---: | ---: | ---: |", *rows))
