@@ -367,7 +367,8 @@ def export_command(run: Path, out: Path | None) -> None:
 @main.command("upgrade")
 @click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("new", type=click.Path(dir_okay=False, path_type=Path))
-def upgrade_command(old: Path, new: Path) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace NEW if it exists.")
+def upgrade_command(old: Path, new: Path, overwrite: bool) -> None:
     """Rewrite the artifact OLD as NEW in the newest format. Parameters and activations do not change."""
-    upgrade(old, new)
+    upgrade(old, new, overwrite=overwrite)
     click.echo(new)
