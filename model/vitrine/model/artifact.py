@@ -17,6 +17,7 @@ from vitrine.model.catalogue import parse_layers, whole_number
 from vitrine.model.digits import PIXELS_SHAPE
 from vitrine.model.errors import ArtifactError
 from vitrine.model.graph import INPUT, NOVELTY
+from vitrine.model.labels import find_same
 from vitrine.model.layers import Layer, Shape
 from vitrine.model.statistics import ActivationStatistics, LayerStatistics
 
@@ -314,21 +315,34 @@ def check_classes(labels: object) -> tuple[str, ...]:
     """Checks the labels of a model's classes.
 
     Raises:
-        ArtifactError: there are fewer than two, two are equal, or one isn't a printable text of 1 to `LONGEST_LABEL`
-            characters.
+        ArtifactError: there are fewer than two, two look the same, or one fails `check_label`.
     """
     found = labels if isinstance(labels, list | tuple) else ()
     classes = tuple(label for label in found if isinstance(label, str))
     if len(classes) < len(found) or len(classes) < 2:
         raise ArtifactError(f"its classes are {labels!r}, not two texts or more")
     for label in classes:
-        if not label.strip() or not label.isprintable() or len(label) > LONGEST_LABEL:
-            raise ArtifactError(
-                f"it has a class {label[:LONGEST_LABEL]!r}: labels are 1 to {LONGEST_LABEL} printable characters"
-            )
-    if len(set(classes)) < len(classes):
-        raise ArtifactError("it has two classes with the same label")
+        check_label(label)
+    if same := find_same(classes):
+        raise ArtifactError(
+            f"it has two classes with the same label: {same[0]!r} ({same[0]!a}) and {same[1]!r} ({same[1]!a})"
+        )
     return classes
+
+
+def check_label(label: str) -> str:
+    """Checks the label of a class.
+
+    Raises:
+        ArtifactError: it isn't a printable text of 1 to `LONGEST_LABEL` characters, or has a space at an end.
+    """
+    if not label.strip() or not label.isprintable() or len(label) > LONGEST_LABEL:
+        raise ArtifactError(
+            f"it has a class {label[:LONGEST_LABEL]!r}: labels are 1 to {LONGEST_LABEL} printable characters"
+        )
+    if label != label.strip():
+        raise ArtifactError(f"it has a class {label!r}: labels have no space at the beginning or end")
+    return label
 
 
 def _digest(value: object) -> str | None:
