@@ -52,6 +52,7 @@ def test_a_progress_bar_is_shown_on_stderr_unless_quiet(bars: Path, tmp_path: Pa
     result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", *QUICK[:-1])
     assert result.exit_code == 0
     assert "epoch 2/2, validation error" in result.stderr
+    assert "bars has 3 classes (0, 1, 2), 18 images to train on and 6 to test with\n" in result.stderr
 
 
 def test_flags_become_settings_and_the_recipe_gives_the_rest(run: Path) -> None:

@@ -196,7 +196,7 @@ def test_the_command_on_the_card_means_the_settings_of_the_run(run: Run, monkeyp
 
     monkeypatch.setattr("vitrine.training.cli.load_dataset", lambda source, *_arguments, **_options: source)
     monkeypatch.setattr("vitrine.training.cli.fit", stub)
-    result = CliRunner().invoke(main, shlex.split(command)[1:])
+    result = CliRunner().invoke(main, [*shlex.split(command)[1:], "--quiet"])
     assert result.exit_code == 0, result.output
     assert asked == {"config": run.checkpoint.config, "name": "shapes", "dataset": "./toy"}
 

@@ -48,6 +48,60 @@ def test_notes_and_hidden_files_are_passed_over(folder: Path) -> None:
     assert len(load_dataset(folder, progress=False).train) == 16
 
 
+def test_folders_that_systems_make_and_links_to_a_folder_above_are_no_classes(folder: Path) -> None:
+    for name in ("__MACOSX", "lost+found", ".hidden"):
+        shutil.copytree(folder / "4", folder / name)
+    (folder / "latest").symlink_to(folder)
+    (folder / "above").symlink_to(folder.parent, target_is_directory=True)
+    (folder / "linked").symlink_to(folder / "4", target_is_directory=True)
+    assert load_dataset(folder, progress=False).classes == ("4", "7", "linked")
+
+
+def test_files_that_may_be_meant_as_images_are_counted_in_a_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store"):
+        (folder / "4" / name).touch()
+    load_dataset(folder, progress=False)
+    assert caplog.text == ""
+    shutil.copytree(folder / "4", folder / "7" / "deeper")
+    (folder / "4" / "photo.heic").touch()
+    load_dataset(folder, progress=False)
+    assert "images in folders within a class: 10; ignored files without an image's suffix: 1" in caplog.text
+
+
+def test_all_unreadable_images_are_named_together_up_to_ten(folder: Path) -> None:
+    for label, number in (("4", 0), ("7", 3)):
+        (folder / label / f"{number}.png").write_bytes(f"no image {number}".encode())
+    with pytest.raises(ImageError) as error:
+        load_dataset(folder, progress=False)
+    assert all(name in str(error.value) for name in ("4/0.png can't be read", "7/3.png can't be read"))
+    for number in range(20):
+        (folder / "4" / f"bad {number}.png").write_bytes(f"no image {number}".encode())
+    with pytest.raises(ImageError) as error:
+        load_dataset(folder, progress=False)
+    assert str(error.value).count("can't be read") == 10
+
+
+def test_all_labels_that_no_class_can_have_are_named_together(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"it has a class ' c': .*; it has a class 'a\\nb'"):
+        load_dataset(with_labels(folder, "a\nb", " c"), progress=False)
+    for label in ("a\nb", " c"):
+        shutil.rmtree(folder / label)
+    for label in ("5", "6"):
+        (folder / label).mkdir()
+    with pytest.raises(DataError, match=r"5 has no different images.*; .*6 has no different images"):
+        load_dataset(folder, progress=False)
+
+
+@pytest.mark.parametrize(("label", "other"), [("\xe9", "e\u0301"), ("cat", "cat "), ("cat", " cat")])
+def test_labels_that_look_the_same_are_an_error_that_names_both_folders(folder: Path, label: str, other: str) -> None:
+    with pytest.raises(DataError, match="has two folders with the same label") as error:
+        load_dataset(with_labels(folder, label, other), progress=False)
+    assert ascii(label) in str(error.value)
+    assert ascii(other) in str(error.value)
+
+
 def test_a_changed_image_is_prepared_anew(folder: Path, draw: Draw) -> None:
     before = load_dataset(folder, progress=False).digest()
     Image.fromarray(draw(5, 0)).save(folder / "4" / "3.png")

@@ -31,6 +31,9 @@ from vitrine.training.run.recipes import DATA_SETS, RECIPES, for_classes, recipe
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells define it (128 + SIGINT)."""
 
+MOST_SHOWN = 20
+"""Classes that are named before a fit."""
+
 
 class _Group(click.Group):
     """A command group that prints errors as one sentence, without a traceback, and exits with 130 after Ctrl-C."""
@@ -180,9 +183,19 @@ def fit_command(
     config = replace(base, **{field: value for field, value in settings.items() if value is not None})
     find_device(config.device)  # fail before a data set is downloaded
     dataset = load_dataset(source, data_dir, shape=shape or PIXELS_SHAPE, progress=not quiet)
+    if not (quiet or resume) and dataset.source not in BUILT_IN:
+        click.echo(_describe(dataset), err=True)
     if not resume and settings["counter_examples"] is None:
         config = for_classes(config, dataset.classes)
     _print_run(fit(dataset, config, folder.path, name=name, resume=resume, teacher=teacher, progress=not quiet))
+
+
+def _describe(dataset: Dataset) -> str:
+    shown = [*dataset.classes[:MOST_SHOWN], *(["…"] if len(dataset.classes) > MOST_SHOWN else [])]
+    return (
+        f"{dataset.name} has {len(dataset.classes):,} classes ({', '.join(shown)}), "
+        f"{len(dataset.train):,} images to train on and {len(dataset.test):,} to test with"
+    )
 
 
 def _refuse_to_replace(folder: RunFolder, overwrite: bool) -> None:
