@@ -98,7 +98,10 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
     ("key", "value", "says"),
     [
         ("format_version", "3", "its format version is 3, and this Vitrine reads 1 and 2"),
-        ("format_version", "true", "its format version is True"),
+        ("format_version", "true", "its format version is True (bool), not a whole number"),
+        ("format_version", '"2"', "its format version is '2' (str), not a whole number"),
+        ("format_version", "2.0", "its format version is 2.0 (float), not a whole number"),
+        ("format_version", "0", "its format version is 0 (int), not a whole number of 1 or more"),
         ("format_version", "", "damaged"),
         ("layers", "[]", "doesn't begin with an input layer"),
         ("layers", '[{"name": "input"}]', "the layer catalogue can't be read"),

@@ -250,7 +250,12 @@ def deviations(
 def _in_this_format(document: dict[str, Any]) -> dict[str, Any]:
     """A document of any readable version as one of the newest."""
     version = document["format_version"]
-    if type(version) is not int or version not in READABLE_VERSIONS:
+    if type(version) is not int or version < 1:
+        raise ArtifactError(
+            f"its format version is {version!r} ({type(version).__name__}), not a whole number of 1 or more: "
+            "its metadata is damaged"
+        )
+    if version not in READABLE_VERSIONS:
         known = " and ".join(map(str, READABLE_VERSIONS))
         raise ArtifactError(f"its format version is {version}, and this Vitrine reads {known}: install a newer Vitrine")
     return _from_version_1(document) if version == 1 else document
