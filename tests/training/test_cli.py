@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from vitrine.model.artifact import MOST_UNEQUAL
 from vitrine.training import Checkpoint, RunFolder, held_out_digit_images
 from vitrine.training.cli import main
+from vitrine.training.data.examples import LARGEST_SIDE, SMALLEST_SIDE
 
 Draw = Callable[[int, int], np.ndarray]
 
@@ -83,11 +85,26 @@ def test_resume_needs_no_other_flag_than_the_run(run: Path) -> None:
     assert_one_sentence(vitrine_train("fit", "--run", run, "--resume", "--epochs", "9"), "epochs 2, not 9")
 
 
-@pytest.mark.parametrize("size", ["12", "12x", "x12", "12x20x3", "-4x18", "12×20", "1e1x10", "12 x 20"])
+@pytest.mark.parametrize("size", ["12", "12x", "x12", "12x20x3", "-4x18", "12×20", "1e1x10", "12 x 20", "1234567890x1"])
 def test_a_size_that_is_no_height_and_width_is_a_usage_error(bars: Path, tmp_path: Path, size: str) -> None:
     result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", "--size", size, *QUICK)
     assert result.exit_code == 2
     assert f"{size} is not HEIGHTxWIDTH in pixels, such as 18x18 or 12x20" in result.stderr
+
+
+@pytest.mark.parametrize("flag", ["--size", "--hidden"])
+def test_a_number_of_thousands_of_digits_is_a_short_usage_error(flag: str) -> None:
+    number = "9" * 5000
+    result = vitrine_train("fit", flag, f"{number}x{number}" if flag == "--size" else number)
+    assert result.exit_code == 2
+    assert len(result.stderr) < 500
+
+
+def test_the_help_of_the_size_has_its_limits() -> None:
+    words = " ".join(vitrine_train("fit", "--help").stdout.split())
+    assert f"each side {SMALLEST_SIDE} to {LARGEST_SIDE}, one at most {MOST_UNEQUAL} times the other" in words
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    assert f"from {SMALLEST_SIDE} to {LARGEST_SIDE}, one at most {MOST_UNEQUAL} times the other" in readme
 
 
 @pytest.mark.parametrize("size", ["3x18", "18x129", "99999999x99999999"])

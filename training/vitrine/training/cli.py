@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from vitrine.model import PIXELS_SHAPE, OutputKind, Shape, VitrineError
 from vitrine.model.distribution import DISTRIBUTION
+from vitrine.model.labels import shorten
 from vitrine.training.data import BUILT_IN, Dataset, Examples, Split, load_dataset, load_mnist_images
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.files.run_folder import ReportFolder, RunFolder
@@ -34,6 +35,9 @@ INTERRUPTED = 130
 MOST_SHOWN = 20
 """Classes that are named before a fit."""
 
+LONGEST_SHOWN = 40
+"""Characters that an error shows of a value."""
+
 
 class _Group(click.Group):
     """A command group that prints errors as one sentence, without a traceback, and exits with 130 after Ctrl-C."""
@@ -51,17 +55,23 @@ class _Group(click.Group):
 
 
 def _read_widths(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
     try:
-        return None if value is None else tuple(int(width) for width in value.split(","))
+        return tuple(int(width) for width in value.split(","))
     except ValueError as error:
-        raise click.BadParameter(f"{value} is not a list of whole numbers such as 512,256") from error
+        raise click.BadParameter(
+            f"{shorten(value, LONGEST_SHOWN)} is not a list of whole numbers such as 512,256"
+        ) from error
 
 
 def _read_size(_context: click.Context, _option: click.Parameter, value: str | None) -> Shape | None:
     if value is None:
         return None
-    if not re.fullmatch(r"[0-9]+x[0-9]+", value):
-        raise click.BadParameter(f"{value} is not HEIGHTxWIDTH in pixels, such as 18x18 or 12x20")
+    if not re.fullmatch(r"[0-9]{1,9}x[0-9]{1,9}", value):  # Python converts no number of thousands of digits
+        raise click.BadParameter(
+            f"{shorten(value, LONGEST_SHOWN)} is not HEIGHTxWIDTH in pixels, such as 18x18 or 12x20"
+        )
     return tuple(int(side) for side in value.split("x"))
 
 
@@ -99,7 +109,7 @@ def main() -> None:
     "shape",
     callback=_read_size,
     metavar="HEIGHTxWIDTH",
-    help="Size of the network's input in pixels, each side 4 to 128.  [18x18]",
+    help="Size of the network's input in pixels: each side 4 to 128, one at most 8 times the other.  [18x18]",
 )
 @_data_dir
 @click.option(

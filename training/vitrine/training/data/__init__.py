@@ -45,7 +45,7 @@ def load_dataset(
             A folder that is called like one of the two is meant by `./digits`, or by a `Path`.
         data_dir: where MNIST's files are, for machines without a network; None takes `VITRINE_DATA_DIR`, and
             downloads them where that isn't set.
-        shape: height and width of the pixels that every image becomes, 4 to 128 each.
+        shape: height and width of the pixels that every image becomes, 4 to 128 each, one at most 8 times the other.
         progress: whether to show progress bars.
 
     Returns:
