@@ -15,7 +15,7 @@ from PIL import Image
 from vitrine.model.artifact import MOST_UNEQUAL
 from vitrine.training import Checkpoint, RunFolder, held_out_digit_images
 from vitrine.training.cli import main
-from vitrine.training.data.examples import LARGEST_SIDE, SMALLEST_SIDE
+from vitrine.training.lengths import LARGEST_SIDE, SMALLEST_SIDE
 
 Draw = Callable[[int, int], np.ndarray]
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from vitrine.model import PIXELS_SHAPE, Shape
 from vitrine.training.data.digits import digit_images, held_out_digit_images, load_digits_dataset
-from vitrine.training.data.examples import Dataset, Examples, check_size, split, split_by_seed, stratified_split
+from vitrine.training.data.examples import Dataset, Examples, split, split_by_seed, stratified_split
 from vitrine.training.data.folder import load_folder
 from vitrine.training.data.mnist import Split, load_mnist, load_mnist_images
 from vitrine.training.data.unipen import WrittenCharacter, load_unipen, without_repeats
+from vitrine.training.lengths import check_size
 
 __all__ = [
     "BUILT_IN",

@@ -62,9 +62,10 @@ def load_unipen(data_dir: Path | None = None, labels: str = "".join(DIGITS)) -> 
 
 
 def without_repeats(characters: Iterable[WrittenCharacter]) -> list[WrittenCharacter]:
-    """The characters with each drawing once, its first; a drawing with several labels is left out.
+    """The characters without repeated drawings: the first of each is kept, and none of a drawing with several labels.
 
-    Two contributors have the same drawings under several writers. Held-out writers would share them with others.
+    Two contributors list the same drawings under several writers. Without this, a drawing of a held-out writer could
+    also be in the training part.
     """
     found: dict[bytes, list[WrittenCharacter]] = {}
     for character in characters:

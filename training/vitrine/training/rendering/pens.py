@@ -39,7 +39,7 @@ CAP = 5
 """The corners of either end of what a tip covers in one step."""
 
 TOUCHED = 0.4
-"""Pixels of the field that Pillow fills beyond a polygon's edge, on average: it fills all that an edge touches."""
+"""Mean width, in pixels of the field, that Pillow adds around a polygon: it fills each pixel that an edge touches."""
 
 SLOWEST = 0.25
 """The slowest speed, in a corner and at the ends of a stroke, as a share of the fastest."""

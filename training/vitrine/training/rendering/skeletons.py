@@ -1,6 +1,6 @@
 """Skeletons: the lines of a character before a hand writes them, as corners and as points that curves go through.
 
-A stroke is one or more pieces, each of them smooth, with a corner between two. A piece begins where the last one ended.
+A stroke consists of smooth pieces. Each piece begins where the piece before it ends, and the two form a corner there.
 It knows no character: `forms` has those.
 """
 
