@@ -70,6 +70,19 @@ def test_files_that_may_be_meant_as_images_are_counted_in_a_warning(
     assert "images in folders within a class: 10; ignored files without an image's suffix: 1" in caplog.text
 
 
+def test_equal_images_in_two_classes_and_classes_without_ink_are_warned_of(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(folder / "4" / "0.png", folder / "7" / "same.png")
+    for number in range(3):
+        (folder / "empty").mkdir(exist_ok=True)
+        Image.new("L", (12 + number, 12), 255).save(folder / "empty" / f"{number}.png")
+        shutil.copy(folder / "empty" / f"{number}.png", folder / "4" / f"empty {number}.png")
+    load_dataset(folder, progress=False)
+    assert "classes whose images are all empty paper: 1, such as empty" in caplog.text
+    assert "images that are equal in several classes: 1, such as of 4 and 7" in caplog.text
+
+
 def test_all_unreadable_images_are_named_together_up_to_ten(folder: Path) -> None:
     for label, number in (("4", 0), ("7", 3)):
         (folder / label / f"{number}.png").write_bytes(f"no image {number}".encode())

@@ -6,6 +6,7 @@ It knows folders and labels; `vitrine.model` reads the image files.
 import hashlib
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -18,7 +19,7 @@ from vitrine.model.artifact import check_label
 from vitrine.model.labels import find_same
 from vitrine.training.data.cache import prepare_all
 from vitrine.training.data.examples import Dataset, Examples, held_out_count
-from vitrine.training.errors import DataError, list_problems
+from vitrine.training.errors import MOST_LISTED, DataError, list_problems
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 """The suffixes of files that are images; other files are ignored."""
@@ -66,6 +67,7 @@ def load_folder(folder: Path, shape: Shape = PIXELS_SHAPE, *, progress: bool = T
     key = hashlib.sha256("".join(digests).encode()).hexdigest()
     prepared = prepare_all(paths, len(paths), key, "folder", shape, progress=progress)
     examples = Examples(prepared.pixels, np.array(labels, np.int64), prepared.originals)
+    _warn_of_content(folder, classes, examples)
     train, test = examples[np.flatnonzero(~held_out)], examples[np.flatnonzero(held_out)]
     return Dataset(folder.resolve().name, train, test, classes, str(folder.resolve()))
 
@@ -74,6 +76,20 @@ def _classes_of(labels: Iterable[str]) -> tuple[str, ...]:
     """The classes in their order: numbers by their value, other labels by the alphabet."""
     found = sorted(labels)
     return tuple(sorted(found, key=int) if all(label.isascii() and label.isdecimal() for label in found) else found)
+
+
+def _warn_of_content(folder: Path, classes: tuple[str, ...], examples: Examples) -> None:
+    """Warns of classes without any ink, and of images with equal pixels in several classes: nobody can learn these."""
+    inked = examples.pixels.any(axis=(1, 2))  # (N,)
+    labels_of: dict[bytes, set[int]] = defaultdict(set)
+    for pixels, label in zip(examples.pixels[inked], examples.labels[inked], strict=True):
+        labels_of[pixels.tobytes()].add(int(label))
+    if empty := sorted(set(range(len(classes))) - set(examples.labels[inked].tolist())):
+        names = ", ".join(classes[label] for label in empty[:MOST_LISTED])
+        _log.warning("%s: classes whose images are all empty paper: %d, such as %s", folder, len(empty), names)
+    if several := [sorted(labels) for labels in labels_of.values() if len(labels) > 1]:
+        names = " and ".join(classes[label] for label in several[0][:2])
+        _log.warning("%s: images that are equal in several classes: %d, such as of %s", folder, len(several), names)
 
 
 def _is_held_out(images: int) -> npt.NDArray[np.bool_]:
