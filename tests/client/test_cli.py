@@ -2,6 +2,9 @@
 
 import functools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +183,25 @@ def test_a_missing_image_is_one_sentence_and_status_1(run: Run, drawings: list[P
     assert result.exit_code == 1
     assert result.stdout.startswith(str(drawings[0]))
     assert result.stderr == "Error: can't read missing.png: No such file or directory\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["inspect"], ["health"], ["classify", "IMAGE"], ["--help"], ["--version"]])
+def test_output_that_cant_be_written_is_one_sentence_and_status_1(
+    arguments: list[str], scripted: ScriptedServer, drawings: list[Path]
+) -> None:
+    program = Path(sys.executable).with_name("vitrine")
+    words = [str(drawings[0]) if word == "IMAGE" else word for word in arguments]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [program, *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=os.environ | {"VITRINE_TARGET": scripted.target},
+        )
+    assert (ended.returncode, ended.stderr) == (1, "Error: can't write the output: No space left on device\n")
 
 
 @pytest.mark.parametrize("arguments", [["classify"], ["classify", "--preparation", "none", "a.png"], ["sing"]])

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,7 +30,23 @@ HEALTH_TIMEOUT = 5.0
 Command: TypeAlias = Callable[..., None]
 
 
-@click.group(context_settings={"show_default": True})
+class Program(click.Group):
+    """The command's group. If its output can't be written, to a full disk for example, it says so and exits with 1."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Runs the command."""
+        try:
+            return super().main(*arguments, **settings)
+        except OSError as error:
+            if error.filename is not None:  # a file, not the output
+                raise
+            with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())  # else Python tries to write the rest when it exits
+            click.echo(f"Error: can't write the output: {error.strerror}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Program, context_settings={"show_default": True})
 @click.version_option(package_name=DISTRIBUTION)
 def main() -> None:
     """Classify images and show what every layer of the model calculates."""
