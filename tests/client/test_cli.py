@@ -192,7 +192,7 @@ def test_output_that_cant_be_written_is_one_sentence_and_status_1(
 ) -> None:
     program = Path(sys.executable).with_name("vitrine")
     words = [str(drawings[0]) if word == "IMAGE" else word for word in arguments]
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [program, *words],
             stdout=full,

@@ -40,7 +40,7 @@ class Program(click.Group):
         except OSError as error:
             if error.filename is not None:  # a file, not the output
                 raise
-            with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+            with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())  # else Python tries to write the rest when it exits
             click.echo(f"Error: can't write the output: {error.strerror}", err=True)
             sys.exit(1)
