@@ -62,7 +62,7 @@ class ServiceConfig:
         ConfigError: two settings contradict each other, or a number is out of its range.
     """
 
-    model: Path | None = None
+    model: Path | str | None = None
     """The artifact to serve; None serves the bundled model, or the repository where there is one."""
     repository: RepositoryConfig | None = None
     """The repository to serve in place of one artifact."""
@@ -78,7 +78,7 @@ class ServiceConfig:
     """The work that may be pending."""
     limits: Limits = field(default_factory=Limits)
     """The limits of one request and one caller."""
-    tokens: Path | None = None
+    tokens: Path | str | None = None
     """The file of callers; None lets anyone call."""
     metrics: MetricsConfig | None = None
     """The metrics; None measures nothing."""
@@ -143,7 +143,7 @@ async def open_service(
     """
     async with AsyncExitStack() as resources:
         # 1. What needs no model comes first: it fails early, and metrics are there while models load.
-        access = open_access(config.tokens)
+        access = open_access(None if config.tokens is None else Path(config.tokens))
         tracing = open_tracing(config.tracing) if config.tracing else None
         if tracing:
             resources.push_async_callback(_flush, tracing)
@@ -188,7 +188,7 @@ def _open_models(
         repository = ServedRepository(config.repository, load_warm)
         following = poll(repository, config.repository.reload_seconds)
         return repository.models, following, load_in_pool(loads, repository)
-    path = config.model or bundled_model()
+    path = Path(config.model) if config.model else bundled_model()
     try:
         model = load_warm(path, "", "")
     except ArtifactError as error:

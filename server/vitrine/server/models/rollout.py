@@ -32,7 +32,7 @@ class RepositoryConfig:
         ConfigError: a number is out of its range.
     """
 
-    root: Path
+    root: Path | str
     """The folder of NAME/VERSION/model.onnx."""
     policy: VersionPolicy = field(default_factory=VersionPolicy)
     """The versions of each model that are served."""
