@@ -138,7 +138,7 @@ def test_activations_that_are_no_names_of_layers_are_refused(
     method: str, wanted: Any, ask: Ask, scripted: ScriptedServer
 ) -> None:
     images = SEVEN if method == "classify" else SEVEN[None]
-    with pytest.raises(UsageError, match='^activations are "all", the name of a layer, several names, or None, not '):
+    with pytest.raises(UsageError, match=r'^activations are "all", the name of a layer, several names, or None, not '):
         ask(scripted.target, method, images, activations=wanted, preparation="none")
     assert scripted.classified == []
 
