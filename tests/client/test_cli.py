@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -91,6 +92,16 @@ def test_json_is_one_document(run: Run, drawings: list[Path]) -> None:
     assert all(len(entry["probabilities"]) == 10 and "activations" not in entry for entry in predictions)
     assert predictions[0]["model"] == {"name": "scripted", "version": "1", "provider": "CPUExecutionProvider"}
     assert {(entry["novelty"], entry["is_digit"]) for entry in predictions} == {(None, None)}
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_has_null_for_a_number_that_isnt_finite(number: float) -> None:
+    facts = TrainingFacts("mnist", 7, 20, {"test_accuracy": number, "loss": 0.5}, {})
+    model = Model("m", "1", "CPU", LAYERS, DIGITS, Limits(1, 1 << 20, 100), facts, DIGITS_INPUT)
+    written = report.to_json({"model": report.model_document(model), "values": [[number, 1.5], (number,)]})
+    document = json.loads(written, parse_constant=pytest.fail)
+    assert document["model"]["training"]["metrics"] == {"test_accuracy": None, "loss": 0.5}
+    assert document["values"] == [[None, 1.5], [None]]
 
 
 def test_json_has_the_novelty(run: Run, drawings: list[Path], scripted: ScriptedServer) -> None:

@@ -5,7 +5,6 @@ It knows flags and exit statuses: 0 for success, 1 for an error with one sentenc
 """
 
 import functools
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -149,7 +148,7 @@ def classify(
         else:
             _show(prediction, image, activations)
     if as_json:
-        click.echo(json.dumps({"predictions": documents}))
+        click.echo(report.to_json({"predictions": documents}))
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:
@@ -175,7 +174,7 @@ def _has_colours() -> bool:
 def inspect(client: Client, as_json: bool, model: str) -> None:
     """Describe a model: its layers, input, classes, training and limits."""
     described = client.model(model)
-    click.echo(json.dumps(report.model_document(described)) if as_json else report.model_text(described))
+    click.echo(report.to_json(report.model_document(described)) if as_json else report.model_text(described))
 
 
 @main.command()
