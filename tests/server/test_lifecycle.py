@@ -64,7 +64,7 @@ def test_sigterm_lets_what_is_under_way_finish(tiny_artifact: Path) -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_server_whose_output_cant_be_written_serves(workers: str, tiny_artifact: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    command = [SERVER, str(tiny_artifact), "--port", "0", "--workers", workers]
+    command = [str(SERVER), str(tiny_artifact), "--port", "0", "--workers", workers]
     with Path("/dev/full").open("w") as full, log.open("w") as errors:
         process = subprocess.Popen(command, stdout=full, stderr=errors)
     try:

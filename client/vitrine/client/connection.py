@@ -129,7 +129,9 @@ def check_target(target: str) -> None:
             return
     elif colon and (found := HOST_AND_PORT.fullmatch(target)) and 1 <= int(found["port"][:6]) <= MAX_PORT:
         return
-    raise UsageError(f"the target is HOST:PORT, such as {DEFAULT_TARGET}, with a port up to {MAX_PORT}, not {target!r}")
+    raise UsageError(
+        f"the target is HOST:PORT, such as {DEFAULT_TARGET}, with a port up to {MAX_PORT}, not {target!r:.80}"
+    )
 
 
 def check_timeout(timeout: float) -> None:
