@@ -132,6 +132,17 @@ def test_activations_come_as_asked_in_the_order_of_the_layers(
         assert values.dtype == np.float32
 
 
+@pytest.mark.parametrize("wanted", [True, False, 3, [True], ["relu_1", None], b"relu_1"])
+@pytest.mark.parametrize("method", ["classify", "classify_many"])
+def test_activations_that_are_no_names_of_layers_are_refused(
+    method: str, wanted: Any, ask: Ask, scripted: ScriptedServer
+) -> None:
+    images = SEVEN if method == "classify" else SEVEN[None]
+    with pytest.raises(UsageError, match=r'^activations are "all", the name of a layer, several names, or None, not '):
+        ask(scripted.target, method, images, activations=wanted, preparation="none")
+    assert scripted.classified == []
+
+
 def test_one_image_brings_all_activations_by_default(ask: Ask, scripted: ScriptedServer) -> None:
     assert len(ask(scripted.target, "classify", SEVEN).activations) == len(LAYERS)
 

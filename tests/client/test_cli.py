@@ -2,6 +2,10 @@
 
 import functools
 import json
+import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +92,16 @@ def test_json_is_one_document(run: Run, drawings: list[Path]) -> None:
     assert all(len(entry["probabilities"]) == 10 and "activations" not in entry for entry in predictions)
     assert predictions[0]["model"] == {"name": "scripted", "version": "1", "provider": "CPUExecutionProvider"}
     assert {(entry["novelty"], entry["is_digit"]) for entry in predictions} == {(None, None)}
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_has_null_for_a_number_that_isnt_finite(number: float) -> None:
+    facts = TrainingFacts("mnist", 7, 20, {"test_accuracy": number, "loss": 0.5}, {})
+    model = Model("m", "1", "CPU", LAYERS, DIGITS, Limits(1, 1 << 20, 100), facts, DIGITS_INPUT)
+    written = report.to_json({"model": report.model_document(model), "values": [[number, 1.5], (number,)]})
+    document = json.loads(written, parse_constant=pytest.fail)
+    assert document["model"]["training"]["metrics"] == {"test_accuracy": None, "loss": 0.5}
+    assert document["values"] == [[None, 1.5], [None]]
 
 
 def test_json_has_the_novelty(run: Run, drawings: list[Path], scripted: ScriptedServer) -> None:
@@ -180,6 +194,25 @@ def test_a_missing_image_is_one_sentence_and_status_1(run: Run, drawings: list[P
     assert result.exit_code == 1
     assert result.stdout.startswith(str(drawings[0]))
     assert result.stderr == "Error: can't read missing.png: No such file or directory\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["inspect"], ["health"], ["classify", "IMAGE"], ["--help"], ["--version"]])
+def test_output_that_cant_be_written_is_one_sentence_and_status_1(
+    arguments: list[str], scripted: ScriptedServer, drawings: list[Path]
+) -> None:
+    program = Path(sys.executable).with_name("vitrine")
+    words = [str(drawings[0]) if word == "IMAGE" else word for word in arguments]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [program, *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=os.environ | {"VITRINE_TARGET": scripted.target},
+        )
+    assert (ended.returncode, ended.stderr) == (1, "Error: can't write the output: No space left on device\n")
 
 
 @pytest.mark.parametrize("arguments", [["classify"], ["classify", "--preparation", "none", "a.png"], ["sing"]])

@@ -130,12 +130,64 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"token": ""}, "the token is empty"),
     ({"timeout": 0}, "above 0, not 0"),
     ({"timeout": math.nan}, "above 0, not nan"),
+    ({"timeout": -math.inf}, "above 0, not -inf"),
+    ({"timeout": "5"}, "above 0, not '5'"),
     ({"retries": 5}, "retries is 0 to 4, not 5"),
     ({"max_message_bytes": 0}, "max_message_bytes is 1 to"),
     ({"tls": TLS(ca="/no/such/ca.pem")}, "can't read the TLS file /no/such/ca.pem: No such file"),
     ({"tls": TLS(ca=b"certificate")}, "the TLS ca isn't PEM"),
     ({"tls": TLS(cert="/dev/null", key=b"-----BEGIN")}, "the TLS cert from /dev/null isn't PEM"),
 ]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *(
+            "localhost",
+            "localhost:",
+            "localhost:0",
+            "localhost:99999",
+            "localhost:66000",
+            "localhost:port",
+            ":50051",
+            "",
+        ),
+        *(
+            "http://localhost:50051",
+            "https://example.org",
+            "grpc://localhost:1",
+            "localhost:50051/path",
+            "::1",
+            "::1:1",
+        ),
+        *(
+            "a:1,b:2",
+            "local host:1",
+            "dns:///localhost:99999",
+            "dns:localhost:65536",
+            "ipv4:127.0.0.1:1,127.0.0.1:99999",
+        ),
+        *("ipv6:[::1]:99999", "localhost:" + "9" * 5000, None, 50051),
+    ],
+)
+@pytest.mark.parametrize("make", [Client, AsyncClient])
+def test_a_target_that_no_server_has_is_refused(make: type[Client] | type[AsyncClient], target: Any) -> None:
+    with pytest.raises(UsageError, match=r"^the target is HOST:PORT, such as localhost:50051, with a port up to 65535"):
+        make(target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("localhost:50051", "example.org:1", "10.0.0.1:65535", "[::1]:50051", "[fe80::1%eth0]:1", "under_score:1"),
+        *("dns:///example.org", "dns:///example.org:1", "dns://10.0.0.1/localhost:1", "dns:localhost:1"),
+        *("ipv4:127.0.0.1:1,127.0.0.2:2", "ipv6:[::1]:1,[::2]:2", "ipv6:::1", "unix:/run/a:99999", "unix:///run/a"),
+        *("unix-abstract:a", "vsock:1:2", "xds:///service", "google-c2p:///service"),
+    ],
+)
+def test_every_target_that_grpc_resolves_is_taken(target: str) -> None:
+    assert Connection(target).target == target
 
 
 @pytest.mark.parametrize("make", [Client, AsyncClient])
@@ -196,12 +248,19 @@ def test_no_secret_is_in_a_repr() -> None:
     assert "very-secret" not in shown
 
 
-def test_an_infinite_timeout_is_no_deadline(ask: Ask, scripted: ScriptedServer) -> None:
+@pytest.mark.parametrize("seconds", [math.inf, 1e300, 1e20, 1e10, 10**20])
+def test_a_timeout_beyond_what_grpc_holds_is_no_deadline(seconds: float, ask: Ask, scripted: ScriptedServer) -> None:
     remaining: list[float | None] = []
     scripted.script = [lambda _, context: remaining.append(context.time_remaining())]
-    ask(scripted.target, "model", timeout=math.inf)
+    ask(scripted.target, "model", timeout=seconds)
     # gRPC says "none" as None or as centuries
     assert remaining[0] is None or remaining[0] > 1e9
+
+
+@pytest.mark.parametrize("seconds", [1e20, 1e9, 1e8])
+def test_a_very_long_timeout_classifies_many(seconds: float, ask: Ask, scripted: ScriptedServer) -> None:
+    images = np.zeros((9, 18, 18), np.uint8)
+    assert len(ask(scripted.target, "classify_many", images, preparation="none", timeout=seconds)) == 9
 
 
 def test_every_call_has_a_deadline_by_default(ask: Ask, scripted: ScriptedServer) -> None:

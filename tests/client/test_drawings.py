@@ -301,6 +301,21 @@ def test_two_classes_and_very_long_labels_can_be_drawn() -> None:
     assert len(draw_prediction(made).texts[0].get_text()) < 60
 
 
+@pytest.mark.parametrize("text", ["$unclosed_{$", "$x^2$", "8 € $, 数字"])
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_labels_and_titles_are_drawn_as_they_stand(
+    text: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitrine.client.plot.DPI", 10)
+    made = prediction_of([8], classes=(text, "b"))
+    plot_prediction(made, tmp_path / f"label.{suffix}")
+    plot_prediction(made, tmp_path / f"title.{suffix}", title=text)
+    figure = draw_prediction(made, title=text)
+    ticks = [tick for axes in figure.axes for tick in axes.get_xticklabels() if tick.get_text() == text]
+    assert len(ticks) == 2
+    assert not any(written.get_parse_math() for written in [*figure.texts, *ticks])
+
+
 def test_the_picture_keeps_the_shape_of_the_models_input() -> None:
     layout = arrange(arrows())
     assert layout.pixels is not None

@@ -37,6 +37,7 @@ def test_a_source_root_imports_only_its_neighbours(root: str) -> None:
 FLOORS: dict[str, Floors] = {
     "server": [
         ["errors", "observers", "bundled"],
+        ["ranges"],
         ["models"],
         ["security"],
         ["engine"],

@@ -1,11 +1,13 @@
 """The docs are true: the README's example runs, and settings and constants equal the programs'."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from support.serving import running_server
@@ -64,6 +66,18 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 def test_links_are_found() -> None:
     assert len(PAGES) > 10
     assert README.count("](") > 10
+
+
+async def test_the_architectures_example_runs_as_it_stands(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_artifact: Path
+) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", ARCHITECTURE, re.DOTALL)
+    (tmp_path / "model.onnx").write_bytes(tiny_artifact.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    names = {"pixels": np.zeros((3, 18, 18), np.uint8)}
+    code = compile(example, "architecture.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(code, names)  # a notebook's cell, too, may await
+    assert re.fullmatch(r"\[\d \d \d\]\n", capsys.readouterr().out)
 
 
 def test_the_architectures_modules_are_there() -> None:

@@ -3,6 +3,8 @@
 import json
 import re
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -24,9 +26,11 @@ from vitrine.model import (
     OutputKind,
     TrainingFacts,
     deviation,
+    deviations,
     layer_catalogue,
     parse_layers,
 )
+from vitrine.model.graph import CONSTANTS
 
 NOVELTY_OF_TWO = np.array([-7.25, -3.5], np.float32)
 
@@ -93,6 +97,58 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
     assert read.novelty_threshold == -2.5
     assert read.golden.novelty is not None
     np.testing.assert_array_equal(read.golden.novelty, NOVELTY_OF_TWO, strict=True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 9999,
+        ["x" * 9999] * 9,
+        {"x" * 9999: 1},
+        10**4000,
+        [10**4000] * 9,
+        [[1]] * 999,
+        "\ud800" * 9999,
+    ],
+    ids=["text", "texts", "object", "number", "numbers", "lists", "surrogates"],
+)
+def test_an_error_shows_no_more_than_a_line_of_a_damaged_artifact(value: object) -> None:
+    given = metadata().to_properties()
+    refused = 0
+    for properties in changed_everywhere(given, value):
+        with suppress(ArtifactError), only_short_errors():
+            ArtifactMetadata.from_properties(properties)
+            continue
+        refused += 1
+    assert refused > 20
+
+
+@contextmanager
+def only_short_errors() -> Iterator[None]:
+    """Fails where an error inside has a long text."""
+    try:
+        yield
+    except ArtifactError as error:
+        if len(str(error)) >= 700:
+            pytest.fail(f"a text of {len(str(error))} characters: {str(error)[:200]}")
+        raise
+
+
+def changed_everywhere(properties: dict[str, str], value: object) -> Iterator[dict[str, str]]:
+    """The properties with the value in place of each entry, of each one's fields, and of each one's first field."""
+    for key, text in properties.items():
+        document = json.loads(text)
+        yield properties | {key: json.dumps(value)}
+        for name, entry in document.items() if isinstance(document, dict) else ():
+            yield properties | {key: json.dumps(document | {name: value})}
+            if isinstance(entry, list):
+                yield properties | {key: json.dumps(document | {name: [value, *entry[1:]]})}
+            if isinstance(entry, dict):
+                yield properties | {key: json.dumps(document | {name: entry | {next(iter(entry), "a"): value}})}
+        for place, entry in enumerate(document) if isinstance(document, list) else ():
+            for name in entry:
+                changed = [*document[:place], entry | {name: value}, *document[place + 1 :]]
+                yield properties | {key: json.dumps(changed)}
 
 
 @pytest.mark.parametrize(
@@ -296,6 +352,24 @@ def test_deviation_is_relative_beyond_one_and_never_hides_what_is_not_finite() -
     assert deviation(values(np.nan, 0), values(0, 0)) == np.inf
     assert deviation(values(np.inf, 0), values(np.inf, 0)) == np.inf
     assert deviation(values(0), values(0, 0)) == np.inf
+
+
+def test_the_logits_are_those_that_the_output_layer_reads() -> None:
+    def values(*numbers: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+        return np.array([numbers], np.float32)
+
+    expected = {"linear_1": values(-100.0, 0.5), "relu_1": values(0.0, 0.5), "softmax": values(0.4, 0.6)}
+    expected["novelty"] = np.array([0.5], np.float32)
+    computed = expected | {"novelty": np.array([0.51], np.float32)}
+    assert deviations(computed, expected, "linear_1")["novelty"] == pytest.approx(1e-4)
+    assert deviations(computed, expected, "relu_1")["novelty"] == pytest.approx(1e-2)
+
+
+def test_a_graphs_constants_cant_be_changed() -> None:
+    assert CONSTANTS
+    for values in CONSTANTS.values():
+        with pytest.raises(ValueError, match="read-only"):
+            values[...] = 7
 
 
 def test_a_novelty_is_as_exact_as_the_logits_that_it_is_calculated_from() -> None:

@@ -122,7 +122,7 @@ def test_plaintext_for_other_machines_is_refused_unless_it_is_allowed(host: str)
 
 @pytest.mark.parametrize("port", [-1, 65536])
 def test_a_port_that_is_none_is_refused(port: int) -> None:
-    with pytest.raises(StartupError, match="is no port"):
+    with pytest.raises(StartupError, match="take a whole number from 0 to 65,535"):
         GrpcConfig(port=port)
 
 

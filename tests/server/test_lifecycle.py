@@ -4,7 +4,9 @@ import asyncio
 import logging
 import os
 import queue
+import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.serving import PATIENCE_SECONDS, RunningServer, a_call, running_server
+from support.serving import PATIENCE_SECONDS, SERVER, RunningServer, a_call, running_server
 
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.server import LOST_SECONDS, GrpcFrontend
@@ -56,6 +58,29 @@ def test_sigterm_lets_what_is_under_way_finish(tiny_artifact: Path) -> None:
         requests.put(None)
         assert list(answers) == []
         assert server.process.wait(30) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_whose_output_cant_be_written_serves(workers: str, tiny_artifact: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = [str(SERVER), str(tiny_artifact), "--port", "0", "--workers", workers]
+    with Path("/dev/full").open("w") as full, log.open("w") as errors:
+        process = subprocess.Popen(command, stdout=full, stderr=errors)
+    try:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not (said := re.search(r"WARNING .*listens on (\S+): No space left on device", log.read_text())):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        with grpc.insecure_channel(said[1]) as channel:
+            assert len(ClassifierServiceStub(channel).Classify(ONE_IMAGE).digits) == 1
+        process.terminate()
+        assert process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in log.read_text()
 
 
 def test_a_watch_of_the_health_does_not_hold_a_server_that_drains(tiny_artifact: Path) -> None:

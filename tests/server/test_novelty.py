@@ -80,7 +80,7 @@ def test_a_small_novelty_of_large_logits_is_served_and_a_wrong_one_of_small_logi
         activations = {"linear_1": np.linspace(-largest, -0.5, 10, dtype=np.float32)[None], "softmax": output}
         golden = GoldenSample(pixels, activations, novelty)
         with nullcontext() if allowed else pytest.raises(ArtifactError, match=r"novelty deviates by 0\.005"):
-            check_golden_sample({**activations, NOVELTY: computed}, golden)
+            check_golden_sample({**activations, NOVELTY: computed}, golden, "linear_1")
 
 
 def test_what_is_a_digit_flips_exactly_at_the_threshold_of_the_version_that_answers(tmp_path: Path) -> None:

@@ -102,6 +102,17 @@ async def test_without_a_repository_nothing_is_loaded(tiny_artifact: Path) -> No
     assert caught.value.reason == "NO_REPOSITORY"
 
 
+async def test_paths_may_be_texts(tiny_artifact: Path, tmp_path: Path) -> None:
+    tokens, file = tmp_path / "tokens", tmp_path / "models" / "tiny" / "1" / "model.onnx"
+    tokens.write_text(f"ann {'0' * 64} predict\n")
+    file.parent.mkdir(parents=True)
+    file.write_bytes(tiny_artifact.read_bytes())
+    repository = RepositoryConfig(str(tmp_path / "models"), reload_seconds=0)
+    for config in (ServiceConfig(str(tiny_artifact), tokens=str(tokens)), ServiceConfig(repository=repository)):
+        async with open_service(config) as service:
+            assert service.models.get("").name == "tiny"
+
+
 def test_it_is_ready_from_its_start_until_it_leaves(service: Service) -> None:
     def ready(name: str = "") -> bool:
         return service.ready(name, a_call_of(Permission.PREDICT))

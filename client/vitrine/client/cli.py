@@ -5,11 +5,10 @@ It knows flags and exit statuses: 0 for success, 1 for an error with one sentenc
 """
 
 import functools
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,7 +29,23 @@ HEALTH_TIMEOUT = 5.0
 Command: TypeAlias = Callable[..., None]
 
 
-@click.group(context_settings={"show_default": True})
+class Program(click.Group):
+    """The command's group. If its output can't be written, to a full disk for example, it says so and exits with 1."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Runs the command."""
+        try:
+            return super().main(*arguments, **settings)
+        except OSError as error:
+            if error.filename is not None:  # a file, not the output
+                raise
+            with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())  # else Python tries to write the rest when it exits
+            click.echo(f"Error: can't write the output: {error.strerror}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=Program, context_settings={"show_default": True})
 @click.version_option(package_name=DISTRIBUTION)
 def main() -> None:
     """Classify images and show what every layer of the model calculates."""
@@ -133,7 +148,7 @@ def classify(
         else:
             _show(prediction, image, activations)
     if as_json:
-        click.echo(json.dumps({"predictions": documents}))
+        click.echo(report.to_json({"predictions": documents}))
 
 
 def _numbered(path: Path, number: int, count: int) -> Path:
@@ -159,7 +174,7 @@ def _has_colours() -> bool:
 def inspect(client: Client, as_json: bool, model: str) -> None:
     """Describe a model: its layers, input, classes, training and limits."""
     described = client.model(model)
-    click.echo(json.dumps(report.model_document(described)) if as_json else report.model_text(described))
+    click.echo(report.to_json(report.model_document(described)) if as_json else report.model_text(described))
 
 
 @main.command()

@@ -5,9 +5,10 @@ It knows gRPC's channels, and nothing of the calls over them.
 
 import ipaddress
 import json
-import math
 import os
+import re
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import TypeAlias, TypedDict
 
@@ -18,8 +19,23 @@ from vitrine.client.errors import UsageError
 DEFAULT_TARGET = "localhost:50051"
 """Default address of `vitrine-server`."""
 
+SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds", "google-c2p")
+"""The schemes of targets that gRPC resolves; see its document on name resolution. Anything else is HOST:PORT."""
+
+HOST_AND_PORT = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/,\s]+):(?P<port>[0-9]+)")
+"""A host name, an IPv4 address, or an IPv6 address in brackets; and a port."""
+
+RESOLVED_PORT = re.compile(r"(?<=[^:]):(?P<port>[0-9]+)(?=,|$)")
+"""A port in a target with a scheme: gRPC would take 99999 modulo 65536."""
+
+MAX_PORT = 65535
+"""Largest port."""
+
 DEFAULT_TIMEOUT = 30.0
 """Default deadline of a call in seconds."""
+
+LONGEST_TIMEOUT = 1e9
+"""Largest deadline in seconds, 31 years. Beyond it is none: gRPC would overflow, and fail the call at once."""
 
 DEFAULT_RETRIES = 4
 """Retries of a call that reached no server, after about 0.1, 0.2, 0.4 and 0.8 s. gRPC allows no more."""
@@ -86,6 +102,7 @@ class Connection:
     """Largest accepted answer, in bytes."""
 
     def __post_init__(self) -> None:
+        check_target(self.target)
         check_timeout(self.timeout)
         if not 0 <= self.retries <= DEFAULT_RETRIES:
             raise UsageError(f"retries is 0 to {DEFAULT_RETRIES}, not {self.retries}")
@@ -103,10 +120,24 @@ class Connection:
             )
 
 
+def check_target(target: str) -> None:
+    """Raises `UsageError` unless it is HOST:PORT, or has one of gRPC's own schemes."""
+    scheme, colon, _ = target.partition(":") if isinstance(target, str) else ("", "", "")
+    if colon and scheme in SCHEMES:
+        ports = RESOLVED_PORT.finditer(target) if scheme in ("dns", "ipv4", "ipv6") else ()
+        if all(int(found["port"][:6]) <= MAX_PORT for found in ports):
+            return
+    elif colon and (found := HOST_AND_PORT.fullmatch(target)) and 1 <= int(found["port"][:6]) <= MAX_PORT:
+        return
+    raise UsageError(
+        f"the target is HOST:PORT, such as {DEFAULT_TARGET}, with a port up to {MAX_PORT}, not {target!r:.80}"
+    )
+
+
 def check_timeout(timeout: float) -> None:
     """Raises `UsageError` unless it is above 0."""
-    if not timeout > 0:  # NaN isn't either
-        raise UsageError(f"a timeout is a number of seconds above 0, not {timeout}")
+    if not isinstance(timeout, Real) or not timeout > 0:  # NaN isn't either
+        raise UsageError(f"a timeout is a number of seconds above 0, not {timeout!r}")
 
 
 def is_loopback(target: str) -> bool:
@@ -164,7 +195,7 @@ class CallOptions(TypedDict):
 def call_options(connection: Connection, timeout: float, trace: Metadata = ()) -> CallOptions:
     """The deadline in gRPC's terms, the metadata of the trace, and the token, which `Connection` has checked."""
     token = () if connection.token is None else (("authorization", f"Bearer {connection.token}"),)
-    return CallOptions(timeout=None if math.isinf(timeout) else timeout, metadata=(*token, *trace))
+    return CallOptions(timeout=None if timeout > LONGEST_TIMEOUT else timeout, metadata=(*token, *trace))
 
 
 def channel_credentials(tls: TLS | None) -> grpc.ChannelCredentials | None:

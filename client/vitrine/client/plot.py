@@ -7,6 +7,7 @@ of matplotlib's global state, so that threads may draw at the same time.
 """
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,9 @@ def plot_prediction(prediction: Prediction, path: str | os.PathLike[str], *, tit
     """
     figure = draw_prediction(prediction, title=title)
     try:
-        figure.savefig(Path(path), dpi=DPI, facecolor="white")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # such a character becomes a box
+            figure.savefig(Path(path), dpi=DPI, facecolor="white")
     except (OSError, ValueError) as error:
         raise UsageError(f"can't write the figure to {os.fspath(path)}: {error}") from error
 
@@ -199,7 +202,7 @@ def _draw_probabilities(figure: "Figure", box: Box, name: str, prediction: Predi
 def _chart(axes: "Axes", classes: int, ticks: Ticks) -> None:
     """Draws the frame of a bar chart: labels of classes, and pale lines."""
     axes.set_xlim(-0.5, classes - 0.5)
-    axes.set_xticks(ticks.positions, ticks.labels, rotation=90 if ticks.rotated else 0)
+    axes.set_xticks(ticks.positions, ticks.labels, rotation=90 if ticks.rotated else 0, parse_math=False)
     axes.tick_params(length=0, labelsize=9, colors=PALE)
     axes.grid(axis="y", color=LINE, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -229,5 +232,6 @@ def _title(figure: "Figure", box: Box, name: str, width: int, remark: str) -> No
 
 
 def _write(figure: "Figure", x: float, y: float, text: str, **style: Any) -> None:
+    """Writes text as it stands: its dollar signs are no formula."""
     width, height = figure.get_size_inches()
-    figure.text(x / width, y / height, text, **{"color": INK, **style})
+    figure.text(x / width, y / height, text, parse_math=False, **{"color": INK, **style})

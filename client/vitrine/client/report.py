@@ -3,6 +3,8 @@
 It knows the client's types. It neither calls a server nor prints.
 """
 
+import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,23 @@ ROW = "{:<10} {:<8} {:>11} {:>12}  {}"
 
 SHOWN_CLASSES = 32
 """Number of classes that are listed."""
+
+
+def to_json(document: Any) -> str:
+    """The document as JSON, with null for a number that isn't finite: JSON has no NaN and no infinity."""
+    return json.dumps(_finite(document), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {name: _finite(entry) for name, entry in value.items()}
+        case list() | tuple():
+            return [_finite(entry) for entry in value]
+        case _:
+            return value
 
 
 def prediction_line(prediction: Prediction, image: Path) -> str:

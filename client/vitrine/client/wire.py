@@ -191,10 +191,19 @@ def _check_image_array(images: npt.NDArray[Any]) -> None:
 
 
 def build_selection(activations: Wanted) -> pb.LayerSelection | None:
-    """The selection of layers for a request; None: no layers."""
-    if activations == "all":
-        return pb.LayerSelection(all=True)
-    names = [activations] if isinstance(activations, str) else list(activations or ())
+    """The selection of layers for a request; None: no layers.
+
+    Raises:
+        UsageError: it isn't one of `Wanted`.
+    """
+    if isinstance(activations, str):
+        return pb.LayerSelection(all=True) if activations == "all" else pb.LayerSelection(names=[activations])
+    taken = 'activations are "all", the name of a layer, several names, or None'
+    if activations is not None and not isinstance(activations, Iterable):
+        raise UsageError(f"{taken}, not {activations!r:.60}")
+    names = list(activations or ())
+    if not all(isinstance(name, str) for name in names):
+        raise UsageError(f"{taken}, not {names!r:.60}")
     return pb.LayerSelection(names=names) if names else None
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vitrine.model.catalogue import parse_layers, whole_number
 from vitrine.model.digits import PIXELS_SHAPE
-from vitrine.model.errors import ArtifactError
+from vitrine.model.errors import ArtifactError, shown
 from vitrine.model.graph import INPUT, NOVELTY
 from vitrine.model.labels import find_same
 from vitrine.model.layers import Layer, Shape
@@ -187,7 +187,7 @@ class ArtifactMetadata:
         except ArtifactError:
             raise
         except (LookupError, ArithmeticError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise ArtifactError(f"its metadata is damaged: {error!r}") from error
+            raise ArtifactError(f"its metadata is damaged: {shown(error)}") from error
 
     @classmethod
     def _from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -232,17 +232,19 @@ def deviation(
 
 
 def deviations(
-    computed: Mapping[str, npt.NDArray[np.float32]], expected: Mapping[str, npt.NDArray[np.float32]]
+    computed: Mapping[str, npt.NDArray[np.float32]],
+    expected: Mapping[str, npt.NDArray[np.float32]],
+    logits: str,
 ) -> dict[str, float]:
     """The `deviation` of each output of a graph, by name.
 
     Args:
         computed: every expected output, by name.
-        expected: every layer's activations, in their order, and the novelty, where the graph has it.
+        expected: every layer's activations, and the novelty, where the graph has it.
+        logits: the layer that the output layer reads, of which the novelty is calculated.
     """
-    *_, logits, _output = (values for name, values in expected.items() if name != NOVELTY)
     return {
-        name: deviation(computed[name], values, logits if name == NOVELTY else None)
+        name: deviation(computed[name], values, expected[logits] if name == NOVELTY else None)
         for name, values in expected.items()
     }
 
@@ -257,7 +259,9 @@ def _in_this_format(document: dict[str, Any]) -> dict[str, Any]:
         )
     if version not in READABLE_VERSIONS:
         known = " and ".join(map(str, READABLE_VERSIONS))
-        raise ArtifactError(f"its format version is {version}, and this Vitrine reads {known}: install a newer Vitrine")
+        raise ArtifactError(
+            f"its format version is {shown(version)}, and this Vitrine reads {known}: install a newer Vitrine"
+        )
     return _from_version_1(document) if version == 1 else document
 
 
@@ -278,7 +282,7 @@ def check_name(name: object) -> str:
         ArtifactError: it isn't a printable text of one character or more.
     """
     if not isinstance(name, str) or not name or not name.isprintable():
-        raise ArtifactError(f"its name is {name!r}, which no request can ask for")
+        raise ArtifactError(f"its name is {shown(name)}, which no request can ask for")
     return name
 
 
@@ -286,10 +290,12 @@ def _input(document: Mapping[str, Any]) -> ModelInput:
     name, dtype, preparation = (str(document[key]) for key in ("name", "dtype", "preparation"))
     shape = tuple(whole_number(extent) for extent in document["shape"])
     if (name, dtype) != (INPUT, DTYPE):
-        raise ArtifactError(f"its input is {name!r} of {dtype!r}, and this Vitrine knows {INPUT!r} of {DTYPE!r} only")
+        raise ArtifactError(
+            f"its input is {shown(name)} of {shown(dtype)}, and this Vitrine knows {INPUT!r} of {DTYPE!r} only"
+        )
     if preparation not in PREPARATIONS:
         known = ", ".join(PREPARATIONS)
-        raise ArtifactError(f"its images are prepared by {preparation!r}, and this Vitrine knows {known} only")
+        raise ArtifactError(f"its images are prepared by {shown(preparation)}, and this Vitrine knows {known} only")
     return ModelInput(name, dtype, check_pixels_shape(shape), preparation)
 
 
@@ -301,7 +307,7 @@ def check_pixels_shape(shape: Shape) -> Shape:
     """
     if len(shape) != 2 or not 1 <= min(shape) <= max(shape) <= LONGEST_SIDE or max(shape) > MOST_UNEQUAL * min(shape):
         raise ArtifactError(
-            f"its input has the shape {list(shape)}, not height and width of 1 to {LONGEST_SIDE} pixels, "
+            f"its input has the shape {shown(list(shape))}, not height and width of 1 to {LONGEST_SIDE} pixels, "
             f"one at most {MOST_UNEQUAL} times the other"
         )
     return shape
@@ -309,7 +315,7 @@ def check_pixels_shape(shape: Shape) -> Shape:
 
 def _task(document: Mapping[str, Any], output: Layer) -> ClassificationTask:
     if document["kind"] != CLASSIFICATION:
-        raise ArtifactError(f"its task is {document['kind']!r}, and this Vitrine knows {CLASSIFICATION} only")
+        raise ArtifactError(f"its task is {shown(document['kind'])}, and this Vitrine knows {CLASSIFICATION} only")
     task = ClassificationTask(check_classes(document["classes"]))
     if len(task.classes) != output.width:
         raise ArtifactError(f"it has {len(task.classes)} classes, and its output layer {output.width} activations")
@@ -325,7 +331,7 @@ def check_classes(labels: object) -> tuple[str, ...]:
     found = labels if isinstance(labels, list | tuple) else ()
     classes = tuple(label for label in found if isinstance(label, str))
     if len(classes) < len(found) or len(classes) < 2:
-        raise ArtifactError(f"its classes are {labels!r}, not two texts or more")
+        raise ArtifactError(f"its classes are {shown(labels)}, not two texts or more")
     for label in classes:
         check_label(label)
     if same := find_same(classes):
@@ -352,7 +358,7 @@ def check_label(label: str) -> str:
 
 def _digest(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise ArtifactError(f"its data_sha256 is {value!r}, not a digest in hex")
+        raise ArtifactError(f"its data_sha256 is {shown(value)}, not a digest in hex")
     return value
 
 
@@ -366,7 +372,9 @@ def _training_facts(document: Mapping[str, Any]) -> TrainingFacts:
         versions={_text(name): _text(value) for name, value in document["versions"].items()},
     )
     if not (-(2**63) <= facts.seed < 2**63 and 0 <= facts.epochs < 2**31):
-        raise ArtifactError(f"its training has seed {facts.seed} and {facts.epochs} epochs, which is out of range")
+        raise ArtifactError(
+            f"its training has seed {shown(facts.seed)} and {shown(facts.epochs)} epochs, which is out of range"
+        )
     return facts
 
 
@@ -391,7 +399,7 @@ def _statistics(document: Mapping[str, Any] | None, layers: tuple[Layer, ...]) -
         return None
     images = whole_number(document["images"])
     if not 1 <= images < 2**63:
-        raise ArtifactError(f"its activation statistics are of {images} images, which is out of range")
+        raise ArtifactError(f"its activation statistics are of {shown(images)} images, which is out of range")
     entries = {layer.name: document["layers"][layer.name] for layer in layers}
     return ActivationStatistics(images, {name: _layer_statistics(name, entry) for name, entry in entries.items()})
 
@@ -416,13 +424,13 @@ def _threshold(value: Any, golden: GoldenSample) -> float | None:
 
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{shown(value)} is no number")
     return float(value)
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text")
+        raise ValueError(f"{shown(value)} is no text")
     value.encode()  # JSON can hold half of a surrogate pair, and messages can't
     return value
 

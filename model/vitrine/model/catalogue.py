@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vitrine.model.digits import PIXELS_SHAPE
-from vitrine.model.errors import ArtifactError
+from vitrine.model.errors import ArtifactError, shown
 from vitrine.model.graph import KINDS, is_internal, read_shapes
 from vitrine.model.layers import Layer, LayerKind, OutputKind, Shape
 
@@ -59,7 +59,7 @@ def parse_layers(entries: Iterable[Mapping[str, Any]], pixels: Shape) -> tuple[L
     try:
         layers = tuple(_layer(entry) for entry in entries)
     except (LookupError, ArithmeticError, ValueError, TypeError) as error:
-        raise ArtifactError(f"the layer catalogue can't be read: {error!r}") from error
+        raise ArtifactError(f"the layer catalogue can't be read: {shown(error)}") from error
     if not layers or layers[0].kind is not LayerKind.INPUT:
         raise ArtifactError("the layer catalogue doesn't begin with an input layer")
     before: dict[str, Layer] = {}
@@ -85,31 +85,36 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
 def _check_layer(layer: Layer, before: Mapping[str, Layer], pixels: Shape) -> None:
     kind, name = KINDS[layer.kind], layer.name
     if not LAYER_NAME.fullmatch(name) or name in VERDICTS or is_internal(name):
-        raise ArtifactError(f"the layer catalogue has the name {name!r}, which no layer can have")
+        raise ArtifactError(f"the layer catalogue has the name {shown(name)}, which no layer can have")
     if name in before:
         raise ArtifactError(f"the layer catalogue has two layers {name}")
     if len(layer.reads) != kind.reads or (layer.kind is LayerKind.INPUT and before):
         raise ArtifactError(f"the layer catalogue has a layer {name} that reads {len(layer.reads)} layers")
     if unknown := [read for read in layer.reads if read not in before]:
-        raise ArtifactError(f"the layer catalogue has a layer {name} that reads {unknown[0]!r}, not a layer before it")
+        raise ArtifactError(
+            f"the layer catalogue has a layer {name} that reads {shown(unknown[0])}, not a layer before it"
+        )
     read = read_shapes(layer, {known.name: known.shape for known in before.values()}, pixels)
     if min(layer.shape, default=0) < 1 or layer.shape != kind.output_shape(layer, read):
-        raise ArtifactError(f"the layer catalogue has a layer {name} of the impossible shape {list(layer.shape)}")
+        raise ArtifactError(
+            f"the layer catalogue has a layer {name} of the impossible shape {shown(list(layer.shape))}"
+        )
     stored = sum(math.prod(shape) for shape in kind.parameter_shapes(layer, read).values())
     if layer.parameter_count != stored:
         raise ArtifactError(
-            f"the layer catalogue has a layer {name} of {layer.parameter_count} parameters, and it stores {stored}"
+            f"the layer catalogue has a layer {name} of {shown(layer.parameter_count)} parameters, "
+            f"and it stores {stored}"
         )
 
 
 def whole_number(value: object) -> int:
     """A JSON number without a fraction; anything else is a ValueError."""
     if type(value) is not int:
-        raise ValueError(f"{value!r} is no whole number")
+        raise ValueError(f"{shown(value)} is no whole number")
     return value
 
 
 def _list(value: object) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"{value!r} is no list")
+        raise ValueError(f"{shown(value)} is no list")
     return value

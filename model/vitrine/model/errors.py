@@ -7,6 +7,22 @@
 The client's errors grow from the same root: see `vitrine.client.errors`.
 """
 
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring, _SHORT.maxother = 100, 200  # characters; its other limits are fine as they are
+
+
+def shown(value: object) -> str:
+    """The value as an error shows it: its `repr`, cut in the middle. A file may hold megabytes in place of a name."""
+    return _SHORT.repr(value)
+
+
+def shortened(text: str) -> str:
+    """A text as an error shows it, without quotes and cut at its end."""
+    most = _SHORT.maxstring
+    return text if len(text) <= most else f"{text[:most]}…"
+
 
 class VitrineError(Exception):
     """The root of every error that Vitrine raises on purpose: its text says what is wrong and what to do."""

@@ -34,7 +34,10 @@ CONSTANTS: Mapping[str, npt.NDArray[np.generic]] = {
     FULL_SCALE: np.array(255, np.float32),  # (): one divisor for all pixels
     CLASS_AXIS: np.array([1], np.int64),  # axis 0 is that of the images: summing over it would mix them
 }
-"""The constants of a graph with their values; the novelty alone needs `CLASS_AXIS`."""
+"""The constants of a graph with their values, read-only; the novelty alone needs `CLASS_AXIS`."""
+
+for _values in CONSTANTS.values():
+    _values.flags.writeable = False
 
 
 class Operator(NamedTuple):

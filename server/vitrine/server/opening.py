@@ -28,6 +28,7 @@ from vitrine.server.inference.service import Service
 from vitrine.server.models.repository import LoadModel, ServedRepository, load_in_pool, poll
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.snapshot import Models, ServedModel
+from vitrine.server.ranges import WholeRange
 from vitrine.server.security.tokens import open_access
 from vitrine.server.telemetry.instrumentation import Telemetry, open_telemetry
 from vitrine.server.telemetry.logs import log_call
@@ -43,6 +44,12 @@ logger = logging.getLogger(__name__)
 FLUSH_SECONDS = 5.0
 """Seconds that sending the last spans may take when a service is closed."""
 
+THREADS = WholeRange(1, 4096)
+"""The numbers of preparation threads."""
+
+PROCESSES = WholeRange(1, 4096)
+"""The numbers of processes that share a machine's CPUs."""
+
 Load: TypeAlias = Callable[[Path, Device, str, str], ServedModel]
 """Loads an artifact on a device, under a name and a version; empty ones are taken from the artifact."""
 
@@ -52,10 +59,10 @@ class ServiceConfig:
     """Settings of a service.
 
     Raises:
-        ConfigError: two settings contradict each other, or a number is too small.
+        ConfigError: two settings contradict each other, or a number is out of its range.
     """
 
-    model: Path | None = None
+    model: Path | str | None = None
     """The artifact to serve; None serves the bundled model, or the repository where there is one."""
     repository: RepositoryConfig | None = None
     """The repository to serve in place of one artifact."""
@@ -71,7 +78,7 @@ class ServiceConfig:
     """The work that may be pending."""
     limits: Limits = field(default_factory=Limits)
     """The limits of one request and one caller."""
-    tokens: Path | None = None
+    tokens: Path | str | None = None
     """The file of callers; None lets anyone call."""
     metrics: MetricsConfig | None = None
     """The metrics; None measures nothing."""
@@ -82,8 +89,9 @@ class ServiceConfig:
         """Checks the values against each other."""
         if self.repository and self.model:
             raise ConfigError("serve either MODEL (VITRINE_MODEL) or --model-repository, not both")
-        if self.processes < 1 or (self.threads is not None and self.threads < 1):
-            raise ConfigError(f"{self.threads} threads in {self.processes} processes: take at least 1 of each")
+        PROCESSES.check("processes", self.processes)
+        if self.threads is not None:
+            THREADS.check("threads", self.threads)
         # The largest request and its answer must fit beside others, or it would wait until there are none.
         if self.admission.max_images < self.limits.max_images:
             raise ConfigError(
@@ -135,7 +143,7 @@ async def open_service(
     """
     async with AsyncExitStack() as resources:
         # 1. What needs no model comes first: it fails early, and metrics are there while models load.
-        access = open_access(config.tokens)
+        access = open_access(None if config.tokens is None else Path(config.tokens))
         tracing = open_tracing(config.tracing) if config.tracing else None
         if tracing:
             resources.push_async_callback(_flush, tracing)
@@ -180,7 +188,7 @@ def _open_models(
         repository = ServedRepository(config.repository, load_warm)
         following = poll(repository, config.repository.reload_seconds)
         return repository.models, following, load_in_pool(loads, repository)
-    path = config.model or bundled_model()
+    path = Path(config.model) if config.model else bundled_model()
     try:
         model = load_warm(path, "", "")
     except ArtifactError as error:

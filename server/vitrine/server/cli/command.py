@@ -125,4 +125,8 @@ def _possible(process: ProcessConfig) -> ProcessConfig:
 
 
 def _announce(address: str) -> None:
-    print(f"vitrine-server listening on {address}", flush=True)
+    """Prints the address. A full disk, or a reader that is gone, is no reason to stop serving."""
+    try:
+        print(f"vitrine-server listening on {address}", flush=True)
+    except OSError as error:
+        logger.warning("can't print that the server listens on %s: %s", address, error.strerror)

@@ -5,19 +5,21 @@ from pathlib import Path
 import click
 
 from vitrine.server.cli.groups import option, option_group, security_file
-from vitrine.server.cli.types import Policy, Port, Workers
+from vitrine.server.cli.types import Number, Policy, Port, Whole, Workers
 from vitrine.server.engine.device import Device
 from vitrine.server.frontends.grpc.config import GrpcConfig
-from vitrine.server.inference.admission import AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.requests import Limits
+from vitrine.server.inference.admission import PENDING_BYTES, PENDING_IMAGES, AdmissionConfig
+from vitrine.server.inference.batching import BATCH_DELAYS, BATCH_ROWS, BatchingConfig
+from vitrine.server.inference.requests import CALLER_RATES, IMAGE_PIXELS, MESSAGE_BYTES, REQUEST_IMAGES, Limits
 from vitrine.server.models.rollout import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.models.version_policy import VersionPolicy
+from vitrine.server.opening import THREADS as THREAD_COUNTS
 from vitrine.server.process.config import ProcessConfig
+from vitrine.server.ranges import SECONDS, WholeRange
 from vitrine.server.security.certificates import TlsFiles
 from vitrine.server.telemetry.logs import LogConfig, LogFormat
 from vitrine.server.telemetry.metrics import MetricsConfig
-from vitrine.server.telemetry.tracing_config import TracingConfig
+from vitrine.server.telemetry.tracing_config import RATIOS, TracingConfig
 
 GRPC, PROCESS, LOGS = GrpcConfig(), ProcessConfig(), LogConfig()
 LIMITS, BATCHING, ADMISSION = Limits(), BatchingConfig(), AdmissionConfig()
@@ -25,9 +27,6 @@ LIMITS, BATCHING, ADMISSION = Limits(), BatchingConfig(), AdmissionConfig()
 
 METRICS_PORT = 9464
 """The usual port of OpenTelemetry's Prometheus exporters, taken where Kubernetes has set the variable."""
-
-MAX_MEGAPIXELS = 178
-"""The largest image that Pillow opens, whatever it is told."""
 
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
@@ -57,7 +56,7 @@ MICROSECONDS = 1_000_000
     option(
         "--reload-seconds",
         "Seconds between two scans of the repository, in each worker; 0 scans only at start-up.",
-        type=click.FloatRange(0),
+        type=Number(SECONDS),
         default=RELOAD_SECONDS,
     ),
 )
@@ -122,13 +121,13 @@ def grpc(
     option(
         "--propagation-seconds",
         "Seconds to keep serving after SIGTERM while health reports NOT_SERVING, so that load balancers can drain.",
-        type=click.FloatRange(0),
+        type=Number(SECONDS),
         default=PROCESS.propagation_seconds,
     ),
     option(
         "--drain-seconds",
         "Seconds that requests under way may take to finish after that; then they are cancelled.",
-        type=click.FloatRange(0),
+        type=Number(SECONDS),
         default=PROCESS.drain_seconds,
     ),
 )
@@ -141,26 +140,26 @@ def process(workers: int, propagation_seconds: float, drain_seconds: float) -> P
     option(
         "--max-message-mb",
         "Largest request and largest answer, in MiB.",
-        type=click.IntRange(1, 2047),
+        type=Whole(MESSAGE_BYTES, MEBIBYTE),
         default=LIMITS.max_message_bytes // MEBIBYTE,
     ),
     option(
         "--max-images",
         "Largest number of images in one request.",
-        type=click.IntRange(1),
+        type=Whole(REQUEST_IMAGES),
         default=LIMITS.max_images,
     ),
     option(
         "--max-image-megapixels",
         "Largest width × height of an image file, in millions of pixels.",
-        type=click.IntRange(1, MAX_MEGAPIXELS),
+        type=Whole(IMAGE_PIXELS, MEGAPIXEL),
         default=LIMITS.max_image_pixels // MEGAPIXEL,
     ),
     option(
         "--caller-rate",
         "Images per second that each caller may send to one worker; 0 sets no limit. Further requests fail with "
         "RESOURCE_EXHAUSTED. A caller is a name in --tokens; without tokens, an IPv4 address or an IPv6 /64 network.",
-        type=click.FloatRange(0),
+        type=Number(CALLER_RATES),
         default=LIMITS.caller_rate,
     ),
 )
@@ -173,13 +172,13 @@ def limits(max_message_mb: int, max_images: int, max_image_megapixels: int, call
     option(
         "--max-batch-rows",
         "Largest number of images in one run of a model; requests that wait share a run.",
-        type=click.IntRange(1),
+        type=Whole(BATCH_ROWS),
         default=BATCHING.max_rows,
     ),
     option(
         "--max-queue-delay-us",
         "Microseconds that a batch with free rows waits for more requests.",
-        type=click.IntRange(0),
+        type=Whole(WholeRange(0, round(BATCH_DELAYS.most * MICROSECONDS))),
         default=round(BATCHING.max_delay * MICROSECONDS),
     ),
 )
@@ -192,14 +191,14 @@ def batching(max_batch_rows: int, max_queue_delay_us: int) -> BatchingConfig:
     option(
         "--max-pending-images",
         "Images that may wait or run at once in each worker; further requests fail with RESOURCE_EXHAUSTED.",
-        type=click.IntRange(1),
+        type=Whole(PENDING_IMAGES),
         default=ADMISSION.max_images,
     ),
     option(
         "--max-pending-mb",
         "MiB that pending requests and their answers may take in each worker; further requests fail with "
         "RESOURCE_EXHAUSTED.",
-        type=click.IntRange(1),
+        type=Whole(PENDING_BYTES, MEBIBYTE),
         default=ADMISSION.max_bytes // MEBIBYTE,
     ),
 )
@@ -239,7 +238,7 @@ def metrics(metrics_port: int | None, metrics_host: str | None, activation_healt
     option(
         "--trace-ratio",
         "Share of the calls to trace, 0 to 1, where the caller hasn't decided.",
-        type=click.FloatRange(0, 1),
+        type=Number(RATIOS),
         default=1.0,
     ),
 )
@@ -279,7 +278,7 @@ DEVICE = option(
 THREADS = option(
     "--threads",
     "Preparation threads per worker. Model runs use half as many.",
-    type=click.IntRange(1),
+    type=Whole(THREAD_COUNTS),
     show_default="usable CPUs divided by the workers",
 )
 

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 from vitrine.model import NOVELTY, ArtifactError, ArtifactMetadata, LayerKind, Parameters
+from vitrine.model.errors import shortened
 from vitrine.model.graph import (
     CONSTANTS,
     Operator,
@@ -90,7 +91,7 @@ def _properties(model: onnx.ModelProto) -> dict[str, str]:
 def _check_operators(model: onnx.ModelProto) -> None:
     domains = {opset.domain for opset in model.opset_import} | {node.domain for node in model.graph.node}
     if custom := sorted(domains.difference(STANDARD_DOMAINS)):
-        raise ArtifactError(f"it asks for custom operators ({', '.join(custom)}); only ONNX's own are run")
+        raise ArtifactError(f"it asks for custom operators ({shortened(', '.join(custom))}); only ONNX's own are run")
     if model.functions:
         raise ArtifactError("it defines functions of its own; only ONNX's own operators are run")
 
@@ -175,7 +176,9 @@ def _read_outside(graph: onnx.GraphProto, metadata: ArtifactMetadata, path: Path
         return None
     beside = path.with_name(path.name + ".data")
     if places != {beside.name}:
-        raise ArtifactError(f"its weights lie in {', '.join(sorted(places))}; only {beside.name} beside it is read")
+        raise ArtifactError(
+            f"its weights lie in {shortened(', '.join(sorted(places)))}; only {beside.name} beside it is read"
+        )
     data = _read(beside)
     if hashlib.sha256(data).hexdigest() != metadata.data_sha256:
         raise ArtifactError(f"{beside.name} beside it isn't the file that it was exported with: their SHA-256 differ")

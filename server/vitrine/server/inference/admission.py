@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from vitrine.server.errors import Overloaded
+from vitrine.server.ranges import WholeRange
 
 SMOOTHING = 0.05
 """The weight of each request in the usual duration: the last twenty or so count."""
@@ -15,14 +16,29 @@ SHORTEST_PAUSE = 0.05
 """The shortest pause that a refused caller is asked for, in seconds."""
 
 
+PENDING_IMAGES = WholeRange(1, 1_000_000_000)
+"""The numbers of images that may be under way."""
+
+PENDING_BYTES = WholeRange(1, 1 << 44)
+"""The bytes that may be under way, up to 16 TiB."""
+
+
 @dataclass(frozen=True, slots=True)
 class AdmissionConfig:
-    """Limits on the work under way."""
+    """Limits on the work under way.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
 
     max_images: int = 8192
     """Images of all requests that wait or are calculated."""
     max_bytes: int = 512 << 20
     """Bytes of all these requests and their answers."""
+
+    def __post_init__(self) -> None:
+        PENDING_IMAGES.check("max_images", self.max_images)
+        PENDING_BYTES.check("max_bytes", self.max_bytes)
 
 
 class Admission:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.server.inference.call import HANDLED, Call, PassStage, Stage, handling
+from vitrine.server.ranges import RealRange, WholeRange
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +33,23 @@ Run: TypeAlias = Callable[[Pixels, Sequence[str]], Activations]
 """Calculates a batch; called in another thread."""
 
 
+BATCH_ROWS = WholeRange(1, 65_536)
+"""The numbers of images in one run. A server runs the largest batch once when it starts."""
+
+BATCH_DELAYS = RealRange(0, 3600)
+"""The seconds that a batch may wait."""
+
+PARALLEL_RUNS = WholeRange(1, 4096)
+"""The numbers of runs under way at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class BatchingConfig:
-    """Settings of batches."""
+    """Settings of batches.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
 
     max_rows: int = 256
     """The largest number of images in one run."""
@@ -42,6 +57,11 @@ class BatchingConfig:
     """Seconds that a batch which isn't full waits for further requests."""
     parallel: int = 1
     """Runs that may be under way at once."""
+
+    def __post_init__(self) -> None:
+        BATCH_ROWS.check("max_rows", self.max_rows)
+        BATCH_DELAYS.check("max_delay", self.max_delay)
+        PARALLEL_RUNS.check("parallel", self.parallel)
 
 
 @dataclass(slots=True, eq=False)

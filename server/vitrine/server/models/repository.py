@@ -119,7 +119,7 @@ class ServedRepository:
 
     def _look(self, previous: Collection[Entry]) -> Snapshot:
         """The models to serve after those before, with everything loaded that is in the folder and wanted."""
-        root = self._config.root
+        root = Path(self._config.root)
         try:
             found = scan(root)
         except OSError as error:

@@ -15,6 +15,7 @@ from vitrine.server.errors import StartupError, listed, quoted
 from vitrine.server.models.scan import ARTIFACT, ModelFolder, VersionFolder
 from vitrine.server.models.snapshot import Entry, ServedModel
 from vitrine.server.models.version_policy import VersionPolicy
+from vitrine.server.ranges import SECONDS
 
 RELOAD_SECONDS = 2.0
 """The usual pause between two looks at a repository, in seconds."""
@@ -25,9 +26,13 @@ GONE = "it isn't in the repository any more, and answers on since nothing else c
 
 @dataclass(frozen=True, slots=True)
 class RepositoryConfig:
-    """A repository, and which of its models are served."""
+    """A repository, and which of its models are served.
 
-    root: Path
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    root: Path | str
     """The folder of NAME/VERSION/model.onnx."""
     policy: VersionPolicy = field(default_factory=VersionPolicy)
     """The versions of each model that are served."""
@@ -35,6 +40,9 @@ class RepositoryConfig:
     """The model that answers requests that name none; empty: the first by name."""
     reload_seconds: float = RELOAD_SECONDS
     """Seconds between two looks at the folder; 0: it is read once, at the start."""
+
+    def __post_init__(self) -> None:
+        SECONDS.check("reload_seconds", self.reload_seconds)
 
 
 Attempt: TypeAlias = ServedModel | str

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from vitrine.server.errors import ConfigError
 from vitrine.server.frontends.grpc.config import GrpcConfig
-from vitrine.server.opening import ServiceConfig
+from vitrine.server.opening import PROCESSES, ServiceConfig
+from vitrine.server.ranges import SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,22 +12,21 @@ class ProcessConfig:
     """Worker processes and how they stop.
 
     Raises:
-        ConfigError: there is no worker, or a time is negative.
+        ConfigError: a number is out of its range.
     """
 
     workers: int = 1
-    """Worker processes that share the port; at least 1."""
+    """Worker processes that share the port, 1 to 4,096."""
     propagation_seconds: float = 0.0
-    """Seconds to keep serving after SIGTERM while health reports NOT_SERVING."""
+    """Seconds to keep serving after SIGTERM while health reports NOT_SERVING, up to a day."""
     drain_seconds: float = 30.0
-    """Seconds that requests under way may take to finish after that."""
+    """Seconds that requests under way may take to finish after that, up to a day."""
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        if self.workers < 1:
-            raise ConfigError(f"{self.workers} workers can't serve: take at least 1")
-        if self.propagation_seconds < 0 or self.drain_seconds < 0:
-            raise ConfigError("propagation_seconds and drain_seconds are at least 0")
+        PROCESSES.check("workers", self.workers)
+        SECONDS.check("propagation_seconds", self.propagation_seconds)
+        SECONDS.check("drain_seconds", self.drain_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 logger = logging.getLogger(__name__)
@@ -37,5 +38,6 @@ def on_signals(stopping: asyncio.Event, before_exit: Callable[[], None] = lambda
 def leave(status: int = 0) -> NoReturn:
     """Ends the process now. A normal exit would wait for threads, and loading a model can take long."""
     logging.shutdown()
-    sys.stdout.flush()
+    with suppress(OSError, AttributeError):  # a full disk, or no standard output at all
+        sys.stdout.flush()
     os._exit(status)

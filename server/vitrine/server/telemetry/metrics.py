@@ -29,6 +29,7 @@ from vitrine.server.errors import StartupError
 from vitrine.server.inference.call import Call, Outcome, Stage
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, ServedModel, Snapshot
+from vitrine.server.ranges import PORTS
 from vitrine.server.telemetry.model_series import FILES, Labels, ModelGauges, ModelSeries, Sample
 
 OTHER = "other"
@@ -59,7 +60,11 @@ Writing to a mapped page on a full disk kills the process (SIGBUS), so space is 
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
-    """Settings of metrics."""
+    """Settings of metrics.
+
+    Raises:
+        ConfigError: the port is out of its range.
+    """
 
     port: int
     """The port of `/metrics`; 0 takes a free one."""
@@ -71,6 +76,9 @@ class MetricsConfig:
     """The folder where a worker keeps its counts, for its supervisor to show; None: this process shows its own."""
     place: int = 0
     """The worker's place among the workers."""
+
+    def __post_init__(self) -> None:
+        PORTS.check("port", self.port)
 
 
 class LabelCache(dict[Labels, Instrument], Generic[Instrument]):

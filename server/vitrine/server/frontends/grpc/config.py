@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from vitrine.server.errors import StartupError
+from vitrine.server.ranges import PORTS
 from vitrine.server.security.addresses import is_loopback
 from vitrine.server.security.certificates import TlsFiles
 
@@ -12,7 +13,8 @@ class GrpcConfig:
     """The settings of the gRPC front end.
 
     Raises:
-        StartupError: other machines could read plaintext, and that isn't allowed explicitly; or the port is none.
+        ConfigError: the port is out of its range.
+        StartupError: other machines could read plaintext, and that isn't allowed explicitly.
     """
 
     host: str = "127.0.0.1"
@@ -29,8 +31,7 @@ class GrpcConfig:
     """Describe the services to tools such as grpcurl."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise StartupError(f"{self.port} is no port: --port (VITRINE_PORT) takes 0 to 65535")
+        PORTS.check("port", self.port)
         if self.exposes_plaintext and not self.insecure:
             raise StartupError(
                 f"other machines can reach {self.host}, and what they send would not be encrypted: give --tls-cert and "
