@@ -51,7 +51,8 @@ FLOORS: dict[str, Floors] = {
         [""],
     ],
     "training": [
-        ["errors", "randomness", "lengths", "markdown"],
+        ["errors", "randomness", "markdown"],
+        ["lengths"],
         ["files"],
         ["data"],
         ["network"],
@@ -63,7 +64,7 @@ FLOORS: dict[str, Floors] = {
         ["cli"],
     ],
     "model": [
-        ["errors", "layers", "digits"],  # digits: the shape that both sides have by default, two constants
+        ["errors", "labels", "layers", "digits"],  # digits: the shape that both sides have by default, two constants
         ["graph", "statistics", "answer", "preparation", "distribution"],
         ["catalogue"],
         ["artifact"],

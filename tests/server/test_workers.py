@@ -201,11 +201,10 @@ def test_a_worker_that_hangs_is_killed_when_the_server_stops(tiny_artifact: Path
 
 
 def test_a_supervisor_that_fails_leaves_no_worker_behind(tiny_artifact: Path) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)  # it can't say its address
-    with open_log() as (pipe, log), os.fdopen(writing, "w") as gone:
-        command = [str(SERVER), str(tiny_artifact), "--port", "0", "--workers", "2"]
-        assert subprocess.run(command, stdout=gone, stderr=pipe, timeout=PATIENCE_SECONDS, check=False).returncode == 1
+    failing = impatient(address_of=None)  # it can't write its address down
+    with open_log() as (pipe, log):
+        command = [*failing, str(tiny_artifact), "--port", "0", "--workers", "2"]
+        assert subprocess.run(command, stderr=pipe, timeout=PATIENCE_SECONDS, check=False).returncode == 1
         log.wait_for(r"worker \d+ ended with (exit status 0)", 2)
 
 

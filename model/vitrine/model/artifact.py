@@ -254,7 +254,7 @@ def _in_this_format(document: dict[str, Any]) -> dict[str, Any]:
     version = document["format_version"]
     if type(version) is not int or version < 1:
         raise ArtifactError(
-            f"its format version is {version!r} ({type(version).__name__}), not a whole number of 1 or more: "
+            f"its format version is {shown(version)} ({type(version).__name__}), not a whole number of 1 or more: "
             "its metadata is damaged"
         )
     if version not in READABLE_VERSIONS:
