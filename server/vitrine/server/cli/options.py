@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from vitrine.model import MOST_IMAGE_PIXELS
 from vitrine.server.cli.groups import option, option_group, security_file
 from vitrine.server.cli.types import Policy, Port, Workers
 from vitrine.server.engine.device import Device
@@ -25,9 +26,6 @@ LIMITS, BATCHING, ADMISSION = Limits(), BatchingConfig(), AdmissionConfig()
 
 METRICS_PORT = 9464
 """The usual port of OpenTelemetry's Prometheus exporters, taken where Kubernetes has set the variable."""
-
-MAX_MEGAPIXELS = 178
-"""The largest image that Pillow opens, whatever it is told."""
 
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
@@ -153,7 +151,7 @@ def process(workers: int, propagation_seconds: float, drain_seconds: float) -> P
     option(
         "--max-image-megapixels",
         "Largest width × height of an image file, in millions of pixels.",
-        type=click.IntRange(1, MAX_MEGAPIXELS),
+        type=click.IntRange(1, MOST_IMAGE_PIXELS // MEGAPIXEL),
         default=LIMITS.max_image_pixels // MEGAPIXEL,
     ),
     option(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.model import MAX_IMAGE_PIXELS
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.security.access import Permission
 
@@ -18,7 +19,7 @@ class Limits:
     """The largest number of images."""
     max_message_bytes: int = 64 << 20
     """The largest request and answer, in bytes."""
-    max_image_pixels: int = 50_000_000
+    max_image_pixels: int = MAX_IMAGE_PIXELS
     """The largest width × height that an encoded image may declare."""
     caller_rate: float = 0.0
     """Images a second that one caller may send in the long run; 0: unlimited."""
