@@ -37,8 +37,10 @@ def test_a_data_set_of_8_by_8_with_0_to_16() -> None:
     digits = pytest.importorskip("sklearn.datasets").load_digits().images[:50]  # float64, 0.0 to 16.0
     for digit in digits:
         levels = digit.astype(np.uint8)
-        expected = prepare(np.rint(digit / digit.max() * 255).astype(np.uint8))
-        assert difference(prepare(levels), expected) < 2
+        expected = prepare(np.pad(np.rint(digit / digit.max() * 255).astype(np.uint8), 1))
+        assert expected.any()
+        for source in (levels, levels.astype(np.int64), np.dstack([levels] * 3)):
+            assert difference(prepare(source), expected) < 2
 
 
 @pytest.mark.parametrize("kind", [np.bool_, np.uint8, np.int32, np.int64, np.uint16])

@@ -18,7 +18,7 @@ NARROW = 16
 """The highest value of images that aren't of 0 to 255: masks have 0 and 1, and other data sets 0 to 15 or 16."""
 
 SMALL_SIDE = 16
-"""Longest side of images whose strokes are too thin to be told from noise."""
+"""Longest side of images whose strokes are too thin to be told from noise, and often reach the border."""
 
 
 def to_eight_bits(values: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
@@ -69,6 +69,8 @@ def is_narrow(grey: npt.NDArray[np.uint8]) -> bool:
 def spread(image: Image.Image) -> Image.Image:
     """The image with its highest value at 255 if its values are of a narrow range; else the same object.
 
+    A tiny one is also given a border of paper.
+
     Args:
         image: of mode L, RGB or RGBA.
     """
@@ -79,7 +81,18 @@ def spread(image: Image.Image) -> Image.Image:
     if highest > 1 and max(image.size) > SMALL_SIDE and not _is_drawn(image, highest):
         return image
     levels = np.minimum(np.arange(256) * 255 / highest, 255).round().astype(np.uint8)
-    return Image.fromarray(levels[values])
+    full = levels[values]
+    return Image.fromarray(_framed(full) if max(image.size) <= SMALL_SIDE else full)
+
+
+def _framed(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Values with one more pixel of paper around them: in tiny images, strokes often reach the border."""
+    height, width, *channels = values.shape
+    paper = np.median(np.concatenate((values[0], values[-1], values[:, 0], values[:, -1])), axis=0)
+    framed = np.empty((height + 2, width + 2, *channels), np.uint8)
+    framed[:] = paper
+    framed[1:-1, 1:-1] = values
+    return framed
 
 
 def _is_drawn(image: Image.Image, highest: int) -> bool:
