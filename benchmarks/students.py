@@ -65,6 +65,9 @@ class Student:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def main(runs: tuple[Path, ...], as_json: bool) -> None:
     """Measure the networks in the run folders RUNS beside their teachers, and print their errors."""
+    for run in runs:
+        if not RunFolder(run).teacher.is_file():
+            raise click.UsageError(f"{run} has no teacher.pt: name runs that had a teacher (--teacher-epochs)")
     found = [measure(RunFolder(run)) for run in with_progress(runs)]
     if as_json:
         click.echo(json.dumps({"machine": machine("torch"), "students": [asdict(student) for student in found]}))

@@ -101,7 +101,7 @@ Rounds: TypeAlias = dict[Load, dict[str, list[Measurement]]]
     help="Layers in an answer; repeatable.",
 )
 @click.option("--callers", default=64, show_default=True, help="Requests in flight.")
-@click.option("--seconds", default=4.0, show_default=True, help="Seconds of each measurement, after a quarter more.")
+@click.option("--seconds", default=4.0, show_default=True, help="Seconds of each measurement, after a shorter warm-up.")
 @click.option("--rounds", default=3, show_default=True, help="Measurements of each load on each server.")
 @click.option("--settings", default="", help="Further arguments of the servers, as in a shell.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every measurement.")

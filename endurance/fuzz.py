@@ -84,7 +84,12 @@ class Result:
 
 
 @click.command()
-@click.option("--messages", default=1_000_000, show_default=True, help="Messages to send.")
+@click.option(
+    "--messages",
+    default=1_000_000,
+    show_default=True,
+    help="Messages to send; more if each kind's least attack in each round needs more.",
+)
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(2), help="Equal parts to send them in.")
 @click.option("--seed", default=0, show_default=True, help="Seed of all messages.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Kind to send; repeatable.  [all]")

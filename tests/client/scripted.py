@@ -81,12 +81,16 @@ class ScriptedModel:
     version: str = "1"
     shape: Shape = PIXELS_SHAPE
     classes: tuple[str, ...] = DIGITS
+    preparation: str = "ink"
+    digest: str = ""
+    """Digest of its file; empty from an older server."""
     newer_layers: tuple[pb.Layer, ...] = ()
     """Layers that only a newer client knows, before the output layer."""
 
     @property
     def identity(self) -> pb.ModelIdentity:
-        return pb.ModelIdentity(name="scripted", version=self.version, provider="CPUExecutionProvider")
+        provider = "CPUExecutionProvider"
+        return pb.ModelIdentity(name="scripted", version=self.version, provider=provider, digest=self.digest)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -102,7 +106,7 @@ class ScriptedModel:
             classes=self.classes,
             limits=limits,
             novelty_threshold=threshold,
-            input=pb.ModelInput(name="pixels", dtype="uint8", shape=self.shape, preparation="ink"),
+            input=pb.ModelInput(name="pixels", dtype="uint8", shape=self.shape, preparation=self.preparation),
         )
         if as_before_shapes:
             model.ClearField("input")

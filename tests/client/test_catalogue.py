@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,6 +29,7 @@ from vitrine.client import (
     AsyncClient,
     Client,
     DeadlineError,
+    ImageError,
     InvalidRequestError,
     LayerKind,
     LimitError,
@@ -36,9 +38,11 @@ from vitrine.client import (
     Prediction,
     UsageError,
     VitrineError,
+    wire,
 )
 from vitrine.client.base import LOOKUPS
 from vitrine.client.catalogue import CAPACITY
+from vitrine.model import ImageSource, prepare
 from vitrine.v1 import classifier_pb2 as pb
 
 ARROWS = ScriptedModel("2", (12, 20), ("up", "down", "left", "right"))
@@ -97,6 +101,27 @@ async def test_a_model_of_another_shape_is_learnt_when_its_shape_is_refused(
     assert (await use(client, way, drawing, preparation="local")).digit in range(10)
 
 
+async def test_pixels_of_another_shape_are_the_servers_to_refuse(
+    client: Client | AsyncClient, way: str, scripted: ScriptedServer
+) -> None:
+    assert (await use(client, way, DIGIT)).label == "3"
+    scripted.model = ARROWS
+    assert (await use(client, way, ARROW)).label == "right"
+    with pytest.raises(ImageError, match="a uint8 array \\(12, 20\\)"):
+        await use(client, way, DIGIT)
+    assert len(scripted.classified) == 2
+
+
+async def test_a_model_that_can_be_prepared_for_again_is_learnt(
+    client: Client | AsyncClient, way: str, scripted: ScriptedServer
+) -> None:
+    scripted.model = ScriptedModel(preparation="newer")
+    with pytest.raises(UsageError, match="can't prepare images"):
+        await use(client, way, DIGIT, preparation="local")
+    scripted.model = ScriptedModel()
+    assert (await use(client, way, DIGIT, preparation="local")).digit in range(10)
+
+
 async def test_a_new_version_brings_its_own_labels(
     client: Client | AsyncClient, way: str, scripted: ScriptedServer
 ) -> None:
@@ -117,6 +142,26 @@ async def test_files_of_a_version_that_are_replaced_in_place_are_noticed(
     assert (await use(client, way, ARROW)).label == "b"
     scripted.model = ScriptedModel("1", (12, 20), ("a", "b", "c", "d", "e"))
     assert (await use(client, way, ARROW)).label == "d"
+
+
+async def test_a_replaced_file_brings_its_own_labels(
+    client: Client | AsyncClient, way: str, scripted: ScriptedServer
+) -> None:
+    first = ScriptedModel("1", (12, 20), ("a", "b"), digest="11")
+    second = ScriptedModel("1", (12, 20), ("b", "a"), digest="22")
+    for model in (first, second, first, second):  # replicas, while the second is rolled out
+        scripted.model = model
+        assert (await use(client, way, ARROW)).label == model.classes[1]
+    assert scripted.lookups == ["", "scripted@1"]
+
+
+async def test_servers_with_and_without_digests_serve_the_same_version(
+    client: Client | AsyncClient, way: str, scripted: ScriptedServer
+) -> None:
+    for digest in ("", "11", "", "11"):
+        scripted.model = ScriptedModel(digest=digest)
+        assert (await use(client, way, DIGIT)).label == "3"
+    assert scripted.lookups == [""]
 
 
 async def test_a_version_that_is_gone_at_once_is_an_error_that_names_it(
@@ -208,6 +253,21 @@ async def test_the_deadline_includes_the_question_for_the_description(
         await use(client, "classify", DIGIT, model="other", timeout=0.2)
 
 
+async def test_the_deadline_leaves_out_the_preparation_of_the_image(
+    client: Client | AsyncClient, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer_slowly(request: Any, context: grpc.ServicerContext) -> None:
+        time.sleep(0.2)  # more than a call whose time is over has left
+
+    def prepare_slowly(image: ImageSource, **options: Any) -> npt.NDArray[np.uint8]:
+        time.sleep(2)
+        return prepare(image, **options)
+
+    monkeypatch.setattr(wire, "prepare", prepare_slowly)
+    scripted.script = [succeed, answer_slowly]
+    assert (await use(client, "classify", DIGIT, preparation="local", timeout=1.5)).digit in range(10)
+
+
 def test_threads_may_all_call_first(scripted: ScriptedServer) -> None:
     with Client(scripted.target) as client, ThreadPoolExecutor(8) as pool:
         labels = list(pool.map(lambda _: client.classify(DIGIT, preparation="none").label, range(32)))
@@ -250,17 +310,8 @@ def test_a_layer_of_a_newer_kind_stops_no_classification(ask: Ask, scripted: Scr
         ask(scripted.target, "model")
 
 
-def test_a_preparation_that_this_client_doesnt_know_is_the_servers_to_do(
-    ask: Ask, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    described = ScriptedModel.described
-
-    def otherwise(*arguments: Any, **options: Any) -> pb.Model:
-        model = described(*arguments, **options)
-        model.input.preparation = "colour"
-        return model
-
-    monkeypatch.setattr(ScriptedModel, "described", otherwise)
+def test_a_preparation_that_this_client_doesnt_know_is_the_servers_to_do(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.model = ScriptedModel(preparation="colour")
     with pytest.raises(UsageError, match=r"can't prepare images for model 'scripted' \('colour', \[18, 18\]\)"):
         ask(scripted.target, "classify", DIGIT)
     assert ask(scripted.target, "classify", b"\x05", preparation="server").digit == 5

@@ -1,6 +1,7 @@
 """A model of 12 × 20 pixels and four directions beside the digits, in one server: through the SDK and the command."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from client.conftest import Ask
 from PIL import Image
 from support.artifacts import ARROWS, ARROWS_SHAPE, export_random, random_pixels
 from support.drawings import draw_arrows
-from support.serving import RunningServer, running_server
+from support.serving import PATIENCE_SECONDS, RunningServer, running_server
 
 from vitrine.client import Client, InvalidRequestError, VitrineError, plot_prediction
 from vitrine.client.cli import main
@@ -73,6 +74,24 @@ def test_one_client_classifies_many_with_both_in_turns(both: RunningServer) -> N
             assert len(labels) == 40
             assert set(labels) <= set(ARROWS)
             assert {p.digit for p in client.classify_many(digits, preparation="none")} <= set(range(10))
+
+
+def test_labels_of_a_version_whose_file_is_replaced_are_the_new_files(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "turns" / "1"
+    folder.mkdir(parents=True)
+    export_random(folder / "model.onnx", [24], shape=ARROWS_SHAPE, classes=ARROWS)
+    export_random(tmp_path / "model.onnx", [24], shape=ARROWS_SHAPE, classes=("up2", "down2", "left2", "right2"))
+    (arrow,) = random_pixels(1, shape=ARROWS_SHAPE)
+    with (
+        running_server("--model-repository", folder.parents[1], "--reload-seconds", "0.1") as server,
+        Client(server.target) as client,
+    ):
+        before = client.classify(arrow, preparation="none")
+        (tmp_path / "model.onnx").rename(folder / "model.onnx")
+        end = time.monotonic() + PATIENCE_SECONDS
+        while (now := client.classify(arrow, preparation="none")).label == before.label:
+            assert time.monotonic() < end
+        assert (now.label, now.model) == (f"{before.label}2", before.model)
 
 
 def pixels_of(count: int, shape: tuple[int, int]) -> pb.Tensor:

@@ -50,7 +50,7 @@ FLOORS: dict[str, Floors] = {
         [""],
     ],
     "training": [
-        ["errors", "randomness", "lengths"],
+        ["errors", "randomness", "lengths", "markdown"],
         ["files"],
         ["data"],
         ["network"],

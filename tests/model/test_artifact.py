@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,18 @@ def input_with(**changes: object) -> str:
     return json.dumps(json.loads(metadata().to_properties()["vitrine.input"]) | changes)
 
 
+def training_with(**changes: object) -> str:
+    """The training facts' document, with changes."""
+    return json.dumps(json.loads(metadata().to_properties()["vitrine.training"]) | changes)
+
+
+def statistics_with(images: object = 64, mean: object = 0.25, dead_ratio: object = None) -> str:
+    """The activation statistics' document, with changes to its first layer."""
+    document = json.loads(metadata().to_properties()["vitrine.activation_statistics"])
+    document["layers"]["input"] = {"mean": mean, "dead_ratio": dead_ratio}
+    return json.dumps(document | {"images": images})
+
+
 def with_golden(**changes: object) -> dict[str, str]:
     """The properties, with changes to the golden sample's document."""
     properties = metadata().to_properties()
@@ -86,7 +99,10 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
     ("key", "value", "says"),
     [
         ("format_version", "3", "its format version is 3, and this Vitrine reads 1 and 2"),
-        ("format_version", "true", "its format version is True"),
+        ("format_version", "true", "its format version is True (bool), not a whole number"),
+        ("format_version", '"2"', "its format version is '2' (str), not a whole number"),
+        ("format_version", "2.0", "its format version is 2.0 (float), not a whole number"),
+        ("format_version", "0", "its format version is 0 (int), not a whole number of 1 or more"),
         ("format_version", "", "damaged"),
         ("layers", "[]", "doesn't begin with an input layer"),
         ("layers", '[{"name": "input"}]', "the layer catalogue can't be read"),
@@ -94,15 +110,21 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
         ("layers", "[" * 100_000, "damaged"),
         ("name", '""', "its name is '', which no request can ask for"),
         ("name", "7", "its name is 7, which no request can ask for"),
+        ("name", '"a\\nb"', "its name is 'a\\nb', which no request can ask for"),
+        ("name", '"\\ud800"', "which no request can ask for"),
         ("task", '{"kind": "regression"}', "its task is 'regression', and this Vitrine knows classification only"),
         ("task", '{"kind": "classification", "classes": ["a", "b"]}', "it has 2 classes, and its output layer 10"),
         ("task", '{"kind": "classification", "classes": "0123456789"}', "its classes are '0123456789', not two texts"),
         ("task", '{"kind": "classification", "classes": ["a"]}', "not two texts or more"),
         ("task", '{"kind": "classification", "classes": ["a", 1]}', "not two texts or more"),
         ("task", '{"kind": "classification", "classes": ["a", "a"]}', "two classes with the same label"),
+        ("task", json.dumps({"kind": "classification", "classes": ["\xe9", "e\u0301"]}), r"same label: 'é' ('\xe9')"),
         ("task", '{"kind": "classification", "classes": ["a", " "]}', "it has a class ' '"),
+        ("task", '{"kind": "classification", "classes": ["a", " b"]}', "it has a class ' b': labels have no space"),
+        ("task", '{"kind": "classification", "classes": ["a", "a "]}', "it has a class 'a ': labels have no space"),
         ("task", '{"kind": "classification", "classes": ["a", "\\n"]}', "it has a class '\\n'"),
         ("task", '{"kind": "classification", "classes": ["a", "%s"]}' % ("b" * 101), "labels are 1 to 100 printable"),
+        ("task", '{"kind": "classification", "classes": {"a": 1, "b": 2}}', "not two texts or more"),
         ("task", "[]", "damaged"),
         ("input", "{}", "damaged"),
         ("input", input_with(shape=[18]), "not height and width"),
@@ -129,13 +151,30 @@ def test_metadata_survive_the_way_into_a_file(output: OutputKind) -> None:
         ("training", '{"dataset": "d", "seed": 1, "epochs": 1, "metrics": [1], "versions": {}}', "damaged"),
         ("training", '{"dataset": "d", "seed": 1, "epochs": 1, "metrics": {"a": "b"}, "versions": {}}', "damaged"),
         ("training", '{"dataset": "digits"}', "damaged"),
+        ("training", training_with(dataset=["d"]), "damaged"),
+        ("training", training_with(dataset="\ud800"), "damaged"),
+        ("training", training_with(seed=1.5), "damaged"),
+        ("training", training_with(epochs="9"), "damaged"),
+        ("training", training_with(metrics={"test_accuracy": "0.9"}), "damaged"),
+        ("training", training_with(metrics={"test_accuracy": True}), "damaged"),
+        ("training", training_with(versions={"torch": None}), "damaged"),
+        ("training", training_with(versions={"\ud800": "2"}), "damaged"),
         ("training", "[]", "damaged"),
         ("activation_statistics", '{"images": 9, "layers": {}}', "damaged"),
         ("activation_statistics", "[]", "damaged"),
+        ("activation_statistics", statistics_with(images=0), "its activation statistics are of 0 images"),
+        ("activation_statistics", statistics_with(images=2**63), "which is out of range"),
+        ("activation_statistics", statistics_with(images=1.5), "damaged"),
+        ("activation_statistics", statistics_with(mean="1"), "damaged"),
+        ("activation_statistics", statistics_with(mean=float("nan")), "its activation statistics of input are nan"),
+        ("activation_statistics", statistics_with(dead_ratio=1.5), "and 1.5, which is out of range"),
+        ("activation_statistics", statistics_with(dead_ratio=float("nan")), "and nan, which is out of range"),
         ("novelty_threshold", "NaN", "its novelty threshold is nan"),
         ("novelty_threshold", "-Infinity", "its novelty threshold is -inf"),
         ("novelty_threshold", '"high"', "damaged"),
         ("novelty_threshold", "[1]", "damaged"),
+        ("novelty_threshold", '"-2.5"', "damaged"),
+        ("novelty_threshold", "true", "damaged"),
         ("golden_sample", "{}", "damaged"),
         ("golden_sample", '{"pixels": "", "activations": {}}', "its golden sample is empty"),
         ("golden_sample", '{"pixels": "AAAA", "activations": {}}', "damaged"),
@@ -228,6 +267,7 @@ def with_layer(number: int, **changes: object) -> list[dict[str, object]]:
         (2, {"name": "linear_1"}, "two layers linear_1"),
         (2, {"name": "novelty"}, "the name 'novelty', which no layer can have"),
         (2, {"name": "pixels_scaled"}, "the name 'pixels_scaled', which no layer can have"),
+        (2, {"name": "class"}, "the name 'class', which no layer can have"),
         (2, {"name": "is_digit"}, "the name 'is_digit', which no layer can have"),
         (2, {"name": "linear_1.bias"}, "the name 'linear_1.bias', which no layer can have"),
         (2, {"name": ""}, "the name '', which no layer can have"),
@@ -265,13 +305,15 @@ def test_a_novelty_is_as_exact_as_the_logits_that_it_is_calculated_from() -> Non
 
 
 LABELS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=100).filter(
-    lambda label: label.isprintable() and label.strip() != ""
+    lambda label: label.isprintable() and label.strip() == label
 )
 
 
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)).filter(lambda sides: max(sides) <= 8 * min(sides)),
-    classes=st.lists(LABELS, min_size=2, max_size=6, unique=True).map(tuple),
+    classes=st.lists(LABELS, min_size=2, max_size=6, unique_by=lambda label: unicodedata.normalize("NFC", label)).map(
+        tuple
+    ),
     hidden=st.lists(st.integers(1, 9), min_size=1, max_size=3),
     output=st.sampled_from(["softmax", "sigmoid"]),
 )

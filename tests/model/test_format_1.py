@@ -104,13 +104,37 @@ def test_an_upgraded_file_calculates_the_same_bit_for_bit(tmp_path: Path, inline
         assert outputs(new, count) == outputs(OLD, count)
 
 
-def test_a_file_can_be_upgraded_in_its_place_and_its_data_come_inside_again(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    upgrade(OLD, path, inline_limit=100)
-    assert data_path(path).exists()
-    assert upgrade(path, path).data_sha256 is None
-    assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
+def test_an_upgrade_takes_data_inside_again_and_replaces_a_file_only_where_that_is_said(tmp_path: Path) -> None:
+    beside, path = tmp_path / "beside.onnx", tmp_path / "model.onnx"
+    for each in (beside, path):
+        upgrade(OLD, each, inline_limit=100)
+    before = path.read_bytes()
+    with pytest.raises(ArtifactError, match=r"model\.onnx exists: choose another file, or replace it with --overwrite"):
+        upgrade(beside, path)
+    assert path.read_bytes() == before
+    assert upgrade(beside, path, overwrite=True).data_sha256 is None
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["beside.onnx", "beside.onnx.data", "model.onnx"]
     assert outputs(path, 7) == outputs(OLD, 7)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_upgrade_never_overwrites_the_original(tmp_path: Path, overwrite: bool) -> None:
+    path, link = tmp_path / "model.onnx", tmp_path / "link.onnx"
+    path.write_bytes(OLD.read_bytes())
+    link.symlink_to(path)
+    for new in (path, link, tmp_path / ".." / tmp_path.name / "model.onnx"):
+        with pytest.raises(ArtifactError, match="would overwrite the original"):
+            upgrade(path, new, overwrite=overwrite)
+    assert path.read_bytes() == OLD.read_bytes()
+
+
+def test_an_upgrade_into_a_folder_that_is_missing_says_so(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["upgrade", str(OLD), str(tmp_path / "models" / "new.onnx")])
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: there is no folder {tmp_path / 'models'} for new.onnx: create it first\n",
+    )
+    assert not (tmp_path / "models").exists()
 
 
 def test_the_command_says_where_the_new_file_is(tmp_path: Path) -> None:

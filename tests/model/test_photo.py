@@ -156,7 +156,7 @@ def test_blobs_hang_together_and_apart_from_each_other(mask: npt.NDArray[np.bool
 
 
 def flooded(mask: npt.NDArray[np.bool_], row: int, column: int) -> set[tuple[int, int]]:
-    """What hangs together with a pixel, found one by one."""
+    """The pixels that are connected with a pixel, found one by one."""
     reached, left = {(int(row), int(column))}, [(int(row), int(column))]
     while left:
         y, x = left.pop()

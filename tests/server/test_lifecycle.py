@@ -6,6 +6,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.serving import RunningServer, a_call, running_server
+from support.serving import PATIENCE_SECONDS, RunningServer, a_call, running_server
 
 from vitrine.server.frontends.grpc.config import GrpcConfig
-from vitrine.server.frontends.grpc.server import GrpcFrontend
+from vitrine.server.frontends.grpc.server import LOST_SECONDS, GrpcFrontend
 from vitrine.server.inference.requests import ClassifyRequest
 from vitrine.server.inference.service import Service
 from vitrine.server.opening import ServiceConfig, open_service
@@ -194,6 +195,58 @@ async def test_a_drained_server_leaves_no_call_behind(tiny_artifact: Path, monke
             assert ended.is_set()
             with pytest.raises(grpc.aio.AioRpcError):
                 await call
+
+
+HALF_A_CALL = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex(
+    "000000 04 00 00000000"  # SETTINGS
+    "000001 01 00 00000001 83"  # HEADERS of stream 1 that never end: `:method: POST`, and no END_HEADERS
+)
+"""A call that gRPC's core has and never hands over. One that comes while core stops can be lost to the same effect."""
+
+
+async def test_a_call_that_was_never_handed_over_does_not_hold_a_server_that_drains(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends when no other call is under way: those are still answered."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    classify = Service.classify
+
+    async def held_up(*arguments: Any) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await classify(*arguments)
+
+    monkeypatch.setattr(Service, "classify", held_up)
+    async with open_service(ServiceConfig(tiny_artifact)) as service:
+        server = GrpcFrontend(service, GrpcConfig(port=0))
+        await server.start()
+        host, _, port = server.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(HALF_A_CALL)
+        await reader.read(1)  # the connection stands
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            call: Any = ClassifierServiceStub(channel).Classify(ONE_IMAGE)
+            await begun.wait()
+            draining = asyncio.ensure_future(server.drain(7200))
+            await asyncio.wait([draining], timeout=4 * LOST_SECONDS)
+            assert not draining.done()
+            go_on.set()
+            assert len((await call).digits) == 1
+            await asyncio.wait_for(draining, PATIENCE_SECONDS)
+        writer.close()
+
+
+async def test_a_front_end_that_was_drained_has_not_failed(tiny_artifact: Path) -> None:
+    async with open_service(ServiceConfig(tiny_artifact)) as service:
+        server = GrpcFrontend(service, GrpcConfig(port=0))
+        await server.start()
+        failing = asyncio.ensure_future(server.failed())
+        await server.drain(0)
+        begin = time.process_time()
+        await asyncio.wait([failing], timeout=1)
+        assert not failing.done()
+        assert time.process_time() - begin < 0.5
+        failing.cancel()
 
 
 async def test_a_request_whose_caller_has_gone_is_not_prepared_further(

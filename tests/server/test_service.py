@@ -1,6 +1,8 @@
 """The service by itself, called as a front end's protocol would: its permissions, its plans and its readiness."""
 
+import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -11,13 +13,14 @@ from typing import Any
 import pytest
 from support.artifacts import random_pixels
 from support.publishing import publish
+from support.serving import PATIENCE_SECONDS
 
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import InvalidRequest, PermissionDenied, Unsupported
 from vitrine.server.inference.call import Call
 from vitrine.server.inference.plan import Plan
-from vitrine.server.inference.requests import ClassifyRequest, LayerSelection
+from vitrine.server.inference.requests import Classification, ClassifyRequest, LayerSelection
 from vitrine.server.inference.service import MAX_PLANS, Service
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
@@ -156,6 +159,32 @@ async def test_a_bad_selection_is_refused_each_time(service: Service, model: Ser
         with pytest.raises(InvalidRequest) as caught:
             await service.classify(one_image(model, LayerSelection(names=("relu_9",))), a_call_of(*Permission))
         assert (caught.value.reason, caught.value.field) == ("LAYER_UNKNOWN", "activations.names[0]")
+
+
+async def test_a_service_that_is_closed_leaves_no_caller_waiting(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models share one thread here: a run is under way, one waits for the thread, and rows wait for a run."""
+    begun, go_on = threading.Semaphore(0), threading.Event()
+    async with open_service(ServiceConfig(tiny_artifact, threads=1)) as service:
+        one = service.models.get("")
+        other = replace(one, version="1")
+        run = one.engine.run
+
+        def held_up(*arguments: Any) -> Any:
+            begun.release()
+            go_on.wait()
+            return run(*arguments)
+
+        monkeypatch.setattr(one.engine, "run", held_up)
+        calls = [
+            asyncio.ensure_future(service.classify(one_image(model, LayerSelection()), a_call_of(*Permission)))
+            for model in (one, other, one, other)
+        ]
+        await asyncio.to_thread(begun.acquire)
+    go_on.set()
+    outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), PATIENCE_SECONDS)
+    assert [type(outcome) for outcome in outcomes] == [Classification, Classification, RuntimeError, RuntimeError]
 
 
 async def test_a_model_that_is_no_longer_served_is_let_go(model: ServedModel, service: Service) -> None:

@@ -232,6 +232,21 @@ def read_the_divisor_from_elsewhere(model: onnx.ModelProto) -> None:
     constant.external_data.add(key="location", value="secret.bin")
 
 
+def give_an_attribute_twice(model: onnx.ModelProto) -> None:
+    gemm = next(node for node in model.graph.node if node.op_type == "Gemm")
+    gemm.attribute.insert(0, helper.make_attribute("transB", 0))
+
+
+def make_an_attribute_a_fraction(model: onnx.ModelProto) -> None:
+    """1.0 equals 1 in Python; ONNX has different types for them."""
+    gemm = next(node for node in model.graph.node if node.op_type == "Gemm")
+    gemm.attribute[0].CopyFrom(helper.make_attribute("transB", 1.0))
+
+
+def say_something_twice(model: onnx.ModelProto) -> None:
+    model.metadata_props.add(key="vitrine.name", value='"another"')
+
+
 ANOTHER_DIVISOR = "its constant full_scale isn't float32 [] of 255.0, as in every graph"
 
 OTHER_NETWORKS = {
@@ -245,6 +260,9 @@ OTHER_NETWORKS = {
     put_a_branch: "its operators aren't those that calculate the layers of its catalogue",
     read_a_constant_from_elsewhere: "its operators aren't those that calculate the layers of its catalogue",
     calculate_with_other_weights: "its operators aren't those that calculate the layers of its catalogue",
+    give_an_attribute_twice: "its operators aren't those that calculate the layers of its catalogue",
+    make_an_attribute_a_fraction: "its operators aren't those that calculate the layers of its catalogue",
+    say_something_twice: "its metadata has a key twice",
     store_something_else: "what it stores isn't the weight and bias of each linear layer of its catalogue",
     cut_a_weight: "its linear_1.weight is cut off",
     retype_a_weight: "its linear_1.weight isn't float32 (32, 324), as its catalogue says",

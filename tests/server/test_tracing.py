@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,8 +21,11 @@ from support.collector import Collector, ReceivedSpan, open_collector
 from support.serving import PATIENCE_SECONDS, logged_server, open_log, refused_start, running_server
 
 from vitrine.client import Client, InvalidRequestError
+from vitrine.server.errors import StartupError
 from vitrine.server.inference.call import Call
+from vitrine.server.opening import FLUSH_SECONDS, ServiceConfig, open_service
 from vitrine.server.telemetry import spans
+from vitrine.server.telemetry.tracing_config import TracingConfig
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -182,18 +186,43 @@ def call_until(client: Client, log: Any, pattern: str) -> None:
         client.classify(EIGHT)
 
 
+@pytest.mark.parametrize("drain_seconds", [0.5, 0])
 def test_a_collector_that_does_not_answer_holds_up_neither_calls_nor_the_end(
-    tiny_artifact: Path, collector: Collector
+    tiny_artifact: Path, collector: Collector, drain_seconds: float
 ) -> None:
+    """The last spans get what the drain leaves of its time, or workers would count as hung."""
     collector.may_answer.clear()
-    flags = ("--otlp-endpoint", collector.url, "--drain-seconds", "0.5")
+    flags = ("--otlp-endpoint", collector.url, "--drain-seconds", str(drain_seconds))
     environment = {**AT_ONCE, "OTEL_EXPORTER_OTLP_TIMEOUT": "3600"}
     with running_server(tiny_artifact, *flags, **environment) as server, Client(server.target) as client:
         client.classify(EIGHT)
         collector.wait_until(lambda collector: collector.requests == 1)
         for _ in range(100):
             client.classify(EIGHT)
+        begin = time.monotonic()
         assert server.stop() == 0
+        assert time.monotonic() - begin < FLUSH_SECONDS
+
+
+async def test_a_service_that_can_not_be_opened_or_fails_leaves_no_thread_that_sends_spans(
+    tiny_artifact: Path, tmp_path: Path, collector: Collector
+) -> None:
+    tracing = TracingConfig(collector.url)
+    threads = set(threading.enumerate())
+
+    async def fail_in_a_service_of(artifact: Path) -> None:
+        async with open_service(ServiceConfig(artifact, tracing=tracing)) as service:
+            call = Call("/test/Test")
+            for observe in service.observers:
+                observe(call)
+            raise ZeroDivisionError
+
+    with pytest.raises(StartupError):
+        await fail_in_a_service_of(tmp_path / "none.onnx")
+    with pytest.raises(ZeroDivisionError):
+        await fail_in_a_service_of(tiny_artifact)
+    collector.wait_until(lambda collector: collector.requests == 1)
+    assert not [thread.name for thread in set(threading.enumerate()) - threads if "Span" in thread.name]
 
 
 def test_a_call_whose_span_can_not_be_begun_leaves_its_ids_to_no_other() -> None:

@@ -45,6 +45,12 @@ def test_a_student_that_has_learnt_is_nearer_to_its_teacher_and_errs_less(tmp_pa
     assert found[0]["teacher_bent_error"] == found[1]["teacher_bent_error"]
 
 
+def test_a_run_without_a_teacher_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    result = CliRunner().invoke(students.main, [str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 2
+    assert f"{tmp_path} has no teacher.pt" in result.stderr
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """An artifact of an untrained network."""

@@ -88,7 +88,7 @@ def test_a_changed_preparation_is_never_served_stale(
 
 
 FLAGS, METHOD = 8, 10
-"""Where an entry of a zip archive's directory says how it was written."""
+"""Offsets in an entry of a zip archive's directory that say how it was written."""
 
 
 def in_directory(archive: bytes, offset: int, value: int) -> bytes:

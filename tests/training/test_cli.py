@@ -1,6 +1,7 @@
 """The command `vitrine-train`: options, output and errors."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from vitrine.model.artifact import MOST_UNEQUAL
 from vitrine.training import Checkpoint, RunFolder, held_out_digit_images
 from vitrine.training.cli import main
+from vitrine.training.lengths import LARGEST_SIDE, SMALLEST_SIDE
 
 Draw = Callable[[int, int], np.ndarray]
 
@@ -51,6 +54,7 @@ def test_a_progress_bar_is_shown_on_stderr_unless_quiet(bars: Path, tmp_path: Pa
     result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", *QUICK[:-1])
     assert result.exit_code == 0
     assert "epoch 2/2, validation error" in result.stderr
+    assert "bars has 3 classes (0, 1, 2), 18 images to train on and 6 to test with\n" in result.stderr
 
 
 def test_flags_become_settings_and_the_recipe_gives_the_rest(run: Path) -> None:
@@ -81,11 +85,26 @@ def test_resume_needs_no_other_flag_than_the_run(run: Path) -> None:
     assert_one_sentence(vitrine_train("fit", "--run", run, "--resume", "--epochs", "9"), "epochs 2, not 9")
 
 
-@pytest.mark.parametrize("size", ["12", "12x", "x12", "12x20x3", "-4x18", "12×20", "1e1x10", "12 x 20"])
+@pytest.mark.parametrize("size", ["12", "12x", "x12", "12x20x3", "-4x18", "12×20", "1e1x10", "12 x 20", "1234567890x1"])
 def test_a_size_that_is_no_height_and_width_is_a_usage_error(bars: Path, tmp_path: Path, size: str) -> None:
     result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", "--size", size, *QUICK)
     assert result.exit_code == 2
     assert f"{size} is not HEIGHTxWIDTH in pixels, such as 18x18 or 12x20" in result.stderr
+
+
+@pytest.mark.parametrize("flag", ["--size", "--hidden"])
+def test_a_number_of_thousands_of_digits_is_a_short_usage_error(flag: str) -> None:
+    number = "9" * 5000
+    result = vitrine_train("fit", flag, f"{number}x{number}" if flag == "--size" else number)
+    assert result.exit_code == 2
+    assert len(result.stderr) < 500
+
+
+def test_the_help_of_the_size_has_its_limits() -> None:
+    words = " ".join(vitrine_train("fit", "--help").stdout.split())
+    assert f"each side {SMALLEST_SIDE} to {LARGEST_SIDE}, one at most {MOST_UNEQUAL} times the other" in words
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    assert f"from {SMALLEST_SIDE} to {LARGEST_SIDE}, one at most {MOST_UNEQUAL} times the other" in readme
 
 
 @pytest.mark.parametrize("size", ["3x18", "18x129", "99999999x99999999"])
@@ -115,13 +134,22 @@ def test_other_classes_than_digits_have_counter_examples_only_where_that_is_said
         assert checkpoint.config.counter_examples == expected
 
 
+def test_a_folder_of_some_digits_is_a_model_of_these_and_of_no_counter_examples(bars: Path, tmp_path: Path) -> None:
+    words = ("fit", "--dataset", bars, "--hidden", "8", "--epochs", "1", "--device", "cpu", "--quiet")
+    assert vitrine_train(*words, "--run", tmp_path / "run").exit_code == 0
+    checkpoint = Checkpoint.load(RunFolder(tmp_path / "run").checkpoint)
+    assert checkpoint.identity.classes == ("0", "1", "2")
+    assert checkpoint.config.counter_examples == 0
+    assert "tells 3 classes (0, 1, 2) apart" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
+
+
 def test_evaluate_prints_a_table_and_json(run: Path) -> None:
     table = vitrine_train("evaluate", run, "--quiet").stdout
     document = json.loads(vitrine_train("evaluate", run, "--json", "--quiet").stdout)
     counted = json.loads((run / "metrics.json").read_text())["test"]
     assert {name: document[name] for name in counted} == counted
     assert [line.split()[:2] for line in table.splitlines()[1:4]] == [["0", "2"], ["1", "2"], ["2", "2"]]
-    assert table.splitlines()[10].split() == ["9", "0", "–", "–"]  # the folder has no nines
+    assert list(counted["classes"]) == ["0", "1", "2"]  # a folder has no other digits than those it shows
     assert f"{document['errors']} of {document['count']} misclassified" in table
 
 
@@ -150,10 +178,14 @@ def test_evaluate_takes_all_of_another_folder(run: Path, bars: Path, draw: Draw,
 
 
 def test_evaluate_takes_the_held_out_part_of_digits_and_of_the_runs_folder_wherever_it_is(
-    run: Path, bars: Path, tmp_path: Path
+    bars: Path, tmp_path: Path
 ) -> None:
+    run = tmp_path / "run"
+    for digit in range(3, 10):
+        shutil.copytree(bars / "2", bars / str(digit))
+    assert vitrine_train("fit", "--dataset", bars, "--run", run, *QUICK).exit_code == 0
     assert count_evaluated(run, "--dataset", "digits") == len(held_out_digit_images()[1])
-    assert count_evaluated(run, "--dataset", bars.rename(tmp_path / "moved")) == 6
+    assert count_evaluated(run, "--dataset", bars.rename(tmp_path / "moved")) == 20
 
 
 def test_evaluate_takes_the_test_part_of_mnist_also_where_its_writers_are_not_known(

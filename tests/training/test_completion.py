@@ -1,5 +1,6 @@
 """Content of a completed run folder: figures, model card, artifact."""
 
+import itertools
 import json
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 from onnx import numpy_helper
 from PIL import Image
 
@@ -19,9 +21,10 @@ from vitrine.model import DIGITS, ArtifactMetadata
 from vitrine.training import Dataset, Evaluation, FitConfig, Run, export_run, fit
 from vitrine.training.cli import main
 from vitrine.training.data import split
+from vitrine.training.run import plots
 from vitrine.training.run.completion import FRAMEWORKS, export_checkpoint
 from vitrine.training.run.model_card import fit_command, model_card
-from vitrine.training.run.plots import draw_confusion_matrix
+from vitrine.training.run.plots import draw_confusion_matrix, save
 
 
 @pytest.fixture
@@ -115,6 +118,61 @@ def test_a_confusion_matrix_with_empty_rows_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "matrix.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("count", [10, 18, 60, 100, 1000])
+def test_a_confusion_matrix_of_any_number_of_classes_has_labels_that_do_not_meet(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+
+    def keep(figure: Figure, path: Path) -> None:
+        figures.append(figure)
+        save(figure, path)
+
+    monkeypatch.setattr(plots, "save", keep)
+    classes = tuple(f"{number} of all the labels".ljust(100, "x") for number in range(count))
+    plots.draw_confusion_matrix(Evaluation(np.eye(count, dtype=np.int64), classes), tmp_path / "matrix.png")
+    (axes,) = figures[0].axes
+    labels = axes.get_xticklabels()
+    assert len(labels) == (count if count <= 60 else 0)
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(boxes))
+    assert axes.get_window_extent().width > 0.7 * figures[0].bbox.width
+
+
+def test_a_picture_that_can_not_be_drawn_does_not_end_the_fit(
+    toy: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr(plots, "draw_confusion_matrix", fail)
+    finished = fit(toy, FitConfig((8,), epochs=1, device="cpu"), tmp_path / "run", progress=False)
+    assert finished.folder.model_card.exists()
+    assert f"the pictures of {tmp_path / 'run'} could not be drawn: RuntimeError('no font')" in caplog.text
+
+
+def test_labels_are_drawn_as_they_are(tmp_path: Path) -> None:
+    """Dollar signs are no formula, and a character that the font lacks gives no warning."""
+    draw_confusion_matrix(Evaluation(np.eye(2, dtype=np.int64), ("$x_$", "日本")), tmp_path / "matrix.png")
+    assert (tmp_path / "matrix.png").stat().st_size > 1000
+
+
+def test_the_card_shows_labels_as_they_are(run: Run) -> None:
+    classes = ("a|b", "<b>", *map(str, range(8)))
+    checkpoint = replace(run.checkpoint, identity=replace(run.checkpoint.identity, classes=classes))
+    card = model_card(run.folder, checkpoint, replace(run.evaluation, classes=classes))
+    assert r"tells 10 classes (a\|b, \<b\>, 0, 1," in card
+    assert r"| a\|b | 10 |" in card
+
+
+def test_the_card_names_no_more_than_twenty_classes(toy: Dataset, tmp_path: Path) -> None:
+    many = fit(
+        toy.with_classes(tuple(map(str, range(100)))), FitConfig((8,), epochs=1, device="cpu"), tmp_path, progress=False
+    )
+    first, _ = many.folder.model_card.read_text().split(" apart ")
+    assert first.endswith("100 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, …, 99)")
+
+
 def test_the_card_has_every_layer_and_class_and_its_links_lead_somewhere(run: Run) -> None:
     card = run.folder.model_card.read_text()
     for layer in run.checkpoint.kept_mlp().layers:
@@ -138,7 +196,7 @@ def test_the_command_on_the_card_means_the_settings_of_the_run(run: Run, monkeyp
 
     monkeypatch.setattr("vitrine.training.cli.load_dataset", lambda source, *_arguments, **_options: source)
     monkeypatch.setattr("vitrine.training.cli.fit", stub)
-    result = CliRunner().invoke(main, shlex.split(command)[1:])
+    result = CliRunner().invoke(main, [*shlex.split(command)[1:], "--quiet"])
     assert result.exit_code == 0, result.output
     assert asked == {"config": run.checkpoint.config, "name": "shapes", "dataset": "./toy"}
 

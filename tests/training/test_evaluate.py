@@ -40,3 +40,14 @@ def test_examples_are_counted_where_the_largest_output_is(toy: Dataset) -> None:
 
 def test_a_share_that_is_not_defined_is_a_dash() -> None:
     assert [percent(share) for share in (0.98765, float("nan"))] == ["98.77%", "–"]
+
+
+def test_a_large_confusion_matrix_is_written_by_its_counts() -> None:
+    """So that 1,000 classes don't fill megabytes with zeros."""
+    confusion = np.eye(65, dtype=np.int64)
+    confusion[3, 5] = 2
+    document = Evaluation(confusion, tuple(f"c{number}" for number in range(65))).to_dict()
+    assert "confusion" not in document
+    assert document["confusion_by_label"]["c3"] == {"c3": 1, "c5": 2}
+    assert document["confusion_by_label"].keys() == document["classes"].keys()
+    assert "confusion" in Evaluation(confusion[:64, :64], tuple(f"c{number}" for number in range(64))).to_dict()

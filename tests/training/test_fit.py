@@ -320,3 +320,10 @@ def test_the_loss_is_that_of_the_output_layer() -> None:
 
 def test_fit_is_what_the_package_offers() -> None:
     assert fit is fit_function
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\ud800"])
+def test_a_name_that_no_server_would_load_is_refused_at_once(toy: Dataset, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="which no request can ask for; choose another with --name"):
+        fit(toy, None, tmp_path / "run", name=name, progress=False)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitrine.model import ImageError, prepare
+from vitrine.model import DIGITS, ImageError, prepare
 from vitrine.training import DataError, Examples, load_dataset
 
 Draw = Callable[[int, int], np.ndarray]
@@ -23,17 +23,18 @@ def folder(tmp_path: Path, draw: Draw) -> Path:
     return tmp_path / "mine"
 
 
-def test_each_subfolder_is_a_digit_and_gives_a_fifth_of_its_images_to_the_test(folder: Path) -> None:
+def test_each_subfolder_is_a_class_and_gives_a_fifth_of_its_images_to_the_test(folder: Path) -> None:
     dataset = load_dataset(folder, progress=False)
     assert (dataset.name, dataset.source) == ("mine", str(folder))
-    np.testing.assert_array_equal(np.bincount(dataset.train.labels), [0, 0, 0, 0, 8, 0, 0, 8])
-    np.testing.assert_array_equal(np.bincount(dataset.test.labels), [0, 0, 0, 0, 2, 0, 0, 2])
+    assert dataset.classes == ("4", "7")
+    np.testing.assert_array_equal(np.bincount(dataset.train.labels), [8, 8])
+    np.testing.assert_array_equal(np.bincount(dataset.test.labels), [2, 2])
 
 
 def test_the_pixels_are_those_that_a_server_would_see(folder: Path) -> None:
     dataset = load_dataset(folder, progress=False)
     seen = {prepare(path).tobytes() for path in (folder / "4").iterdir()}
-    assert {pixels.tobytes() for pixels in dataset.train.pixels[dataset.train.labels == 4]} <= seen
+    assert {pixels.tobytes() for pixels in dataset.train.pixels[dataset.train.labels == 0]} <= seen
 
 
 def test_the_split_is_the_same_every_time(folder: Path) -> None:
@@ -45,6 +46,73 @@ def test_notes_and_hidden_files_are_passed_over(folder: Path) -> None:
     (folder / "4" / ".hidden.png").write_text("no image")
     (folder / ".git").mkdir()
     assert len(load_dataset(folder, progress=False).train) == 16
+
+
+def test_folders_that_systems_make_and_links_to_a_folder_above_are_no_classes(folder: Path) -> None:
+    for name in ("__MACOSX", "lost+found", ".hidden"):
+        shutil.copytree(folder / "4", folder / name)
+    (folder / "latest").symlink_to(folder)
+    (folder / "above").symlink_to(folder.parent, target_is_directory=True)
+    (folder / "linked").symlink_to(folder / "4", target_is_directory=True)
+    assert load_dataset(folder, progress=False).classes == ("4", "7", "linked")
+
+
+def test_files_that_may_be_meant_as_images_are_counted_in_a_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store"):
+        (folder / "4" / name).touch()
+    load_dataset(folder, progress=False)
+    assert caplog.text == ""
+    shutil.copytree(folder / "4", folder / "7" / "deeper")
+    (folder / "4" / "photo.heic").touch()
+    load_dataset(folder, progress=False)
+    assert "images in folders within a class: 10; ignored files without an image's suffix: 1" in caplog.text
+
+
+def test_equal_images_in_two_classes_and_classes_without_ink_are_warned_of(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(folder / "4" / "0.png", folder / "7" / "same.png")
+    for number in range(3):
+        (folder / "empty").mkdir(exist_ok=True)
+        Image.new("L", (12 + number, 12), 255).save(folder / "empty" / f"{number}.png")
+        shutil.copy(folder / "empty" / f"{number}.png", folder / "4" / f"empty {number}.png")
+    load_dataset(folder, progress=False)
+    assert "classes whose images are all empty paper: 1, such as empty" in caplog.text
+    assert "images that are equal in several classes: 1, such as of 4 and 7" in caplog.text
+
+
+def test_all_unreadable_images_are_named_together_up_to_ten(folder: Path) -> None:
+    for label, number in (("4", 0), ("7", 3)):
+        (folder / label / f"{number}.png").write_bytes(f"no image {number}".encode())
+    with pytest.raises(ImageError) as error:
+        load_dataset(folder, progress=False)
+    assert all(name in str(error.value) for name in ("4/0.png can't be read", "7/3.png can't be read"))
+    for number in range(20):
+        (folder / "4" / f"bad {number}.png").write_bytes(f"no image {number}".encode())
+    with pytest.raises(ImageError) as error:
+        load_dataset(folder, progress=False)
+    assert str(error.value).count("can't be read") == 10
+
+
+def test_all_labels_that_no_class_can_have_are_named_together(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"it has a class ' c': .*; it has a class 'a\\nb'"):
+        load_dataset(with_labels(folder, "a\nb", " c"), progress=False)
+    for label in ("a\nb", " c"):
+        shutil.rmtree(folder / label)
+    for label in ("5", "6"):
+        (folder / label).mkdir()
+    with pytest.raises(DataError, match=r"5 has no different images.*; .*6 has no different images"):
+        load_dataset(folder, progress=False)
+
+
+@pytest.mark.parametrize(("label", "other"), [("\xe9", "e\u0301"), ("cat", "cat "), ("cat", " cat")])
+def test_labels_that_look_the_same_are_an_error_that_names_both_folders(folder: Path, label: str, other: str) -> None:
+    with pytest.raises(DataError, match="has two folders with the same label") as error:
+        load_dataset(with_labels(folder, label, other), progress=False)
+    assert ascii(label) in str(error.value)
+    assert ascii(other) in str(error.value)
 
 
 def test_a_changed_image_is_prepared_anew(folder: Path, draw: Draw) -> None:
@@ -63,7 +131,7 @@ def test_a_digit_with_too_few_different_images_is_an_error_that_names_it(folder:
     (folder / "0").mkdir()
     for copy in range(3):
         shutil.copy(folder / "4" / "0.png", folder / "0" / f"{copy}.png")
-    with pytest.raises(DataError, match="0 has 1 different images: a class needs at least 3"):
+    with pytest.raises(DataError, match="0 has 1 different image, folders in it not counted: a class needs at least 3"):
         load_dataset(folder, progress=False)
 
 
@@ -77,7 +145,8 @@ def with_labels(folder: Path, *labels: str) -> Path:
 @pytest.mark.parametrize(
     ("labels", "classes"),
     [
-        (["0"], tuple("0123456789")),
+        (["0"], ("0", "4", "7")),
+        (["0", "1", "2", "3", "5", "6", "8", "9"], DIGITS),
         (["cat", "Auto"], ("4", "7", "Auto", "cat")),
         (["10", "9"], ("4", "7", "9", "10")),
         (["٤"], ("4", "7", "٤")),
@@ -99,7 +168,9 @@ def test_a_label_that_no_class_can_have_is_an_error_that_names_it(folder: Path, 
 
 def test_a_folder_of_one_class_is_an_error_that_says_what_to_do(folder: Path) -> None:
     shutil.rmtree(folder / "7")
-    with pytest.raises(DataError, match="has 1 folders of images: each class needs one, named by its label"):
+    with pytest.raises(
+        DataError, match="has 1 folder of images: two classes or more need one each, named by its label"
+    ):
         load_dataset(folder, progress=False)
 
 
@@ -107,7 +178,7 @@ def test_images_become_pixels_of_the_size_that_is_asked_for(folder: Path) -> Non
     dataset = load_dataset(folder, shape=(12, 20), progress=False)
     assert dataset.shape == (12, 20)
     seen = {prepare(path, shape=(12, 20)).tobytes() for path in (folder / "4").iterdir()}
-    assert {pixels.tobytes() for pixels in dataset.train.pixels[dataset.train.labels == 4]} <= seen
+    assert {pixels.tobytes() for pixels in dataset.train.pixels[dataset.train.labels == 0]} <= seen
     turned = load_dataset(folder, shape=(20, 12), progress=False)
     assert len({each.digest() for each in (dataset, turned, load_dataset(folder, progress=False))}) == 3
 
@@ -170,7 +241,7 @@ def test_a_path_is_a_folder_whatever_its_name(folder: Path, monkeypatch: pytest.
 
 
 def test_a_folder_without_classes_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="each class needs one"):
+    with pytest.raises(DataError, match="two classes or more need one each"):
         load_dataset(tmp_path, progress=False)
 
 

@@ -13,7 +13,7 @@ from vitrine.training.rendering.pens import Pen, draw, draw_by_chance
 from vitrine.training.rendering.skeletons import ellipse, write
 
 SAMPLES = 40
-"""How many of a form are looked at."""
+"""Drawings of a form that are counted."""
 
 
 def samples(name: str) -> list[list[npt.NDArray[np.float64]]]:
@@ -22,7 +22,7 @@ def samples(name: str) -> list[list[npt.NDArray[np.float64]]]:
 
 
 def holes(strokes: list[npt.NDArray[np.float64]]) -> int:
-    """How many parts of the paper the ink encloses, those of a few pixels left out."""
+    """Number of parts of the paper that the ink encloses, without those of a few pixels."""
     drawing = draw(strokes, Pen(0.03), 96, np.random.default_rng(0))
     paper = np.where(drawing > 60, 0, 255).astype(np.uint8)
     return int((Blobs.of(paper, 127).area > 6).sum()) - 1  # one of them lies around the ink
@@ -86,7 +86,7 @@ HOLES = {
     "9 open": {0},
     "9 with looped tail": {1, 2},
 }
-"""How many holes a form has where it says something of them; hands are unsteady, so not every one has them."""
+"""Holes of the forms that have a known number of them; hands are unsteady, so not every drawing has them."""
 
 
 @pytest.mark.parametrize("name", HOLES)

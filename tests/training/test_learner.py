@@ -1,4 +1,4 @@
-"""What learns is, once it is folded, the plain MLP that is served; it begins by looking at places."""
+"""The learner, once folded, is the plain MLP that is served; its first layer begins with local weights."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,7 +78,7 @@ def test_the_same_generator_gives_the_same_start_and_no_global_one_is_drawn_from
 
 
 def first_weights(count: int) -> Tensor:
-    """What the units of the first layer begin with: (count, 18, 18)."""
+    """The first weights of the first layer's units: (count, 18, 18)."""
     return torch.as_tensor(begun((count, 20)).linears[0].weight).detach().view(count, 18, 18)
 
 

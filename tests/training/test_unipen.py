@@ -54,7 +54,7 @@ def write(folder: Path, files: Mapping[str, str | bytes]) -> Path:
 
 
 COMPRESSED: Mapping[str, Callable[[bytes], bytes]] = {"xz": lzma.compress, "gz": gzip.compress, "bz2": bz2.compress}
-"""How archives are compressed, by the ends of their names."""
+"""Compression of archives by their suffix."""
 
 
 def pack(path: Path, files: Mapping[str, str], suffix: str = "xz", root: str = "train_r01_v07/") -> Path:

@@ -149,9 +149,10 @@ class AsyncClient(BaseClient):
     async def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Prediction:
         """Classifies one image; again if the model has another shape by now than the client remembers."""
         deadline = Deadline.after(plan.timeout)
-        description = await self._describe(plan.name, deadline)
+        description = self._find(image, plan) or await self._ask(plan.name, deadline)
         while True:
-            payload = await asyncio.to_thread(plan.payload, image, description.model)
+            with deadline.paused():
+                payload = await asyncio.to_thread(plan.payload, image, description.model)
             request = plan.request([payload], description.model)
             try:
                 response = await self._call(self._stub().Classify, request, deadline)
@@ -176,20 +177,20 @@ class AsyncClient(BaseClient):
         self, response: pb.ClassifyResponse, count: int, plan: Plan, deadline: Deadline
     ) -> list[Prediction]:
         """The predictions of an answer, by the description of the version that gave it."""
-        identity = wire.read_identity(response.model)
-        known = self._catalogue.find_version(identity, plan.name)
-        description = known or await self._ask_for(identity, plan, deadline)
+        identity, digest = wire.read_identity(response.model), response.model.digest
+        known = self._catalogue.find_version(identity, digest, plan.name)
+        description = known or await self._ask_for(identity, digest, plan, deadline)
         try:
             return wire.read_predictions(response, count, description)
-        except AnswerError:  # a version's files may have been replaced in place
-            return wire.read_predictions(response, count, await self._ask_for(identity, plan, deadline))
+        except AnswerError:  # an older server, which sends no digest, may have replaced a version's file
+            return wire.read_predictions(response, count, await self._ask_for(identity, digest, plan, deadline))
 
-    async def _ask_for(self, identity: ModelIdentity, plan: Plan, deadline: Deadline) -> Description:
+    async def _ask_for(self, identity: ModelIdentity, digest: str, plan: Plan, deadline: Deadline) -> Description:
         """The server's description of the version that answered, which is remembered for the next requests."""
         for _ in range(LOOKUPS):
             with suppress(NotFoundError):
                 description = await self._ask(identity.label, deadline)
-                if description.is_of(identity):
+                if description.is_of(identity, digest):
                     return self._catalogue.keep(plan.name, description)
         raise undescribed(identity, self.target)
 

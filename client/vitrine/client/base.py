@@ -1,7 +1,8 @@
 """The common part of `Client` and `AsyncClient`: their configuration, deadlines, and descriptions of models."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Self, TypeAlias
@@ -44,7 +45,7 @@ LEAST_SECONDS = 0.001
 """The deadline of a call whose time is over already: gRPC then fails it as usual."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deadline:
     """The deadline of one call of the client, which may take several calls on the wire."""
 
@@ -62,6 +63,15 @@ class Deadline:
     def left(self) -> float:
         """Seconds left, above 0."""
         return max(self.end - time.monotonic(), LEAST_SECONDS)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Moves the end by the time that passes inside: preparing an image isn't the server's time."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.end += time.monotonic() - begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +187,19 @@ class BaseClient:
         return begin_span(request, self.target)
 
     def _keep(self, name: str, response: pb.GetModelResponse) -> Description:
-        """Remembers a description under the name that it was asked for by, and under NAME@VERSION."""
+        """Remembers a description under the name that it was asked for by, under NAME@VERSION, and for its file."""
         description = wire.read_description(response)
+        self._catalogue.keep(description.key, description)
         self._catalogue.keep(description.model.label, description)
         return self._catalogue.keep(name, description)
+
+    def _find(self, image: ImageSource | ReadImage, plan: Plan) -> Description | None:
+        """The description that is remembered; None if there is none, or if the image needs another one.
+
+        The server is asked before pixels of another shape are refused: it may serve that shape by now.
+        """
+        known = self._catalogue.find(plan.name)
+        return known if known is not None and wire.is_made_for(image, plan.preparation, known.model) else None
 
     def _heed(self, error: ServiceError, plan: Plan) -> None:
         """Forgets a description if a call may have failed because it is outdated."""

@@ -32,10 +32,18 @@ class Description:
     """The same layers by name."""
     unknown: tuple[str, ...] = ()
     """Names of the missing layers."""
+    digest: str = ""
+    """Digest of the model's file; empty from an older server."""
 
-    def is_of(self, identity: ModelIdentity) -> bool:
-        """True if it describes the version that gave an answer."""
-        return (self.model.name, self.model.version) == (identity.name, identity.version)
+    def is_of(self, identity: ModelIdentity, digest: str) -> bool:
+        """True if it describes the version, and the file, that gave an answer."""
+        is_same_file = self.digest == digest or not self.digest or not digest
+        return is_same_file and (self.model.name, self.model.version) == (identity.name, identity.version)
+
+    @property
+    def key(self) -> str:
+        """The name under which it is remembered as the description of its file."""
+        return file_key(self.model, self.digest)
 
     @property
     def complete_model(self) -> Model:
@@ -61,10 +69,10 @@ class Catalogue:
         """The description under a name; None: unknown."""
         return self._descriptions.get(name)
 
-    def find_version(self, identity: ModelIdentity, name: str) -> Description | None:
-        """The description of a version, preferably the one under the name that was asked for; None: unknown."""
-        candidates = (self.find(name), self.find(identity.label))
-        return next((known for known in candidates if known is not None and known.is_of(identity)), None)
+    def find_version(self, identity: ModelIdentity, digest: str, name: str) -> Description | None:
+        """The description of a version's file, preferably the one under the name that was asked for; None: unknown."""
+        candidates = map(self.find, (name, identity.label, file_key(identity, digest)))
+        return next((known for known in candidates if known is not None and known.is_of(identity, digest)), None)
 
     def keep(self, name: str, description: Description) -> Description:
         """Remembers a description under a name, in place of an older one; returns it."""
@@ -79,6 +87,11 @@ class Catalogue:
         """Drops the description under a name, so that the next call asks for it again."""
         with self._lock:
             self._descriptions.pop(name, None)
+
+
+def file_key(identity: ModelIdentity, digest: str) -> str:
+    """NAME@VERSION#DIGEST: replicas may serve different files as the same version while a new one is rolled out."""
+    return f"{identity.label}#{digest}"
 
 
 def is_outdated(error: ServiceError) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from vitrine.client.types import Activations, Prediction
 from vitrine.model import Layer, LayerKind, Shape
+from vitrine.model.labels import shorten
 
 MARGIN = 0.4
 """Space around everything."""
@@ -225,12 +226,6 @@ def choose_ticks(classes: Sequence[str], predicted: int) -> Ticks:
     labels = tuple(shorten(classes[position], MAX_LABEL_LENGTH) for position in positions)
     longest = max(map(len, labels)) + 1  # a space between two
     return Ticks(positions, labels, rotated=longest * CHARACTER_WIDTH * len(labels) > CHART_WIDTH)
-
-
-def shorten(text: str, length: int) -> str:
-    """The text; with more than `length` characters, its beginning and its end."""
-    tail = (length - 1) // 2
-    return text if len(text) <= length else f"{text[: length - 1 - tail]}…{text[-tail:]}"
 
 
 def grid_shape(width: int) -> tuple[int, int]:

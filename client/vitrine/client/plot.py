@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitrine.client.errors import UsageError
-from vitrine.client.layout import MARGIN, Box, Column, Layout, Ticks, arrange, grid_shape, has_maps, shorten
+from vitrine.client.layout import MARGIN, Box, Column, Layout, Ticks, arrange, grid_shape, has_maps
 from vitrine.client.types import Activations, Floats, Prediction, rejection_of
 from vitrine.model import LayerKind
 from vitrine.model.distribution import install_command
 from vitrine.model.graph import KINDS
+from vitrine.model.labels import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

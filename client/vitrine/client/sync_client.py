@@ -79,7 +79,8 @@ class Client(BaseClient):
             preparation: the place where the image becomes pixels. "local": here, so that only the pixels are sent
                 (324 bytes for digits). "server": there; the image is then a path or bytes. "none": the image is pixels
                 already, a uint8 array of the shape of `model().input`, 0 = white, 255 = black.
-            timeout: deadline in seconds, which includes the question for the model's description; None: the client's.
+            timeout: deadline in seconds, which includes the question for the model's description, and not the time to
+                prepare the image here; None: the client's.
 
         Raises:
             ImageError: the image can't be read, or `preparation` doesn't take this kind of image.
@@ -174,9 +175,11 @@ class Client(BaseClient):
     def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Prediction:
         """Classifies one image; again if the model has another shape by now than the client remembers."""
         deadline = Deadline.after(plan.timeout)
-        description = self._describe(plan.name, deadline)
+        description = self._find(image, plan) or self._ask(plan.name, deadline)
         while True:
-            request = plan.request([plan.payload(image, description.model)], description.model)
+            with deadline.paused():
+                payload = plan.payload(image, description.model)
+            request = plan.request([payload], description.model)
             try:
                 response = self._call(self._stub.Classify, request, deadline)
                 return self._read(response, 1, plan, deadline)[0]
@@ -198,20 +201,20 @@ class Client(BaseClient):
 
     def _read(self, response: pb.ClassifyResponse, count: int, plan: Plan, deadline: Deadline) -> list[Prediction]:
         """The predictions of an answer, by the description of the version that gave it."""
-        identity = wire.read_identity(response.model)
-        known = self._catalogue.find_version(identity, plan.name)
-        description = known or self._ask_for(identity, plan, deadline)
+        identity, digest = wire.read_identity(response.model), response.model.digest
+        known = self._catalogue.find_version(identity, digest, plan.name)
+        description = known or self._ask_for(identity, digest, plan, deadline)
         try:
             return wire.read_predictions(response, count, description)
-        except AnswerError:  # a version's files may have been replaced in place
-            return wire.read_predictions(response, count, self._ask_for(identity, plan, deadline))
+        except AnswerError:  # an older server, which sends no digest, may have replaced a version's file
+            return wire.read_predictions(response, count, self._ask_for(identity, digest, plan, deadline))
 
-    def _ask_for(self, identity: ModelIdentity, plan: Plan, deadline: Deadline) -> Description:
+    def _ask_for(self, identity: ModelIdentity, digest: str, plan: Plan, deadline: Deadline) -> Description:
         """The server's description of the version that answered, which is remembered for the next requests."""
         for _ in range(LOOKUPS):
             with suppress(NotFoundError):
                 description = self._ask(identity.label, deadline)
-                if description.is_of(identity):
+                if description.is_of(identity, digest):
                     return self._catalogue.keep(plan.name, description)
         raise undescribed(identity, self.target)
 

@@ -141,8 +141,19 @@ def make_payload(
             return _check_pixels(image, model.input.shape).tobytes()
 
 
+def is_made_for(image: ImageSource | ReadImage, preparation: Preparation, model: Model) -> bool:
+    """False if a model of another input is needed for an image: its pixels, or its preparation, don't fit this one."""
+    if preparation == "local":
+        return _is_preparable(model)
+    return preparation == "server" or not isinstance(image, np.ndarray) or image.shape == model.input.shape
+
+
+def _is_preparable(model: Model) -> bool:
+    return model.input.preparation == INK and len(model.input.shape) == 2
+
+
 def _preparable_shape(model: Model) -> Shape:
-    if model.input.preparation == INK and len(model.input.shape) == 2:
+    if _is_preparable(model):
         return model.input.shape
     raise UsageError(
         f"this client can't prepare images for model {model.name!r} ({model.input.preparation!r}, "
@@ -355,7 +366,7 @@ def read_description(response: pb.GetModelResponse) -> Description:
         novelty_threshold=model.novelty_threshold if model.HasField("novelty_threshold") else None,
     )
     unknown = tuple(layer.name for layer in model.layers if layer.kind not in KINDS)
-    return Description(described, {layer.name: layer for layer in layers}, unknown)
+    return Description(described, {layer.name: layer for layer in layers}, unknown, model.identity.digest)
 
 
 def _read_layer(layer: pb.Layer) -> Layer:

@@ -6,7 +6,7 @@ It knows no ONNX: the exporter writes the strings into a file, and the server ha
 import base64
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from vitrine.model.catalogue import parse_layers, whole_number
 from vitrine.model.digits import PIXELS_SHAPE
 from vitrine.model.errors import ArtifactError
 from vitrine.model.graph import INPUT, NOVELTY
+from vitrine.model.labels import find_same
 from vitrine.model.layers import Layer, Shape
 from vitrine.model.statistics import ActivationStatistics, LayerStatistics
 
@@ -194,7 +195,7 @@ class ArtifactMetadata:
         layers = parse_layers(document["layers"], model_input.shape)
         golden = _golden_sample(document["golden_sample"], layers, model_input.shape)
         return cls(
-            name=_name(document["name"]),
+            name=check_name(document["name"]),
             input=model_input,
             task=_task(document["task"], layers[-1]),
             layers=layers,
@@ -249,7 +250,12 @@ def deviations(
 def _in_this_format(document: dict[str, Any]) -> dict[str, Any]:
     """A document of any readable version as one of the newest."""
     version = document["format_version"]
-    if type(version) is not int or version not in READABLE_VERSIONS:
+    if type(version) is not int or version < 1:
+        raise ArtifactError(
+            f"its format version is {version!r} ({type(version).__name__}), not a whole number of 1 or more: "
+            "its metadata is damaged"
+        )
+    if version not in READABLE_VERSIONS:
         known = " and ".join(map(str, READABLE_VERSIONS))
         raise ArtifactError(f"its format version is {version}, and this Vitrine reads {known}: install a newer Vitrine")
     return _from_version_1(document) if version == 1 else document
@@ -261,12 +267,17 @@ def _from_version_1(document: dict[str, Any]) -> dict[str, Any]:
         {**layer, "shape": [layer["width"]], "reads": [layer["reads"]] if layer["reads"] else []}
         for layer in document["layers"]
     ]
-    task = ClassificationTask(tuple(document["classes"])).to_document()
+    task = {"kind": CLASSIFICATION, "classes": document["classes"]}
     return {**document, "input": asdict(DIGITS_INPUT) | {"shape": list(PIXELS_SHAPE)}, "task": task, "layers": layers}
 
 
-def _name(name: object) -> str:
-    if not isinstance(name, str) or not name:
+def check_name(name: object) -> str:
+    """Checks the name that a model is served under.
+
+    Raises:
+        ArtifactError: it isn't a printable text of one character or more.
+    """
+    if not isinstance(name, str) or not name or not name.isprintable():
         raise ArtifactError(f"its name is {name!r}, which no request can ask for")
     return name
 
@@ -305,24 +316,38 @@ def _task(document: Mapping[str, Any], output: Layer) -> ClassificationTask:
     return task
 
 
-def check_classes(labels: Sequence[object]) -> tuple[str, ...]:
+def check_classes(labels: object) -> tuple[str, ...]:
     """Checks the labels of a model's classes.
 
     Raises:
-        ArtifactError: there are fewer than two, two are equal, or one isn't a printable text of 1 to `LONGEST_LABEL`
-            characters.
+        ArtifactError: there are fewer than two, two look the same, or one fails `check_label`.
     """
-    classes = tuple(label for label in labels if isinstance(label, str))
-    if isinstance(labels, str) or len(classes) < len(labels) or len(classes) < 2:
+    found = labels if isinstance(labels, list | tuple) else ()
+    classes = tuple(label for label in found if isinstance(label, str))
+    if len(classes) < len(found) or len(classes) < 2:
         raise ArtifactError(f"its classes are {labels!r}, not two texts or more")
     for label in classes:
-        if not label.strip() or not label.isprintable() or len(label) > LONGEST_LABEL:
-            raise ArtifactError(
-                f"it has a class {label[:LONGEST_LABEL]!r}: labels are 1 to {LONGEST_LABEL} printable characters"
-            )
-    if len(set(classes)) < len(classes):
-        raise ArtifactError("it has two classes with the same label")
+        check_label(label)
+    if same := find_same(classes):
+        raise ArtifactError(
+            f"it has two classes with the same label: {same[0]!r} ({same[0]!a}) and {same[1]!r} ({same[1]!a})"
+        )
     return classes
+
+
+def check_label(label: str) -> str:
+    """Checks the label of a class.
+
+    Raises:
+        ArtifactError: it isn't a printable text of 1 to `LONGEST_LABEL` characters, or has a space at an end.
+    """
+    if not label.strip() or not label.isprintable() or len(label) > LONGEST_LABEL:
+        raise ArtifactError(
+            f"it has a class {label[:LONGEST_LABEL]!r}: labels are 1 to {LONGEST_LABEL} printable characters"
+        )
+    if label != label.strip():
+        raise ArtifactError(f"it has a class {label!r}: labels have no space at the beginning or end")
+    return label
 
 
 def _digest(value: object) -> str | None:
@@ -334,11 +359,11 @@ def _digest(value: object) -> str | None:
 def _training_facts(document: Mapping[str, Any]) -> TrainingFacts:
     """The facts, each of the type and within the range that the wire has for it."""
     facts = TrainingFacts(
-        dataset=str(document["dataset"]),
-        seed=int(document["seed"]),
-        epochs=int(document["epochs"]),
-        metrics={str(name): float(value) for name, value in document["metrics"].items()},
-        versions={str(name): str(value) for name, value in document["versions"].items()},
+        dataset=_text(document["dataset"]),
+        seed=whole_number(document["seed"]),
+        epochs=whole_number(document["epochs"]),
+        metrics={_text(name): _number(value) for name, value in document["metrics"].items()},
+        versions={_text(name): _text(value) for name, value in document["versions"].items()},
     )
     if not (-(2**63) <= facts.seed < 2**63 and 0 <= facts.epochs < 2**31):
         raise ArtifactError(f"its training has seed {facts.seed} and {facts.epochs} epochs, which is out of range")
@@ -364,11 +389,19 @@ def _golden_sample(document: Mapping[str, Any], layers: tuple[Layer, ...], shape
 def _statistics(document: Mapping[str, Any] | None, layers: tuple[Layer, ...]) -> ActivationStatistics | None:
     if document is None:
         return None
+    images = whole_number(document["images"])
+    if not 1 <= images < 2**63:
+        raise ArtifactError(f"its activation statistics are of {images} images, which is out of range")
     entries = {layer.name: document["layers"][layer.name] for layer in layers}
-    return ActivationStatistics(
-        int(document["images"]),
-        {name: LayerStatistics(float(e["mean"]), _ratio(e["dead_ratio"])) for name, e in entries.items()},
-    )
+    return ActivationStatistics(images, {name: _layer_statistics(name, entry) for name, entry in entries.items()})
+
+
+def _layer_statistics(name: str, entry: Mapping[str, Any]) -> LayerStatistics:
+    mean, ratio = _number(entry["mean"]), entry["dead_ratio"]
+    dead_ratio = None if ratio is None else _number(ratio)
+    if not math.isfinite(mean) or not (dead_ratio is None or 0 <= dead_ratio <= 1):
+        raise ArtifactError(f"its activation statistics of {name} are {mean} and {dead_ratio}, which is out of range")
+    return LayerStatistics(mean, dead_ratio)
 
 
 def _threshold(value: Any, golden: GoldenSample) -> float | None:
@@ -376,13 +409,22 @@ def _threshold(value: Any, golden: GoldenSample) -> float | None:
         return None
     if golden.novelty is None:
         raise ArtifactError("it has a novelty threshold, and its golden sample says nothing of the novelty")
-    if not math.isfinite(threshold := float(value)):
+    if not math.isfinite(threshold := _number(value)):
         raise ArtifactError(f"its novelty threshold is {threshold}, by which nothing can be told apart")
     return threshold
 
 
-def _ratio(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    value.encode()  # JSON can hold half of a surrogate pair, and messages can't
+    return value
 
 
 def _floats(text: str) -> npt.NDArray[np.float32]:

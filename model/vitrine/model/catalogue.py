@@ -13,7 +13,7 @@ from vitrine.model.layers import Layer, LayerKind, OutputKind, Shape
 LAYER_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """The names that layers may have: they are names of tensors, of metrics' labels and of fields."""
 
-VERDICTS = frozenset({"digit", "is_digit"})
+VERDICTS = frozenset({"class", "digit", "is_digit"})
 """Names of an answer's outputs that are no layers, beside the novelty."""
 
 OUTPUTS = (LayerKind.SOFTMAX, LayerKind.SIGMOID)

@@ -149,7 +149,7 @@ def parameter_shapes(layers: Iterable[Layer], pixels: Shape) -> dict[str, dict[s
 
 
 def read_shapes(layer: Layer, shape_of: Mapping[str, Shape], pixels: Shape) -> Shapes:
-    """The shapes of what a layer reads: of other layers, or of the pixels."""
+    """Shapes of a layer's inputs: the layers that it reads, or the pixels if it reads none."""
     return tuple(shape_of[name] for name in layer.reads) if layer.reads else (pixels,)
 
 

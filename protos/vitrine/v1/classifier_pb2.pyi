@@ -255,6 +255,7 @@ class ModelIdentity(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the model, as in `ListModels`."""
     version: _builtins.str
@@ -263,16 +264,22 @@ class ModelIdentity(_message.Message):
     """
     provider: _builtins.str
     """ONNX Runtime execution provider that runs the model, for example "CPUExecutionProvider"."""
+    digest: _builtins.str
+    """First 12 hex digits of the SHA-256 of the model's file. It changes if the file of a version is replaced, so a caller
+    then knows that an older description is outdated. Empty for a failed version, and from a server that predates this
+    field.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         version: _builtins.str = ...,
         provider: _builtins.str = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "provider", b"provider", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name", "provider", b"provider", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -120,6 +120,8 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """Opens a service, which is closed when the context ends.
 
+    It classifies at once. Its readiness is false until the opener calls `service.readiness.start()`.
+
     Closing waits for the last spans to be sent, for up to `FLUSH_SECONDS`, and not for threads that are still at work.
 
     Args:
@@ -131,18 +133,21 @@ async def open_service(
         StartupError: an artifact fails a check, its device isn't there, the tokens can't be used, or the metrics'
             address can't be listened on.
     """
-    with ExitStack() as resources:
+    async with AsyncExitStack() as resources:
         # 1. What needs no model comes first: it fails early, and metrics are there while models load.
         access = open_access(config.tokens)
         tracing = open_tracing(config.tracing) if config.tracing else None
+        if tracing:
+            resources.push_async_callback(_flush, tracing)
         telemetry = resources.enter_context(open_telemetry(config.metrics, methods))
         # 2. The pools. Threads that outlive the service are at work on what nobody waits for any more.
         preparations, runs, loads = (
             ThreadPoolExecutor(size, thread_name_prefix=name)
             for name, size in (("prepare", config.preparation_threads), ("run", config.parallel_runs), ("load", 1))
         )
-        for pool in (preparations, runs, loads):
+        for pool in (preparations, loads):
             resources.callback(pool.shutdown, wait=False, cancel_futures=True)
+        resources.callback(runs.shutdown, wait=False)  # runs under way end: callers wait for their rows
         # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
         opening = partial(_open_models, config, load, telemetry, loads)
         models, following, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
@@ -161,8 +166,6 @@ async def open_service(
         )
         async with telemetry.of(service), following:
             yield service
-        if tracing:
-            await _flush(tracing)
 
 
 def _open_models(

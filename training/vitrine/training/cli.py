@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from vitrine.model import PIXELS_SHAPE, OutputKind, Shape, VitrineError
 from vitrine.model.distribution import DISTRIBUTION
+from vitrine.model.labels import shorten
 from vitrine.training.data import BUILT_IN, Dataset, Examples, Split, load_dataset, load_mnist_images
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.files.run_folder import ReportFolder, RunFolder
@@ -30,6 +31,12 @@ from vitrine.training.run.recipes import DATA_SETS, RECIPES, for_classes, recipe
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells define it (128 + SIGINT)."""
+
+MOST_SHOWN = 20
+"""Classes that are named before a fit."""
+
+LONGEST_SHOWN = 40
+"""Characters that an error shows of a value."""
 
 
 class _Group(click.Group):
@@ -48,17 +55,23 @@ class _Group(click.Group):
 
 
 def _read_widths(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
     try:
-        return None if value is None else tuple(int(width) for width in value.split(","))
+        return tuple(int(width) for width in value.split(","))
     except ValueError as error:
-        raise click.BadParameter(f"{value} is not a list of whole numbers such as 512,256") from error
+        raise click.BadParameter(
+            f"{shorten(value, LONGEST_SHOWN)} is not a list of whole numbers such as 512,256"
+        ) from error
 
 
 def _read_size(_context: click.Context, _option: click.Parameter, value: str | None) -> Shape | None:
     if value is None:
         return None
-    if not re.fullmatch(r"[0-9]+x[0-9]+", value):
-        raise click.BadParameter(f"{value} is not HEIGHTxWIDTH in pixels, such as 18x18 or 12x20")
+    if not re.fullmatch(r"[0-9]{1,9}x[0-9]{1,9}", value):  # Python converts no number of thousands of digits
+        raise click.BadParameter(
+            f"{shorten(value, LONGEST_SHOWN)} is not HEIGHTxWIDTH in pixels, such as 18x18 or 12x20"
+        )
     return tuple(int(side) for side in value.split("x"))
 
 
@@ -96,7 +109,7 @@ def main() -> None:
     "shape",
     callback=_read_size,
     metavar="HEIGHTxWIDTH",
-    help="Size of the network's input in pixels, each side 4 to 128.  [18x18]",
+    help="Size of the network's input in pixels: each side 4 to 128, one at most 8 times the other.  [18x18]",
 )
 @_data_dir
 @click.option(
@@ -132,7 +145,7 @@ def main() -> None:
 @click.option(
     "--counter-examples",
     type=int,
-    help="Generated images without a digit to add to the training data.  [the recipe's for digits, 0 otherwise]",
+    help="Generated images without a digit to add to the training data.  [the recipe's for ten digits, else 0]",
 )
 @click.option(
     "--teacher-epochs", type=int, help="Training epochs of the teacher; 0 trains on labels only.  [the recipe's]"
@@ -180,9 +193,19 @@ def fit_command(
     config = replace(base, **{field: value for field, value in settings.items() if value is not None})
     find_device(config.device)  # fail before a data set is downloaded
     dataset = load_dataset(source, data_dir, shape=shape or PIXELS_SHAPE, progress=not quiet)
+    if not (quiet or resume) and dataset.source not in BUILT_IN:
+        click.echo(_describe(dataset), err=True)
     if not resume and settings["counter_examples"] is None:
         config = for_classes(config, dataset.classes)
     _print_run(fit(dataset, config, folder.path, name=name, resume=resume, teacher=teacher, progress=not quiet))
+
+
+def _describe(dataset: Dataset) -> str:
+    shown = [*dataset.classes[:MOST_SHOWN], *(["…"] if len(dataset.classes) > MOST_SHOWN else [])]
+    return (
+        f"{dataset.name} has {len(dataset.classes):,} classes ({', '.join(shown)}), "
+        f"{len(dataset.train):,} images to train on and {len(dataset.test):,} to test with"
+    )
 
 
 def _refuse_to_replace(folder: RunFolder, overwrite: bool) -> None:
@@ -367,7 +390,8 @@ def export_command(run: Path, out: Path | None) -> None:
 @main.command("upgrade")
 @click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("new", type=click.Path(dir_okay=False, path_type=Path))
-def upgrade_command(old: Path, new: Path) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace NEW if it exists.")
+def upgrade_command(old: Path, new: Path, overwrite: bool) -> None:
     """Rewrite the artifact OLD as NEW in the newest format. Parameters and activations do not change."""
-    upgrade(old, new)
+    upgrade(old, new, overwrite=overwrite)
     click.echo(new)

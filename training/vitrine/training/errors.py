@@ -8,7 +8,18 @@ VitrineError
     └── CheckpointError    a checkpoint is missing, damaged or of another run
 """
 
+from collections.abc import Sequence
+
 from vitrine.model import VitrineError
+
+MOST_LISTED = 10
+"""Problems that one error lists."""
+
+
+def list_problems(problems: Sequence[str]) -> str:
+    """One text of the first `MOST_LISTED` problems, so that they can be mended together."""
+    more = len(problems) - MOST_LISTED
+    return "; ".join([*problems[:MOST_LISTED], *([f"and {more:,} more"] if more > 0 else [])])
 
 
 class TrainingError(VitrineError):

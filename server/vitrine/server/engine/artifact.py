@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, numpy_helper
+from onnx import AttributeProto, TensorProto, numpy_helper
 
 from vitrine.model import NOVELTY, ArtifactError, ArtifactMetadata, LayerKind, Parameters
 from vitrine.model.graph import (
@@ -55,7 +55,7 @@ def read_artifact(path: Path) -> Artifact:
     """
     data = _read(path)
     model = _parse(data)
-    metadata = ArtifactMetadata.from_properties({entry.key: entry.value for entry in model.metadata_props})
+    metadata = ArtifactMetadata.from_properties(_properties(model))
     _check_operators(model)
     _check_interface(model.graph, metadata)
     _check_nodes(model.graph, metadata)
@@ -78,6 +78,13 @@ def _parse(data: bytes) -> onnx.ModelProto:
         return onnx.load_model_from_string(data)
     except DecodeError as error:
         raise ArtifactError("it isn't an ONNX file, or is cut off") from error
+
+
+def _properties(model: onnx.ModelProto) -> dict[str, str]:
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    if len(properties) < len(model.metadata_props):
+        raise ArtifactError("its metadata has a key twice")
+    return properties
 
 
 def _check_operators(model: onnx.ModelProto) -> None:
@@ -119,13 +126,9 @@ def _declared(value: onnx.ValueInfoProto) -> tuple[str, int, tuple[int, ...]]:
 
 def _check_nodes(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
     """The graph calculates the catalogue's layers from the parameters of their names, the novelty, and no more."""
-    try:
-        found = [_operator(node) for node in graph.node]
-    except ValueError as error:  # an attribute of no known type
-        raise ArtifactError(f"an operator of it can't be read: {error}") from error
     has_novelty = metadata.novelty_threshold is not None
     novelty = novelty_operators(*metadata.layers[-1].reads) if has_novelty else []
-    if found != layer_operators(metadata.layers) + novelty:
+    if [_operator(node) for node in graph.node] != layer_operators(metadata.layers) + novelty:
         raise ArtifactError("its operators aren't those that calculate the layers of its catalogue")
     parameters = [name for shapes in _parameter_shapes(metadata).values() for name in shapes]
     expected = sorted([*constant_names(novelty=has_novelty), *parameters])
@@ -133,8 +136,12 @@ def _check_nodes(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
         raise ArtifactError("what it stores isn't the weight and bias of each linear layer of its catalogue")
 
 
-def _operator(node: onnx.NodeProto) -> Operator:
-    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+def _operator(node: onnx.NodeProto) -> Operator | None:
+    """The operator of a node; None if an attribute isn't a whole number (Python has 1 == 1.0), or is there twice."""
+    whole = (attribute for attribute in node.attribute if attribute.type == AttributeProto.INT)
+    attributes = {attribute.name: attribute.i for attribute in whole if not attribute.ref_attr_name}
+    if len(attributes) < len(node.attribute):
+        return None
     return Operator(node.op_type, tuple(node.input), tuple(node.output), attributes)
 
 

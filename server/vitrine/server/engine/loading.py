@@ -7,8 +7,8 @@ from vitrine.server.engine.device import Device
 from vitrine.server.engine.session import open_engine
 from vitrine.server.models.snapshot import ServedModel
 
-VERSION_DIGITS = 12
-"""Hex digits of a file's SHA-256 that make its version: enough to tell any two models apart."""
+DIGEST_DIGITS = 12
+"""Hex digits of a file's SHA-256: enough to tell any two models apart."""
 
 
 def load_artifact(path: Path, device: Device, name: str = "", version: str = "") -> ServedModel:
@@ -25,10 +25,12 @@ def load_artifact(path: Path, device: Device, name: str = "", version: str = "")
         StartupError: the device isn't there.
     """
     artifact = read_artifact(path)
+    digest = artifact.sha256[:DIGEST_DIGITS]
     return ServedModel(
         name or artifact.metadata.name,
-        version or artifact.sha256[:VERSION_DIGITS],
+        version or digest,
         artifact.metadata,
         artifact.parameters,
         open_engine(artifact, device),
+        digest,
     )

@@ -183,8 +183,14 @@ class Batcher:
             if (seconds := self._seconds_to_wait()) > 0:
                 self._wake_in(seconds)
                 return
-            self._threads.submit(self._work, self._take(), asyncio.get_running_loop())
+            shares, loop = self._take(), asyncio.get_running_loop()
             self._running += 1
+            try:
+                self._threads.submit(self._work, shares, loop)
+            except RuntimeError as error:  # the threads are gone: the service was closed under its callers
+                for share in shares:
+                    share.result = error
+                loop.call_soon(self._finish, shares)
 
     def _drop_gone(self) -> bool:
         """Drops callers that have gone from the queue's head; True when any caller is left."""

@@ -36,6 +36,7 @@ from vitrine.server.inference.requests import (
 from vitrine.server.inference.statistics import Statistics
 from vitrine.server.models.repository import LoadModel
 from vitrine.server.models.snapshot import Models, ServedModel, Snapshot
+from vitrine.server.observers import suppress_and_log
 from vitrine.server.security.access import ANYONE, EVERYONE, Access, Permission
 
 MAX_PLANS = 256
@@ -82,6 +83,7 @@ class Service:
         """The state of the service: starting, ready or leaving."""
         self.statistics = Statistics()
         """The work that models have done."""
+        self._count = suppress_and_log(self.statistics.observe, "the statistics failed to count a call")
         self._workers = workers
         self._runs = runs
         self._load = load
@@ -119,7 +121,7 @@ class Service:
         answer_bytes = plan.check_size(count, further_bytes, self.limits.max_message_bytes)
         # 2. Admit: from here on it counts, for the server's load, its caller's rate and the model's statistics.
         call.images = count
-        call.observers = (self.statistics.observe, *call.observers)
+        call.observers = (self._count, *call.observers)
         request_bytes = max(call.size, _size_of(request))  # a message can have much that is no image
         call.hold(self._admission.admit(count, request_bytes + answer_bytes))
         if self._rates.limited:

@@ -46,6 +46,8 @@ class ServedModel:
     """The parameters of each linear layer, by the layer's name."""
     engine: Runner
     """The engine that runs it."""
+    digest: str = ""
+    """The first digits of its file's SHA-256; empty for a model without a file."""
     label: str = field(init=False)
     """NAME@VERSION."""
     layer_names: tuple[str, ...] = field(init=False)

@@ -50,7 +50,8 @@ async def serve(config: ServerConfig, announce: Callable[[str], None], stopping:
         # 3. Drain, and close the service in the time that is left.
         seconds_left = await _drain(frontend, service, config.process)
         with suppress(TimeoutError):
-            await asyncio.wait_for(stack.aclose(), max(0.0, seconds_left))
+            async with asyncio.timeout(max(0.0, seconds_left)):  # `wait_for` wouldn't even begin where none is left
+                await stack.aclose()
     logger.info("stopped")
 
 

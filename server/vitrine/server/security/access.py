@@ -24,6 +24,8 @@ class Permission(Enum):
     ADMIN = "admin"
     """Change what the server does."""
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and each request looks several up
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

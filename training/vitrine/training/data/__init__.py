@@ -5,10 +5,11 @@ from pathlib import Path
 
 from vitrine.model import PIXELS_SHAPE, Shape
 from vitrine.training.data.digits import digit_images, held_out_digit_images, load_digits_dataset
-from vitrine.training.data.examples import Dataset, Examples, check_size, split, split_by_seed, stratified_split
+from vitrine.training.data.examples import Dataset, Examples, split, split_by_seed, stratified_split
 from vitrine.training.data.folder import load_folder
 from vitrine.training.data.mnist import Split, load_mnist, load_mnist_images
 from vitrine.training.data.unipen import WrittenCharacter, load_unipen, without_repeats
+from vitrine.training.lengths import check_size
 
 __all__ = [
     "BUILT_IN",
@@ -45,7 +46,7 @@ def load_dataset(
             A folder that is called like one of the two is meant by `./digits`, or by a `Path`.
         data_dir: where MNIST's files are, for machines without a network; None takes `VITRINE_DATA_DIR`, and
             downloads them where that isn't set.
-        shape: height and width of the pixels that every image becomes, 4 to 128 each.
+        shape: height and width of the pixels that every image becomes, 4 to 128 each, one at most 8 times the other.
         progress: whether to show progress bars.
 
     Returns:

@@ -18,13 +18,14 @@ import numpy.typing as npt
 import PIL
 from tqdm import tqdm
 
-from vitrine.model import PIXELS_SHAPE, ImageSource, Shape, read_grey
+from vitrine.model import PIXELS_SHAPE, ImageError, ImageSource, Shape, read_grey
 from vitrine.model.preparation import blobs, image, paper, pen, photo, pipeline
 from vitrine.model.preparation.photo import Ink
 from vitrine.model.preparation.pipeline import find_box, pixels_of
 from vitrine.training import lengths
 from vitrine.training.data import originals
 from vitrine.training.data.originals import Originals, canvas_side
+from vitrine.training.errors import MOST_LISTED, list_problems
 from vitrine.training.files.atomic import atomic_file
 
 PREPARATION_CODE = tuple(
@@ -75,7 +76,7 @@ def prepare_all(
         progress: whether to show a bar.
 
     Raises:
-        ImageError: an image can't be turned into pixels.
+        ImageError: images can't be turned into pixels; the text has the first `MOST_LISTED`.
     """
     cached = cache_dir() / "pixels" / f"{name}-{_key(digest, shape)}.npz"
     prepared = _read(cached, count, shape)
@@ -87,12 +88,20 @@ def prepare_all(
 
 def _prepare_each(images: Iterable[ImageSource], count: int, name: str, shape: Shape, progress: bool) -> Prepared:
     """One image after the other: MNIST takes 10 s once, and a pool of processes would need a guarded `__main__`."""
+    problems: list[ImageError] = []
     bar = tqdm(images, f"prepare {name}", count, unit="image", unit_scale=True, disable=not progress)
     boxes: list[Ink] = []
     pixels = np.empty((count, *shape), np.uint8)
     for position, source in enumerate(bar):
-        boxes.append(find_box(read_grey(source)))
-        pixels[position] = pixels_of(boxes[-1], shape)
+        try:
+            boxes.append(find_box(read_grey(source)))
+            pixels[position] = pixels_of(boxes[-1], shape)
+        except ImageError as error:
+            problems.append(error)
+            if len(problems) == MOST_LISTED:
+                break
+    if problems:
+        raise ImageError(problems[0].reason, list_problems([str(error) for error in problems])) from problems[0]
     return Prepared(pixels, Originals.of_boxes(boxes, shape))
 
 

@@ -11,30 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import DIGITS, PIXELS_SHAPE, Shape
-from vitrine.model.artifact import MOST_UNEQUAL
 from vitrine.training.data.originals import Originals
 from vitrine.training.errors import DataError
 from vitrine.training.randomness import Stream, numpy_generator
-
-SMALLEST_SIDE, LARGEST_SIDE = 4, 128
-"""The smallest and largest height and width of pixels. A teacher halves images twice; an MLP reads every pixel."""
-
-
-def check_size(shape: Shape) -> None:
-    """Checks height and width of pixels.
-
-    Raises:
-        DataError: they are too small, too large or too unequal to train on.
-    """
-    height, width = shape
-    if not SMALLEST_SIDE <= min(shape) <= max(shape) <= LARGEST_SIDE:
-        raise DataError(
-            f"pixels of {height}x{width} can't be trained on: height and width are {SMALLEST_SIDE} to {LARGEST_SIDE}"
-        )
-    if max(shape) > MOST_UNEQUAL * min(shape):
-        raise DataError(
-            f"pixels of {height}x{width} can't be trained on: one side is at most {MOST_UNEQUAL} times the other"
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,7 +22,7 @@ NAME = "train_r01_v07"
 """The name of the distribution, which its folder and its archive begin with."""
 
 SOURCE = "Zenodo record 1195803 (https://zenodo.org/records/1195803)"
-"""Where people find the distribution. Its licence is CC BY 4.0."""
+"""The source of the distribution. Its licence is CC BY 4.0."""
 
 Stroke: TypeAlias = npt.NDArray[np.float32]
 """The places of a pen from touching the paper to leaving it: float32 (n, 2), x to the right and y downwards."""
@@ -42,7 +42,7 @@ class WrittenCharacter:
     """At least one stroke, in the order of writing; the unit is the tablet's own, and differs between contributors."""
 
 
-def load_unipen(data_dir: Path | None = None, labels: str = "".join(map(str, DIGITS))) -> list[WrittenCharacter]:
+def load_unipen(data_dir: Path | None = None, labels: str = "".join(DIGITS)) -> list[WrittenCharacter]:
     """The isolated characters of UNIPEN, in the order of their files.
 
     Args:
@@ -62,9 +62,10 @@ def load_unipen(data_dir: Path | None = None, labels: str = "".join(map(str, DIG
 
 
 def without_repeats(characters: Iterable[WrittenCharacter]) -> list[WrittenCharacter]:
-    """The characters with each drawing once, its first; a drawing with several labels is left out.
+    """The characters without repeated drawings: the first of each is kept, and none of a drawing with several labels.
 
-    Two contributors have the same drawings under several writers. Held-out writers would share them with others.
+    Two contributors list the same drawings under several writers. Without this, a drawing of a held-out writer could
+    also be in the training part.
     """
     found: dict[bytes, list[WrittenCharacter]] = {}
     for character in characters:

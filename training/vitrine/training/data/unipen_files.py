@@ -23,7 +23,7 @@ INCLUDED = "include"
 """The folder that the names of included files start from."""
 
 ARCHIVES = (".tar", ".tar.xz", ".tar.gz", ".tgz", ".tar.bz2")
-"""How archives' names end."""
+"""Suffixes of archives."""
 
 MAX_FILE = 64 << 20
 """Bytes of the largest file that is read; the distribution's own have less than a tenth."""
@@ -32,7 +32,7 @@ MAX_TOTAL = 4 << 30
 """Bytes of all files that are read from an archive together: a small archive may unpack to any size."""
 
 DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError)
-"""What reading a damaged archive raises."""
+"""Errors of reading a damaged archive."""
 
 
 class Distribution(Protocol):
@@ -51,7 +51,7 @@ class Distribution(Protocol):
 
 
 def is_unpacked(folder: Path) -> bool:
-    """Whether a folder is a distribution."""
+    """Tells whether a folder is a distribution."""
     return (folder / CATEGORY).is_dir()
 
 
@@ -92,7 +92,7 @@ class _Folder:
 class _Archive:
     content: IO[bytes]
     places: Mapping[str, tuple[int, int]]
-    """Where each file begins in `content`, and how many bytes it has."""
+    """Start and length of each file in `content`, in bytes."""
 
     def data_files(self) -> list[str]:
         return sorted(name for name in self.places if name.startswith(f"{CATEGORY}/") and _is_data(name))

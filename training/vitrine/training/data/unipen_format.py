@@ -206,10 +206,10 @@ def _character(segment: _Statement, components: list[_Component], labels: Collec
 
 
 def _parts(delineation: str, components: list[_Component], at: str) -> Iterator[_Component]:
-    """The components from one to another, both included, the first and the last perhaps from or up to a point.
+    """The components that a delineation names, cut to its first and last point.
 
-    `3` is all of a component, `3-5` three components, `3:14-5:20` the same from point 14 up to point 20; `3:14` is one
-    point. Points count from 0 in each component.
+    `3` is component 3; `3-5` is components 3, 4 and 5. `3:14-5:20` begins at point 14 of component 3 and ends at
+    point 20 of component 5. `3:14` is one point. Points count from 0 in each component.
     """
     found = _RANGE.fullmatch("".join(delineation.split()))
     if found is None:

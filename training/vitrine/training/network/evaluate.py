@@ -15,6 +15,9 @@ from vitrine.training.network.mlp import MLP
 CHUNK = 4096
 """Examples that are calculated at a time: bounds the memory."""
 
+MOST_IN_MATRIX = 64
+"""Classes up to which JSON has the whole confusion matrix: that of 1,000 takes 11 MB, nearly all of them zeros."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
@@ -72,7 +75,12 @@ class Evaluation:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for JSON; shares that aren't defined are None."""
+        """As plain data, for JSON; shares that aren't defined are None.
+
+        With more than `MOST_IN_MATRIX` classes, `confusion` is left out, and `confusion_by_label` has its counts
+        above 0: of each label, by the label that was predicted.
+        """
+        recall, precision = self.recall, self.precision
         return {
             "count": self.count,
             "errors": self.errors,
@@ -81,13 +89,21 @@ class Evaluation:
             "classes": {
                 label: {
                     "count": int(row.sum()),
-                    "recall": _none_for_nan(self.recall[label]),
-                    "precision": _none_for_nan(self.precision[label]),
+                    "recall": _none_for_nan(recall[label]),
+                    "precision": _none_for_nan(precision[label]),
                 }
                 for label, row in zip(self.classes, self.confusion, strict=True)
             },
-            "confusion": self.confusion.tolist(),
+            **self._confusion_document(),
         }
+
+    def _confusion_document(self) -> dict[str, Any]:
+        if len(self.classes) <= MOST_IN_MATRIX:
+            return {"confusion": self.confusion.tolist()}
+        counts: dict[str, dict[str, int]] = {label: {} for label in self.classes}
+        for row, column in np.argwhere(self.confusion):
+            counts[self.classes[row]][self.classes[column]] = int(self.confusion[row, column])
+        return {"confusion_by_label": counts}
 
 
 def evaluate(mlp: MLP, examples: Examples, classes: tuple[str, ...] = DIGITS) -> Evaluation:

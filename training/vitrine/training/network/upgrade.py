@@ -16,20 +16,23 @@ from vitrine.model.graph import INPUT
 from vitrine.training.network.artifact_file import INLINE_LIMIT, data_path, open_session, publish_artifact
 
 
-def upgrade(old: Path, new: Path, inline_limit: int = INLINE_LIMIT) -> ArtifactMetadata:
+def upgrade(old: Path, new: Path, inline_limit: int = INLINE_LIMIT, *, overwrite: bool = False) -> ArtifactMetadata:
     """Writes the artifact `old`, of any readable format, to `new` in the newest format.
 
     Args:
         old: the .onnx file; its parameters may lie beside it.
-        new: the .onnx file to write; it may be the same.
+        new: the .onnx file to write, another one than `old`, in a folder that exists.
         inline_limit: bytes of parameters up to which they are stored inside the file.
+        overwrite: whether to replace a file that is there.
 
     Returns:
         The metadata of the new file.
 
     Raises:
-        ArtifactError: `old` can't be read or is no artifact, or the new file calculates anything else.
+        ArtifactError: `old` can't be read or is no artifact, `new` can't be written, or the new file calculates
+            anything else.
     """
+    _check_place(old, new, overwrite)
     model, metadata = _read(old)
     before = _outputs(old, metadata.golden.pixels)
 
@@ -40,6 +43,17 @@ def upgrade(old: Path, new: Path, inline_limit: int = INLINE_LIMIT) -> ArtifactM
                 raise ArtifactError(f"{name} would change by the upgrade of {old}, which is a fault: report it")
 
     return publish_artifact(model, metadata, new, inline_limit, check)
+
+
+def _check_place(old: Path, new: Path, overwrite: bool) -> None:
+    if not new.parent.is_dir():
+        raise ArtifactError(f"there is no folder {new.parent} for {new.name}: create it first")
+    for place in (new, data_path(new)):
+        for source in (old, data_path(old)):
+            if place.exists() and source.exists() and place.samefile(source):
+                raise ArtifactError(f"{new} would overwrite the original {old}: choose another file")
+    if new.exists() and not overwrite:
+        raise ArtifactError(f"{new} exists: choose another file, or replace it with --overwrite")
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, ArtifactMetadata]:

@@ -18,7 +18,7 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
 Strokes: TypeAlias = Sequence[npt.NDArray[np.floating[Any]]]
-"""What a pen does from one touch of the paper to the next: each (n, 2), x to the right and y downwards, in any unit."""
+"""The paths of a pen on the paper, from touch to lift: each (n, 2), x to the right and y downwards, in any unit."""
 
 Drawing: TypeAlias = npt.NDArray[np.uint8]
 """Ink: uint8 (side, side), 0 = paper, 255 = ink."""
@@ -30,7 +30,7 @@ FINE = 384
 """Tips are drawn on a field about so many pixels wide, and averaged over the drawing's pixels."""
 
 STEP = 1 / 48
-"""How far the tip moves at a time, as a share of the writing's longer side."""
+"""Length of one step of the tip, as a share of the writing's longer side."""
 
 MARGIN = 1.5
 """Paper around the ink on every side, in pixels of the drawing."""
@@ -39,7 +39,7 @@ CAP = 5
 """The corners of either end of what a tip covers in one step."""
 
 TOUCHED = 0.4
-"""Pixels of the field that Pillow fills beyond a polygon's edge, on average: it fills all that an edge touches."""
+"""Mean width, in pixels of the field, that Pillow adds around a polygon: it fills each pixel that an edge touches."""
 
 SLOWEST = 0.25
 """The slowest speed, in a corner and at the ends of a stroke, as a share of the fastest."""
@@ -65,17 +65,17 @@ class Pen:
     angle: float = 0.0
     """The direction of the tip's longer axis, in radians from the x axis."""
     thinning: float = 0.0
-    """How much narrower the line is at full speed, as a share of its width, 0 to 1."""
+    """Width that the line loses at full speed, as a share of its width, 0 to 1."""
     taper: float = 0.0
-    """How much narrower the line is at its ends, as a share of its width, 0 to 1."""
+    """Width that the line loses at its ends, as a share of its width, 0 to 1."""
     pooling: float = 0.0
-    """How much wider the line is at its ends, where wet ink gathers, as a share of its width."""
+    """Width that the line gains at its ends, where wet ink gathers, as a share of its width."""
     fading: float = 0.0
-    """How much paler the ink is at full speed, 0 to 1."""
+    """Share of the ink that is missing at full speed, 0 to 1."""
     grain: float = 0.0
-    """How much ink the paper's grain leaves out, 0 to 1."""
+    """Largest share of the ink that the paper's grain leaves out, 0 to 1."""
     bleed: float = 0.0
-    """How far ink spreads into the paper, as a share of the width."""
+    """Distance that ink spreads into the paper, as a share of the width."""
 
 
 def _ballpoint(random: Generator) -> Pen:
@@ -229,7 +229,7 @@ class _Field:
 
 
 def _covered(paths: list[Path], pen: Pen, field: _Field) -> list[tuple[list[float], int]]:
-    """What the tip covers in each step: a polygon's corners, x and y by turns, and its ink, the palest first.
+    """The area that the tip covers in each step: a polygon's corners, x and y by turns, and its ink, the palest first.
 
     A round tip covers two half discs and what lies between them. A flat tip does so in a plane that is stretched until
     the tip is round.

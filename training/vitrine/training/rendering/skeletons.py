@@ -1,6 +1,6 @@
 """Skeletons: the lines of a character before a hand writes them, as corners and as points that curves go through.
 
-A stroke is one or more pieces, each of them smooth, with a corner between two. A piece begins where the last one ended.
+A stroke consists of smooth pieces. Each piece begins where the piece before it ends, and the two form a corner there.
 It knows no character: `forms` has those.
 """
 
@@ -24,16 +24,16 @@ Skeleton: TypeAlias = Sequence[Sequence[Piece]]
 """The strokes of a character, in the order of writing, each of one or more pieces; a single point is a dot."""
 
 UNSTEADY = 0.022
-"""How far each point of a skeleton moves by chance: the standard deviation along each axis, in heights."""
+"""Random shift of each point of a skeleton: standard deviation along each axis, in heights."""
 
 BOW = 0.035
-"""How far the middle of a straight line moves by chance: the standard deviation, as a share of its length."""
+"""Random shift of the middle of a straight line: standard deviation, as a share of the line's length."""
 
 NARROW = 0.14
-"""How much wider or narrower a character is by chance: the standard deviation of the logarithm."""
+"""Random change of a character's width: standard deviation of its logarithm."""
 
 SLANT = (0.08, 0.17)
-"""How far the top moves to the right of the bottom: mean and standard deviation, in heights. Most hands lean right."""
+"""Shift of the top to the right of the bottom: mean and standard deviation, in heights. Most hands lean right."""
 
 TURN = math.radians(4)
 """The angle by which a character is turned by chance: the standard deviation."""
@@ -64,7 +64,7 @@ def _stroke(pieces: Sequence[Piece], random: Generator) -> npt.NDArray[np.float6
 
 
 def _drift(count: int, random: Generator) -> npt.NDArray[np.float64]:
-    """How far each point of a piece moves, neighbours alike, so that curves stay smooth: (n, 2)."""
+    """The shift of each point of a piece: (n, 2). Neighbours move alike, so that curves stay smooth."""
     knots = random.normal(0, UNSTEADY, (2 + count // 4, 2))
     places = np.linspace(0, len(knots) - 1, count)
     return np.stack([np.interp(places, np.arange(len(knots)), knots[:, axis]) for axis in (0, 1)], axis=1)

@@ -137,7 +137,7 @@ def make_report(
     classes = checkpoint.identity.classes
     if (novelty or stress) and classes != DIGITS:
         raise ConfigError(
-            f"novelty and stress need a model of digits, but the run has the classes {', '.join(classes)}"
+            f"novelty and stress need a model of the ten digits, but the run has the classes {', '.join(classes)}"
         )
     mlp, calibration, output = checkpoint.kept_mlp(), checkpoint.calibration(), checkpoint.config.output
     logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vitrine.training.markdown import plain_markdown
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -23,6 +25,7 @@ class Table:
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
-        """A Markdown table."""
+        """A Markdown table, the rows' texts as they are."""
         rule = ["---", *("---:" for _ in self.header[1:])]
-        return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, rule, *self.rows))
+        rows = ([plain_markdown(text) for text in row] for row in self.rows)
+        return "\n".join(f"| {' | '.join(row)} |" for row in (self.header, rule, *rows))

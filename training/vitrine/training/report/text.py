@@ -12,10 +12,10 @@ from vitrine.training.report.table import Table
 
 def classes_table(evaluation: Evaluation) -> Table:
     """Recall and precision by class."""
-    counts = evaluation.confusion.sum(axis=1)
+    counts, recall, precision = evaluation.confusion.sum(axis=1), evaluation.recall, evaluation.precision
     rows = [
-        (digit, f"{count:,}", percent(evaluation.recall[digit]), percent(evaluation.precision[digit]))
-        for digit, count in zip(evaluation.classes, counts, strict=True)
+        (label, f"{count:,}", percent(recall[label]), percent(precision[label]))
+        for label, count in zip(evaluation.classes, counts, strict=True)
     ]
     noun = "digit" if evaluation.classes == DIGITS else "class"
     return Table((noun, "images", "recall", "precision"), rows)

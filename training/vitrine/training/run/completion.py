@@ -4,6 +4,7 @@ It contains no training code, so an interrupted run is completed in the same way
 """
 
 import json
+import logging
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +25,8 @@ from vitrine.training.run.model_card import model_card
 
 FRAMEWORKS = (DISTRIBUTION, "torch", "numpy", "pillow", "onnx")
 """Distributions whose versions are recorded in the artifact, because they influence its numbers."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +142,11 @@ def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -
 
 
 def _draw(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> None:
-    from vitrine.training.run import plots  # imported here because matplotlib takes a second to load
+    """Draws the pictures. One that can't be drawn costs itself, not the run that has just been trained."""
+    try:
+        from vitrine.training.run import plots  # imported here because matplotlib takes a second to load
 
-    plots.draw_learning_curve(checkpoint.history, checkpoint.kept, folder.learning_curve)
-    plots.draw_confusion_matrix(evaluation, folder.confusion_matrix)
+        plots.draw_learning_curve(checkpoint.history, checkpoint.kept, folder.learning_curve)
+        plots.draw_confusion_matrix(evaluation, folder.confusion_matrix)
+    except Exception as error:  # whatever the drawing library raises
+        _log.warning("the pictures of %s could not be drawn: %r", folder.path, error)

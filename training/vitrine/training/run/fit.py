@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from vitrine.model import ArtifactError
+from vitrine.model.artifact import check_name
 from vitrine.training.data import Dataset, Examples, split, split_by_seed
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.examples.batches import AugmentedBatches, CachedTeacherBatches
@@ -70,16 +72,19 @@ def fit(
         The completed run.
 
     Raises:
-        ConfigError: the settings are not possible on this machine, or a teacher is named and `teacher_epochs` is 0.
+        ConfigError: the settings are not possible on this machine, a teacher is named and `teacher_epochs` is 0, or the
+            model's name isn't printable.
         DataError: no class has enough examples for a validation part.
         CheckpointError: no run to resume, other settings or data than the resumed run has, or a teacher that does not
             fit.
         TrainingError: the loss is not finite, or another fit is writing into the run folder.
     """
     folder = RunFolder(Path(run_folder))
-    identity = RunIdentity(
-        name or dataset.name, dataset.name, dataset.source, dataset.digest(), dataset.classes, dataset.shape
-    )
+    try:
+        served_name = check_name(name or dataset.name)
+    except ArtifactError as error:
+        raise ConfigError(f"the model can't be served: {error}; choose another with --name") from error
+    identity = RunIdentity(served_name, dataset.name, dataset.source, dataset.digest(), dataset.classes, dataset.shape)
     with locked(folder.lock, wait=False):  # a folder must not mix the files of two runs
         if resume:
             checkpoint = _resumed_checkpoint(Checkpoint.load(folder.checkpoint), identity, config, name)

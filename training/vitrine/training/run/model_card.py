@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vitrine.model import DIGITS, NOVELTY, PIXELS_SHAPE, Layer
 from vitrine.training.files.run_folder import RunFolder
+from vitrine.training.markdown import plain_markdown
 from vitrine.training.network.calibration import KEPT, Calibration
 from vitrine.training.network.evaluate import Evaluation, percent
 from vitrine.training.run.checkpoint import Checkpoint, RunIdentity
@@ -28,6 +29,9 @@ ABOUT_DATA = {
 }
 """Descriptions of the built-in data sets."""
 
+MOST_LISTED = 20
+"""The largest number of classes that the first sentence names; the table has all."""
+
 ABOUT_OTHER_DATA = "A folder of images with one subfolder per class; 20 % of each class are held out."
 """Description of a data set from a folder."""
 
@@ -47,8 +51,11 @@ def _nouns(identity: RunIdentity) -> _Nouns:
     if identity.classes == DIGITS:
         return _Nouns("digit", "digits", "single digits", "the ten digits", "the ten digits")
     count = len(identity.classes)
-    named = f"{count} classes ({', '.join(identity.classes)})"
-    return _Nouns("image", "images", "images of its classes", f"the {count} classes", named)
+    listed = [plain_markdown(label) for label in identity.classes]
+    if count > MOST_LISTED:
+        listed = [*listed[: MOST_LISTED - 1], "…", listed[-1]]
+    named = f"{count:,} classes ({', '.join(listed)})"
+    return _Nouns("symbol", "symbols", "single symbols", f"the {count:,} classes", named)
 
 
 def model_card(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> str:
@@ -179,8 +186,9 @@ def _duration_text(checkpoint: Checkpoint) -> str:
 
 def _class_table(evaluation: Evaluation) -> str:
     noun = "digit" if evaluation.classes == DIGITS else "class"
+    recall, precision = evaluation.recall, evaluation.precision
     rows = [
-        f"| {label} | {count:,} | {percent(evaluation.recall[label])} | {percent(evaluation.precision[label])} |"
+        f"| {plain_markdown(label)} | {count:,} | {percent(recall[label])} | {percent(precision[label])} |"
         for label, count in zip(evaluation.classes, evaluation.confusion.sum(axis=1), strict=True)
     ]
     return "\n".join((f"| {noun} | test images | recall | precision |", "| --- | ---: | ---: | ---: |", *rows))

@@ -3,16 +3,19 @@
 It creates its own figures, and uses neither matplotlib's global state nor a window system.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
+from vitrine.model.labels import shorten
 from vitrine.training.files.atomic import atomic_file
 from vitrine.training.network.evaluate import Evaluation
 from vitrine.training.run.checkpoint import Epoch
@@ -22,6 +25,21 @@ TRAINING, VALIDATION, MARKED = "#8a94a6", "#1f5fbf", "#c8553d"
 
 DPI = 150
 """Resolution of the pictures, in dots per inch."""
+
+SIDE, SIDE_PER_CLASS, SIDE_WITHOUT_TEXT = 6.5, 0.3, 10
+"""Inches: the confusion matrix's side with `FEW` classes, each further class's share, and the side without text."""
+
+FEW = 12
+"""Classes up to which the confusion matrix keeps its side and large numbers."""
+
+MOST_WRITTEN = 60
+"""Classes up to which the confusion matrix has numbers and labels; of more, nobody could read them."""
+
+LONGEST_TICK = 16
+"""Characters of a label on an axis."""
+
+CHARACTER_WIDTH = 0.08
+"""Width of a character on an axis, in inches."""
 
 
 def draw_learning_curve(history: Sequence[Epoch], kept: Epoch, path: Path) -> None:
@@ -64,34 +82,54 @@ def _spans_decades(axes: Axes) -> bool:
 
 
 def draw_confusion_matrix(evaluation: Evaluation, path: Path) -> None:
-    """Writes the confusion matrix: counts as numbers, shares of each row as colours."""
-    figure = Figure(figsize=(6.5, 6.5), layout="constrained")
+    """Writes the confusion matrix: counts as numbers, shares of each row as colours.
+
+    The figure grows with the number of classes. With more than `MOST_WRITTEN`, it has colours only.
+    """
+    confusion, count = evaluation.confusion, len(evaluation.classes)
+    side = SIDE + max(0, count - FEW) * SIDE_PER_CLASS if count <= MOST_WRITTEN else SIDE_WITHOUT_TEXT
+    figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    classes = evaluation.classes
-    shares = evaluation.confusion / np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)  # (C, C)
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)  # (C, C)
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # square root: rare mistakes stay visible
-    for (row, column), count in np.ndenumerate(evaluation.confusion):
-        if count:
-            axes.text(column, row, f"{count:,}", **_text_style(row == column, shares[row, column]))
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     axes.set_title(f"{evaluation.errors:,} of {evaluation.count:,} misclassified", loc="left", fontsize=11)
-    axes.set_xticks(np.arange(0.5, len(classes) - 1), minor=True)
-    axes.set_yticks(np.arange(0.5, len(classes) - 1), minor=True)
-    axes.grid(which="minor", color="white", linewidth=2)
+    if count <= MOST_WRITTEN:
+        _write_counts(axes, confusion, shares)
+        _write_labels(axes, evaluation.classes, side / count)
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
     axes.tick_params(which="both", length=0)
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set_visible(count > MOST_WRITTEN)
     save(figure, path)
 
 
-def _text_style(right: bool, share: float) -> dict[str, Any]:
+def _write_counts(axes: Axes, confusion: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> None:
+    for row, column in np.argwhere(confusion):
+        style = _text_style(row == column, shares[row, column], len(confusion))
+        axes.text(column, row, f"{confusion[row, column]:,}", **style)
+    between = np.arange(0.5, len(confusion) - 1)
+    axes.set_xticks(between, minor=True)
+    axes.set_yticks(between, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2 if len(confusion) <= FEW else 1)
+
+
+def _write_labels(axes: Axes, classes: tuple[str, ...], cell: float) -> None:
+    labels = [shorten(label, LONGEST_TICK) for label in classes]
+    upright = max(map(len, labels)) * CHARACTER_WIDTH > 0.8 * cell
+    # A label's dollar signs are no formula.
+    axes.set_xticks(range(len(labels)), labels, parse_math=False, rotation=90 if upright else 0)
+    axes.set_yticks(range(len(labels)), labels, parse_math=False)
+
+
+def _text_style(right: bool, share: float, classes: int) -> dict[str, Any]:
     colour = "white" if share > 0.3 else "#22304a"
     return {
         "ha": "center",
         "va": "center",
-        "fontsize": 9,
+        "fontsize": 9 if classes <= FEW else 7,
         "color": colour if right or share > 0.3 else MARKED,
         "weight": "normal" if right else "bold",
     }
@@ -100,5 +138,6 @@ def _text_style(right: bool, share: float) -> dict[str, Any]:
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure as PNG, atomically."""
     FigureCanvasAgg(figure)
-    with atomic_file(path) as file:
+    with atomic_file(path) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a label's character becomes a box
         figure.savefig(file, format="png", dpi=DPI)

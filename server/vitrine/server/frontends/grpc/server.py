@@ -1,8 +1,10 @@
 """The gRPC front end: which services it has, and how connections are limited."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -24,6 +26,8 @@ from vitrine.server.protocols.reflection import ReflectionServicer
 from vitrine.server.protocols.v1.servicer import SERVICE as V1
 from vitrine.server.protocols.v1.servicer import ClassifierServicer
 from vitrine.server.security.addresses import address_of, cannot_listen
+
+logger = logging.getLogger(__name__)
 
 METHODS = methods_of(V1, OIP, HEALTH, REFLECTION)
 """Every method that there is, as calls name it."""
@@ -51,13 +55,16 @@ refuses a busy caller's within the limit with UNAVAILABLE.
 """
 
 CHECK_SECONDS = 0.1
-"""Seconds between two questions whether gRPC's server still runs: it tells only when asked, and by a log otherwise."""
+"""Seconds between two checks whether gRPC's server still runs: it reports its own end only to such a check."""
 
 CALL_TASK = "rpc_task"
 """gRPC's name for the task of a call. Its `stop` returns when its core has stopped: tasks may still be ending then."""
 
 LAST_SECONDS = 1.0
 """Seconds that these tasks may take. Those that are left when the event loop closes log a traceback."""
+
+LOST_SECONDS = 0.5
+"""Seconds between two looks, while gRPC's server stops, at whether all that is left of it are lost calls."""
 
 HANDSHAKE_MS = 20_000
 """Milliseconds that a connection may take to send the preface of HTTP/2. Each silent one holds an open file."""
@@ -119,15 +126,32 @@ class GrpcFrontend:
         """
         while True:
             try:
-                await self._server.wait_for_termination(CHECK_SECONDS)
+                running = await self._server.wait_for_termination(CHECK_SECONDS)
             except Exception as error:
                 return type(error).__name__
+            if not running:  # it was stopped, and would say so again at once
+                await asyncio.sleep(CHECK_SECONDS)
 
     async def drain(self, seconds: float) -> None:
-        """Takes no new requests, lets those under way finish for up to `seconds`, then ends the rest."""
-        await self._server.stop(seconds)
-        if left := [task for task in asyncio.all_tasks() if task.get_name() == CALL_TASK]:
+        """Takes no new requests, lets those under way finish for up to `seconds`, then ends the rest.
+
+        A call that reaches gRPC's core in the moment that it stops can be lost: it comes too late to be refused, nobody
+        takes it up, and core would wait for it. So would its caller. A lost call has no task: when two looks find none,
+        what is left is ended, and clients send such calls again.
+        """
+        stopping, quiet = asyncio.ensure_future(self._server.stop(seconds)), False
+        while not (await asyncio.wait([stopping], timeout=LOST_SECONDS))[0]:
+            if quiet and not _call_tasks():
+                logger.info("ending calls that gRPC has accepted and never handed over")
+                await self._server.stop(None)
+            quiet = not _call_tasks()
+        stopping.result()
+        if left := _call_tasks():
             await asyncio.wait(left, timeout=LAST_SECONDS)
+
+
+def _call_tasks() -> "list[asyncio.Task[Any]]":
+    return [task for task in asyncio.all_tasks() if task.get_name() == CALL_TASK]
 
 
 def _safe(observers: Iterable[Callable[[Call], None]]) -> list[Callable[[Call], None]]:

@@ -98,7 +98,7 @@ def write_parameters(model: ServedModel, parameters: Parameters) -> pb.GetParame
 
 def write_identity(model: ServedModel) -> pb.ModelIdentity:
     """Writes the identity of a model."""
-    return pb.ModelIdentity(name=model.name, version=model.version, provider=model.engine.provider)
+    return pb.ModelIdentity(name=model.name, version=model.version, provider=model.engine.provider, digest=model.digest)
 
 
 def write_summary(entry: Entry, default: ServedModel) -> pb.ModelSummary:
