@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import FrozenInstanceError
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +53,48 @@ def test_an_image_is_prepared_here_and_324_bytes_are_sent(ask: Ask, scripted: Sc
     assert (list(sent.shape), sent.dtype) == ([1, 18, 18], pb.DATA_TYPE_UINT8)
 
 
+@pytest.mark.parametrize(("size", "kind"), [((40, 60), "JPEG"), ((1, 60), "PNG")])
+def test_a_file_is_read_once(
+    size: tuple[int, int], kind: str, ask: Ask, scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    """The grey of a dark photo or of a narrow strip, read again, would pass for a mask or a flat array."""
+    dark = Image.new("L", size, 12)
+    dark.paste(0, (0, 20, size[0] // 2 + 1, 40))
+    dark.save(tmp_path / "dark", kind)
+    ask(scripted.target, "classify", tmp_path / "dark")
+    assert scripted.classified[0].pixels.data == prepare(tmp_path / "dark").tobytes()
+
+
 def test_every_kind_of_image_source_is_taken(ask: Ask, scripted: ScriptedServer, drawing: Path) -> None:
     picture = Image.open(drawing)
-    sources: list[Any] = [drawing, str(drawing), drawing.read_bytes(), picture, np.asarray(picture)]
-    for source in sources:
-        ask(scripted.target, "classify", source)
+    grey = np.asarray(picture)
+    sources: list[Any] = [drawing, str(drawing), drawing.read_bytes(), picture, grey, grey.astype(np.int64)]
+    with drawing.open("rb") as file:
+        sources += [BytesIO(drawing.read_bytes()), file]
+        for source in sources:
+            ask(scripted.target, "classify", source)
     assert len(scripted.classified) == len(sources)
     assert len({request.pixels.data for request in scripted.classified}) == 1
 
 
-@pytest.mark.parametrize("form", ["path", "text", "bytes"])
+@pytest.mark.parametrize("form", ["path", "text", "bytes", "buffer", "file"])
 def test_the_server_gets_the_file_when_it_prepares(
     form: str, ask: Ask, scripted: ScriptedServer, drawing: Path
 ) -> None:
-    source = {"path": drawing, "text": str(drawing), "bytes": drawing.read_bytes()}[form]
-    ask(scripted.target, "classify", source, preparation="server")
-    assert list(scripted.classified[0].encoded.files) == [drawing.read_bytes()]
+    data = drawing.read_bytes()
+    with drawing.open("rb") as file:
+        source = {"path": drawing, "text": str(drawing), "bytes": data, "buffer": BytesIO(data), "file": file}[form]
+        ask(scripted.target, "classify", source, preparation="server")
+    assert list(scripted.classified[0].encoded.files) == [data]
+
+
+def test_the_limit_of_pixels_can_be_set(ask: Ask, scripted: ScriptedServer, drawing: Path) -> None:
+    for method, images in (("classify", drawing), ("classify_many", [drawing])):
+        with pytest.raises(ImageError, match="40 × 60; at most 2,399 pixels are decoded") as raised:
+            ask(scripted.target, method, images, options={"max_image_pixels": 2399})
+        assert raised.value.reason == "IMAGE_TOO_LARGE"
+    assert scripted.classified == []
+    ask(scripted.target, "classify", drawing, options={"max_image_pixels": 2400})
 
 
 def test_pixels_are_sent_as_they_are(ask: Ask, scripted: ScriptedServer) -> None:
@@ -79,9 +106,12 @@ BAD_IMAGES: list[tuple[Any, str, str, str]] = [
     ("no/such.png", "local", "IMAGE_NOT_FOUND", "no/such.png"),
     ("no/such.png", "server", "IMAGE_NOT_FOUND", "no/such.png: No such file"),
     (b"no image", "local", "IMAGE_UNREADABLE", "can't be read"),
-    (SEVEN, "server", "IMAGE_UNSUPPORTED", "takes a path or the bytes of a file, not ndarray"),
+    (SEVEN, "server", "IMAGE_UNSUPPORTED", "takes a path, an open binary file or the bytes of a file, not ndarray"),
     (SEVEN.astype(np.float32), "none", "IMAGE_UNSUPPORTED", "not float32"),
     ("eight.png", "none", "IMAGE_UNSUPPORTED", "not str"),
+    (7, "server", "IMAGE_UNSUPPORTED", "takes a path, an open binary file or the bytes of a file, not int"),
+    (StringIO("text"), "server", "IMAGE_UNSUPPORTED", "gives str when read, not bytes"),
+    (SEVEN.reshape(1, -1), "local", "IMAGE_UNSUPPORTED", r"it is flat; .* array.reshape\(18, 18\)"),
 ]
 
 

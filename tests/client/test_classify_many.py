@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import AsyncIterator, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,9 @@ def test_a_refused_request_ends_the_predictions(ask: Ask, scripted: ScriptedServ
         many(scripted, images, ask)
 
 
-@pytest.mark.parametrize("image", ["eight.png", Path("eight.png"), b"bytes"], ids=["text", "path", "bytes"])
+@pytest.mark.parametrize(
+    "image", ["eight.png", Path("eight.png"), b"bytes", BytesIO(b"bytes")], ids=["text", "path", "bytes", "file"]
+)
 def test_one_image_for_many_is_refused_at_once(image: Any) -> None:
     with Client() as client, pytest.raises(UsageError, match="use classify"):
         client.classify_many(image)

@@ -55,6 +55,18 @@ def test_classify_prints_a_line_for_each_image(run: Run, drawings: list[Path]) -
     assert result.stdout == "".join(f"{path}  {prepare(path)[0, 0] % 10}  100.0%\n" for path in drawings)
 
 
+def test_the_limit_of_pixels_can_be_set(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    Image.new("L", (1500, 1000), 255).save(path)
+    assert run("classify", path).exit_code == 0
+    for result in (
+        run("classify", path, "--max-image-megapixels", 1),
+        run("classify", path, VITRINE_CLIENT_MAX_IMAGE_MEGAPIXELS="1"),
+    ):
+        assert result.exit_code == 1
+        assert "is 1500 × 1000; at most 1,000,000 pixels are decoded: scale it down" in result.stderr
+
+
 def test_classify_says_of_what_is_no_digit_that_it_is_none(
     run: Run, drawings: list[Path], scripted: ScriptedServer
 ) -> None:

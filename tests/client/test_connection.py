@@ -134,6 +134,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"timeout": "5"}, "above 0, not '5'"),
     ({"retries": 5}, "retries is 0 to 4, not 5"),
     ({"max_message_bytes": 0}, "max_message_bytes is 1 to"),
+    ({"max_image_pixels": 0}, "max_image_pixels is 1 to 178,000,000, not 0"),
+    ({"max_image_pixels": 178_000_001}, "max_image_pixels is 1 to 178,000,000, not 178,000,001"),
     ({"tls": TLS(ca="/no/such/ca.pem")}, "can't read the TLS file /no/such/ca.pem: No such file"),
     ({"tls": TLS(ca=b"certificate")}, "the TLS ca isn't PEM"),
     ({"tls": TLS(cert="/dev/null", key=b"-----BEGIN")}, "the TLS cert from /dev/null isn't PEM"),

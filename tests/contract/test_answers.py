@@ -84,7 +84,7 @@ def test_the_model_is_described(stub: ClassifierServiceStub) -> None:
     assert described == [(x.name, x.width, x.parameter_count, "".join(x.reads)) for x in layer_catalogue([32, 16])]
     assert list(model.pixels_shape) == [18, 18]
     assert list(model.classes) == [str(digit) for digit in range(10)]
-    assert model.limits == pb.Limits(max_images=1024, max_message_bytes=64 << 20, max_image_pixels=50_000_000)
+    assert model.limits == pb.Limits(max_images=1024, max_message_bytes=64 << 20, max_image_pixels=52_000_000)
     assert model.training.dataset == "noise"
     assert dict(model.training.metrics) == {"test_accuracy": 0.1}
 

@@ -168,7 +168,7 @@ def test_preparing_again_changes_little() -> None:
 
 
 @given(
-    arrays.arrays(np.uint8, st.tuples(st.integers(1, 70), st.integers(1, 70))),
+    arrays.arrays(np.uint8, st.tuples(st.integers(2, 70), st.integers(2, 70))),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
 )
 def test_any_image_gives_pixels_of_any_shape(image: Grey, shape: tuple[int, int]) -> None:
@@ -177,7 +177,7 @@ def test_any_image_gives_pixels_of_any_shape(image: Grey, shape: tuple[int, int]
     assert pixels.max() in (0, 255)
 
 
-@given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 70), st.integers(1, 70))))
+@given(arrays.arrays(np.uint8, st.tuples(st.integers(2, 70), st.integers(2, 70))))
 def test_any_image_gives_pixels(image: Grey) -> None:
     pixels = prepare(image)
     assert pixels.shape == (18, 18)

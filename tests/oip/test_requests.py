@@ -19,6 +19,7 @@ DOT = written(Image.new("L", (1, 1)), "GIF")
 
 FIRST = "input 'pixels' for model 'tiny'"
 OUT_OF_RANGE = f"{FIRST} has an element that isn't between 0 (white) and 255 (black): pixels are 0 to 255, not 0 to 1"
+BY_255 = "pixels are 0 (white) to 255 (black), not 0 to 1: multiply them by 255"
 BAD: dict[str, tuple[pb.ModelInferRequest, str, str, str]] = {
     "raw and typed": (
         request(pixels_input(uint_contents=[0] * 324), bytes(324)),
@@ -67,6 +68,24 @@ BAD: dict[str, tuple[pb.ModelInferRequest, str, str, str]] = {
     "a float below 0": (floats(-0.25), OUT_OF_RANGE, "OUT_OF_RANGE", "inputs[0]"),
     "not a number": (floats(float("nan")), OUT_OF_RANGE, "OUT_OF_RANGE", "inputs[0]"),
     "an infinite float": (floats(float("inf")), OUT_OF_RANGE, "OUT_OF_RANGE", "inputs[0]"),
+    "floats of 0 to 1": (
+        floats(0.25, 0.5, 1.0),
+        f"{FIRST} has elements from 0 to 1 only: {BY_255}",
+        "OUT_OF_RANGE",
+        "inputs[0]",
+    ),
+    "floats of less than 1": (
+        floats(*[0.125] * 323, 0.875),
+        f"{FIRST} has elements from 0.125 to 0.875 only: {BY_255}",
+        "OUT_OF_RANGE",
+        "inputs[0]",
+    ),
+    "typed floats of 0 and 1": (
+        request(pixels_input("FP32", fp32_contents=[0.0, 1.0] * 162)),
+        f"{FIRST} has elements from 0 to 1 only: {BY_255}",
+        "OUT_OF_RANGE",
+        "inputs[0]",
+    ),
     "no shape": (
         request(pixels_input(shape=()), bytes(324)),
         "unexpected shape for input 'pixels' for model 'tiny'. Expected [-1,18,18] or [-1,324], got []",
@@ -278,6 +297,14 @@ def test_classes_count_for_the_size_of_an_answer(tiny_artifact: Path) -> None:
 def test_fractions_are_rounded_to_the_nearest_and_halves_to_the_even_number(stub: GRPCInferenceServiceStub) -> None:
     seen = array(stub.ModelInfer(floats(0.25, 0.5, 0.75, 1.5, 2.5, 254.5, 254.75, 255.0)), "input")
     np.testing.assert_array_equal(np.rint(seen[0, :8] * 255), [0, 0, 1, 2, 2, 254, 255, 255])
+
+
+def test_floats_of_an_empty_page_and_of_hardly_any_ink_are_taken(stub: GRPCInferenceServiceStub) -> None:
+    assert not array(stub.ModelInfer(floats(0.0)), "input").any()
+    assert array(stub.ModelInfer(floats(1.25)), "input").any()
+    assert array(
+        stub.ModelInfer(request(pixels_input(), bytes([1] * 324), outputs=[Output(name="input")])), "input"
+    ).all()
 
 
 def test_an_output_that_is_wanted_twice_comes_once(stub: GRPCInferenceServiceStub) -> None:

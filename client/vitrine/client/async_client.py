@@ -23,7 +23,7 @@ from vitrine.client.connection import open_async_channel
 from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, closed_error, service_errors
 from vitrine.client.tracing import CallSpan
 from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
-from vitrine.client.wire import Preparation, Wanted
+from vitrine.client.wire import Preparation, ReadImage, Wanted
 from vitrine.model import ImageSource
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -71,10 +71,12 @@ class AsyncClient(BaseClient):
     ) -> Prediction:
         """Classifies one image: see `Client.classify`."""
         wire.check_preparation(preparation)
-        if self._catalogue.find(model) is None:  # it is read before anything is sent; otherwise when it is prepared
-            image = await asyncio.to_thread(wire.read_image, image, preparation)
-        plan = Plan(wire.build_selection(activations), model, preparation, self._seconds(timeout))
-        return await self._classify(image, plan)
+        read: ImageSource | ReadImage = image
+        is_first = self._catalogue.find(model) is None  # it is read before anything is sent
+        if is_first or hasattr(image, "read"):  # otherwise when it is prepared, which may be twice
+            read = await asyncio.to_thread(wire.read_image, image, preparation, self._max_image_pixels)
+        plan = self._plan(activations, model, preparation, timeout)
+        return await self._classify(read, plan)
 
     def classify_many(
         self,
@@ -92,7 +94,7 @@ class AsyncClient(BaseClient):
         """
         wire.check_preparation(preparation)
         wire.check_images(images)
-        plan = Plan(wire.build_selection(activations), model, preparation, self._seconds(timeout), progress)
+        plan = self._plan(activations, model, preparation, timeout, progress)
         return self._predict(images, plan)
 
     async def model(self, name: str = "", *, timeout: float | None = None) -> Model:
@@ -144,13 +146,13 @@ class AsyncClient(BaseClient):
         self._connected()
         return self._classifier
 
-    async def _classify(self, image: ImageSource, plan: Plan) -> Prediction:
+    async def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Prediction:
         """Classifies one image; again if the model has another shape by now than the client remembers."""
         deadline = Deadline.after(plan.timeout)
         description = self._find(image, plan) or await self._ask(plan.name, deadline)
         while True:
             with deadline.paused():
-                payload = await asyncio.to_thread(wire.make_payload, image, plan.preparation, description.model)
+                payload = await asyncio.to_thread(plan.payload, image, description.model)
             request = plan.request([payload], description.model)
             try:
                 response = await self._call(self._stub().Classify, request, deadline)
@@ -230,7 +232,7 @@ class AsyncClient(BaseClient):
         chunker = plan.chunker(model, self._connection.max_message_bytes)
         in_flight: deque[Flight] = deque()
         try:
-            async with aclosing(_requests(images, chunker, plan.preparation, model)) as requests:
+            async with aclosing(_requests(images, chunker, plan, model)) as requests:
                 async for request in requests:
                     in_flight.append(self._send(request, plan))
                     while in_flight and (len(in_flight) >= IN_FLIGHT or in_flight[0].call.done()):
@@ -263,12 +265,12 @@ def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:
 
 
 async def _requests(
-    images: AsyncGenerator[ImageSource], chunker: Chunker, preparation: Preparation, model: Model
+    images: AsyncGenerator[ImageSource], chunker: Chunker, plan: Plan, model: Model
 ) -> AsyncGenerator[pb.ClassifyRequest]:
     """The requests for all images. A failing image ends them; the images before it are still classified."""
     try:
         async for image in images:
-            for request in chunker.add(await asyncio.to_thread(wire.make_payload, image, preparation, model)):
+            for request in chunker.add(await asyncio.to_thread(plan.payload, image, model)):
                 yield request
     except Exception as error:
         chunker.failure = error

@@ -27,8 +27,8 @@ from vitrine.client.connection import (
 from vitrine.client.errors import ServiceError, UsageError
 from vitrine.client.tracing import CallSpan, begin_span
 from vitrine.client.types import Model
-from vitrine.client.wire import Payload, Preparation
-from vitrine.model import ImageSource
+from vitrine.client.wire import Payload, Preparation, ReadImage, Wanted
+from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS, ImageSource
 from vitrine.v1 import classifier_pb2 as pb
 
 Progress: TypeAlias = Callable[[int], object]
@@ -88,6 +88,12 @@ class Plan:
     """The deadline of each request in seconds."""
     progress: Progress | None = None
     """The caller's callback."""
+    max_image_pixels: int = MAX_IMAGE_PIXELS
+    """The largest width × height of an image that this client prepares."""
+
+    def payload(self, image: ImageSource | ReadImage, model: Model) -> Payload:
+        """The payload of an image for a model."""
+        return wire.make_payload(image, self.preparation, model, self.max_image_pixels)
 
     def request(self, payloads: list[Payload], model: Model) -> pb.ClassifyRequest:
         """The request for some images, which were made for this model."""
@@ -113,6 +119,7 @@ class BaseClient:
         tls: encryption of the connection; None: unencrypted.
         token: bearer token of every call. It is sent only over TLS or to this machine.
         max_message_bytes: largest accepted answer, in bytes.
+        max_image_pixels: largest width × height of an image that this client prepares, up to 178 million.
 
     Raises:
         UsageError: these choices can't work, or would send the token unencrypted to another machine.
@@ -127,7 +134,11 @@ class BaseClient:
         tls: TLS | None = None,
         token: str | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        max_image_pixels: int = MAX_IMAGE_PIXELS,
     ) -> None:
+        if not 0 < max_image_pixels <= MOST_IMAGE_PIXELS:
+            raise UsageError(f"max_image_pixels is 1 to {MOST_IMAGE_PIXELS:,}, not {max_image_pixels:,}")
+        self._max_image_pixels = max_image_pixels
         self._connection = Connection(target, timeout, retries, tls, token, max_message_bytes)
         self._credentials = channel_credentials(tls)
         self._catalogue = Catalogue()
@@ -152,6 +163,17 @@ class BaseClient:
         check_timeout(timeout)
         return timeout
 
+    def _plan(
+        self,
+        activations: Wanted,
+        model: str,
+        preparation: Preparation,
+        timeout: float | None,
+        progress: Progress | None = None,
+    ) -> Plan:
+        selection = wire.build_selection(activations)
+        return Plan(selection, model, preparation, self._seconds(timeout), progress, self._max_image_pixels)
+
     def _deadline(self, timeout: float | None) -> Deadline:
         """The deadline of a call that begins now."""
         return Deadline.after(self._seconds(timeout))
@@ -171,7 +193,7 @@ class BaseClient:
         self._catalogue.keep(description.model.label, description)
         return self._catalogue.keep(name, description)
 
-    def _find(self, image: ImageSource, plan: Plan) -> Description | None:
+    def _find(self, image: ImageSource | ReadImage, plan: Plan) -> Description | None:
         """The description that is remembered; None if there is none, or if the image needs another one.
 
         The server is asked before pixels of another shape are refused: it may serve that shape by now.

@@ -20,11 +20,13 @@ from vitrine.client.plot import check_matplotlib, plot_prediction
 from vitrine.client.sync_client import Client
 from vitrine.client.types import Prediction
 from vitrine.client.wire import Preparation
-from vitrine.model import VitrineError
+from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS, VitrineError
 from vitrine.model.distribution import DISTRIBUTION
 
 HEALTH_TIMEOUT = 5.0
 """Deadline of `health` in seconds: a container's health check mustn't hang."""
+
+MEGAPIXEL = 1_000_000
 
 Command: TypeAlias = Callable[..., None]
 
@@ -66,7 +68,8 @@ def connected(timeout: float) -> Callable[[Command], Command]:
         def run(target: str, timeout: float, token: str | None, **options: Any) -> None:
             with one_sentence_errors():
                 tls = _tls(**{name: options.pop(name) for name in ("tls", "tls_ca", "tls_cert", "tls_key")})
-                with Client(target, timeout=timeout, tls=tls, token=token or None) as client:
+                pixels = options.pop("max_image_megapixels", MAX_IMAGE_PIXELS // MEGAPIXEL) * MEGAPIXEL
+                with Client(target, timeout=timeout, tls=tls, token=token or None, max_image_pixels=pixels) as client:
                     command(client, **options)
 
         decorated: Command = run
@@ -77,14 +80,14 @@ def connected(timeout: float) -> Callable[[Command], Command]:
     return decorate
 
 
-_tls_option = functools.partial(_option, prefix="VITRINE_CLIENT_")
+_client_option = functools.partial(_option, prefix="VITRINE_CLIENT_")
 """An option with a variable of the client's own: a server in the same container has its own certificates."""
 
 CONNECTION = (
-    _tls_option("--tls-key", "PEM of that certificate's private key.", type=Path),
-    _tls_option("--tls-cert", "PEM of this client's certificate.", type=Path),
-    _tls_option("--tls-ca", "PEM of the authorities to trust; implies --tls.", type=Path),
-    _tls_option("--tls", "Encrypt the connection.", is_flag=True),
+    _client_option("--tls-key", "PEM of that certificate's private key.", type=Path),
+    _client_option("--tls-cert", "PEM of this client's certificate.", type=Path),
+    _client_option("--tls-ca", "PEM of the authorities to trust; implies --tls.", type=Path),
+    _client_option("--tls", "Encrypt the connection.", is_flag=True),
     _option("--token", "Bearer token. Prefer the variable: a list of processes shows options."),
     _option("--target", "HOST:PORT of the server.", default=DEFAULT_TARGET),
 )
@@ -123,6 +126,12 @@ def one_sentence_errors() -> Iterator[None]:
     type=click.Choice(["local", "server"]),
     default="local",
     help="The place where images become pixels: this machine, or the server, which then gets the files.",
+)
+@_client_option(
+    "--max-image-megapixels",
+    "Largest width × height of an image that this machine prepares, in millions of pixels.",
+    type=click.IntRange(1, MOST_IMAGE_PIXELS // MEGAPIXEL),
+    default=MAX_IMAGE_PIXELS // MEGAPIXEL,
 )
 @connected(DEFAULT_TIMEOUT)
 def classify(

@@ -23,7 +23,7 @@ from vitrine.client.connection import open_channel
 from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, service_errors
 from vitrine.client.tracing import CallSpan
 from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
-from vitrine.client.wire import Preparation, Wanted
+from vitrine.client.wire import Preparation, ReadImage, Wanted
 from vitrine.model import ImageSource
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -72,7 +72,8 @@ class Client(BaseClient):
         """Classifies one image.
 
         Args:
-            image: a path, the bytes of an image file, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
+            image: a path, the bytes of an image file, an open binary file, a PIL image, or an array (H, W),
+                (H, W, 3) or (H, W, 4), usually of uint8.
             activations: the layers whose activations are wanted: "all", one name, several names, or None.
             model: `NAME` or `NAME@VERSION` of a served model; empty: the default model.
             preparation: the place where the image becomes pixels. "local": here, so that only the pixels are sent
@@ -86,9 +87,9 @@ class Client(BaseClient):
             InvalidRequestError: the server refuses the request: for example, an unknown layer.
             NotFoundError: there is no such model.
         """
-        image = wire.read_image(image, preparation)
-        plan = Plan(wire.build_selection(activations), model, preparation, self._seconds(timeout))
-        return self._classify(image, plan)
+        read = wire.read_image(image, preparation, self._max_image_pixels)
+        plan = self._plan(activations, model, preparation, timeout)
+        return self._classify(read, plan)
 
     def classify_many(
         self,
@@ -123,7 +124,7 @@ class Client(BaseClient):
         """
         wire.check_preparation(preparation)
         wire.check_images(images)
-        plan = Plan(wire.build_selection(activations), model, preparation, self._seconds(timeout), progress)
+        plan = self._plan(activations, model, preparation, timeout, progress)
         return self._predict(images, plan)
 
     def model(self, name: str = "", *, timeout: float | None = None) -> Model:
@@ -171,13 +172,13 @@ class Client(BaseClient):
     ) -> None:
         self.close()
 
-    def _classify(self, image: ImageSource, plan: Plan) -> Prediction:
+    def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Prediction:
         """Classifies one image; again if the model has another shape by now than the client remembers."""
         deadline = Deadline.after(plan.timeout)
         description = self._find(image, plan) or self._ask(plan.name, deadline)
         while True:
             with deadline.paused():
-                payload = wire.make_payload(image, plan.preparation, description.model)
+                payload = plan.payload(image, description.model)
             request = plan.request([payload], description.model)
             try:
                 response = self._call(self._stub.Classify, request, deadline)
@@ -251,7 +252,7 @@ class Client(BaseClient):
         chunker = plan.chunker(model, self._connection.max_message_bytes)
         in_flight: deque[Flight] = deque()
         try:
-            for request in _requests(images, chunker, plan.preparation, model):
+            for request in _requests(images, chunker, plan, model):
                 in_flight.append(self._send(request, plan))
                 while in_flight and (len(in_flight) >= IN_FLIGHT or in_flight[0].future.done()):
                     yield self._land(in_flight.popleft(), plan)
@@ -281,12 +282,12 @@ class Client(BaseClient):
 
 
 def _requests(
-    images: Iterator[ImageSource], chunker: Chunker, preparation: Preparation, model: Model
+    images: Iterator[ImageSource], chunker: Chunker, plan: Plan, model: Model
 ) -> Iterator[pb.ClassifyRequest]:
     """The requests for all images. A failing image ends them; the images before it are still classified."""
     try:
         for image in images:
-            yield from chunker.add(wire.make_payload(image, preparation, model))
+            yield from chunker.add(plan.payload(image, model))
     except Exception as error:
         chunker.failure = error
     yield from chunker.rest()

@@ -5,7 +5,7 @@ Both clients share it. It knows protobuf and no channel: nothing here sends, wai
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -28,6 +28,7 @@ from vitrine.client.types import (
     Prediction,
 )
 from vitrine.model import (
+    MAX_IMAGE_PIXELS,
     ImageError,
     ImageSource,
     Layer,
@@ -36,8 +37,10 @@ from vitrine.model import (
     Shape,
     TrainingFacts,
     prepare,
+    read_file,
     read_grey,
 )
+from vitrine.model.preparation.pipeline import find_box, pixels_of
 from vitrine.v1 import classifier_pb2 as pb
 
 Preparation: TypeAlias = Literal["local", "server", "none"]
@@ -88,11 +91,21 @@ def check_preparation(preparation: str) -> None:
         raise UsageError(f'preparation is "local", "server" or "none", not {preparation!r}')
 
 
-def read_image(image: ImageSource, preparation: Preparation) -> ImageSource:
-    """Reads an image as far as is possible without knowing the model; to read what it returns again does nothing.
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadImage:
+    """An image that has been read as grey. Reading its array again could take it for another kind of image."""
+
+    grey: npt.NDArray[np.uint8]
+    """uint8 (H, W), 0 = black and 255 = white."""
+
+
+def read_image(
+    image: ImageSource, preparation: Preparation, max_pixels: int = MAX_IMAGE_PIXELS
+) -> ImageSource | ReadImage:
+    """Reads an image as far as is possible without knowing the model.
 
     Returns:
-        "local": a grey array. "server": the bytes of a file. "none": the same array.
+        "local": its grey. "server": the bytes of a file. "none": the same array.
 
     Raises:
         ImageError: it can't be read, or `preparation` doesn't take this type.
@@ -101,30 +114,34 @@ def read_image(image: ImageSource, preparation: Preparation) -> ImageSource:
     check_preparation(preparation)
     match preparation:
         case "local":
-            return read_grey(image)
+            return ReadImage(read_grey(image, max_pixels))
         case "server":
             return _read_file(image)
         case "none":
             return _check_pixels(image)
 
 
-def make_payload(image: ImageSource, preparation: Preparation, model: Model) -> Payload:
+def make_payload(
+    image: ImageSource | ReadImage, preparation: Preparation, model: Model, max_pixels: int = MAX_IMAGE_PIXELS
+) -> Payload:
     """Makes the payload of an image, or of the result of `read_image`, for a model.
 
     Raises:
         ImageError: it can't be read, or isn't pixels of the model's shape where `preparation` is "none".
         UsageError: this client can't prepare images for the model.
     """
+    if isinstance(image, ReadImage):
+        return pixels_of(find_box(image.grey), _preparable_shape(model)).tobytes()
     match preparation:
         case "local":
-            return prepare(image, shape=_preparable_shape(model)).tobytes()
+            return prepare(image, max_pixels, _preparable_shape(model)).tobytes()
         case "server":
             return _read_file(image)
         case "none":
             return _check_pixels(image, model.input.shape).tobytes()
 
 
-def is_made_for(image: ImageSource, preparation: Preparation, model: Model) -> bool:
+def is_made_for(image: ImageSource | ReadImage, preparation: Preparation, model: Model) -> bool:
     """False if a model of another input is needed for an image: its pixels, or its preparation, don't fit this one."""
     if preparation == "local":
         return _is_preparable(model)
@@ -145,24 +162,21 @@ def _preparable_shape(model: Model) -> Shape:
 
 
 def _read_file(image: ImageSource) -> bytes:
-    if isinstance(image, bytes):
-        return image
-    if not isinstance(image, (str, os.PathLike)):
+    if isinstance(image, (np.ndarray, Image.Image)) or not (
+        isinstance(image, (bytes, str, os.PathLike)) or hasattr(image, "read")
+    ):
         raise ImageError(
             "IMAGE_UNSUPPORTED",
-            f'preparation="server" takes a path or the bytes of a file, not {type(image).__name__}: '
-            'use preparation="local"',
+            f'preparation="server" takes a path, an open binary file or the bytes of a file, not '
+            f'{type(image).__name__}: use preparation="local"',
         )
-    try:
-        return Path(image).read_bytes()
-    except OSError as error:
-        raise ImageError("IMAGE_NOT_FOUND", f"can't read {image}: {error.strerror}") from error
+    return read_file(image)[0]
 
 
 def _check_pixels(image: ImageSource, shape: Shape | None = None) -> npt.NDArray[np.uint8]:
     """The image, which must be a uint8 array of that shape; None: the shape isn't known yet."""
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and shape in (None, image.shape):
-        return image
+        return image.astype(np.uint8, copy=False)
     found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
     expected = "a uint8 array" if shape is None else f"a uint8 array {shape}"
     raise ImageError(
@@ -175,7 +189,7 @@ def check_images(images: object) -> None:
     """Raises `UsageError` if one image was given for many: a path would be read letter by letter."""
     if isinstance(images, np.ndarray):
         _check_image_array(images)
-    if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
+    if isinstance(images, (str, bytes, os.PathLike, Image.Image)) or hasattr(images, "read"):
         raise UsageError(f"classify_many takes an iterable of images, not one {type(images).__name__}: use classify")
 
 

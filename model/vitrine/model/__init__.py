@@ -22,7 +22,13 @@ from vitrine.model.digits import DIGITS, PIXELS_SHAPE
 from vitrine.model.errors import ArtifactError, ImageError, VitrineError
 from vitrine.model.graph import NOVELTY
 from vitrine.model.layers import Layer, LayerKind, OutputKind, Shape
-from vitrine.model.preparation.image import MAX_IMAGE_PIXELS, ImageSource, read_grey
+from vitrine.model.preparation.image import (
+    MAX_IMAGE_PIXELS,
+    MOST_IMAGE_PIXELS,
+    ImageSource,
+    read_file,
+    read_grey,
+)
 from vitrine.model.preparation.pipeline import Pixels, prepare
 from vitrine.model.statistics import ActivationStatistics, ActivationTally, LayerStatistics
 
@@ -31,6 +37,7 @@ __all__ = [
     "DIGITS_INPUT",
     "ENVELOPE_BYTES",
     "MAX_IMAGE_PIXELS",
+    "MOST_IMAGE_PIXELS",
     "NOVELTY",
     "PIXELS_SHAPE",
     "TOLERANCE",
@@ -59,5 +66,6 @@ __all__ = [
     "layer_catalogue",
     "parse_layers",
     "prepare",
+    "read_file",
     "read_grey",
 ]

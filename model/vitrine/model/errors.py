@@ -10,7 +10,7 @@ The client's errors grow from the same root: see `vitrine.client.errors`.
 import reprlib
 
 _SHORT = reprlib.Repr()
-_SHORT.maxstring, _SHORT.maxother = 100, 200  # characters; its other limits are fine as they are
+_SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist = 100, 200, 4  # characters, and elements of a list
 
 
 def shown(value: object) -> str:

@@ -1,29 +1,48 @@
 """Reads any image of a user into a grey matrix.
 
-It knows file formats, colour, transparency and orientation; the modules beside it find the ink.
+It knows which files, arrays and Pillow modes are images; `metadata`, `transparency` and `ranges` know what is odd about
+some. The modules beside them find the ink.
 """
 
 import io
+import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from vitrine.model.errors import ImageError
+from vitrine.model.preparation.metadata import name_format, no_warnings, turn_upright, without_metadata
+from vitrine.model.preparation.ranges import is_narrow, spread, to_eight_bits
+from vitrine.model.preparation.transparency import is_transparent, lay_on_paper
 
-ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
-"""An image: a path, the bytes of a file, a PIL image, or a uint8 array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA."""
+ImageSource: TypeAlias = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | IO[bytes]
+    | Image.Image
+    | npt.NDArray[np.uint8]
+    | npt.NDArray[np.integer[Any]]
+    | npt.NDArray[np.bool_]
+)
+"""An image: a path, the bytes of a file, an open binary file, a PIL image, or an array of whole numbers or truth
+values, (H, W), (H, W, 3) RGB or (H, W, 4) RGBA."""
 
 Grey: TypeAlias = npt.NDArray[np.uint8]
 """A grey image, uint8 (H, W), 0 = black and 255 = white, as cameras and screens have it."""
 
-MAX_IMAGE_PIXELS = 50_000_000
-"""The largest width × height that is decoded: a larger one could fill the memory from a few bytes on disk."""
+MAX_IMAGE_PIXELS = 52_000_000
+"""The largest width × height that is decoded: a larger one could fill the memory from a few bytes on disk. Cameras of
+"50 megapixels" have up to 51.3 million."""
+
+MOST_IMAGE_PIXELS = 178_000_000
+"""The highest limit that can be set: Pillow refuses larger images itself."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """The file formats that are read. Pillow knows more, some of which run other programs (EPS) or are rarely tested."""
@@ -34,16 +53,20 @@ WORKING_SIDE = 512
 CHANNELS = (3, 4)
 """RGB and RGBA."""
 
-MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I;16B")
-"""Pillow's modes of images whose values have a known white; 32-bit integers and floats have none."""
+DEEP_MODES = ("I;16", "I;16B", "I")
+"""Pillow's modes of 16 and 32 bits."""
+
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", *DEEP_MODES)
+"""Pillow's modes of images whose values have a known white; floats have none."""
 
 
 def read_grey(source: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Grey:
-    """Reads an image as grey: upright (EXIF), transparency over white, colour as ITU-R 601 luma.
+    """Reads an image as grey: upright (EXIF), transparency on paper, colour as ITU-R 601 luma.
 
     Args:
-        source: a path, the bytes of an image file, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
-            A PIL image is left as it is.
+        source: a path, the bytes of an image file, a file opened in binary mode, a PIL image, or an array (H, W),
+            (H, W, 3) or (H, W, 4) of whole numbers or truth values; see `ranges` for those that aren't uint8. A PIL
+            image is left as it is. An open file is read from its beginning, if it can be.
         max_pixels: the largest width × height; checked against what the file declares before anything is decoded.
 
     Returns:
@@ -53,17 +76,44 @@ def read_grey(source: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Grey:
         ImageError: it is missing, no image, truncated, larger than `max_pixels`, or of an unsupported kind.
     """
     if isinstance(source, np.ndarray):
-        return _read_array(source, max_pixels)
+        return _read_array(np.asarray(source), max_pixels)
     if isinstance(source, Image.Image):
-        return _flatten(source, "the image", max_pixels)
-    if isinstance(source, bytes):
-        return _decode(source, "the file", max_pixels)
-    if isinstance(source, (str, os.PathLike)):
-        return _decode(_read(Path(source)), str(source), max_pixels)
+        with no_warnings():
+            return _flatten(source, "the image", max_pixels)
+    if isinstance(source, (bytes, str, os.PathLike)) or hasattr(source, "read"):
+        data, name = read_file(source)
+        with no_warnings():
+            return _decode(data, name, max_pixels)
     raise ImageError(
         "IMAGE_UNSUPPORTED",
-        f"an image is a path, bytes, a PIL image or a uint8 array, not {type(source).__name__}",
+        "an image is a path, bytes, an open binary file, a PIL image or a uint8 array (numpy.asarray makes one), "
+        f"not {type(source).__name__}",
     )
+
+
+def read_file(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[bytes, str]:
+    """The bytes of an image file, and its name for errors.
+
+    Raises:
+        ImageError: the file is missing, can't be read, or was opened as text.
+    """
+    if isinstance(source, bytes):
+        return source, "the file"
+    if isinstance(source, (str, os.PathLike)):
+        return _read(Path(source)), str(source)
+    name = str(getattr(source, "name", "the file"))
+    try:
+        if hasattr(source, "seekable") and source.seekable():
+            source.seek(0)  # where it was written a moment ago, it stands at its end
+        data: object = source.read()
+    except (OSError, ValueError) as error:  # ValueError: it is closed, or text that is no text
+        raise ImageError("IMAGE_NOT_FOUND", f"can't read {name}: {error}") from error
+    if not isinstance(data, bytes):
+        raise ImageError(
+            "IMAGE_UNSUPPORTED",
+            f'{name} gives {type(data).__name__} when read, not bytes: open it in binary mode, as by open(path, "rb")',
+        )
+    return data, name
 
 
 def _read(path: Path) -> bytes:
@@ -75,6 +125,32 @@ def _read(path: Path) -> bytes:
 
 
 def _decode(data: bytes, name: str, max_pixels: int) -> Grey:
+    """The grey of a file. Where it can't be read, it is tried again without its metadata."""
+    try:
+        return _decode_as_it_is(data, name, max_pixels)
+    except ImageError as error:
+        if error.reason != "IMAGE_UNREADABLE":
+            raise
+        for bare in without_metadata(data):
+            with suppress(ImageError):
+                return _decode_as_it_is(bare, name, max_pixels)
+        if other := name_format(data):
+            raise ImageError("IMAGE_UNSUPPORTED", f"{name} is {other}, which isn't read: {_advice(other)}") from error
+        raise
+
+
+def _advice(other: str) -> str:
+    if other == "HEIC":
+        return (
+            "save it as JPEG or PNG. In Python, install pillow-heif, call pillow_heif.register_heif_opener(), and pass "
+            "PIL.Image.open(path)"
+        )
+    if other == "AVIF":
+        return "save it as JPEG or PNG. In Python, pass PIL.Image.open(path), which reads it from Pillow 11.3 on"
+    return "save it as JPEG or PNG"
+
+
+def _decode_as_it_is(data: bytes, name: str, max_pixels: int) -> Grey:
     with _decoding(name):
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     with image:
@@ -100,18 +176,34 @@ def _decoding(name: str) -> Iterator[None]:
         ) from error
 
 
-def _read_array(array: npt.NDArray[np.uint8], max_pixels: int) -> Grey:
-    if array.dtype != np.uint8:
-        raise ImageError(
-            "IMAGE_UNSUPPORTED", f"an image array holds uint8, 0 (black) to 255 (white), not {array.dtype}"
-        )
-    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in CHANNELS)):
-        raise ImageError("IMAGE_UNSUPPORTED", f"an image array is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
-    if array.ndim == 2 and max(array.shape) < 2 * WORKING_SIDE and array.size <= max_pixels:
-        grey = array.view()  # nothing to convert: data sets have a hundred thousand of these
+def _read_array(array: npt.NDArray[Any], max_pixels: int) -> Grey:
+    _check_shape(array)
+    values = array if array.dtype == np.uint8 else to_eight_bits(array, "the array")
+    is_small = values.ndim == 2 and max(values.shape) < 2 * WORKING_SIDE and values.size <= max_pixels
+    if is_small and not is_narrow(values):
+        grey = values.view()  # nothing to convert: data sets have a hundred thousand of these
         grey.flags.writeable = False
         return grey
-    return _flatten(Image.fromarray(array), "the array", max_pixels)
+    return _flatten(Image.fromarray(values), "the array", max_pixels)
+
+
+def _check_shape(array: npt.NDArray[Any]) -> None:
+    shape = array.shape
+    is_flat = max(shape, default=0) > 1 and array.size == max(shape) and not (array.ndim == 3 and shape[2] in CHANNELS)
+    is_image = array.ndim == 2 or (array.ndim == 3 and shape[2] in CHANNELS)
+    if array.size > 0 and is_image and not is_flat:
+        return
+    side = math.isqrt(array.size)
+    if is_flat:
+        example = f", for example array.reshape({side}, {side})" if side * side == array.size else ""
+        advice = f": it is flat; give it its height and width{example}"
+    elif array.size > 0 and sum(extent > 1 for extent in shape) == 2:
+        advice = ": remove its axes of length 1, by array.squeeze()"
+    elif array.ndim == 3 and shape[0] in CHANNELS:
+        advice = ": move its channels to the end, by array.transpose(1, 2, 0)"
+    else:
+        advice = ""
+    raise ImageError("IMAGE_UNSUPPORTED", f"an image array is (H, W), (H, W, 3) or (H, W, 4), not {shape}{advice}")
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
@@ -127,31 +219,30 @@ def _flatten(image: Image.Image, name: str, max_pixels: int) -> Grey:
     """An opened image as grey; nothing of it is decoded before its declared size is known to be fine."""
     _check_size(image, name, max_pixels)
     if image.mode not in MODES:
-        raise ImageError("IMAGE_UNSUPPORTED", f"{name} is of mode {image.mode}: convert it to grey, RGB or RGBA")
+        raise ImageError("IMAGE_UNSUPPORTED", f"{name} is of mode {image.mode}: scale it to 0 to 255, in mode L")
     with _decoding(name):
-        upright = _upright(image)
-    small = _shrink(_plain(upright))
-    if small.mode == "RGBA":
-        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
-    return np.asarray(small if small.mode == "L" else small.convert("L"))
+        image.load()
+    plain = _plain(turn_upright(image), name)
+    grey = _grey(plain)
+    if is_narrow(grey) and image.format != "JPEG":  # no mask or data set is a JPEG, but many a dark photo is
+        return _grey(spread(plain))
+    return grey
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The decoded image, turned as its file says; the same object where there is nothing to turn."""
-    image.load()
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    return ImageOps.exif_transpose(image) if turned else image
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """The image with 8 bits a channel and no palette: what can be averaged."""
-    if image.mode.startswith("I;16"):  # Pillow's own conversion would cut greys off at 255
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+def _plain(image: Image.Image, name: str) -> Image.Image:
+    """The image with 8 bits a channel and no palette, which can be averaged: L, RGB, or RGBA where alpha differs."""
+    if image.mode in DEEP_MODES:  # Pillow's own conversion would cut greys off at 255
+        return Image.fromarray(to_eight_bits(np.asarray(image), name))
     if image.has_transparency_data:
-        return image.convert("RGBA")
+        full = spread(image.convert("RGBA"))
+        return full if is_transparent(full) else full.convert("RGB")
     return image if image.mode == "L" else image.convert("RGB")
 
 
-def _shrink(image: Image.Image) -> Image.Image:
-    factor = max(image.size) // WORKING_SIDE
-    return image.reduce(factor) if factor > 1 else image
+def _grey(plain: Image.Image) -> Grey:
+    """The grey of such an image, at working size."""
+    factor = max(plain.size) // WORKING_SIDE
+    small = plain.reduce(factor) if factor > 1 else plain
+    if small.mode == "RGBA":
+        small = lay_on_paper(small)
+    return np.asarray(small if small.mode == "L" else small.convert("L"))

@@ -2,7 +2,7 @@
 
 The steps, each with its constant:
 
-1. grey: `read_grey` gives an upright grey matrix, transparency over white.
+1. grey: `read_grey` gives an upright grey matrix, transparency on paper.
 2. ink: dark-on-light and light-on-dark come out alike, 0 = paper and 255 = ink.
    A small image with an even frame is plain, as data sets have them. The median of the frame is its paper, and
    whichever lies farther from it, the darkest or the lightest pixel, its ink. What differs from the paper by less than
@@ -52,7 +52,8 @@ def prepare(image: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS, shape: Shape
     """Turns an image into pixels.
 
     Args:
-        image: a path, the bytes of an image file, a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
+        image: a path, the bytes of an image file, an open binary file, a PIL image, or an array (H, W), (H, W, 3) or
+            (H, W, 4), usually of uint8: see `read_grey`.
         max_pixels: the largest width × height that is decoded.
         shape: height and width of the pixels, each at least 1: the shape of the model's input.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.ranges import RealRange, WholeRange
 from vitrine.server.security.access import Permission
@@ -16,7 +17,7 @@ REQUEST_IMAGES = WholeRange(1, 1_000_000)
 MESSAGE_BYTES = WholeRange(1, 2047 << 20)
 """The bytes of one message; protobuf has no message of 2 GiB."""
 
-IMAGE_PIXELS = WholeRange(1, 178_000_000)
+IMAGE_PIXELS = WholeRange(1, MOST_IMAGE_PIXELS)
 """The pixels of one image file: Pillow opens no larger one, whatever it is told."""
 
 CALLER_RATES = RealRange(0, 1_000_000_000)
@@ -35,7 +36,7 @@ class Limits:
     """The largest number of images."""
     max_message_bytes: int = 64 << 20
     """The largest request and answer, in bytes."""
-    max_image_pixels: int = 50_000_000
+    max_image_pixels: int = MAX_IMAGE_PIXELS
     """The largest width × height that an encoded image may declare."""
     caller_rate: float = 0.0
     """Images a second that one caller may send in the long run; 0: unlimited."""

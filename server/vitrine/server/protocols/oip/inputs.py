@@ -155,6 +155,10 @@ def _as_uint8(values: npt.NDArray[Any], model: ServedModel) -> npt.NDArray[np.ui
         text = f"{_called(model)} has an element that isn't between 0 (white) and 255 (black): "
         text += "pixels are 0 to 255, not 0 to 1"
         raise InvalidRequest("OUT_OF_RANGE", text, INPUT)
+    if len(values) and values.dtype.kind == "f" and 0 < values.max() <= 1:  # of prepared pixels, one is 255
+        text = f"{_called(model)} has elements from {values.min():g} to {values.max():g} only: pixels are 0 (white) "
+        text += "to 255 (black), not 0 to 1: multiply them by 255"
+        raise InvalidRequest("OUT_OF_RANGE", text, INPUT)
     rounded: npt.NDArray[np.uint8] = np.rint(values).astype(np.uint8)
     return rounded
 

@@ -1,0 +1,140 @@
+"""The metadata of an image file: how to turn it upright, and how to read it when its metadata is odd.
+
+Pillow refuses some files whose image is sound, because of a text, a profile or a tag. It knows PNG's chunks and JPEG's
+segments, and nothing of what is in the image.
+"""
+
+import re
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, cast
+
+from PIL import ExifTags, Image
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image upright, by the orientation in its EXIF data."""
+
+OTHER_FORMATS = (
+    (re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
+    (re.compile(rb".{4}ftypavi[fs]", re.DOTALL), "AVIF"),
+    (re.compile(rb"\xff\x0a|.{4}JXL \r\n", re.DOTALL), "JPEG XL"),
+    (re.compile(rb".{4}jP  \r\n", re.DOTALL), "JPEG 2000"),
+    (re.compile(rb"%PDF-"), "PDF"),
+    (re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?(?:<!DOCTYPE svg[^>]*>\s*)?<svg", re.DOTALL), "SVG"),
+)
+"""The beginnings of files that people take for images and that aren't read."""
+
+BEGINNING = 1024
+"""Number of bytes in which a format is looked for."""
+
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8"
+
+PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+"""Chunks of texts."""
+
+PNG_ORIENTATION = (b"Raw profile type exif", b"XML:com.adobe.xmp")
+"""Keywords of texts that may have the orientation."""
+
+JPEG_ORIENTATION = (b"Exif\0", b"http://ns.adobe.com/xap/")
+"""Beginnings of segments that may have the orientation."""
+
+JPEG_COLOURS = 0xEE
+"""Adobe's segment, which says how colours are stored."""
+
+IGNORED = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+"""A filter for the warnings of Pillow."""
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Hides Pillow's warnings, which are about metadata that nobody here needs.
+
+    Not `warnings.catch_warnings`, which replaces the filters of the whole process: images are read in threads.
+    """
+    filters = cast(list[tuple[Any, ...]], warnings.filters)
+    filters.insert(0, IGNORED)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # somebody has replaced the filters meanwhile
+            cast(list[tuple[Any, ...]], warnings.filters).remove(IGNORED)
+
+
+def turn_upright(image: Image.Image) -> Image.Image:
+    """A decoded image, turned as its file says; the same object where there is nothing to turn."""
+    turn = TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The orientation, 1 to 8; 1 where it can't be read: fed with damaged EXIF data, Pillow raises nearly anything."""
+    with suppress(Exception):
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return 1
+
+
+def name_format(data: bytes) -> str | None:
+    """The name of a file's format, if it is one that people take for an image and that isn't read."""
+    beginning = data[:BEGINNING]
+    return next((name for pattern, name in OTHER_FORMATS if pattern.match(beginning)), None)
+
+
+def without_metadata(data: bytes) -> Iterator[bytes]:
+    """The same image file without its metadata: first with what may have its orientation, then without that too.
+
+    Nothing for other formats than PNG and JPEG, and where there is no metadata.
+    """
+    seen = data
+    for keeps_orientation in (True, False):
+        if data.startswith(PNG):
+            bare = PNG + b"".join(_png_chunks(data, keeps_orientation))
+        elif data.startswith(JPEG):
+            bare = JPEG + b"".join(_jpeg_segments(data, keeps_orientation))
+        else:
+            return
+        if bare != seen:
+            yield bare
+        seen = bare
+
+
+def _png_chunks(data: bytes, keeps_orientation: bool) -> Iterator[bytes]:
+    begin = len(PNG)
+    while begin + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, begin)
+        chunk = data[begin : begin + 12 + length]
+        is_needed = kind[:1].isupper() or kind == b"tRNS"  # a capital: critical
+        if is_needed or (keeps_orientation and _has_orientation(kind, chunk)):
+            yield chunk
+        begin += 12 + length
+    yield data[begin:]
+
+
+def _has_orientation(kind: bytes, chunk: bytes) -> bool:
+    """Tells whether an undamaged chunk may have the orientation."""
+    is_sound = zlib.crc32(chunk[4:-4]).to_bytes(4, "big") == chunk[-4:]
+    is_text = kind in PNG_TEXTS and chunk[8:].startswith(PNG_ORIENTATION)
+    return is_sound and (kind == b"eXIf" or is_text)
+
+
+def _jpeg_segments(data: bytes, keeps_orientation: bool) -> Iterator[bytes]:
+    begin = len(JPEG)
+    while begin + 4 <= len(data) and data[begin] == 0xFF and data[begin + 1] != 0xDA:  # up to the start of the scan
+        marker, length = struct.unpack_from(">xBH", data, begin)
+        segment = data[begin : begin + 2 + length]
+        is_metadata = (0xE0 <= marker <= 0xEF and marker != JPEG_COLOURS) or marker == 0xFE
+        if not is_metadata or (keeps_orientation and marker == 0xE1 and segment[4:].startswith(JPEG_ORIENTATION)):
+            yield segment
+        begin += 2 + length
+    yield data[begin:]
