@@ -66,7 +66,7 @@ FLOORS: dict[str, Floors] = {
     "model": [
         ["errors", "labels", "layers", "digits"],  # digits: the shape that both sides have by default, two constants
         ["graph", "statistics", "answer", "preparation", "distribution"],
-        ["catalogue"],
+        ["catalogue", "deviation"],
         ["artifact"],
         [""],
     ],

@@ -7,17 +7,15 @@ and the preparation don't import each other.
 from vitrine.model.answer import ENVELOPE_BYTES, AnswerSize, answer_size
 from vitrine.model.artifact import (
     DIGITS_INPUT,
-    TOLERANCE,
     ArtifactMetadata,
     ClassificationTask,
     GoldenSample,
     ModelInput,
     Parameters,
     TrainingFacts,
-    deviation,
-    deviations,
 )
 from vitrine.model.catalogue import layer_catalogue, parse_layers
+from vitrine.model.deviation import TOLERANCE, deviation, deviations
 from vitrine.model.digits import DIGITS, PIXELS_SHAPE
 from vitrine.model.errors import ArtifactError, ImageError, VitrineError
 from vitrine.model.graph import NOVELTY
