@@ -23,7 +23,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns an image upright, by the orientation in its EXIF data."""
+"""The turn that puts an image upright, by the orientation in its EXIF data."""
 
 OTHER_FORMATS = (
     (re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),

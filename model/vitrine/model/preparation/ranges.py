@@ -48,7 +48,7 @@ def to_eight_bits(values: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
 
 
 def _range(values: npt.NDArray[Any]) -> str:
-    """What was found in an array of floats, and what to do."""
+    """The text of an error: the range found in an array of floats, and the remedy."""
     if values.dtype.kind != "f" or values.size == 0:
         return ": convert it with array.astype(numpy.uint8)"
     lowest, highest = float(values.min()), float(values.max())

@@ -93,7 +93,7 @@ class _Worker:
         with its_end, _sigint_blocked():
             self._process.start()
         self.ready = False
-        """Whether it has reported that it is ready to answer."""
+        """True once it has reported that it is ready to answer."""
         self.refusal: StartupError | None = None
         """The reason why it refused to start."""
         self.reported, self.exited = asyncio.Event(), asyncio.Event()
@@ -176,7 +176,7 @@ class _Slot:
 
     @property
     def answering(self) -> bool:
-        """Whether its worker answers now."""
+        """True while its worker answers."""
         return self.worker is not None and self.worker.ready and not self.worker.exited.is_set()
 
     async def run(self) -> None:
