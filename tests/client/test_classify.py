@@ -308,12 +308,14 @@ def test_an_answer_that_makes_no_sense_is_an_error(
 def test_a_layer_of_a_newer_kind_is_an_error_that_says_so() -> None:
     layer = pb.Layer(name="gelu_1", kind=99)  # type: ignore[arg-type]
     with pytest.raises(AnswerError, match="'gelu_1' is of a kind that this client doesn't know"):
-        wire.read_model(pb.GetModelResponse(model=pb.Model(layers=[layer], pixels_shape=[18, 18])))
+        _ = wire.read_description(
+            pb.GetModelResponse(model=pb.Model(layers=[layer], pixels_shape=[18, 18]))
+        ).complete_model
 
 
 def test_a_description_without_the_shape_of_the_pixels_is_an_error() -> None:
     with pytest.raises(AnswerError, match="didn't send the shape of the pixels of model 'bare'"):
-        wire.read_model(pb.GetModelResponse(model=pb.Model(identity=pb.ModelIdentity(name="bare"))))
+        wire.read_description(pb.GetModelResponse(model=pb.Model(identity=pb.ModelIdentity(name="bare"))))
 
 
 def test_parameters_that_dont_fit_each_other_are_an_error() -> None:

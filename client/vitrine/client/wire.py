@@ -346,15 +346,6 @@ def _read_summary(entry: pb.ModelSummary) -> ModelSummary:
     return ModelSummary(who.name, who.version, who.provider, entry.default, state, entry.reason)
 
 
-def read_model(response: pb.GetModelResponse) -> Model:
-    """The description of a model.
-
-    Raises:
-        AnswerError: it has layers of a kind that this client doesn't know, or no shape of its pixels.
-    """
-    return read_description(response).complete_model
-
-
 def read_description(response: pb.GetModelResponse) -> Description:
     """The description of a model, without layers of a kind that this client doesn't know.
 
