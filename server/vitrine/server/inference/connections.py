@@ -32,6 +32,9 @@ CALLER_STREAMS, PUBLIC_STREAMS = 2048, 512
 RETRY_SECONDS = 1.0
 """The pause that a caller is asked for when too many streams are open."""
 
+IDLE_SECONDS = 2.0
+"""Seconds in which a stream may send its next message while the server leaves."""
+
 TRANSFER_SECONDS = RealRange(0.1, 86_400)
 """The seconds that a message may take to arrive or to leave."""
 
@@ -158,7 +161,8 @@ class Connections:
         self.count = 0
         """Connections that are open, with those that never had a call; as counted last."""
         self.leaving = False
-        """The server leaves: streams that wait are ended."""
+        """The server leaves, and ends streams that are idle."""
+        self._left_at = 0.0
 
     @property
     def streams(self) -> int:
@@ -232,10 +236,9 @@ class Connections:
             shares.give_back(host, 1)
 
     def leave(self) -> None:
-        """Ends every stream that waits for its next message, now and from now on."""
+        """Ends streams that stay idle, from now on: they would hold a server that drains."""
         self.leaving = True
-        for transfer in list(self._streamed):
-            transfer.end()
+        self._left_at = self.clock()
 
     def sweep(self) -> Iterator[tuple[Connection, str]]:
         """Ends calls whose message takes too long; gives the connections that must be closed, and why."""
@@ -245,7 +248,14 @@ class Connections:
                 transfer.end()
             else:
                 yield transfer.connection, UNREAD
+        if self.leaving:
+            self._end_idle_streams(now)
         yield from self._hoarders(now, longest)
+
+    def _end_idle_streams(self, now: float) -> None:
+        for transfer in list(self._streamed):
+            if max(transfer.since, self._left_at) < now - IDLE_SECONDS:
+                transfer.end()
 
     def _hoarders(self, now: float, longest: float) -> Iterator[tuple[Connection, str]]:
         """Connections that hold too much of messages that haven't arrived: each by itself, or all together."""

@@ -9,6 +9,7 @@ each worker's place; a worker's successor goes on counting from there.
 import os
 import platform
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,11 @@ class Metrics:
         self._queue_rows = self._gauge("queue_rows", "Images that wait for a run.", "livesum")
         self._pending_images = self._gauge("pending_images", "Images of the requests under way.", "livesum")
         self._pending_bytes = self._gauge("pending_bytes", "Bytes of those requests and their answers.", "livesum")
+        self._arriving_bytes = self._gauge("arriving_bytes", "Bytes of requests that haven't arrived whole.", "livesum")
+        self._connections = self._gauge("connections", "Connections that are open.", "livesum")
+        self._streams = self._gauge("streams", "Streams that are open.", "livesum")
+        self._closed = self._counter("connections_closed_total", "Connections that the server closed.", "reason")
+        self._closed_counted: dict[str, int] = defaultdict(int)
         self._ready = self._gauge("ready", "Workers that are ready and don't leave.", "livesum")
 
     def _model_instruments(self) -> None:
@@ -192,6 +198,12 @@ class Metrics:
         self._queue_rows.set(load.waiting)
         self._pending_images.set(load.images)
         self._pending_bytes.set(load.bytes)
+        self._arriving_bytes.set(load.arriving_bytes)
+        self._connections.set(load.connections)
+        self._streams.set(load.streams)
+        for reason, count in load.closed.items():
+            self._closed.labels(reason).inc(count - self._closed_counted[reason])
+            self._closed_counted[reason] = count
 
     def show_activations(self, readings: Mapping[ServedModel, ActivationStatistics]) -> None:
         """Shows the models' activations, now and in training; forgets all other models'."""

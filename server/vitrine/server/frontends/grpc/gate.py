@@ -76,7 +76,7 @@ class Gate(grpc.aio.ServerInterceptor):
         return handler
 
     def refuse_unknown(self, metadata: Metadata) -> tuple[grpc.Status, str]:
-        """The status of a call whose method isn't there, and its request's id: strangers don't learn which there are."""
+        """The status of a call whose method isn't there, and its request's id. Strangers learn no methods."""
         try:
             caller_of(self._access, metadata).require(Permission.PREDICT)
         except RequestError as error:

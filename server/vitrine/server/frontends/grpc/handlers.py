@@ -33,7 +33,7 @@ from vitrine.server.security.access import ANYONE, Caller
 
 logger = logging.getLogger(__name__)
 
-COMPRESSED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+COMPRESSED = (b"\x1f\x8b\x08", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 """First bytes of gzip and deflate. gRPC's core unpacks nothing here: 64 KB would be 64 MiB before they are counted."""
 
 Identify: TypeAlias = Callable[[Metadata | None], Caller]

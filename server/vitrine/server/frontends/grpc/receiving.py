@@ -20,6 +20,9 @@ from vitrine.server.inference.rate_limit import caller_at
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
+LEAVING = "this server stops, and the stream was idle: open another one"
+
+
 def network_of(name: str) -> str:
     """The host of a connection as callers are told apart by it: an address, or of IPv6 its network."""
     return caller_at(host_of(name))
@@ -61,8 +64,6 @@ class Receiver:
             RequestTooSlow: it took too long to arrive.
             Leaving: the server leaves while nothing is under way.
         """
-        if streamed and self._connections.leaving:
-            raise leaving()
         transfer = self._transfer = self._connections.expect(self.connection, self._limit, self._end, streamed=streamed)
         size = 0
         try:
@@ -94,7 +95,8 @@ class Receiver:
 
     def _end(self) -> None:
         """Ends the wait for a message."""
-        self._ended_by = leaving() if self._connections.leaving else self._too_slow()
+        streamed = self._transfer is not None and self._transfer.streamed
+        self._ended_by = Leaving("LEAVING", LEAVING) if streamed else self._too_slow()
         if self._task is not None:
             self._task.cancel()
 
@@ -103,13 +105,10 @@ class Receiver:
         return RequestTooSlow("REQUEST_TOO_SLOW", f"the request took more than {seconds:g} s to arrive: send it again")
 
     def _close(self) -> None:
+        """Gives back what the call holds, and cuts circles: its request is let go without the garbage collector."""
         self.left()
         self.connection.calls -= 1
-        self._task = None
+        self._task = self._transfer = self._ended_by = None
         if self.call is not None:
             self.call.close()
-
-
-def leaving() -> Leaving:
-    """The error of a stream that waits while the server leaves."""
-    return Leaving("LEAVING", "this server stops, and the stream was idle: open another one")
+            self.call = None

@@ -149,7 +149,7 @@ class GrpcFrontend:
         takes it up, and core would wait for it. So would its caller. A lost call has no task: when two looks find none,
         what is left is ended, and clients send such calls again.
 
-        Streams that wait for a message are ended at once: nothing of them is under way.
+        Streams that are idle are ended soon: nothing of them is under way.
         """
         if seconds:  # otherwise everything is ended anyway, and another front end may follow
             self._connections.leave()

@@ -8,7 +8,7 @@ import logging
 import resource
 
 from vitrine.server.frontends.grpc import sockets
-from vitrine.server.inference.connections import SURPLUS, Connections
+from vitrine.server.inference.connections import SURPLUS, Connection, Connections
 from vitrine.server.observers import suppress_and_log
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class ConnectionWatch:
         self._connections = connections
         self._port = port
         self._sockets: dict[str, int] = {}
+        self._counted = 0.0
         self._most = max_connections(connections)
 
     async def run(self) -> None:
@@ -48,18 +49,23 @@ class ConnectionWatch:
 
     def _look(self, counting: bool) -> None:
         waiting = self._connections.waiting()
-        if counting or any(connection.name not in self._sockets for connection in waiting):
+        if counting or any(self._is_new(connection) for connection in waiting):
             self._count()
         now = self._connections.clock()
         for connection in waiting:
-            received = sockets.received_bytes(connection.name, self._sockets.get(connection.name, -1))
+            file = self._sockets.get(connection.name)
+            received = None if file is None else sockets.received_bytes(connection.name, file)
             if received is not None:
                 connection.measure(received, now)
         for connection, reason in self._connections.sweep():
             self._close(connection.name, reason)
 
+    def _is_new(self, connection: Connection) -> bool:
+        return connection.name not in self._sockets and connection.active > self._counted
+
     def _count(self) -> None:
         """Finds all connections, and closes some when they are too many."""
+        self._counted = self._connections.clock()
         self._sockets = sockets.open_sockets(self._port)
         self._connections.keep_only(self._sockets.keys())
         for name in self._connections.surplus(self._sockets.keys(), self._most):
