@@ -55,4 +55,4 @@ def call(target: str, seconds: float, token: str | None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(call(sys.argv[1], float(sys.argv[2]), (sys.argv[3:] or [None])[0])))
+    print(json.dumps(call(sys.argv[1], float(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else None)))

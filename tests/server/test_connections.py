@@ -2,10 +2,13 @@
 
 import asyncio
 import gzip
+import itertools
 import queue
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -44,17 +47,20 @@ def impatient(tiny_artifact: Path) -> Iterator[RunningServer]:
 
 
 def reason_of(error: grpc.RpcError) -> str:
+    """The reason in an error's details."""
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     assert status is not None, error
     info = error_details_pb2.ErrorInfo()
     assert any(detail.Unpack(info) for detail in status.details)
-    return info.reason
+    return str(info.reason)
 
 
 def refusal(target: str, path: str, data: bytes) -> tuple[grpc.StatusCode, str]:
-    with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(path)(data, timeout=60)
-    return caught.value.code(), reason_of(caught.value)  # type: ignore[attr-defined]
+    with grpc.insecure_channel(target) as channel:
+        call: Any = channel.unary_unary(path)
+        with pytest.raises(grpc.RpcError) as caught:
+            call(data, timeout=60)
+    return caught.value.code(), reason_of(caught.value)
 
 
 def test_this_version_of_grpcio_is_one_that_our_server_fits() -> None:
@@ -97,9 +103,10 @@ async def test_a_connection_that_sends_more_than_its_call_may_have_is_closed(tin
     with running_server(tiny_artifact) as server:
         async with asyncio.timeout(60), dialled(server.target) as peer:
             peer.open(CHECK, 1)
-            with pytest.raises(EOFError):
+            with suppress(EOFError):  # it may be closed before all is sent, or after
                 await peer.send(1, h2.grpc_message(bytes(32 * MIB), length=64 * MIB), last=False)
-                await peer.over(1)
+            with pytest.raises(EOFError):
+                await peer.ended()
 
 
 @LINUX
@@ -113,12 +120,8 @@ async def test_beyond_the_limit_idle_connections_are_closed_and_busy_ones_stay(i
         idle = await asyncio.gather(*opened)
         async with asyncio.timeout(60):
             ends = [asyncio.ensure_future(_end_of(reader)) for reader, _ in idle]
-            closed = 0
-            for end in asyncio.as_completed(ends):
+            for end in itertools.islice(asyncio.as_completed(ends), 24 + 1 - 16):
                 await end
-                closed += 1
-                if closed == 24 + 1 - 16:
-                    break
         requests.put(pb.ClassifyStreamRequest(request=ONE_IMAGE))
         assert len((await asyncio.to_thread(next, answers)).response.digits) == 1
         requests.put(None)
@@ -139,11 +142,11 @@ async def _end_of(reader: asyncio.StreamReader) -> None:
 def test_one_host_can_not_open_all_streams_of_strangers(tiny_artifact: Path) -> None:
     request = health_pb2.HealthCheckRequest()
     with running_server(tiny_artifact) as server, grpc.insecure_channel(server.target) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        watches = [stub.Watch(request) for _ in range(448)]  # type: ignore[attr-defined]
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watches = [stub.Watch(request) for _ in range(448)]
         assert {next(watch).status for watch in watches} == {health_pb2.HealthCheckResponse.SERVING}
         with pytest.raises(grpc.RpcError) as caught:
-            next(stub.Watch(request))  # type: ignore[attr-defined]
+            next(stub.Watch(request))
         assert reason_of(caught.value) == "TOO_MANY_STREAMS"
         for watch in watches:
             watch.cancel()
@@ -159,7 +162,7 @@ def test_a_stream_that_is_idle_does_not_hold_a_server_that_drains(tiny_artifact:
         server.process.terminate()
         with pytest.raises(grpc.RpcError) as caught:
             next(answers)
-        assert (caught.value.code(), reason_of(caught.value)) == (grpc.StatusCode.UNAVAILABLE, "LEAVING")  # type: ignore[attr-defined]
+        assert (caught.value.code(), reason_of(caught.value)) == (grpc.StatusCode.UNAVAILABLE, "LEAVING")
         requests.put(None)
         assert server.process.wait(60) == 0
 
@@ -174,9 +177,9 @@ async def test_a_caller_who_reads_nothing_leaves_room_for_others(tiny_artifact: 
                 peer.open(CLASSIFY, stream, authorization=f"Bearer {secret('mallory')}")
                 await peer.send(stream, h2.grpc_message(MANY.SerializeToString()))
             async with grpc.aio.insecure_channel(server.target) as channel:
-                stub = ClassifierServiceStub(channel)  # type: ignore[arg-type]
+                stub: Any = ClassifierServiceStub(channel)
                 for _ in range(20):
-                    answer = await stub.Classify(ONE_IMAGE, metadata=bearer(secret("alice")))  # type: ignore[misc]
+                    answer = await stub.Classify(ONE_IMAGE, metadata=bearer(secret("alice")))
                     assert len(answer.digits) == 1
 
 
@@ -311,6 +314,6 @@ def test_a_list_of_long_names_fits_into_the_headers_of_an_answer() -> None:
     assert listed(["é" * 250] * 2) == f"{'é' * 250} and 1 more"
     error = InvalidRequest("LAYER_UNKNOWN", f"the layers: {listed(names)}", "activations.names[0]")
     status = status_of(error)
-    details = dict(status.trailing_metadata)["grpc-status-details-bin"]
+    details: Any = dict(status.trailing_metadata)["grpc-status-details-bin"]
     assert len(status.details) + len(details) < 4096
     assert details.count(names[0].encode()) == 1  # gRPC's message is in it

@@ -41,7 +41,7 @@ TRANSFER_SECONDS = RealRange(0.1, 86_400)
 CONNECTIONS = WholeRange(1, 1_000_000)
 """The numbers of connections."""
 
-UNREAD, TOO_LARGE, TOO_SLOW, TOO_MUCH, SURPLUS = "unread", "too_large", "too_slow", "too_much", "surplus"
+UNREAD, TOO_LARGE, TOO_SLOW, TOO_MUCH, SURPLUS = REASONS = ("unread", "too_large", "too_slow", "too_much", "surplus")
 """Why a connection was closed: see docs/metrics.md."""
 
 

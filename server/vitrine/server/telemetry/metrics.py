@@ -9,7 +9,6 @@ each worker's place; a worker's successor goes on counting from there.
 import os
 import platform
 import time
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from vitrine.model import ActivationStatistics, LayerStatistics
 from vitrine.model.distribution import version
 from vitrine.server.errors import StartupError
 from vitrine.server.inference.call import Call, Outcome, Stage
+from vitrine.server.inference.connections import REASONS
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, ServedModel, Snapshot
 from vitrine.server.ranges import PORTS
@@ -137,7 +137,9 @@ class Metrics:
         self._connections = self._gauge("connections", "Connections that are open.", "livesum")
         self._streams = self._gauge("streams", "Streams that are open.", "livesum")
         self._closed = self._counter("connections_closed_total", "Connections that the server closed.", "reason")
-        self._closed_counted: dict[str, int] = defaultdict(int)
+        self._closed_counted = dict.fromkeys(REASONS, 0)
+        for reason in REASONS:  # a rate needs the series from the first one on
+            self._closed.labels(reason)
         self._ready = self._gauge("ready", "Workers that are ready and don't leave.", "livesum")
 
     def _model_instruments(self) -> None:

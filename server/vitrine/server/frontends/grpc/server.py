@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -173,7 +173,8 @@ def _core_server(
 ) -> grpc.aio.Server:
     """gRPC's server; grpcio's own where ours doesn't fit its version."""
     if is_supported():
-        return CoreServer(handlers, gates, options, gates[0].refuse_unknown if gates else _refuse_unknown)
+        ours: Any = CoreServer(handlers, gates, options, gates[0].refuse_unknown if gates else _refuse_unknown)
+        return cast("grpc.aio.Server", ours)
     logger.warning("this version of grpcio is unknown: calls whose path is no UTF-8 will restart gRPC's server")
     server = grpc.aio.server(options=options, interceptors=list(gates))
     for path, handler in handlers.items():
