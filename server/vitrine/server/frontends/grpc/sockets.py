@@ -5,14 +5,18 @@ that none is measured or closed.
 """
 
 import os
+import resource
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 FILES = Path("/proc/self/fd")
+
+MOST_FILES = 1 << 16
+"""Files that are looked at where they can't be listed."""
 
 RECEIVED_OFFSET = 128
 """Where `tcpi_bytes_received` stands in Linux's `struct tcp_info`: 64 bits, since Linux 4.1."""
@@ -45,18 +49,22 @@ def close(name: str, file: int) -> bool:
     """Ends a connection; gRPC's core then finds it ended, and cancels its calls. False: it has ended by itself."""
     try:
         copy = os.dup(file)  # from here on, no other connection can take its place under this number
-    except OSError:
-        return False
+    except OSError:  # no more files may be open, which is when closing helps most
+        return _shut_down(name, file)
     try:
-        with _borrowed(copy) as borrowed:
-            if borrowed is None or _name_of(borrowed) != name:
-                return False
-            borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSE_AT_ONCE)
-            borrowed.shutdown(socket.SHUT_RDWR)
-            return True
-        return False
+        return _shut_down(name, copy)
     finally:
         os.close(copy)
+
+
+def _shut_down(name: str, file: int) -> bool:
+    with _borrowed(file) as borrowed:
+        if borrowed is None or _name_of(borrowed) != name:
+            return False
+        borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSE_AT_ONCE)
+        borrowed.shutdown(socket.SHUT_RDWR)
+        return True
+    return False
 
 
 def host_of(name: str) -> str:
@@ -64,11 +72,14 @@ def host_of(name: str) -> str:
     return unquote(name).partition(":")[2].rpartition(":")[0]
 
 
-def _files() -> list[int]:
+def _files() -> Iterable[int]:
+    """The numbers of this process's files; where listing them would take a file too many, all that there may be."""
+    if not FILES.exists():
+        return ()
     try:
         return [int(name) for name in os.listdir(FILES)]  # noqa: PTH208 - the names alone, many times a minute
     except OSError:
-        return []
+        return range(min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], MOST_FILES))
 
 
 @contextmanager
