@@ -34,7 +34,7 @@ BOMBS, STALLED, UNREAD = 20, 40, 8
 
 IMAGES = 1024
 PATHS_PER_SECOND = 10
-WATCHES, WATCHING, IDLE = 1000, 4, 1010
+WATCHES, WATCHING, IDLE = 1000, 4, 1100
 """Watches of a connection, connections with watches, connections without a call."""
 
 FILES = 2
