@@ -259,6 +259,23 @@ def test_a_busy_connection_whose_messages_are_taken_in_holds_nothing() -> None:
     assert connection.held > 4 * MIB
 
 
+def test_what_a_client_sends_beside_messages_is_forgiven() -> None:
+    """A stream that waits for a week while PINGs and windows for large answers arrive."""
+    connections, clock = ledger()
+    connection = connections.at("a", str)
+    connections.expect(connection, MIB, end=lambda: None, streamed=True)
+    received = 0
+    for _ in range(10_000):
+        clock.now += 60
+        answered = connections.expect(connection, MIB, end=lambda: None)
+        answered.arrived(300)
+        answered.leaving(60 * MIB)
+        answered.left()
+        received += 300 + 150 + 200_000 + 6 * 17
+        connection.measure(received, clock.now)
+        assert closed(connections) == []
+
+
 def test_an_answer_has_its_time_to_leave_and_a_message_its_time_to_arrive() -> None:
     connections, clock = ledger()
     ended: list[str] = []
@@ -266,7 +283,7 @@ def test_an_answer_has_its_time_to_leave_and_a_message_its_time_to_arrive() -> N
     late = connections.expect(connection, MIB, end=lambda: ended.append("late"))
     answered = connections.expect(connection, MIB, end=lambda: ended.append("answered"))
     answered.arrived(100)
-    answered.leaving()
+    answered.leaving(1000)
     clock.now += 9
     assert (closed(connections), ended) == ([], [])
     clock.now += 2

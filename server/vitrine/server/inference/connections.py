@@ -23,6 +23,12 @@ SLACK = 1 << 20
 CALL_ALLOWANCE = 1024
 """Bytes of headers and frames that a call may take beside its message."""
 
+ANSWER_ALLOWANCE = 1 / 100
+"""Part of an answer's bytes that its caller may send back to ask for more of it (WINDOW_UPDATE), encrypted or not."""
+
+FORGIVEN_BYTES = 1024
+"""Bytes a second that count as no message: PINGs and the like, which would add up beside a stream that waits."""
+
 MIN_ROOM_RATIO = 1 / 8
 """Part of `max_bytes` that messages may take while they arrive, however much is pending."""
 
@@ -84,16 +90,18 @@ class Connection:
     """Bytes that have arrived and were taken in, with their headers."""
     held: int = 0
     """Bytes that have arrived and weren't taken in, when it was measured last."""
+    measured: float = 0.0
+    """When it was measured last, in seconds of `time.monotonic`."""
     held_since: float = 0.0
-    """When `held` last grew beyond `SLACK`, in seconds of `time.monotonic`."""
+    """When `held` last grew beyond `SLACK`, in the same seconds."""
     active: float = 0.0
     """When a call last began, in the same seconds."""
 
     def measure(self, received: int, now: float) -> None:
         """Notes the bytes that have arrived since the connection was opened."""
-        if not self.waiting or received < self.taken:
-            self.taken = received
-        before, self.held = self.held, received - self.taken
+        forgiven = int((now - self.measured) * FORGIVEN_BYTES) if self.held else 0
+        self.taken = min(self.taken + forgiven, received) if self.waiting else received
+        before, self.held, self.measured = self.held, received - self.taken, now
         if before <= SLACK:
             self.held_since = now
 
@@ -127,8 +135,9 @@ class Transfer:
         self._ledger.forget(self)
         self.arriving = False
 
-    def leaving(self) -> None:
-        """The answer has begun to leave."""
+    def leaving(self, size: int) -> None:
+        """An answer of so many bytes has begun to leave."""
+        self.connection.taken += int(size * ANSWER_ALLOWANCE)
         self.since = self._ledger.clock()
         self._ledger.time(self)
 

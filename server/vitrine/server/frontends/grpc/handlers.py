@@ -136,7 +136,7 @@ class _Method:
             call = call or self._unread(receiver, metadata)
             await abort(context, _failure(call, error), call.request_id)
         _succeed(call)
-        receiver.leaving()
+        receiver.leaving(len(answer))
         return answer
 
     async def _answer_often(self, _: AsyncIterator[bytes], context: Context) -> None:
@@ -204,7 +204,7 @@ class _Method:
 
 async def _write(context: Context, receiver: Receiver, answer: bytes) -> None:
     """Sends one answer of a stream; how long it takes to leave is bounded."""
-    receiver.leaving()
+    receiver.leaving(len(answer))
     await context.write(answer)
     receiver.left()
 

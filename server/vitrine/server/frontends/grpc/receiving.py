@@ -83,10 +83,10 @@ class Receiver:
             raise RequestTooLarge("REQUEST_TOO_LARGE", message)
         return bytes(data)
 
-    def leaving(self) -> None:
-        """An answer begins to leave."""
+    def leaving(self, size: int) -> None:
+        """An answer of so many bytes begins to leave."""
         if self._transfer is not None:
-            self._transfer.leaving()
+            self._transfer.leaving(size)
 
     def left(self) -> None:
         """The answer has left, and the call goes on."""
