@@ -43,6 +43,7 @@ def _in_one_sentence(command: Command) -> Command:
         except ConfigError as error:
             raise click.UsageError(str(error)) from error
         except (StartupError, CrashLoop) as error:
+            logging.shutdown()  # what led to it comes first
             sys.exit(f"vitrine-server: {error}")
 
     return run

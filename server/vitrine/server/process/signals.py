@@ -27,6 +27,7 @@ def on_signals(stopping: asyncio.Event, before_exit: Callable[[], None] = lambda
         if received:
             logger.warning("a second signal: exiting at once, without waiting for requests under way")
             before_exit()
+            logging.shutdown()
             os._exit(128 + number)
         received.append(number)
         stopping.set()
@@ -36,7 +37,10 @@ def on_signals(stopping: asyncio.Event, before_exit: Callable[[], None] = lambda
 
 
 def leave(status: int = 0) -> NoReturn:
-    """Ends the process now. A normal exit would wait for threads, and loading a model can take long."""
+    """Ends the process now. A normal exit would wait for threads, and loading a model can take long.
+
+    The log has a moment for the lines that wait.
+    """
     logging.shutdown()
     with suppress(OSError, AttributeError):  # a full disk, or no standard output at all
         sys.stdout.flush()

@@ -30,6 +30,7 @@ from vitrine.server.inference.call import Call, Outcome, Stage
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, ServedModel, Snapshot
 from vitrine.server.ranges import PORTS
+from vitrine.server.telemetry.logs import dropped_lines
 from vitrine.server.telemetry.model_series import FILES, Labels, ModelGauges, ModelSeries, Sample
 
 OTHER = "other"
@@ -146,6 +147,8 @@ class Metrics:
         self._cpu_counted = 0.0
         self._resident = self._gauge("process_resident_bytes", "Memory that they have.", "livesum")
         self._open_files = self._gauge("process_open_files", "Files and sockets that they have open.", "livesum")
+        self._dropped_lines = self._counter("log_lines_dropped_total", "Lines of the log that could not be written.")
+        self._dropped_counted = 0
         self._process = ProcessCollector(registry=None)
         build = self._gauge("build_info", "1, with the versions of what runs.", "livemax", "version", "python")
         build.labels(version(), platform.python_version()).set(1)
@@ -199,7 +202,10 @@ class Metrics:
         self._series.publish("activations", samples)
 
     def show_process(self) -> None:
-        """Shows the process's CPU time, memory and files; a value that the platform doesn't give stays as it was."""
+        """Shows the process's CPU time, memory, files and log; a value that isn't to be had stays as it was."""
+        dropped = dropped_lines()
+        self._dropped_lines.inc(dropped - self._dropped_counted)
+        self._dropped_counted = dropped
         found = {sample.name: sample.value for metric in self._process.collect() for sample in metric.samples}
         cpu_seconds = found.get("process_cpu_seconds_total", self._cpu_counted)
         self._cpu_seconds.inc(cpu_seconds - self._cpu_counted)
