@@ -286,5 +286,5 @@ def test_a_metrics_port_that_is_taken_is_said(tiny_artifact: Path, workers: str)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         said = refused_start(tiny_artifact, "--metrics-port", str(port), "--workers", workers)
-    assert f"can't show metrics on 127.0.0.1:{port}: the port is taken" in said
+    assert f"can't listen on 127.0.0.1:{port}: another program has the port; name another with --metrics-host" in said
     assert "--metrics-port" in said

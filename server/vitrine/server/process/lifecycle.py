@@ -18,13 +18,19 @@ from vitrine.server.process.signals import on_signals
 logger = logging.getLogger(__name__)
 
 
-async def serve(config: ServerConfig, announce: Callable[[str], None], stopping: asyncio.Event | None = None) -> None:
+async def serve(
+    config: ServerConfig,
+    announce: Callable[[str], None],
+    stopping: asyncio.Event | None = None,
+    tell_ready: Callable[[bool], None] = lambda _: None,
+) -> None:
     """Serves until SIGTERM or SIGINT, then drains. Threads may outlive it, at work on what nobody waits for any more.
 
     Args:
         config: the settings.
         announce: called once with HOST:PORT, when the server is ready to answer.
         stopping: another way to stop it, by setting the event.
+        tell_ready: told of every change of the service's readiness.
 
     Raises:
         StartupError: a model fails a check, its device isn't there, or an address can't be listened on.
@@ -44,6 +50,7 @@ async def serve(config: ServerConfig, announce: Callable[[str], None], stopping:
         # 2. Serve.
         frontend = GrpcFrontend(service, config.grpc)
         await frontend.start()
+        service.readiness.observe(tell_ready)
         service.readiness.start()
         announce(frontend.address)
         frontend = await _keep_serving(frontend, service, config, stopping)

@@ -133,7 +133,6 @@ class Metrics:
         self._queue_rows = self._gauge("queue_rows", "Images that wait for a run.", "livesum")
         self._pending_images = self._gauge("pending_images", "Images of the requests under way.", "livesum")
         self._pending_bytes = self._gauge("pending_bytes", "Bytes of those requests and their answers.", "livesum")
-        self._ready = self._gauge("ready", "Workers that are ready and don't leave.", "livesum")
 
     def _model_instruments(self) -> None:
         self._model_failures = self._counter("model_failures_total", "Versions found not to load, or gone.", "model")
@@ -185,10 +184,6 @@ class Metrics:
         self._entries = snapshot.entries
         shown = dict.fromkeys(_labels_of(entry, snapshot.default) for entry in snapshot.entries)
         self._series.publish("models", (Sample("model_info", labels, 1) for labels in shown))
-
-    def show_ready(self, ready: bool) -> None:
-        """Shows whether this process is ready and doesn't leave."""
-        self._ready.set(ready)
 
     def show_workload(self, load: Workload) -> None:
         """Shows the work under way."""

@@ -25,7 +25,8 @@ from vitrine.server.protocols.reflection import SERVICE as REFLECTION
 from vitrine.server.protocols.reflection import ReflectionServicer
 from vitrine.server.protocols.v1.servicer import SERVICE as V1
 from vitrine.server.protocols.v1.servicer import ClassifierServicer
-from vitrine.server.security.addresses import address_of, cannot_listen
+from vitrine.server.security.addresses import address_of
+from vitrine.server.security.listening import FLAGS, bind_error, cannot_listen
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +180,7 @@ def _bind(server: grpc.aio.Server, config: GrpcConfig, credentials: grpc.ServerC
     address = address_of(config.host, config.port)
     try:
         taken = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise cannot_listen(config.host, config.port) from error
+    except RuntimeError as error:  # it doesn't say why
+        reason = bind_error(config.host, config.port, shares_port=config.shares_port)
+        raise cannot_listen(config.host, config.port, FLAGS, reason or OSError(str(error))) from error
     return address_of(config.host, taken)
