@@ -170,7 +170,8 @@ def scraped(workers: Workers, name: str) -> str:
     """A metric's value, or that there is none to be had."""
     try:
         with urlopen(workers.metrics, timeout=CALL_SECONDS) as answer:
-            return re.findall(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)[0]
+            text: str = answer.read().decode()
+            return str(re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)[0])
     except OSError as error:
         return f"no answer: {error}"
 

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "vitrine.json").read_text())
 RULES = (ROOT / "deploy" / "prometheus" / "vitrine.rules.yml").read_text()
 DOCS = (ROOT / "docs" / "metrics.md").read_text()
-OF_SEVERAL_WORKERS = {"vitrine_worker_deaths_total"}
+OF_SEVERAL_WORKERS = {"vitrine_worker_deaths_total", "vitrine_worker_hangs_total"}
+OF_TLS = {"vitrine_certificate_expiry_timestamp_seconds"}
 FROM_PROMETHEUS = {"instance", "job", "le"}
 """Labels that a scrape lacks, or that belong to every histogram."""
 

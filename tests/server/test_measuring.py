@@ -25,6 +25,7 @@ from vitrine.server.inference.readiness import Readiness
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.security.certificates import CertificateInForce
 from vitrine.server.telemetry import instrumentation
 from vitrine.server.telemetry.instrumentation import PrometheusTelemetry
 from vitrine.server.telemetry.liveness import Liveness
@@ -204,7 +205,9 @@ async def test_what_can_not_be_read_is_said_once_and_read_again(
                 read.set()
 
     models = Models.of(served("digits", "1"))
-    service: Any = SimpleNamespace(readiness=Readiness(), workload=Workload(0, 0, 0), models=models)
+    service: Any = SimpleNamespace(
+        readiness=Readiness(), workload=Workload(0, 0, 0), models=models, certificate=CertificateInForce()
+    )
     telemetry = PrometheusTelemetry(Breaking([], MetricsConfig(port=0)), Liveness(), activations=False)
     with caplog.at_level(logging.ERROR):
         async with telemetry.of(service):

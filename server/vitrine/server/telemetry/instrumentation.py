@@ -91,6 +91,7 @@ class PrometheusTelemetry:
 
     def _read_once(self, service: Service) -> None:
         self._metrics.show_workload(service.workload)
+        self._metrics.show_certificate(service.certificate.expires)
         self._metrics.show_process()
         served = service.models.snapshot.models
         readings = {model: read for model in served if (read := self._probe.reading(model))}

@@ -49,10 +49,16 @@ ROWS = tuple(2.0**power for power in range(13))
 """The buckets of batches: 1 to 4,096 images."""
 
 Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
-Mode: TypeAlias = Literal["livesum", "livemax"]
+Mode: TypeAlias = Literal["livesum", "livemax", "livemin"]
 """The way to add several workers' values of a gauge up; a worker that has ended doesn't count any more."""
 
-RESERVED = {"counter": 1 << 20, "histogram": 1 << 18, "gauge_livesum": 1 << 16, "gauge_livemax": 1 << 16}
+RESERVED = {
+    "counter": 1 << 20,
+    "histogram": 1 << 18,
+    "gauge_livesum": 1 << 16,
+    "gauge_livemax": 1 << 16,
+    "gauge_livemin": 1 << 16,
+}
 """Bytes of a worker's file from the start, by the kind of its instruments: more than so few labels take.
 
 Writing to a mapped page on a full disk kills the process (SIGBUS), so space is reserved up front.
@@ -146,6 +152,7 @@ class Metrics:
         self._cpu_counted = 0.0
         self._resident = self._gauge("process_resident_bytes", "Memory that they have.", "livesum")
         self._open_files = self._gauge("process_open_files", "Files and sockets that they have open.", "livesum")
+        self._certificate_expiry: Gauge | None = None
         self._dropped_lines = self._counter("log_lines_dropped_total", "Lines of the log that could not be written.")
         self._dropped_counted = 0
         self._process = ProcessCollector(registry=None)
@@ -184,6 +191,15 @@ class Metrics:
         self._entries = snapshot.entries
         shown = dict.fromkeys(_labels_of(entry, snapshot.default) for entry in snapshot.entries)
         self._series.publish("models", (Sample("model_info", labels, 1) for labels in shown))
+
+    def show_certificate(self, expires: float | None) -> None:
+        """Shows when the certificate in force expires, in seconds since 1970; without one there is no such metric."""
+        if expires is None:
+            return
+        if self._certificate_expiry is None:
+            text = "The end of the certificate's validity, since 1970."
+            self._certificate_expiry = self._gauge("certificate_expiry_timestamp_seconds", text, "livemin")
+        self._certificate_expiry.set(expires)
 
     def show_workload(self, load: Workload) -> None:
         """Shows the work under way."""

@@ -95,7 +95,7 @@ class GrpcFrontend:
         access = service.access
         gates = [Gate(access, [*models, *public], meters)] if access.takes_tokens or meters else []
         # 3. gRPC's own server, bound to the address.
-        credentials = server_credentials(config, takes_tokens=access.takes_tokens)
+        credentials = server_credentials(config, service.certificate, takes_tokens=access.takes_tokens)
         self._server = grpc.aio.server(
             options=_options(service.limits.max_message_bytes, shares_port=config.shares_port), interceptors=gates
         )
