@@ -17,7 +17,7 @@ import pytest
 from google.protobuf.message import Message
 from support.publishing import bad_files, publish
 from support.scrapes import MeasuredServer, Scrape, measured_server
-from support.serving import PATIENCE_SECONDS, refused_start
+from support.serving import PATIENCE_SECONDS, refused_start, running_server
 
 from benchmarks.harness.servers import OWN_CONNECTION
 from vitrine.server.engine.artifact import read_artifact
@@ -252,6 +252,22 @@ def test_workers_are_replaced_after_their_metrics_have_been_swept_away(tiny_arti
         os.kill(int(server.log.wait_for(r"worker (\d+) is ready", 2)[0]), signal.SIGKILL)
         server.log.wait_for(r"worker (\d+) is ready", 3)
         server.scrape_when(lambda scrape: scrape.value("vitrine_model_info", state="available") == 2)
+
+
+@pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
+def test_the_folder_of_a_killed_supervisor_is_removed_at_the_next_start(tiny_artifact: Path, tmp_path: Path) -> None:
+    flags = ("--workers", "2", "--metrics-port", "0")
+    with running_server(tiny_artifact, *flags, TMPDIR=str(tmp_path)) as killed:
+        (orphan,) = tmp_path.iterdir()
+        with running_server(tiny_artifact, *flags, TMPDIR=str(tmp_path)):
+            assert orphan.exists()  # its owner lives
+        killed.process.kill()
+        killed.process.wait(PATIENCE_SECONDS)
+        assert list(tmp_path.iterdir()) == [orphan]
+        with running_server(tiny_artifact, *flags, TMPDIR=str(tmp_path)):
+            (new,) = tmp_path.iterdir()
+            assert new != orphan
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")

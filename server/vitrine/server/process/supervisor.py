@@ -18,7 +18,7 @@ from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.port import reserve_port
 from vitrine.server.process.signals import on_signals
-from vitrine.server.process.worker import QUESTION, Report, work
+from vitrine.server.process.worker import QUESTION, REREAD, Report, work
 from vitrine.server.security.addresses import address_of
 from vitrine.server.telemetry.liveness import Liveness
 from vitrine.server.telemetry.prometheus import WorkersMetrics, workers_metrics
@@ -62,13 +62,13 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
         CrashLoop: workers ended again and again; the remaining ones have drained.
     """
     stopping, liveness = asyncio.Event(), Liveness()
-    on_signals(stopping, _kill_all)
+    slots: list[_Slot] = []
+    on_signals(stopping, lambda: _send_all(slots, REREAD), _kill_all)
     with (
         reserve_port(config.grpc.host, config.grpc.port) as port,
         workers_metrics(config.service.metrics, liveness) as metrics,
     ):
         shared = replace(config, grpc=replace(config.grpc, port=port, shares_port=True))
-        slots: list[_Slot] = []
         slots += [_Slot(n, shared, initializer, stopping, slots, metrics) for n in range(config.process.workers)]
         running = [asyncio.ensure_future(slots[0].run())]
         watching = asyncio.ensure_future(_watch(slots, liveness))
@@ -155,8 +155,12 @@ class _Worker:
             return
         self.unanswered += 1
         if self.unanswered == 1:
-            with suppress(OSError):  # it has exited, and is reaped next
-                self._line.send_bytes(QUESTION)
+            self.send(QUESTION)
+
+    def send(self, message: bytes) -> None:
+        """Sends one of the messages to a worker, which are so small that the line takes them at once."""
+        with suppress(OSError):  # it has exited, and is reaped next, or the line is closed
+            self._line.send_bytes(message)
 
     def _read_report(self) -> None:
         """Reads a report, which answers a question too: its readiness, or that it refuses to start."""
@@ -320,6 +324,12 @@ def _sigint_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _send_all(slots: Sequence[_Slot], message: bytes) -> None:
+    for slot in slots:
+        if slot.worker is not None and slot.worker.unanswered < DOUBTFUL:  # the line to a stopped one could fill up
+            slot.worker.send(message)
 
 
 def _kill_all() -> None:

@@ -25,8 +25,10 @@ logger = logging.getLogger(__name__)
 Report: TypeAlias = bool | StartupError
 """A message of a worker: its readiness, at each change and to each question, or the reason why it refuses to start."""
 
-QUESTION = b"?"
-"""The supervisor's question whether the worker's event loop runs; the answer is a `Report`."""
+QUESTION, REREAD = b"?", b"reread"
+"""The supervisor's messages: the question whether the event loop runs, which a `Report` answers, and that the model
+repository is to be looked at now.
+"""
 
 
 def work(config: ServerConfig, line: "Connection[Report, None]", initializer: Callable[[], None]) -> None:
@@ -51,15 +53,18 @@ def work(config: ServerConfig, line: "Connection[Report, None]", initializer: Ca
 async def _serve(config: ServerConfig, line: "Connection[Report, None]") -> None:
     from vitrine.server.process.lifecycle import serve  # gRPC and ONNX Runtime, which the supervisor does without
 
-    stopping, ready = asyncio.Event(), False
+    stopping, reread, ready = asyncio.Event(), asyncio.Event(), False
     loop, end = asyncio.get_running_loop(), line.fileno()
 
     def hear() -> None:
         try:
-            line.recv_bytes()
+            message = line.recv_bytes()
         except (EOFError, OSError):  # the supervisor has hung up, or is gone
             loop.remove_reader(end)
             stopping.set()
+            return
+        if message == REREAD:
+            reread.set()
         else:
             _report(line, ready)
 
@@ -69,7 +74,7 @@ async def _serve(config: ServerConfig, line: "Connection[Report, None]") -> None
         _report(line, now)
 
     loop.add_reader(end, hear)
-    await serve(config, lambda _: None, stopping, tell_ready)
+    await serve(config, lambda _: None, stopping, tell_ready, reread)
 
 
 def _report(line: "Connection[Report, None]", report: Report) -> None:

@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
@@ -24,8 +23,12 @@ from vitrine.server.telemetry.http_port import Answer, Page, Request, serve_page
 from vitrine.server.telemetry.liveness import Liveness
 from vitrine.server.telemetry.metrics import MetricsConfig
 from vitrine.server.telemetry.model_series import FILES, ModelGauges, samples_in
+from vitrine.server.telemetry.temporary_folder import owned_folder
 
 logger = logging.getLogger(__name__)
+
+FOLDER = "vitrine-metrics-"
+"""The beginning of the name of a folder of workers' files."""
 
 METRICS_FLAGS = "--metrics-host and --metrics-port (VITRINE_METRICS_HOST, VITRINE_METRICS_PORT)"
 """The flags that set the address."""
@@ -124,11 +127,11 @@ def workers_metrics(config: MetricsConfig | None, liveness: Liveness) -> Iterato
         return
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(TemporaryDirectory(prefix="vitrine-metrics-", ignore_cleanup_errors=True))
+            folder = stack.enter_context(owned_folder(FOLDER))
         except OSError as error:
             raise StartupError(
                 f"workers share their metrics in files, and there is no place for them: {error}"
             ) from error
-        metrics = WorkersMetrics(config, Path(folder))
+        metrics = WorkersMetrics(config, folder)
         stack.enter_context(serve_metrics(metrics.registry, config, liveness))
         yield metrics
