@@ -25,7 +25,7 @@ from vitrine.server.inference.call import Call, Outcome, handling
 from vitrine.server.inference.requests import ClassifyRequest
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.security.access import ANYONE
-from vitrine.server.telemetry.logs import LogConfig, LogFormat, log_call, log_handler
+from vitrine.server.telemetry.logs import LogConfig, LogFormat, dress, log_call
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -109,8 +109,8 @@ def test_the_clients_error_has_the_id_that_the_log_has(tiny_artifact: Path) -> N
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
     """What is logged in this process, in JSON."""
-    handler = log_handler(LogConfig("debug", LogFormat.JSON, traced=True))
-    handler.setStream(io.StringIO())
+    handler = logging.StreamHandler(io.StringIO())
+    dress(handler, LogConfig("debug", LogFormat.JSON, traced=True))
     root = logging.getLogger()
     before, root.level = root.level, logging.DEBUG
     root.addHandler(handler)

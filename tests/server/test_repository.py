@@ -380,7 +380,7 @@ async def test_a_repository_that_comes_back_is_followed_again(tmp_path: Path, mo
     monkeypatch.setattr("vitrine.server.models.repository.logger.warning", lambda *_: warned.set())
     _notice(repository, replaced, monkeypatch)
     root.rename(away)
-    async with poll(repository, 0.001):
+    async with poll(repository, 0.001, asyncio.Event()):
         await warned.wait()
         publish(away, "tiny", 2)
         away.rename(root)
@@ -403,7 +403,7 @@ async def test_what_follows_the_repository_survives_a_fault_inside(
         return scan(root)
 
     monkeypatch.setattr("vitrine.server.models.repository.scan", scan_or_fail)
-    async with poll(repository, 0.001):
+    async with poll(repository, 0.001, asyncio.Event()):
         await replaced.wait()
     assert "RuntimeError: a bug" in caplog.text
 

@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import numpy as np
@@ -191,13 +193,69 @@ def test_workers_that_answered_for_a_while_are_replaced_however_often_they_die(t
 
 
 def test_a_worker_that_hangs_is_killed_when_the_server_stops(tiny_artifact: Path) -> None:
-    quick = impatient(GRACE_SECONDS=0.1)
-    with running_workers(tiny_artifact, "--drain-seconds", "0.1", program=quick) as server:
+    with running_workers(tiny_artifact, "--drain-seconds", "0.1", "--hang-seconds", "0", program=graceless()) as server:
         stuck = server.ready(2)[0]
         os.kill(stuck, signal.SIGSTOP)
         server.supervisor.terminate()
         assert server.supervisor.wait(PATIENCE_SECONDS) == 0
         server.log.wait_for(rf"worker {stuck} (hangs, and is killed)")
+
+
+def test_a_stopped_worker_is_killed_and_replaced_and_counted(tiny_artifact: Path) -> None:
+    flags = ("--hang-seconds", "1", "--metrics-port", "0")
+    with running_workers(tiny_artifact, *flags, program=impatient(ASK_SECONDS=0.1)) as server:
+        stuck = server.ready(2)[0]
+        os.kill(stuck, signal.SIGSTOP)
+        server.log.wait_for(rf"worker {stuck} (hasn't answered for 1 s, and is killed)")
+        server.log.wait_for(rf"worker (\d+) starts in place of {stuck}\b")
+        server.ready(3)
+        metrics = scrape(server)
+    assert "vitrine_worker_hangs_total 1.0" in metrics
+    assert "vitrine_ready 2.0" in metrics
+
+
+def test_a_stopped_worker_does_not_count_as_ready(tiny_artifact: Path) -> None:
+    flags = ("--hang-seconds", "0", "--metrics-port", "0")
+    with running_workers(tiny_artifact, *flags, program=impatient(ASK_SECONDS=0.05)) as server:
+        stuck = server.ready(2)[0]
+        wait_until(lambda: "vitrine_ready 2.0" in scrape(server))
+        os.kill(stuck, signal.SIGSTOP)
+        wait_until(lambda: "vitrine_ready 1.0" in scrape(server))
+        os.kill(stuck, signal.SIGCONT)
+        wait_until(lambda: "vitrine_ready 2.0" in scrape(server))
+
+
+def test_a_worker_that_never_comes_to_answer_is_replaced(tiny_artifact: Path) -> None:
+    """The second of the starting workers is stopped before its event loop runs."""
+    quick = impatient(ASK_SECONDS=0.1, START_FACTOR=1)
+    with (
+        open_log() as (pipe, log),
+        launched_server(pipe, "--workers", "2", "--hang-seconds", "2", program=quick) as server,
+    ):
+        log.wait_for(r"worker (\d+) is ready")
+        stuck = int(log.wait_for(r"worker (\d+) starts", 2)[1])
+        os.kill(stuck, signal.SIGSTOP)
+        log.wait_for(rf"worker {stuck} (hasn't answered for 2 s, and is killed)")
+        log.wait_for(r"worker (\d+) is ready", 2)
+        server.terminate()
+        assert server.wait(PATIENCE_SECONDS) == 0
+
+
+def graceless() -> tuple[str, ...]:
+    """A program of the server that gives workers hardly any time beyond their drain."""
+    start = "from vitrine.server.cli import main; main()"
+    return sys.executable, "-c", f"from vitrine.server.process import config; config.GRACE_SECONDS = 0.1; {start}"
+
+
+def scrape(server: Workers) -> str:
+    with urlopen(server.log.wait_for(r"metrics are at (\S+)")[0], timeout=PATIENCE_SECONDS) as answer:
+        return str(answer.read().decode())
+
+
+def wait_until(so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not so():
+        assert time.monotonic() < deadline
 
 
 def test_a_supervisor_that_fails_leaves_no_worker_behind(tiny_artifact: Path) -> None:
@@ -291,6 +349,28 @@ def test_workers_whose_supervisor_is_killed_drain_and_leave(tiny_artifact: Path)
     host, _, number = server.target.rpartition(":")  # open_log has seen that nobody is left
     with socket.create_server((host, int(number))):
         pass
+
+
+def test_a_stopped_worker_whose_supervisor_is_killed_leaves_too(tiny_artifact: Path) -> None:
+    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, "--workers", "2") as server:
+        stuck = int(log.wait_for(r"worker (\d+) is ready", 2)[0])
+        os.kill(stuck, signal.SIGSTOP)
+        server.process.kill()
+        assert len(log.wait_for(r"(stopped)", 2)) == 2  # open_log sees that nobody is left
+
+
+def test_a_worker_that_hangs_without_a_supervisor_ends_itself() -> None:
+    program = """
+import sys, time
+from vitrine.server.process import worker
+supervisor, line = worker.multiprocessing.Pipe()
+supervisor.close()
+worker._limit_end(line.fileno(), 0.0)
+time.sleep(3600)
+"""
+    program = program.replace("worker.multiprocessing", "__import__('multiprocessing')")
+    hanging = subprocess.run([sys.executable, "-c", program], timeout=PATIENCE_SECONDS, check=False)
+    assert hanging.returncode == 1
 
 
 def test_a_taken_port_is_refused_before_any_worker_starts(tiny_artifact: Path) -> None:

@@ -4,6 +4,7 @@ VitrineError
 ├── StartupError            the server refuses to start; the text is one sentence that says which check failed
 │   ├── ConfigError         two settings contradict each other, or one is out of its range
 │   └── FileError           certificates or tokens can't be used; while the server runs, those before stay in force
+│       └── FileUnavailable they can't be read or tried just now, and may be a moment later
 ├── CrashLoop               workers end again and again, so that the server does, too
 └── RequestError            a caller's request can't be answered
     ├── Unauthenticated     the caller is unknown: no token, or an unknown one
@@ -44,6 +45,10 @@ class ConfigError(StartupError, ValueError):
 
 class FileError(StartupError):
     """Certificates or tokens can't be used. The text quotes nothing of the file: it may be a secret."""
+
+
+class FileUnavailable(FileError):  # noqa: N818 - a word of its own
+    """Certificates or tokens can't be read or tried just now: they may be good though they stay as they are."""
 
 
 class CrashLoop(VitrineError):  # noqa: N818 - a word of its own

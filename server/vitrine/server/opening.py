@@ -127,7 +127,10 @@ def load_with_onnx_runtime(path: Path, device: Device, name: str, version: str) 
 
 @asynccontextmanager
 async def open_service(
-    config: ServiceConfig, methods: Collection[str] = (), load: Load = load_with_onnx_runtime
+    config: ServiceConfig,
+    methods: Collection[str] = (),
+    load: Load = load_with_onnx_runtime,
+    reread: asyncio.Event | None = None,
 ) -> AsyncIterator[Service]:
     """Opens a service, which is closed when the context ends.
 
@@ -139,6 +142,7 @@ async def open_service(
         config: the settings.
         methods: the methods that metrics count by name, as `/PACKAGE.SERVICE/METHOD`; others count as `other`.
         load: loads an artifact; called in a thread.
+        reread: set to have the repository looked at at once.
 
     Raises:
         StartupError: an artifact fails a check, its device isn't there, the tokens can't be used, or the metrics'
@@ -160,7 +164,7 @@ async def open_service(
             resources.callback(pool.shutdown, wait=False, cancel_futures=True)
         resources.callback(runs.shutdown, wait=False)  # runs under way end: callers wait for their rows
         # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
-        opening = partial(_open_models, config, load, telemetry, loads)
+        opening = partial(_open_models, config, load, telemetry, loads, reread or asyncio.Event())
         models, following, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
         # 4. The service and what observes it.
         service = Service(
@@ -181,7 +185,7 @@ async def open_service(
 
 
 def _open_models(
-    config: ServiceConfig, load: Load, telemetry: Telemetry, loads: Executor
+    config: ServiceConfig, load: Load, telemetry: Telemetry, loads: Executor, reread: asyncio.Event
 ) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
     """Loads the models; with a repository, gives the context that follows its changes, and a way to load on demand."""
 
@@ -190,7 +194,7 @@ def _open_models(
 
     if config.repository:
         repository = ServedRepository(config.repository, load_warm)
-        following = poll(repository, config.repository.reload_seconds)
+        following = poll(repository, config.repository.reload_seconds, reread)
         return repository.models, following, load_in_pool(loads, repository)
     path = Path(config.model) if config.model else bundled_model()
     try:

@@ -14,6 +14,7 @@ import click
 from vitrine.model.distribution import DISTRIBUTION
 from vitrine.server.cli import options
 from vitrine.server.cli.groups import Command
+from vitrine.server.engine.cpus import usable_cpus
 from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError, CrashLoop, StartupError
 from vitrine.server.frontends.grpc.config import GrpcConfig
@@ -24,6 +25,7 @@ from vitrine.server.inference.requests import Limits
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig
 from vitrine.server.process.config import ProcessConfig, ServerConfig
+from vitrine.server.process.limits import check_limits
 from vitrine.server.process.port import can_be_shared
 from vitrine.server.process.signals import leave
 from vitrine.server.process.supervisor import supervise
@@ -44,6 +46,7 @@ def _in_one_sentence(command: Command) -> Command:
         except ConfigError as error:
             raise click.UsageError(str(error)) from error
         except (StartupError, CrashLoop) as error:
+            logging.shutdown()  # what led to it comes first
             sys.exit(f"vitrine-server: {error}")
 
     return run
@@ -87,6 +90,7 @@ def main(
     Without either, the server serves its bundled model. VITRINE_MODEL can name MODEL too. When the server is ready to
     answer, it prints its address on standard output.
     """
+    check_limits(process.workers, threads or max(1, usable_cpus() // process.workers))
     logs = replace(logs, traced=tracing is not None)
     set_up_log = partial(log_to_stderr, logs, several=process.workers > 1)
     set_up_log()

@@ -131,10 +131,17 @@ def grpc(
         type=Number(SECONDS),
         default=PROCESS.drain_seconds,
     ),
+    option(
+        "--hang-seconds",
+        "Seconds that a worker's event loop may leave its supervisor without an answer; then the worker is killed and "
+        "replaced. 0 waits forever.",
+        type=Number(SECONDS),
+        default=PROCESS.hang_seconds,
+    ),
 )
-def process(workers: int, propagation_seconds: float, drain_seconds: float) -> ProcessConfig:
+def process(workers: int, propagation_seconds: float, drain_seconds: float, hang_seconds: float) -> ProcessConfig:
     """The processes of the server."""
-    return ProcessConfig(workers, propagation_seconds, drain_seconds)
+    return ProcessConfig(workers, propagation_seconds, drain_seconds, hang_seconds)
 
 
 @option_group(

@@ -39,6 +39,7 @@ from vitrine.server.models.repository import LoadModel
 from vitrine.server.models.snapshot import Models, ServedModel, Snapshot
 from vitrine.server.observers import suppress_and_log
 from vitrine.server.security.access import ANYONE, EVERYONE, Access, Permission
+from vitrine.server.security.certificates import CertificateInForce
 
 MAX_PLANS = 256
 """Plans that are kept for one model: callers may ask for its layers in any combination."""
@@ -84,6 +85,8 @@ class Service:
         self.meters = meters
         self.readiness = Readiness()
         """The state of the service: starting, ready or leaving."""
+        self.certificate = CertificateInForce()
+        """The certificate of the front end; none without TLS."""
         self.statistics = Statistics()
         """The work that models have done."""
         self._count = suppress_and_log(self.statistics.observe, "the statistics failed to count a call")

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from pathlib import Path
 from typing import TypeAlias
@@ -159,13 +159,10 @@ def load_in_pool(pool: Executor, repository: ServedRepository) -> LoadModel:
 
 
 @asynccontextmanager
-async def poll(repository: ServedRepository, seconds: float) -> AsyncIterator[None]:
-    """Looks at the repository every `seconds` while the context lasts; never when that is 0."""
-    if not seconds:
-        yield
-        return
+async def poll(repository: ServedRepository, seconds: float, asked: asyncio.Event) -> AsyncIterator[None]:
+    """Looks at the repository while the context lasts: when it is asked to, and every `seconds` unless that is 0."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="reload")
-    task = asyncio.create_task(_poll(repository, seconds, thread))
+    task = asyncio.create_task(_poll(repository, seconds, asked, thread))
     try:
         yield
     finally:
@@ -173,10 +170,13 @@ async def poll(repository: ServedRepository, seconds: float) -> AsyncIterator[No
         thread.shutdown(wait=False, cancel_futures=True)
 
 
-async def _poll(repository: ServedRepository, seconds: float, thread: Executor) -> None:
+async def _poll(repository: ServedRepository, seconds: float, asked: asyncio.Event, thread: Executor) -> None:
     logged = ""
     while True:
-        await asyncio.sleep(seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds or None):
+                await asked.wait()
+        asked.clear()
         try:
             await asyncio.get_running_loop().run_in_executor(thread, repository.refresh)
             logged = ""

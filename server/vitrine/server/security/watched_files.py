@@ -5,12 +5,14 @@ that the very next request or connection meets a change, and no thread has to wa
 """
 
 import logging
+import os
+import stat
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-from vitrine.server.errors import FileError
+from vitrine.server.errors import FileError, FileUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -36,30 +38,35 @@ class WatchedFiles(Generic[Content]):
         self._lock = threading.Lock()
         self._stamps = self._look()
         self._content = read()
+        self._refused: list[Stamp] | None = None
         self._logged = ""
 
     def current(self) -> Content:
-        """The content, or the one before the files were damaged; the same object until they change."""
+        """The content, or the one before the files were damaged; the same object until they change.
+
+        Files whose content can't be used are read again when they change. Files that can't be read at all are tried
+        each time.
+        """
         with self._lock:
             stamps = self._look()  # before reading: a change in between is seen the next time
-            if stamps != self._stamps and self._read_again():
-                self._stamps = stamps  # only now: what couldn't be read for a moment is tried again
+            if stamps not in (self._stamps, self._refused):
+                self._read_again(stamps)
             return self._content
 
     def _look(self) -> list[Stamp]:
         return [_stamp(path) for path in self._paths]
 
-    def _read_again(self) -> bool:
+    def _read_again(self, stamps: list[Stamp]) -> None:
         try:
             self._content = self._read()
         except FileError as error:
             if str(error) != self._logged:
                 logger.error("%s; the content before stays in force", error)
             self._logged = str(error)
-            return False
-        self._logged = ""
+            self._refused = None if isinstance(error, FileUnavailable) else stamps
+            return
+        self._stamps, self._refused, self._logged = stamps, None, ""
         logger.info("read again, because of a change: %s", ", ".join(map(str, self._paths)))
-        return True
 
 
 def _stamp(path: Path) -> Stamp:
@@ -74,9 +81,17 @@ def read_file(path: Path) -> bytes:
     """A file's bytes.
 
     Raises:
-        FileError: it can't be read.
+        FileUnavailable: it can't be read.
+        FileError: it is no file: a pipe, for one, could keep its reader waiting for ever.
     """
     try:
-        return path.read_bytes()
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise FileError(f"{path} can't be read: it is no regular file")
+            return file.read()
     except OSError as error:
-        raise FileError(f"{path} can't be read: {error.strerror}") from error
+        raise FileUnavailable(f"{path} can't be read: {error.strerror}") from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)

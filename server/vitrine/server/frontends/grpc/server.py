@@ -28,7 +28,8 @@ from vitrine.server.protocols.reflection import SERVICE as REFLECTION
 from vitrine.server.protocols.reflection import ReflectionServicer
 from vitrine.server.protocols.v1.servicer import SERVICE as V1
 from vitrine.server.protocols.v1.servicer import ClassifierServicer
-from vitrine.server.security.addresses import address_of, cannot_listen
+from vitrine.server.security.addresses import address_of
+from vitrine.server.security.listening import FLAGS, bind_error, cannot_listen
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class GrpcFrontend:
             told = meters if endpoint.public else observers
             handlers |= guarded_handlers(endpoint, identify, self._connections, largest, told)
         # 4. gRPC's own server, bound to the address, and a watch over its connections.
-        credentials = server_credentials(config, takes_tokens=access.takes_tokens)
+        credentials = server_credentials(config, service.certificate, takes_tokens=access.takes_tokens)
         options = _options(largest, max_connections(self._connections), shares_port=config.shares_port)
         self._server = _core_server(handlers, gates, options)
         self._address = _bind(self._server, config, credentials)
@@ -220,6 +221,7 @@ def _bind(server: grpc.aio.Server, config: GrpcConfig, credentials: grpc.ServerC
     address = address_of(config.host, config.port)
     try:
         taken = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise cannot_listen(config.host, config.port) from error
+    except RuntimeError as error:  # it doesn't say why
+        reason = bind_error(config.host, config.port, shares_port=config.shares_port)
+        raise cannot_listen(config.host, config.port, FLAGS, reason or OSError(str(error))) from error
     return address_of(config.host, taken)
