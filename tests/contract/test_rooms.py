@@ -36,8 +36,8 @@ def test_a_source_root_imports_only_its_neighbours(root: str) -> None:
 
 FLOORS: dict[str, Floors] = {
     "server": [
-        ["errors", "observers", "bundled", "threads"],
-        ["ranges"],
+        ["errors", "observers", "bundled", "files"],
+        ["ranges", "threads"],
         ["models"],
         ["security"],
         ["engine"],

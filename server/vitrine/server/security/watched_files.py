@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
 from vitrine.server.errors import FileError
+from vitrine.server.files import read_regular_file
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +75,9 @@ def read_file(path: Path) -> bytes:
     """A file's bytes.
 
     Raises:
-        FileError: it can't be read.
+        FileError: it can't be read, or is no regular file.
     """
     try:
-        return path.read_bytes()
+        return read_regular_file(path)
     except OSError as error:
         raise FileError(f"{path} can't be read: {error.strerror}") from error
