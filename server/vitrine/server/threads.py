@@ -1,9 +1,21 @@
-"""Pools of threads that are all started beforehand, so that a moment without threads loses no work."""
+"""Threads: pools that are started beforehand, and large work that leaves the event loop free."""
 
+import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TypeVar
 
 from vitrine.server.errors import StartupError
+
+LARGE_BYTES = 1 << 20
+"""Bytes from which on copying takes longer than handing it to a thread: about 0.3 ms."""
+
+Result = TypeVar("Result")
+
+_LARGE_WORK = ThreadPoolExecutor(1, thread_name_prefix="large")
+"""The thread for large work; it is started by the first."""
 
 
 def started_threads(size: int, name: str) -> ThreadPoolExecutor:
@@ -32,3 +44,17 @@ def started_threads(size: int, name: str) -> ThreadPoolExecutor:
         ) from error
     all_there.wait()
     return pool
+
+
+async def off_loop(size: int, work: Callable[[], Result]) -> Result:
+    """Does work on `size` bytes: in a thread where they are many, so that other calls go on meanwhile; else at once.
+
+    There is one such thread, so that the copies of one large answer are in memory at a time.
+    """
+    if size < LARGE_BYTES:
+        return work()
+    try:
+        done = _LARGE_WORK.submit(copy_context().run, work)
+    except RuntimeError:  # the thread can't be started just now
+        return work()
+    return await asyncio.wrap_future(done)

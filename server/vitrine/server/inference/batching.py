@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from vitrine.server.inference.call import HANDLED, Call, PassStage, Stage, handling
 from vitrine.server.ranges import RealRange, WholeRange
+from vitrine.server.threads import off_loop
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,13 @@ class _Waiting:
     """Rows that have gone into runs."""
     parts: dict[int, Activations] = field(default_factory=dict)
     """The calculated rows, by the number of their first: runs needn't end in their order."""
+
+    @property
+    def part_bytes(self) -> int:
+        """The bytes that joining copies."""
+        if len(self.parts) == 1:
+            return 0
+        return sum(values.nbytes for part in self.parts.values() for values in part.values())
 
     def joined(self) -> Activations:
         """All rows in their order."""
@@ -205,7 +213,7 @@ class Batcher:
         self._queue.append(waiting)
         self._start_runs()
         await waiting.done
-        return waiting.joined()
+        return await off_loop(waiting.part_bytes, waiting.joined)
 
     def _start_runs(self) -> None:
         """Starts as many runs as may be under way; sets a timer where the next batch is to wait for more rows."""

@@ -119,7 +119,7 @@ class Service:
         count = self._count_images(request)
         answer_bytes = plan.check_size(count, further_bytes, self.limits.max_message_bytes)
         # 2. Admit: from here on it counts, for the server's load, its caller's rate and the model's statistics.
-        call.images = count
+        call.images, call.answer_bytes = count, answer_bytes
         call.observers = (self._count, *call.observers)
         request_bytes = max(call.size, _size_of(request))  # a message can have much that is no image
         call.hold(self._admission.admit(count, request_bytes + answer_bytes))
@@ -157,6 +157,7 @@ class Service:
         size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
         if size > self.limits.max_message_bytes:
             raise answer_too_large(size, self.limits.max_message_bytes, "they can't be sent", "layer")
+        call.answer_bytes = size
         call.hold(self._admission.admit(0, call.size + size))
         return model, stored
 

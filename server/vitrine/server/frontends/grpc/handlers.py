@@ -29,6 +29,7 @@ from vitrine.server.frontends.grpc.status import internal_status, status_of
 from vitrine.server.inference.call import HANDLED, OUTCOMES, Call, Outcome, Stage
 from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.security.access import ANYONE, Caller
+from vitrine.server.threads import off_loop
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class _Method:
         with closing(self._call(context.invocation_metadata() or ())) as call:
             try:
                 async for message in self.answer(self.decode(data), call):
-                    yield _encoded(message, call)
+                    yield await _encoded(message, call)
             except Exception as error:
                 await abort(context, _failure(call, error), call.request_id)
             _succeed(call)
@@ -144,7 +145,7 @@ class _Method:
         call.size = len(data)
         call.caller = caller
         call.address = partial(_host_of, context)
-        return _encoded(await self.answer(self.decode(data), call), call)
+        return await _encoded(await self.answer(self.decode(data), call), call)
 
     def _call(self, metadata: Metadata) -> Call:
         """A call, which this task's log lines are about from now on: gRPC has a task for each stream."""
@@ -159,9 +160,9 @@ def _host_of(context: Context) -> str:
     return unquote(context.peer()).partition(":")[2].rpartition(":")[0]
 
 
-def _encoded(message: Message, call: Call) -> bytes:
+async def _encoded(message: Message, call: Call) -> bytes:
     begin = time.monotonic()
-    data = message.SerializeToString()
+    data = await off_loop(call.answer_bytes, message.SerializeToString)
     call.passed(Stage.ENCODE, begin, time.monotonic())
     return data
 
