@@ -36,11 +36,12 @@ def test_a_source_root_imports_only_its_neighbours(root: str) -> None:
 
 FLOORS: dict[str, Floors] = {
     "server": [
-        ["errors", "observers", "bundled"],
-        ["ranges"],
+        ["errors", "observers", "bundled", "files"],
+        ["ranges", "threads"],
         ["models"],
         ["security"],
         ["engine"],
+        ["preparation"],
         ["inference"],
         ["telemetry"],
         ["protocols"],

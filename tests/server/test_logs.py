@@ -126,7 +126,7 @@ async def test_what_a_preparing_thread_logs_is_about_the_request(
         logging.getLogger("test").info("prepared")
         return np.zeros((18, 18), np.uint8)
 
-    monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
+    monkeypatch.setattr("vitrine.server.preparation.processes.Decoders.prepare", prepare)
     call = Call("/test/Test", ANYONE)
     call.request_id = "job-7/eight"
     async with open_service(ServiceConfig(tiny_artifact)) as service:

@@ -430,7 +430,7 @@ async def test_a_request_under_way_is_answered_by_the_version_it_began_with(
         go_on.wait()
         return np.zeros((18, 18), np.uint8)
 
-    monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
+    monkeypatch.setattr("vitrine.server.preparation.processes.Decoders.prepare", prepare)
     publish(tmp_path, "tiny", 1)
     async with open_service(ServiceConfig(repository=RepositoryConfig(tmp_path, reload_seconds=0))) as service:
 

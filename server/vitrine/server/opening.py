@@ -29,6 +29,8 @@ from vitrine.server.inference.service import Service
 from vitrine.server.models.repository import LoadModel, ServedRepository, load_in_pool, poll
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.snapshot import Models, ServedModel
+from vitrine.server.preparation.pool import PreparationPool
+from vitrine.server.preparation.processes import Decoders
 from vitrine.server.ranges import WholeRange
 from vitrine.server.security.tokens import open_access
 from vitrine.server.telemetry.instrumentation import Telemetry, open_telemetry
@@ -36,6 +38,7 @@ from vitrine.server.telemetry.logs import log_call
 from vitrine.server.telemetry.metrics import MetricsConfig
 from vitrine.server.telemetry.tracing import open_tracing
 from vitrine.server.telemetry.tracing_config import TracingConfig
+from vitrine.server.threads import started_threads
 
 if TYPE_CHECKING:
     from vitrine.server.telemetry.spans import Tracing
@@ -70,7 +73,7 @@ class ServiceConfig:
     device: Device = Device.AUTO
     """The device that runs the models."""
     threads: int | None = None
-    """Preparation threads; None takes the usable CPUs divided by `processes`."""
+    """Images of one caller that are prepared at once; None takes the usable CPUs divided by `processes`."""
     processes: int = 1
     """Processes that open such a service on this machine and share its CPUs."""
     batching: BatchingConfig = field(default_factory=BatchingConfig)
@@ -156,13 +159,17 @@ async def open_service(
             resources.push_async_callback(_flush, tracing)
         telemetry = resources.enter_context(open_telemetry(config.metrics, methods))
         # 2. The pools. Threads that outlive the service are at work on what nobody waits for any more.
+        share = config.preparation_threads
         preparations, runs, loads = (
-            ThreadPoolExecutor(size, thread_name_prefix=name)
-            for name, size in (("prepare", config.preparation_threads), ("run", config.parallel_runs), ("load", 1))
+            started_threads(size, name)
+            for name, size in (("prepare", share + 1), ("run", config.parallel_runs), ("load", 1))
         )
+        decoders = Decoders(config.admission.max_bytes)
+        resources.callback(decoders.close)
         for pool in (preparations, loads):
             resources.callback(pool.shutdown, wait=False, cancel_futures=True)
         resources.callback(runs.shutdown, wait=False)  # runs under way end: callers wait for their rows
+        decoders.start()
         # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
         opening = partial(_open_models, config, load, telemetry, loads, reread or asyncio.Event())
         models, following, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
@@ -170,7 +177,7 @@ async def open_service(
         service = Service(
             models,
             config.limits,
-            preparations,
+            PreparationPool(decoders, preparations, share),
             runs,
             replace(config.batching, parallel=config.parallel_runs),
             config.admission,

@@ -305,7 +305,7 @@ DEVICE = option(
 
 THREADS = option(
     "--threads",
-    "Preparation threads per worker. Model runs use half as many.",
+    "Image files of one caller that each worker prepares at once. Model runs use half as many threads.",
     type=Whole(THREAD_COUNTS),
     show_default="usable CPUs divided by the workers",
 )

@@ -130,6 +130,8 @@ class Call:
     """The model that answers, as NAME@VERSION; empty until that is known."""
     images: int = 0
     """Images that were taken in."""
+    answer_bytes: int = 0
+    """The bytes of its answer, at most; 0: few."""
     no_digits: int | None = None
     """Images that were judged to be no digits; None: none were judged."""
     outcome: Outcome = Outcome.CANCELLED

@@ -5,19 +5,17 @@ ONNX Runtime: a protocol translates its messages into plain data, calls here, an
 paths of fields in errors: here they are those of `ClassifyRequest`.
 """
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextvars import copy_context
 from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters, Shape, prepare
+from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.batching import Batcher, BatchingConfig
@@ -38,6 +36,7 @@ from vitrine.server.inference.statistics import Statistics
 from vitrine.server.models.repository import LoadModel
 from vitrine.server.models.snapshot import Models, ServedModel, Snapshot
 from vitrine.server.observers import suppress_and_log
+from vitrine.server.preparation.pool import PreparationPool
 from vitrine.server.security.access import ANYONE, EVERYONE, Access, Permission
 from vitrine.server.security.certificates import CertificateInForce
 
@@ -51,8 +50,8 @@ class Service:
     Args:
         models: the models.
         limits: limits on one request.
-        workers: threads that prepare images, so that the event loop stays free. A request has one image there at a
-            time: its others wait behind other callers', and are never prepared when its caller goes away.
+        preparation: prepares image files. A request has one there at a time: its others wait behind other callers',
+            and are never prepared when its caller goes away.
         runs: threads that run models.
         batching: the settings of batches.
         admission: limits on the work under way.
@@ -67,7 +66,7 @@ class Service:
         self,
         models: Models,
         limits: Limits,
-        workers: Executor,
+        preparation: PreparationPool,
         runs: Executor,
         batching: BatchingConfig,
         admission: AdmissionConfig,
@@ -90,7 +89,7 @@ class Service:
         self.statistics = Statistics()
         """The work that models have done."""
         self._count = suppress_and_log(self.statistics.observe, "the statistics failed to count a call")
-        self._workers = workers
+        self._preparation = preparation
         self._runs = runs
         self._load = load
         self._admission = Admission(admission)
@@ -137,7 +136,7 @@ class Service:
         count = self._count_images(request)
         answer_bytes = plan.check_size(count, further_bytes, self.limits.max_message_bytes)
         # 2. Admit: from here on it counts, for the server's load, its caller's rate and the model's statistics.
-        call.images = count
+        call.images, call.answer_bytes = count, answer_bytes
         call.observers = (self._count, *call.observers)
         request_bytes = max(call.size, _size_of(request))  # a message can have much that is no image
         call.hold(self._admission.admit(count, request_bytes + answer_bytes, caller := _name_of(call)))
@@ -175,6 +174,7 @@ class Service:
         size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
         if size > self.limits.max_message_bytes:
             raise answer_too_large(size, self.limits.max_message_bytes, "they can't be sent", "layer")
+        call.answer_bytes = size
         call.hold(self._admission.admit(0, call.size + size, _name_of(call)))
         return model, stored
 
@@ -256,21 +256,15 @@ class Service:
         return count
 
     async def _prepare(self, request: ClassifyRequest, call: Call) -> npt.NDArray[np.uint8]:
-        loop = asyncio.get_running_loop()
-        begin, shape = loop.time(), request.model.metadata.input.shape
-        in_context = copy_context().run  # a worker's log lines name this call, too
-        rows = [
-            await loop.run_in_executor(self._workers, in_context, self._prepare_one, file, index, shape)
-            for index, file in enumerate(request.files or ())
-        ]
-        call.passed(Stage.PREPARE, begin, loop.time())
+        begin, shape, caller = time.monotonic(), request.model.metadata.input.shape, _name_of(call)
+        rows: list[npt.NDArray[np.uint8]] = []
+        for index, file in enumerate(request.files or ()):
+            try:
+                rows.append(await self._preparation.prepare(file, caller, self.limits.max_image_pixels, shape))
+            except ImageError as error:
+                raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
+        call.passed(Stage.PREPARE, begin, time.monotonic())
         return np.stack(rows)  # (N, height, width)
-
-    def _prepare_one(self, file: bytes, index: int, shape: Shape) -> npt.NDArray[np.uint8]:
-        try:
-            return prepare(file, self.limits.max_image_pixels, shape)
-        except ImageError as error:
-            raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
 
 
 class _ModelRunner:

@@ -5,14 +5,13 @@ that the very next request or connection meets a change, and no thread has to wa
 """
 
 import logging
-import os
-import stat
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
 from vitrine.server.errors import FileError, FileUnavailable
+from vitrine.server.files import read_regular_file
 
 logger = logging.getLogger(__name__)
 
@@ -81,17 +80,9 @@ def read_file(path: Path) -> bytes:
     """A file's bytes.
 
     Raises:
-        FileUnavailable: it can't be read.
-        FileError: it is no file: a pipe, for one, could keep its reader waiting for ever.
+        FileUnavailable: it can't be read, or is no regular file.
     """
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise FileError(f"{path} can't be read: it is no regular file")
-            return file.read()
+        return read_regular_file(path)
     except OSError as error:
         raise FileUnavailable(f"{path} can't be read: {error.strerror}") from error
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)

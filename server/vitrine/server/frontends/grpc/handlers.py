@@ -30,6 +30,7 @@ from vitrine.server.inference.call import HANDLED, OUTCOMES, Call, Outcome, Stag
 from vitrine.server.inference.connections import Connections
 from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.security.access import ANYONE, Caller
+from vitrine.server.threads import off_loop
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ class _Method:
                 if data is None:
                     raise InvalidRequest("NO_MESSAGE", "the request has no message")
                 async for message in self.answer(self.decode(data), call):
-                    await _write(context, receiver, _encoded(message, call))
+                    await _write(context, receiver, await _encoded(message, call))
         except Exception as error:
             await abort(context, _failure(call, error), call.request_id)
         _succeed(call)
@@ -192,7 +193,7 @@ class _Method:
         call.size = len(data)
         call.caller = caller
         call.address = partial(str, receiver.connection.host)
-        return _encoded(await self.answer(self.decode(data), call), call)
+        return await _encoded(await self.answer(self.decode(data), call), call)
 
     def _call(self, metadata: Metadata) -> Call:
         """A call, which this task's log lines are about from now on: gRPC has a task for each stream."""
@@ -209,9 +210,9 @@ async def _write(context: Context, receiver: Receiver, answer: bytes) -> None:
     receiver.left()
 
 
-def _encoded(message: Message, call: Call) -> bytes:
+async def _encoded(message: Message, call: Call) -> bytes:
     begin = time.monotonic()
-    data = message.SerializeToString()
+    data = await off_loop(call.answer_bytes, message.SerializeToString)
     call.passed(Stage.ENCODE, begin, time.monotonic())
     return data
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import numpy as np
 from google.protobuf.message import Message
@@ -24,6 +25,7 @@ from vitrine.server.protocols.oip.inputs import PACKED_BYTES, fields_per_image, 
 from vitrine.server.protocols.oip.outputs import check_size, further_bytes, read_outputs, write_response
 from vitrine.server.protocols.oip.parameters import check_id, check_parameters, echoed_id
 from vitrine.server.security.access import Permission
+from vitrine.server.threads import off_loop
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 """The service's description in its .proto."""
@@ -118,7 +120,7 @@ class OipServicer:
         """Classifies 1 to N images."""
         answer = await self._classify(request, call)
         begin = time.monotonic()
-        response = write_response(request, answer)
+        response = await off_loop(call.answer_bytes, partial(write_response, request, answer))
         check_size(response, self._service.limits.max_message_bytes)
         call.passed(Stage.ENCODE, begin, time.monotonic())
         return response
