@@ -54,7 +54,7 @@ KEEPALIVE_SECONDS = 10
 
 gRPC probes at 10 and 20 s, then once a minute. A server with gRPC's default policy (a probe every 5 minutes) closes the
 connection at the fourth probe, at 140 s. Only calls far beyond the default deadline see that. A server that sets
-`grpc.http2.min_recv_ping_interval_without_data_ms` to 10 s or less accepts the probes.
+`grpc.http2.min_ping_interval_without_data_ms` to 10 s or less accepts the probes.
 """
 
 KEEPALIVE_TIMEOUT_SECONDS = 5
