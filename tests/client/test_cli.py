@@ -191,7 +191,7 @@ def test_health_exits_with_1_when_nobody_answers(run: Run, monkeypatch: pytest.M
     monkeypatch.setattr("vitrine.client.cli.Client", functools.partial(Client, retries=0))
     result = run("health", "--target", "localhost:1")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: no answer from localhost:1: check that the server runs there")
+    assert result.stderr.startswith("Error: no server listens at localhost:1: check host and port")
 
 
 def test_an_error_is_one_sentence_and_status_1(run: Run, scripted: ScriptedServer, drawings: list[Path]) -> None:

@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 import click
 
 from vitrine.client import report
-from vitrine.client.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TLS
+from vitrine.client.connection import DEFAULT_TIMEOUT, TLS
 from vitrine.client.plot import check_matplotlib, plot_prediction
 from vitrine.client.sync_client import Client
+from vitrine.client.target import DEFAULT_TARGET
 from vitrine.client.types import Prediction
 from vitrine.client.wire import Preparation
 from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS, VitrineError
