@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vitrine.model.errors import ImageError
+from vitrine.model.errors import ImageError, shortened
 from vitrine.model.preparation.metadata import name_format, no_warnings, turn_upright, without_metadata
 from vitrine.model.preparation.ranges import is_narrow, spread, to_eight_bits
 from vitrine.model.preparation.transparency import is_transparent, lay_on_paper
@@ -49,6 +49,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 WORKING_SIDE = 512
 """Longer images are first averaged down towards this many pixels: models need no more, and photos get cheap."""
+
+LONGEST_SHOWN = 400
+"""Characters of a path that an error shows whole."""
 
 CHANNELS = (3, 4)
 """RGB and RGBA."""
@@ -121,7 +124,15 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         why = error.strerror if isinstance(error, OSError) else error
-        raise ImageError("IMAGE_NOT_FOUND", f"can't read {path}: {why}") from error
+        raise ImageError("IMAGE_NOT_FOUND", f"can't read {_shown(path)}: {why}") from error
+
+
+def _shown(path: Path) -> str:
+    """A path as an error shows it. Text that was meant as an image can be as long as one."""
+    text = str(path)
+    if len(text) <= LONGEST_SHOWN and not text.startswith("data:"):
+        return text
+    return f"a path of {len(text):,} characters, {shortened(text)!r}; if it is base64, pass base64.b64decode(text)"
 
 
 def _decode(data: bytes, name: str, max_pixels: int) -> Grey:
