@@ -65,7 +65,7 @@ FLOORS: dict[str, Floors] = {
     ],
     "model": [
         ["errors", "labels", "layers", "digits"],  # digits: the shape that both sides have by default, two constants
-        ["graph", "statistics", "answer", "preparation", "distribution"],
+        ["graph", "statistics", "answer", "preparation", "distribution", "output", "variables", "drawing"],
         ["catalogue", "deviation"],
         ["artifact"],
         [""],
