@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import grpc
 import numpy as np
@@ -252,6 +253,17 @@ def test_workers_are_replaced_after_their_metrics_have_been_swept_away(tiny_arti
         os.kill(int(server.log.wait_for(r"worker (\d+) is ready", 2)[0]), signal.SIGKILL)
         server.log.wait_for(r"worker (\d+) is ready", 3)
         server.scrape_when(lambda scrape: scrape.value("vitrine_model_info", state="available") == 2)
+
+
+@pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
+def test_counts_that_are_swept_away_fail_the_scrape_and_the_log_says_why(tiny_artifact: Path, tmp_path: Path) -> None:
+    with measured_server(tiny_artifact, "--workers", "2", TMPDIR=str(tmp_path)) as server:
+        server.scrape_when(lambda scrape: scrape.value("vitrine_ready") == 2)
+        (folder,) = tmp_path.iterdir()
+        shutil.rmtree(folder)
+        with pytest.raises(HTTPError, match="500"):
+            server.scrape_when(lambda _: True)
+        server.log.wait_for(r"(files of the workers' counts are gone)")
 
 
 @pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")

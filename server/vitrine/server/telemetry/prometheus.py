@@ -11,12 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, start_http_server
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import mark_process_dead
 
 from vitrine.server.errors import StartupError
 from vitrine.server.security.addresses import address_of
 from vitrine.server.telemetry.metrics import MetricsConfig
 from vitrine.server.telemetry.model_series import FILES, ModelGauges, samples_in
+from vitrine.server.telemetry.worker_counts import WorkerCounts
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class WorkersMetrics:
         self._folder = folder
         self.registry = CollectorRegistry()
         """The registry to show."""
-        MultiProcessCollector(self.registry, str(folder))  # type: ignore[no-untyped-call]
+        self.registry.register(WorkerCounts(folder))
         self.registry.register(ModelGauges(lambda: samples_in(folder)))
         self._deaths = Counter("vitrine_worker_deaths_total", "Workers that ended unasked.", registry=self.registry)
 
