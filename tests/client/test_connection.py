@@ -314,6 +314,9 @@ ADVICE_FOR_TARGETS = {
     "::1": r"put an IPv6 address in brackets, and a port behind it, as in \[::1\]:50051",
     "localhost:99999": "a port is 1 to 65535",
     "localhost:0": "a port is 1 to 65535",
+    "ipv4:127.0.0.1:99999": "a port is 1 to 65535",
+    "localhost:50051/path": "leave out what is behind the port",
+    ":50051": "it has no host",
     "a:1,b:2": "several addresses need a scheme, as in ipv4:",
 }
 """What to write instead of a target that can't be meant."""

@@ -56,9 +56,12 @@ def _advice(target: object) -> str:
         return f": it has no port; the server's default is {target.rstrip(':')}:50051"
     if _is_ipv6(target):
         return f": put an IPv6 address in brackets, and a port behind it, as in [{target}]:50051"
-    if re.search(r":[0-9]+(,|$)", target) and "/" not in target.partition("://")[2]:
-        return f": a port is 1 to {MAX_PORT}" if "," not in target else ": several addresses need a scheme, as in ipv4:"
-    return ""
+    if target.partition(":")[0] in SCHEMES or HOST_AND_PORT.fullmatch(target):
+        return f": a port is 1 to {MAX_PORT}"
+    if HOST_AND_PORT.match(target):
+        several = "," in target
+        return ": several addresses need a scheme, as in ipv4:" if several else ": leave out what is behind the port"
+    return ": it has no host" if target.startswith(":") else ""
 
 
 def _advice_for_url(target: str) -> str:
