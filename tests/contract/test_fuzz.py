@@ -231,7 +231,7 @@ async def frames_until_ping_is_answered(reader: asyncio.StreamReader) -> AsyncIt
         buffer += data
         for frame in h2.read_frames(buffer):
             yield frame
-            if frame.kind == h2.PING and frame.flags & h2.ACK:
+            if is_answer(frame):
                 return
 
 
@@ -240,6 +240,27 @@ async def test_a_connection_that_says_nothing_is_closed(tiny_artifact: Path, mon
     async with served(tiny_artifact) as server, asyncio.timeout(30), connected(server.address) as (reader, _):
         while await reader.read(1000):  # the server's own greeting, and then its end
             pass
+
+
+@pytest.mark.parametrize(("pace_ms", "bears_them"), [(1, True), (60_000, False)])
+async def test_a_connection_without_calls_may_ping_at_the_servers_pace(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, pace_ms: int, bears_them: bool
+) -> None:
+    """gRPC's core bears two early pings. Without a call, every ping within two hours was an early one."""
+    monkeypatch.setattr("vitrine.server.frontends.grpc.server.PING_MS", pace_ms)
+    async with served(tiny_artifact) as server, asyncio.timeout(30), connected(server.address) as (reader, writer):
+        writer.write(h2.greeting())
+        answered = 0
+        with suppress(ConnectionError):
+            for _ in range(8):
+                await asyncio.sleep(0.002)  # the pace itself
+                writer.write(h2.frame(h2.PING, payload=bytes(8)))
+                answered += len([frame async for frame in frames_until_ping_is_answered(reader) if is_answer(frame)])
+    assert (answered == 8) == bears_them
+
+
+def is_answer(frame: h2.Frame) -> bool:
+    return frame.kind == h2.PING and bool(frame.flags & h2.ACK)
 
 
 @asynccontextmanager

@@ -52,7 +52,7 @@ def test_every_method_of_a_protocol_has_a_coroutine(service: Service) -> None:
         ClassifierServicer(service).endpoint,
         OipServicer(service).endpoint,
         HealthServicer(Readiness(), [""]).endpoint,
-        ReflectionServicer([]).endpoint,
+        *ReflectionServicer([]).endpoints,
     ]
     for endpoint in endpoints:
         assert set(endpoint.methods) >= set(endpoint.descriptor.methods_by_name)  # health has one that is newer

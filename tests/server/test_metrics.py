@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import grpc
 import numpy as np
@@ -268,6 +269,17 @@ def test_the_folder_of_a_killed_supervisor_is_removed_at_the_next_start(tiny_art
             (new,) = tmp_path.iterdir()
             assert new != orphan
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
+def test_counts_that_are_swept_away_fail_the_scrape_and_the_log_says_why(tiny_artifact: Path, tmp_path: Path) -> None:
+    with measured_server(tiny_artifact, "--workers", "2", TMPDIR=str(tmp_path)) as server:
+        server.scrape_when(lambda scrape: scrape.value("vitrine_ready") == 2)
+        (folder,) = tmp_path.iterdir()
+        shutil.rmtree(folder)
+        with pytest.raises(HTTPError, match="500"):
+            server.scrape_when(lambda _: True)
+        server.log.wait_for(r"(files of the workers' counts are gone)")
 
 
 @pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")

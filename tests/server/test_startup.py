@@ -46,6 +46,12 @@ def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
     assert "it isn't an ONNX file, or is cut off" in refused_start(path)
 
 
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.onnx"
+    path.touch()
+    assert "empty.onnx is not served: it is an empty file: copy or export it again" in refused_start(path)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "can't be read: No such file or directory" in refused_start(tmp_path / "missing.onnx")
 

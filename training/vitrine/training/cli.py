@@ -17,6 +17,8 @@ import numpy.typing as npt
 from vitrine.model import PIXELS_SHAPE, OutputKind, Shape, VitrineError
 from vitrine.model.distribution import DISTRIBUTION
 from vitrine.model.labels import shorten
+from vitrine.model.output import safe_output
+from vitrine.model.variables import find_mistyped
 from vitrine.training.data import BUILT_IN, Dataset, Examples, Split, load_dataset, load_mnist_images
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.files.run_folder import ReportFolder, RunFolder
@@ -41,6 +43,12 @@ LONGEST_SHOWN = 40
 
 class _Group(click.Group):
     """A command group that prints errors as one sentence, without a traceback, and exits with 130 after Ctrl-C."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        with safe_output():
+            for warning in find_mistyped(os.environ):
+                click.echo(f"Warning: {warning}", err=True)
+            return super().main(*arguments, **settings)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vitrine.model.errors import ImageError
+from vitrine.model.errors import ImageError, shortened
 from vitrine.model.preparation.cost import decoding_bytes
 from vitrine.model.preparation.metadata import count_scans, find_turn, name_format, no_warnings, without_metadata
 from vitrine.model.preparation.ranges import is_narrow, spread, spread_strips, to_eight_bits
@@ -57,6 +57,9 @@ MAX_SCANS = 100
 
 BeforeDecoding: TypeAlias = Callable[[int], None]
 """Told the bytes of memory that decoding will take, before each decoding; an `ImageError` of its prevents that."""
+
+LONGEST_SHOWN = 400
+"""Characters of a path that an error shows whole."""
 
 CHANNELS = (3, 4)
 """RGB and RGBA."""
@@ -132,7 +135,15 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         why = error.strerror if isinstance(error, OSError) else error
-        raise ImageError("IMAGE_NOT_FOUND", f"can't read {path}: {why}") from error
+        raise ImageError("IMAGE_NOT_FOUND", f"can't read {_shown(path)}: {why}") from error
+
+
+def _shown(path: Path) -> str:
+    """A path as an error shows it. Text that was meant as an image can be as long as one."""
+    text = str(path)
+    if len(text) <= LONGEST_SHOWN and not text.startswith("data:"):
+        return text
+    return f"a path of {len(text):,} characters, {shortened(text)!r}; if it is base64, pass base64.b64decode(text)"
 
 
 def _decode(data: bytes, name: str, max_pixels: int, before_decoding: BeforeDecoding) -> Grey:

@@ -3,15 +3,19 @@
 import asyncio
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from vitrine.model.distribution import DISTRIBUTION
+from vitrine.model.output import safe_output
+from vitrine.model.variables import find_mistyped
 from vitrine.server.cli import options
 from vitrine.server.cli.groups import Command
 from vitrine.server.engine.cpus import usable_cpus
@@ -52,7 +56,24 @@ def _in_one_sentence(command: Command) -> Command:
     return run
 
 
-@click.command(context_settings={"auto_envvar_prefix": "VITRINE", "show_default": True, "max_content_width": 110})
+class Program(click.Command):
+    """The command, whose help can go anywhere: to a full disk, too."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Runs the command."""
+        with safe_output():
+            return super().main(*arguments, **settings)
+
+
+@click.command(
+    cls=Program,
+    context_settings={
+        "auto_envvar_prefix": "VITRINE",
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+        "max_content_width": 110,
+    },
+)
 @_in_one_sentence
 @options.MODEL
 @options.repository
@@ -94,6 +115,8 @@ def main(
     logs = replace(logs, traced=tracing is not None)
     set_up_log = partial(log_to_stderr, logs, several=process.workers > 1)
     set_up_log()
+    for warning in find_mistyped(os.environ):
+        logger.warning("%s", warning)
     process = _possible(process)
     if metrics and not metrics.host:
         metrics = replace(metrics, host=grpc.host)

@@ -109,6 +109,8 @@ def _read(path: Path) -> bytes:
 
 
 def _parse(data: bytes) -> onnx.ModelProto:
+    if not data:
+        raise ArtifactError("it is an empty file: copy or export it again")
     try:
         return onnx.load_model_from_string(data)
     except DecodeError as error:

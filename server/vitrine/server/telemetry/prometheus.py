@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import mark_process_dead
 
 from vitrine.server.errors import StartupError
 from vitrine.server.security.addresses import address_of
@@ -24,6 +24,7 @@ from vitrine.server.telemetry.liveness import Liveness
 from vitrine.server.telemetry.metrics import MetricsConfig
 from vitrine.server.telemetry.model_series import FILES, ModelGauges, samples_in
 from vitrine.server.telemetry.temporary_folder import owned_folder
+from vitrine.server.telemetry.worker_counts import WorkerCounts
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class WorkersMetrics:
         self._folder = folder
         self.registry = CollectorRegistry()
         """The registry to show."""
-        MultiProcessCollector(self.registry, str(folder))  # type: ignore[no-untyped-call]
+        self.registry.register(WorkerCounts(folder))
         self.registry.register(ModelGauges(lambda: samples_in(folder)))
         self._deaths = Counter("vitrine_worker_deaths_total", "Workers that ended unasked.", registry=self.registry)
         self._hangs = Counter("vitrine_worker_hangs_total", "Workers killed, since they hung.", registry=self.registry)

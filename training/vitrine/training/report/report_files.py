@@ -2,6 +2,7 @@
 
 import json
 
+from vitrine.model.drawing import load_matplotlib
 from vitrine.training.files.atomic import write_text
 from vitrine.training.files.run_folder import ReportFolder
 from vitrine.training.report.contact_sheet import draw_least_novel, draw_most_wrong
@@ -23,6 +24,7 @@ def write_report(report: Report, files: ReportFolder) -> None:
 
 
 def _draw(report: Report, files: ReportFolder) -> None:
+    load_matplotlib()
     from vitrine.training.report.curves import draw_calibration, draw_roc
     from vitrine.training.run.plots import draw_confusion_matrix  # imported here because matplotlib loads slowly
 

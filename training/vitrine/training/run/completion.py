@@ -14,6 +14,7 @@ from typing import Any
 
 from vitrine.model import ArtifactMetadata, TrainingFacts
 from vitrine.model.distribution import DISTRIBUTION
+from vitrine.model.drawing import load_matplotlib
 from vitrine.training.data import Dataset
 from vitrine.training.errors import CheckpointError
 from vitrine.training.files.atomic import write_text
@@ -144,6 +145,7 @@ def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -
 def _draw(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> None:
     """Draws the pictures. One that can't be drawn costs itself, not the run that has just been trained."""
     try:
+        load_matplotlib()
         from vitrine.training.run import plots  # imported here because matplotlib takes a second to load
 
         plots.draw_learning_curve(checkpoint.history, checkpoint.kept, folder.learning_curve)

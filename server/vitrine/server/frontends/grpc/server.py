@@ -24,7 +24,7 @@ from vitrine.server.protocols.health import SERVICE as HEALTH
 from vitrine.server.protocols.health import HealthServicer
 from vitrine.server.protocols.oip.servicer import SERVICE as OIP
 from vitrine.server.protocols.oip.servicer import OipServicer
-from vitrine.server.protocols.reflection import SERVICE as REFLECTION
+from vitrine.server.protocols.reflection import SERVICES as REFLECTION
 from vitrine.server.protocols.reflection import ReflectionServicer
 from vitrine.server.protocols.v1.servicer import SERVICE as V1
 from vitrine.server.protocols.v1.servicer import ClassifierServicer
@@ -33,7 +33,7 @@ from vitrine.server.security.listening import FLAGS, bind_error, cannot_listen
 
 logger = logging.getLogger(__name__)
 
-METHODS = methods_of(V1, OIP, HEALTH, REFLECTION)
+METHODS = methods_of(V1, OIP, HEALTH, *REFLECTION)
 """Every method that there is, as calls name it."""
 
 PENDING_CALLS, MAX_PENDING_CALLS = 10_000, 20_000
@@ -70,6 +70,12 @@ Those that are left when the event loop closes log a traceback.
 LOST_SECONDS = 0.5
 """Seconds between two looks, while gRPC's server stops, at whether all that is left of it are lost calls."""
 
+PING_MS = 5_000
+"""Least milliseconds between a client's pings, with calls and without; a third that comes earlier ends its connection.
+
+Clients behind load balancers ping every 10 s (Go allows no less), and networks may shift two pings towards each other.
+"""
+
 HANDSHAKE_MS = 20_000
 """Milliseconds that a connection may take to send the preface of HTTP/2. Each silent one holds an open file."""
 
@@ -96,7 +102,8 @@ class GrpcFrontend:
         named = [endpoint.name for endpoint in models]
         public = [HealthServicer(service.readiness, ("", *named)).endpoint]
         if config.reflection:
-            public.append(ReflectionServicer([*named, HEALTH.full_name, REFLECTION.full_name]).endpoint)
+            described = [*named, HEALTH.full_name, *(service.full_name for service in REFLECTION)]
+            public += ReflectionServicer(described).endpoints
         # 2. A gate before them, where it has something to do: it costs every call a few microseconds.
         access = service.access
         gates = [Gate(access, [*models, *public], meters)] if access.takes_tokens or meters else []
@@ -202,7 +209,8 @@ def _options(max_message_bytes: int, most_connections: int, *, shares_port: bool
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.per_message_decompression", 0),  # see COMPRESSED in `handlers`
         ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # clients that probe a slow call are let be
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
+        ("grpc.keepalive_permit_without_calls", 1),  # else PING_MS is two hours for a connection without calls
         ("grpc.server.max_pending_requests", PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         ("grpc.server_max_unrequested_time_in_server", WAITING_SECONDS),

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from vitrine.model.drawing import load_matplotlib
 from vitrine.training.errors import ConfigError
 from vitrine.training.rendering.nondigits.sketch import SKETCH_SIDE
 
@@ -44,6 +45,7 @@ FONT_SUFFIXES = (".otf", ".ttc", ".ttf")
 
 def bundled_fonts(names: tuple[str, ...]) -> tuple[Path, ...]:
     """Paths of matplotlib's fonts, in the order of `names`."""
+    load_matplotlib()
     import matplotlib as mpl  # imported here because it loads slowly and most runs draw no letters
 
     folder = Path(mpl.get_data_path(), "fonts", "ttf")
