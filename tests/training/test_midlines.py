@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw
 
-from vitrine.training.rendering.midlines import skeleton_of, thin
+from vitrine.training.rendering.midlines import skeleton_of
 from vitrine.training.rendering.nondigits.fonts import bundled_fonts, glyph
 from vitrine.training.rendering.pens import draw_by_chance
 from vitrine.training.rendering.skeletons import write
@@ -16,15 +16,6 @@ def drawn(*lines: list[tuple[int, int]], width: int = 9) -> npt.NDArray[np.bool_
     for line in lines:
         ImageDraw.Draw(image).line(line, 1, width)
     return np.asarray(image)
-
-
-def test_thinned_ink_lies_within_the_ink_and_is_one_pixel_wide() -> None:
-    ink = drawn([(20, 10), (20, 90)], [(20, 50), (80, 50)])
-    thinned = thin(ink)
-    assert thinned.any()
-    assert not (thinned & ~ink).any()
-    blocks = thinned[:-1, :-1] & thinned[1:, :-1] & thinned[:-1, 1:] & thinned[1:, 1:]
-    assert not blocks.any()
 
 
 def test_a_bar_becomes_one_stroke_from_end_to_end() -> None:

@@ -18,7 +18,7 @@ from vitrine.training.cli import main
 from vitrine.training.files.run_folder import ReportFolder
 from vitrine.training.network.evaluate import percent
 from vitrine.training.network.losses import loss_of
-from vitrine.training.rendering.nondigits import NON_DIGITS
+from vitrine.training.rendering.nondigits import LOOK_ALIKE_SETS, NON_DIGITS
 from vitrine.training.rendering.stress import CONDITIONS
 from vitrine.training.report import make_report
 from vitrine.training.report.contact_sheet import CELL, SIDE, draw_most_wrong
@@ -78,6 +78,16 @@ def test_what_is_refused_is_told_for_shares_of_refused_digits() -> None:
     by_digits = shapes["refused_by_refused_digits"]
     assert by_digits["0.05"] == 0.5  # no digit may be refused: what is above 9
     assert by_digits["0.1"] == 0.75  # one digit may: what is above 8
+
+
+def test_images_that_pass_where_98_percent_of_digits_are_kept_are_taken_for_digits() -> None:
+    digits = np.arange(1, 101, dtype=np.float32)
+    scores = np.array([97.5, 98.5, 99.5, 200], np.float32)
+    result = SetResult("letters", np.zeros((4, 18, 18), np.uint8), np.full((4, 10), 0.1, np.float32), scores, 1.0, 1.0)
+    report = NoveltyReport(NoveltyPlan(), 0.0, digits, digits, 1.0, [result])
+    assert report.taken_for_digits(result) == 0.25  # 98 of 100 digits are at 98 or below, and so is one image
+    document = report.to_dict()["sets"][0]
+    assert document["taken_for_digits"] == 0.25 == 1 - document["refused_by_refused_digits"]["0.02"]
 
 
 OUTPUTS: tuple[OutputKind, ...] = ("softmax", "sigmoid")
@@ -221,6 +231,7 @@ def test_novelty_is_measured_on_every_set_and_on_printed_digits(run: Path, tmp_p
     assert [each["set"] for each in novelty["sets"]] == list(NON_DIGITS)
     assert {each["count"] for each in novelty["sets"]} == {12} == {novelty["printed_digits"]["count"]}
     assert all(0 <= each["auroc"] <= 1 for each in novelty["sets"])
+    assert [each["set"] for each in novelty["look_alike_sets"]] == list(LOOK_ALIKE_SETS)
     assert novelty["digits"]["kept"] > 0.9
     assert names_in(tmp_path / "report") == WRITTEN | BY_NOVELTY
     page = (tmp_path / "report" / "REPORT.md").read_text()

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.training.rendering.skeletons import Point, Skeleton
+from vitrine.training.rendering.stress.strokes import thin
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """Where there is ink: bool (H, W)."""
@@ -41,27 +42,6 @@ def skeleton_of(ink: Mask) -> Skeleton:
     lines = [line for line in _lines(thin(ink)) if not _is_spur(line, side)]
     corner = np.array([columns.min(), rows.min()])
     return [[_sampled((np.array(line.places)[:, ::-1] - corner) / side)] for line in lines]
-
-
-def thin(ink: Mask) -> Mask:
-    """Thins ink to lines one pixel wide that hang together as it does: bool (H, W) to bool (H, W).
-
-    T. Y. Zhang and C. Y. Suen, "A fast parallel algorithm for thinning digital patterns", CACM (1984).
-    """
-    left = np.pad(ink, 1)
-    changed = True
-    while changed:
-        changed = False
-        for corner in (0, 4):  # the outline's south-east, then its north-west
-            around = np.stack([np.roll(left, (-down, -right), (0, 1)) for down, right in AROUND])  # (8, H + 2, W + 2)
-            neighbours = around.sum(axis=0)
-            begins = (~around & np.roll(around, -1, axis=0)).sum(axis=0)
-            north, east, south, west = np.roll(around, -corner, axis=0)[::2]
-            open_side = ~(north & east & south) & ~(east & south & west)
-            removed = left & (neighbours >= 2) & (neighbours <= 6) & (begins == 1) & open_side
-            left &= ~removed
-            changed |= bool(removed.any())
-    return left[1:-1, 1:-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,10 @@ def draw_most_wrong(mistakes: Sequence[Mistake], path: Path) -> None:
 
 def draw_least_novel(novelty: NoveltyReport, path: Path) -> None:
     """Writes a sheet as PNG: one row per set, with the images of lowest novelty."""
-    _draw([(result.name, _least_novel(result, novelty.threshold)) for result in novelty.sets], path)
+    _draw(
+        [(result.name, _least_novel(result, novelty.threshold)) for result in (*novelty.sets, *novelty.look_alikes)],
+        path,
+    )
 
 
 def _least_novel(result: SetResult, threshold: float) -> list[_Cell]:

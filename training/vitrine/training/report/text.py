@@ -6,7 +6,7 @@ from vitrine.model import DIGITS
 from vitrine.training.network.evaluate import Evaluation, percent
 from vitrine.training.rendering.stress import ConditionResult
 from vitrine.training.report.measurements import Report, StressReport
-from vitrine.training.report.novelty import NoveltyReport
+from vitrine.training.report.novelty import KEPT_DIGITS, NoveltyReport, SetResult
 from vitrine.training.report.table import Table
 
 
@@ -21,13 +21,26 @@ def classes_table(evaluation: Evaluation) -> Table:
     return Table((noun, "images", "recall", "precision"), rows)
 
 
-def novelty_table(novelty: NoveltyReport) -> Table:
-    """AUROC and share of refused images by set."""
+def novelty_table(novelty: NoveltyReport, results: Sequence[SetResult], noun: str = "no digit") -> Table:
+    """AUROC, share of refused images, and share of those taken for digits, by set."""
     rows = [
-        (each.name, f"{len(each.scores):,}", percent(each.empty), f"{each.auroc:.4f}", percent(each.refused))
-        for each in novelty.sets
+        (
+            each.name,
+            f"{len(each.scores):,}",
+            percent(each.empty),
+            f"{each.auroc:.4f}",
+            percent(each.refused),
+            percent(novelty.taken_for_digits(each)),
+        )
+        for each in results
     ]
-    return Table(("no digit", "images", "without ink", "AUROC", "refused"), rows)
+    return Table((noun, "images", "without ink", "AUROC", "refused", f"taken, {KEPT_DIGITS:.0%} kept"), rows)
+
+
+def _novelty_tables(novelty: NoveltyReport) -> list[Table]:
+    """All sets, and apart from them those of letters that look like a digit."""
+    apart = [novelty_table(novelty, novelty.look_alikes, "looks like a digit")] if novelty.look_alikes else []
+    return [novelty_table(novelty, novelty.sets), *apart]
 
 
 def stress_table(results: Sequence[ConditionResult]) -> Table:
@@ -40,7 +53,7 @@ def to_text(report: Report) -> str:
     """The report for a terminal."""
     parts = [classes_table(report.evaluation).to_text(), f"{_error(report)}\n{_calibration(report)}"]
     if report.novelty:
-        parts += [novelty_table(report.novelty).to_text(), _kept(report.novelty)]
+        parts += [table.to_text() for table in _novelty_tables(report.novelty)] + [_kept(report.novelty)]
     if report.stress:
         parts += [stress_table(report.stress.results).to_text(), _mean(report.stress)]
     return "\n\n".join(parts)
@@ -75,9 +88,10 @@ def _novelty_page(novelty: NoveltyReport | None) -> list[str]:
         "## Images that show no digit",
         "Generated images without a digit are compared with the held-out digits by their novelty, −log Σ exp of the "
         "logits. AUROC is the probability that such an image has a higher novelty than a digit, with ties counted as "
-        f"one half. Refused is the share above the threshold of {novelty.threshold:.3f}. Without ink is the share that "
-        "preparation turns into an empty page.",
-        novelty_table(novelty).to_markdown(),
+        f"one half. Refused is the share above the threshold of {novelty.threshold:.3f}. Taken is the share that "
+        f"passes as a digit at the threshold that keeps {KEPT_DIGITS:.0%} of the held-out digits. Without ink is the "
+        "share that preparation turns into an empty page. Letters that look like a digit are counted apart.",
+        *(table.to_markdown() for table in _novelty_tables(novelty)),
         _sentence(_kept(novelty)),
         "![Share of refused images against share of refused digits](roc.png)",
         "The images of each set with the lowest novelty, which resemble digits most:",
