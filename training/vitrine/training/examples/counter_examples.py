@@ -23,6 +23,7 @@ WEIGHTS = MappingProxyType(
     {
         **dict.fromkeys(EXPOSURE_SETS, 1),
         "letters": 3,
+        "near_twins": 2,
         "greek": 2,
         "written_letters": 6,
         "written_greek": 4,

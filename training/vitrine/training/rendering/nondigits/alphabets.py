@@ -38,7 +38,7 @@ NEAR = "".join(letter for letter in ascii_letters if letter not in LETTERS + TWI
 """Latin letters that look like a digit and aren't its twin: careful writers make them distinct."""
 
 NEAR_GREEK = "".join(GREEK_LOOK_ALIKES.values())
-"""The same of the Greek letters."""
+"""The same of the Greek letters: for evaluation alone, because people write a 0 with a slash."""
 
 GREEK = "ΓΔΞΠΣΨΩαβγδεζηκλμνπρτυχψω"
 """Greek letters that look neither like a digit nor, in print, like one of `TWINS`."""

@@ -36,6 +36,8 @@ class Kit:
     """Font files for characters that no other font has."""
     letters: str
     """Latin letters that are drawn alone."""
+    near_twins: str
+    """Letters that look like a digit, but that careful writers make distinct."""
     greek: str
     """Greek letters."""
     scripts: str

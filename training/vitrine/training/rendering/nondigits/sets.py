@@ -19,7 +19,7 @@ from vitrine.model import DIGITS, PIXELS_SHAPE, Shape, prepare
 from vitrine.training.errors import ConfigError
 from vitrine.training.rendering import letters as written
 from vitrine.training.rendering import scripts
-from vitrine.training.rendering.nondigits.alphabets import CYRILLIC, EASTERN, GREEK, LETTERS
+from vitrine.training.rendering.nondigits.alphabets import CYRILLIC, EASTERN, GREEK, LETTERS, NEAR, NEAR_GREEK
 from vitrine.training.rendering.nondigits.faces import faces
 from vitrine.training.rendering.nondigits.fonts import (
     EVALUATION_FONTS,
@@ -71,11 +71,11 @@ NON_DIGITS: dict[str, ImageMaker] = {
 }
 """All sets by name, in the order of the tables."""
 
-EXPOSURE_SETS = tuple(name for name in NON_DIGITS if name != "faces")
-"""Sets for training. Faces are excluded, so that one whole set is new to every network."""
-
 LOOK_ALIKE_SETS: dict[str, ImageMaker] = {maker.__name__: maker for maker in (near_twins, twins)}
-"""Sets of letters that look like a digit: for evaluation alone, and apart from the others."""
+"""Sets of letters that look like a digit, which are measured apart from the others."""
+
+EXPOSURE_SETS = (*(name for name in NON_DIGITS if name != "faces"), near_twins.__name__)
+"""Sets for training. Faces are excluded, so that one whole set is new to every network, and so are digits' twins."""
 
 
 def kit_for(part: Part, fonts: Path | None = None, look_alikes: bool = False) -> Kit:
@@ -92,11 +92,11 @@ def kit_for(part: Part, fonts: Path | None = None, look_alikes: bool = False) ->
     latin = ascii_letters if look_alikes else LETTERS
     if part == "exposure":
         fonts_of_part = bundled_fonts(EXPOSURE_FONTS)
-        text = (latin, GREEK, CYRILLIC + "".join(scripts.CHARACTERS))
+        text = (latin, NEAR, GREEK, CYRILLIC + "".join(scripts.CHARACTERS))
         skeletons = {**written.LETTERS, **scripts.CHARACTERS}
         return Kit(part, fonts_of_part, (), *text, skeletons, EXPOSURE_SHAPES, EXPOSURE_SCRIBBLES, EXPOSURE_TEXTURES)
     spare = bundled_fonts(EVALUATION_FONTS)
-    text = (latin, GREEK, CYRILLIC + EASTERN)
+    text = (latin, NEAR + NEAR_GREEK, GREEK, CYRILLIC + EASTERN)
     found = fonts_in(fonts) if fonts else spare
     return Kit(part, found, spare, *text, {}, EVALUATION_SHAPES, EVALUATION_SCRIBBLES, EVALUATION_TEXTURES)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from numpy.random import Generator
 
 from vitrine.training.rendering.midlines import skeleton_of
-from vitrine.training.rendering.nondigits.alphabets import NEAR, NEAR_GREEK, TWINS
+from vitrine.training.rendering.nondigits.alphabets import TWINS
 from vitrine.training.rendering.nondigits.fonts import glyph
 from vitrine.training.rendering.nondigits.kit import Kit
 from vitrine.training.rendering.nondigits.page import GreyImage
@@ -38,8 +38,8 @@ def written_scripts(kit: Kit, random: Generator) -> GreyImage:
 
 
 def near_twins(kit: Kit, random: Generator) -> GreyImage:
-    """A Latin or Greek letter that looks like a digit, but less than a twin does; printed or written by hand."""
-    return _either(NEAR + NEAR_GREEK, kit, random)
+    """A letter that looks like a digit, but less than a twin does; printed or written by hand."""
+    return _either(kit.near_twins, kit, random)
 
 
 def twins(kit: Kit, random: Generator) -> GreyImage:
