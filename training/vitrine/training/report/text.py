@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from vitrine.model import DIGITS
 from vitrine.training.network.evaluate import Evaluation, percent
 from vitrine.training.rendering.stress import ConditionResult
+from vitrine.training.report.handwriting import GroupResult
 from vitrine.training.report.measurements import Report, StressReport
 from vitrine.training.report.novelty import KEPT_DIGITS, NoveltyReport, SetResult
 from vitrine.training.report.table import Table
@@ -19,6 +20,21 @@ def classes_table(evaluation: Evaluation) -> Table:
     ]
     noun = "digit" if evaluation.classes == DIGITS else "class"
     return Table((noun, "images", "recall", "precision"), rows)
+
+
+def groups_table(groups: Sequence[GroupResult], noun: str) -> Table:
+    """Accuracy and share of images kept as digits, by source or form."""
+    rows = [
+        (
+            group.name,
+            f"{group.evaluation.count:,}",
+            f"{group.evaluation.errors:,}",
+            percent(group.evaluation.accuracy),
+            percent(group.kept),
+        )
+        for group in groups
+    ]
+    return Table((noun, "images", "errors", "recognised", "kept"), rows)
 
 
 def novelty_table(novelty: NoveltyReport, results: Sequence[SetResult], noun: str = "no digit") -> Table:
@@ -52,6 +68,7 @@ def stress_table(results: Sequence[ConditionResult]) -> Table:
 def to_text(report: Report) -> str:
     """The report for a terminal."""
     parts = [classes_table(report.evaluation).to_text(), f"{_error(report)}\n{_calibration(report)}"]
+    parts += [groups_table(groups, noun).to_text() for noun, groups in _groups(report).items()]
     if report.novelty:
         parts += [table.to_text() for table in _novelty_tables(report.novelty)] + [_kept(report.novelty)]
     if report.stress:
@@ -71,6 +88,7 @@ def to_markdown(report: Report) -> str:
         "## Calibration",
         f"{_sentence(_calibration(report))} The logits are divided by a temperature of {report.temperature:.3g}.",
         "![Accuracy against confidence](calibration.png)",
+        *_handwriting_page(report),
         *_novelty_page(report.novelty),
         *_stress_page(report.stress),
         "## Worst mistakes",
@@ -79,6 +97,26 @@ def to_markdown(report: Report) -> str:
         "![Images with the highest loss](most_wrong.png)",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _groups(report: Report) -> dict[str, Sequence[GroupResult]]:
+    """What was measured by source and by form."""
+    return {noun: groups for noun, groups in (("source", report.sources), ("form", report.forms)) if groups}
+
+
+def _handwriting_page(report: Report) -> list[str]:
+    groups = _groups(report)
+    if not groups:
+        return []
+    return [
+        "## Whose handwriting, and which forms",
+        "Sources are data sets, and contributors within a data set; their writers wrote no training image. Forms are "
+        "ways of writing a digit that data have few of, made with random numbers that no fit learns from. Kept is the "
+        "share of images at or below the novelty threshold.",
+        *(groups_table(each, noun).to_markdown() for noun, each in groups.items()),
+        "The images of each with the highest loss, worst first:",
+        "![Images of each source and form with the highest loss](handwriting.png)",
+    ]
 
 
 def _novelty_page(novelty: NoveltyReport | None) -> list[str]:
@@ -104,7 +142,8 @@ def _stress_page(stress: StressReport | None) -> list[str]:
         return []
     return [
         "## Photos, scans and drawings",
-        "MNIST's digits, rendered with different light, pens, papers and sizes, and prepared as on the server.",
+        "MNIST's digits, rendered with different light, pens, papers and sizes, and forms of digits that were written "
+        "by hand and photographed. All are prepared as on the server.",
         stress_table(stress.results).to_markdown(),
         _sentence(_mean(stress)),
     ]
@@ -127,7 +166,7 @@ def _kept(novelty: NoveltyReport) -> str:
 
 
 def _mean(stress: StressReport) -> str:
-    return f"mean over conditions {percent(stress.mean)}"
+    return f"mean over conditions {percent(stress.mean)}, over forms {percent(stress.forms_mean)}"
 
 
 def _sentence(words: str) -> str:
