@@ -232,7 +232,8 @@ def load_teacher(path: Path, facts: Mapping[str, Any], shape: Shape = PIXELS_SHA
     document = read_checksummed(path)
     if document.get("teacher_version") != FORMAT_VERSION:
         raise CheckpointError(f"{path} is not a teacher of this version of Vitrine: remove it, or name another")
-    differing = [name for name in facts if document["facts"].get(name) != facts[name]]
+    learnt_with = {"drawings": 1, "forms": 0} | document["facts"]  # what teachers of older versions don't say
+    differing = [name for name in facts if learnt_with.get(name) != facts[name]]
     if differing:
         raise CheckpointError(
             f"the teacher {path} was trained with another {', '.join(differing)}: remove it, or name another teacher"
