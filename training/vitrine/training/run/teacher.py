@@ -30,7 +30,7 @@ from vitrine.training.files.checksummed import read_checksummed, write_checksumm
 from vitrine.training.network.mlp import scale
 from vitrine.training.network.precision import mixed_precision
 from vitrine.training.network.schedule import learning_rate_at
-from vitrine.training.randomness import Stream, entropy, torch_generator
+from vitrine.training.randomness import Stream, entropy, to_device, torch_generator
 
 NETWORKS = 2
 """Number of networks in a teacher. They are trained in parallel, and their logits are averaged."""
@@ -123,7 +123,7 @@ def _fuse_batch_norms(features: nn.Sequential) -> nn.Sequential:
 
 def _dropout(features: Tensor, generator: torch.Generator) -> Tensor:
     """Dropout with an explicit generator, which PyTorch's lacks: networks trained in parallel must not share one."""
-    kept = torch.rand(features.shape, generator=generator).to(features.device) >= DROPOUT
+    kept = to_device(torch.rand(features.shape, generator=generator) >= DROPOUT, features.device)
     return features * kept / (1 - DROPOUT)
 
 
