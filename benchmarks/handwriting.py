@@ -113,7 +113,7 @@ def handwriting_sets(part: Part) -> dict[str, Examples]:
         "mnist": mnist,
         "mnist, bent": _bent(mnist),
         "unipen": handwriting[np.sort(np.concatenate([*sources.values()]))],
-        "unipen, parts of digits": _parts_of_digits(),
+        **_parts_of_digits(),
         "forms": written_forms(FORMS, seed=FORMS_SEEDS[part], progress=False),
         "embedded": _embedded(part),
     }
@@ -178,8 +178,9 @@ def _bent(examples: Examples) -> Examples:
     return Examples(torch.cat(bent).round().to(torch.uint8).numpy(), np.tile(examples.labels, BENDS))
 
 
-def _parts_of_digits() -> Examples:
-    return draw_digits([each for each in without_repeats(load_unipen()) if is_part(each)], progress=False)
+def _parts_of_digits() -> dict[str, Examples]:
+    parts = [each for each in without_repeats(load_unipen()) if is_part(each)]
+    return {"unipen, parts of digits": draw_digits(parts, progress=False)} if parts else {}
 
 
 def _embedded(part: Part) -> Examples:

@@ -55,5 +55,9 @@ def _draw(names: list[str], seed: int) -> Iterator[Drawing]:
 
 def _key(count: int, seed: int) -> str:
     """Cache key of the prepared images: their number, and the code that writes and draws them."""
-    code = [Path(str(module.__file__)) for module in (forms, pens, skeletons, sketch)]
-    return code_key(f"{count} {seed}", code)
+    return code_key(f"{count} {seed}", drawing_code())
+
+
+def drawing_code() -> list[Path]:
+    """Source files that decide the look of the forms."""
+    return [Path(str(module.__file__)) for module in (forms, pens, skeletons, sketch)]
