@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from vitrine.model import DIGITS, NOVELTY, PIXELS_SHAPE, Layer
+from vitrine.training.data import DRAWINGS
 from vitrine.training.files.run_folder import RunFolder
 from vitrine.training.markdown import plain_markdown
 from vitrine.training.network.calibration import KEPT, Calibration
@@ -28,6 +29,17 @@ ABOUT_DATA = {
     "mnist": (
         "MNIST (Y. LeCun, C. Cortes and C. J. C. Burges, 1998): 60,000 training and 10,000 test images, 28 × 28. "
         "The people who wrote the test images wrote no training image."
+    ),
+    "unipen": (
+        "The isolated digits of UNIPEN, train_r01_v07 (I. Guyon et al. 1994, Zenodo record 1195803, CC BY 4.0): pen "
+        f"trajectories of fourteen contributors, each drawn {DRAWINGS} times with pens of every width. A fifth of each "
+        "contributor's writers are held out."
+    ),
+    "handwriting": (
+        "MNIST (Y. LeCun, C. Cortes and C. J. C. Burges, 1998): 60,000 training and 10,000 test images, 28 × 28. And "
+        "the isolated digits of UNIPEN, train_r01_v07 (I. Guyon et al. 1994, Zenodo record 1195803, CC BY 4.0): pen "
+        f"trajectories of fourteen contributors, each drawn with up to {DRAWINGS} pens. The people who wrote the test "
+        "images of either wrote no training image."
     ),
 }
 """Descriptions of the built-in data sets."""
@@ -145,6 +157,7 @@ def fit_command(identity: RunIdentity, config: FitConfig) -> str:
         *("--learning-rate", str(config.learning_rate), "--weight-decay", str(config.weight_decay)),
         *("--seed", str(config.seed), "--device", config.device, "--threads", str(config.threads)),
         *("--validation", str(config.validation), "--augment", str(config.augment), *patience),
+        *("--drawings", str(config.drawings), "--forms", str(config.forms)),
         *("--counter-examples", str(config.counter_examples)),
         *("--teacher-epochs", str(config.teacher_epochs), "--versions", str(config.versions)),
     ]
