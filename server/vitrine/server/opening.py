@@ -23,6 +23,7 @@ from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError, StartupError
 from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.requests import Limits
 from vitrine.server.inference.service import Service
 from vitrine.server.models.repository import LoadModel, ServedRepository, load_in_pool, poll
@@ -76,6 +77,8 @@ class ServiceConfig:
     """The size of batches, and how long they wait."""
     admission: AdmissionConfig = field(default_factory=AdmissionConfig)
     """The work that may be pending."""
+    connections: ConnectionConfig = field(default_factory=ConnectionConfig)
+    """The limits of connections."""
     limits: Limits = field(default_factory=Limits)
     """The limits of one request and one caller."""
     tokens: Path | str | None = None
@@ -171,6 +174,7 @@ async def open_service(
             access,
             observers=[log_call, *([tracing.observe] if tracing else [])],
             meters=telemetry.observers,
+            connections=config.connections,
         )
         async with telemetry.of(service), following:
             yield service

@@ -19,6 +19,7 @@ from vitrine.server.errors import ConfigError, CrashLoop, StartupError
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.requests import Limits
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig
@@ -59,6 +60,7 @@ def _in_one_sentence(command: Command) -> Command:
 @options.limits
 @options.batching
 @options.admission
+@options.connections
 @options.TOKENS
 @options.metrics
 @options.tracing
@@ -74,6 +76,7 @@ def main(
     limits: Limits,
     batching: BatchingConfig,
     admission: AdmissionConfig,
+    connections: ConnectionConfig,
     tokens: Path | None,
     metrics: MetricsConfig | None,
     tracing: TracingConfig | None,
@@ -98,6 +101,7 @@ def main(
         processes=process.workers,
         batching=batching,
         admission=admission,
+        connections=connections,
         limits=limits,
         tokens=tokens,
         metrics=metrics,

@@ -22,6 +22,7 @@ from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed,
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.batching import Batcher, BatchingConfig
 from vitrine.server.inference.call import Call, Stage
+from vitrine.server.inference.connections import ConnectionConfig, Connections
 from vitrine.server.inference.plan import Plan, answer_too_large
 from vitrine.server.inference.rate_limit import RateLimiter, caller_at
 from vitrine.server.inference.readiness import Readiness
@@ -58,6 +59,7 @@ class Service:
         access: identifies callers; a front end asks it.
         observers: told of every finished call of a model's service; a front end tells them.
         meters: told of every finished call, including refused ones and those of health and descriptions.
+        connections: the limits of connections, which front ends share.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Service:
         access: Access = EVERYONE,
         observers: Sequence[Callable[[Call], None]] = (),
         meters: Sequence[Callable[[Call], None]] = (),
+        connections: ConnectionConfig | None = None,
     ) -> None:
         self.models = models
         self.limits = limits
@@ -88,6 +91,8 @@ class Service:
         self._runs = runs
         self._load = load
         self._admission = Admission(admission)
+        self.connections = Connections(connections or ConnectionConfig(), self._admission)
+        """The connections of all front ends."""
         self._rates = RateLimiter(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
         self._runners: WeakKeyDictionary[ServedModel, _ModelRunner] = WeakKeyDictionary()
 
@@ -95,7 +100,16 @@ class Service:
     def workload(self) -> Workload:
         """The work at this moment; to be asked on the event loop's thread."""
         waiting = sum(runner.batcher.waiting for runner in self._runners.values())
-        return Workload(waiting, self._admission.images, self._admission.bytes)
+        held = self.connections
+        return Workload(
+            waiting,
+            self._admission.images,
+            self._admission.bytes,
+            held.held_bytes,
+            held.count,
+            held.streams,
+            held.closed,
+        )
 
     async def classify(self, request: ClassifyRequest, call: Call, further_bytes: int = 0) -> Classification:
         """Classifies 1 to N images. The request counts as under way until the call is closed.
@@ -123,9 +137,9 @@ class Service:
         call.images = count
         call.observers = (self._count, *call.observers)
         request_bytes = max(call.size, _size_of(request))  # a message can have much that is no image
-        call.hold(self._admission.admit(count, request_bytes + answer_bytes))
+        call.hold(self._admission.admit(count, request_bytes + answer_bytes, caller := _name_of(call)))
         if self._rates.limited:
-            self._rates.take(_name_of(call), count)
+            self._rates.take(caller, count)
         # 3. Prepare: image files become pixels.
         pixels = await self._prepare(request, call) if request.pixels is None else request.pixels
         # 4. Run: together with other callers' images.
@@ -158,7 +172,7 @@ class Service:
         size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
         if size > self.limits.max_message_bytes:
             raise answer_too_large(size, self.limits.max_message_bytes, "they can't be sent", "layer")
-        call.hold(self._admission.admit(0, call.size + size))
+        call.hold(self._admission.admit(0, call.size + size, _name_of(call)))
         return model, stored
 
     def list_models(self, call: Call) -> Snapshot:

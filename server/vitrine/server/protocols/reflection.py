@@ -11,7 +11,7 @@ from typing import Any
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from vitrine.server.inference.call import Call
-from vitrine.server.protocols.endpoint import Endpoint
+from vitrine.server.protocols.endpoint import NAME_BYTES, Endpoint
 
 messages: Any = reflection_pb2
 """The messages, which have more fields than their type stubs."""
@@ -33,7 +33,7 @@ class ReflectionServicer:
     @property
     def endpoint(self) -> Endpoint:
         """The service, for a front end to register."""
-        return Endpoint(SERVICE, {"ServerReflectionInfo": self.ServerReflectionInfo}, public=True)
+        return Endpoint(SERVICE, {"ServerReflectionInfo": self.ServerReflectionInfo}, public=True, max_bytes=NAME_BYTES)
 
     async def ServerReflectionInfo(self, request: Any, _: Call) -> Any:  # noqa: N802
         """Answers one request."""

@@ -27,6 +27,7 @@ from vitrine.model import ActivationStatistics, LayerStatistics
 from vitrine.model.distribution import version
 from vitrine.server.errors import StartupError
 from vitrine.server.inference.call import Call, Outcome, Stage
+from vitrine.server.inference.connections import REASONS
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, ServedModel, Snapshot
 from vitrine.server.ranges import PORTS
@@ -132,6 +133,13 @@ class Metrics:
         self._queue_rows = self._gauge("queue_rows", "Images that wait for a run.", "livesum")
         self._pending_images = self._gauge("pending_images", "Images of the requests under way.", "livesum")
         self._pending_bytes = self._gauge("pending_bytes", "Bytes of those requests and their answers.", "livesum")
+        self._arriving_bytes = self._gauge("arriving_bytes", "Bytes of requests that haven't arrived whole.", "livesum")
+        self._connections = self._gauge("connections", "Connections that are open.", "livesum")
+        self._streams = self._gauge("streams", "Streams that are open.", "livesum")
+        self._closed = self._counter("connections_closed_total", "Connections that the server closed.", "reason")
+        self._closed_counted = dict.fromkeys(REASONS, 0)
+        for reason in REASONS:  # a rate needs the series from the first one on
+            self._closed.labels(reason)
         self._ready = self._gauge("ready", "Workers that are ready and don't leave.", "livesum")
 
     def _model_instruments(self) -> None:
@@ -192,6 +200,12 @@ class Metrics:
         self._queue_rows.set(load.waiting)
         self._pending_images.set(load.images)
         self._pending_bytes.set(load.bytes)
+        self._arriving_bytes.set(load.arriving_bytes)
+        self._connections.set(load.connections)
+        self._streams.set(load.streams)
+        for reason, count in load.closed.items():
+            self._closed.labels(reason).inc(count - self._closed_counted[reason])
+            self._closed_counted[reason] = count
 
     def show_activations(self, readings: Mapping[ServedModel, ActivationStatistics]) -> None:
         """Shows the models' activations, now and in training; forgets all other models'."""

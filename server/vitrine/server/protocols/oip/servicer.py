@@ -78,7 +78,14 @@ class OipServicer:
             "LogSettings": self.LogSettings,
         }
         permissions = dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), Permission.ADMIN)
-        return Endpoint(SERVICE, methods, permissions, max_fields=self._max_fields, packed_bytes=PACKED_BYTES)
+        return Endpoint(
+            SERVICE,
+            methods,
+            permissions,
+            max_fields=self._max_fields,
+            packed_bytes=PACKED_BYTES,
+            large=("ModelInfer", "ModelStreamInfer"),
+        )
 
     def _max_fields(self) -> int:
         """Fields for typed pixels of the largest model that is served, and no more than a message can hold."""

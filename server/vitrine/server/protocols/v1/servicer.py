@@ -45,7 +45,13 @@ class ClassifierServicer:
             "GetParameters": self.GetParameters,
         }
         max_fields = self._service.limits.max_images + MAX_NAMES + FURTHER_FIELDS
-        return Endpoint(SERVICE, methods, {"GetParameters": Permission.PARAMETERS}, max_fields=lambda: max_fields)
+        return Endpoint(
+            SERVICE,
+            methods,
+            {"GetParameters": Permission.PARAMETERS},
+            max_fields=lambda: max_fields,
+            large=("Classify", "ClassifyStream"),
+        )
 
     async def Classify(self, request: pb.ClassifyRequest, call: Call) -> pb.ClassifyResponse:  # noqa: N802
         """Classifies 1 to N images."""
