@@ -272,7 +272,7 @@ def test_sighup_has_the_repository_looked_at_and_ends_no_call(tmp_path: Path, wo
 
 def test_sighup_from_a_terminal_that_has_gone_stops_the_server(tiny_artifact: Path) -> None:
     ours, terminal = os.openpty()
-    command = [SERVER, tiny_artifact, "--port", "0"]
+    command: list[str | Path] = [SERVER, tiny_artifact, "--port", "0"]
     with subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, text=True) as server:
         os.close(terminal)
         assert server.stdout is not None
