@@ -225,6 +225,10 @@ def serve_nothing(_: ServerConfig, line: Any, __: object) -> None:
     time.sleep(3600)
 
 
+def log_nothing() -> None:
+    """The log of such a worker."""
+
+
 async def test_a_worker_whose_event_loop_hangs_is_killed_and_replaced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -234,7 +238,7 @@ async def test_a_worker_whose_event_loop_hangs_is_killed_and_replaced(
     monkeypatch.setattr(process_config, "GRACE_SECONDS", 0.0)
     config = ServerConfig(grpc=GrpcConfig(port=0), process=ProcessConfig(1, drain_seconds=0.0, hang_seconds=0.2))
     with caplog.at_level(logging.INFO):
-        serving = asyncio.ensure_future(supervisor.supervise(config, lambda _: None, list))
+        serving = asyncio.ensure_future(supervisor.supervise(config, lambda _: None, log_nothing))
         async with asyncio.timeout(PATIENCE_SECONDS):
             while "in place of" not in caplog.text:
                 await asyncio.sleep(0.01)
