@@ -19,15 +19,8 @@ WORKERS = ["1", pytest.param("2", marks=pytest.mark.skipif(not can_be_shared(), 
 @pytest.mark.parametrize("workers", WORKERS)
 @pytest.mark.parametrize("files", [24, 40])
 def test_too_few_open_files_are_said_before_anything_starts(tiny_artifact: Path, workers: str, files: int) -> None:
-    command: list[str | Path] = [
-        "/bin/sh",
-        "-c",
-        f'ulimit -n {files}; exec "$0" "$@"',
-        SERVER,
-        tiny_artifact,
-        "--workers",
-        workers,
-    ]
+    limited = ["/bin/sh", "-c", f'ulimit -n {files}; exec "$0" "$@"']
+    command: list[str | Path] = [*limited, SERVER, tiny_artifact, "--workers", workers]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert ended.returncode == 1
     assert f"vitrine-server: this process may open {files} files, and needs " in ended.stderr

@@ -72,6 +72,22 @@ def test_each_line_is_an_object_with_the_same_fields_and_no_token_is_in_any(
     assert refused["request_id"] == caught.value.request_id
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_an_access_log_has_a_line_for_each_call_at_info(tiny_artifact: Path, wanted: bool) -> None:
+    flags = ("--access-log",) if wanted else ()
+    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, "--log-format", "json", *flags) as server:
+        with Client(server.target) as client:
+            client.classify(EIGHT, preparation="server")
+            client.health()
+        server.stop()
+    calls = [line for line in lines_of(log.text) if "method" in line]
+    methods = [call["method"].rpartition("/")[2] for call in calls]
+    assert methods == (["GetModel", "Classify"] if wanted else [])
+    for call in calls:
+        assert call.keys() >= {"method", "code", "caller", "model", "images", "ms", "request_id"}
+        assert call["level"] == "INFO"
+
+
 @pytest.mark.parametrize("given", ["job-7:a/b+c=", "x" * 128])
 def test_a_callers_own_id_is_taken_over_and_its_trace_is_named(tiny_artifact: Path, given: str) -> None:
     trace = secrets.token_hex(16)

@@ -1,5 +1,7 @@
 """Several worker processes behind one port: spread, replaced, drained, and gone when they should be."""
 
+import asyncio
+import logging
 import os
 import queue
 import shutil
@@ -37,7 +39,10 @@ from benchmarks.harness.servers import OWN_CONNECTION
 from vitrine.client import Client
 from vitrine.server.cli import command
 from vitrine.server.errors import StartupError
-from vitrine.server.process.config import ProcessConfig
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.process import config as process_config
+from vitrine.server.process import supervisor
+from vitrine.server.process.config import ProcessConfig, ServerConfig
 from vitrine.server.process.port import can_be_shared, reserve_port
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -212,6 +217,34 @@ def test_a_stopped_worker_is_killed_and_replaced_and_counted(tiny_artifact: Path
         metrics = scrape(server)
     assert "vitrine_worker_hangs_total 1.0" in metrics
     assert "vitrine_ready 2.0" in metrics
+
+
+def serve_nothing(_: ServerConfig, line: Any, __: object) -> None:
+    """A worker's program: it says that it is ready, and then its event loop hangs."""
+    line.send(True)
+    time.sleep(3600)
+
+
+def log_nothing() -> None:
+    """The log of such a worker."""
+
+
+async def test_a_worker_whose_event_loop_hangs_is_killed_and_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "work", serve_nothing)
+    monkeypatch.setattr(supervisor, "ASK_SECONDS", 0.02)
+    monkeypatch.setattr(supervisor, "START_FACTOR", 10_000)  # it isn't killed before it has said that it is ready
+    monkeypatch.setattr(process_config, "GRACE_SECONDS", 0.0)
+    config = ServerConfig(grpc=GrpcConfig(port=0), process=ProcessConfig(1, drain_seconds=0.0, hang_seconds=0.2))
+    with caplog.at_level(logging.INFO):
+        serving = asyncio.ensure_future(supervisor.supervise(config, lambda _: None, log_nothing))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while "in place of" not in caplog.text:
+                await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, PATIENCE_SECONDS)
+    assert "hasn't answered for 0.2 s, and is killed" in caplog.text
 
 
 def test_a_stopped_worker_does_not_count_as_ready(tiny_artifact: Path) -> None:

@@ -90,6 +90,8 @@ class ServiceConfig:
     """The metrics; None measures nothing."""
     tracing: TracingConfig | None = None
     """The traces of calls; None traces nothing."""
+    access_log: bool = False
+    """Log each finished call at info level, not at debug level."""
 
     def __post_init__(self) -> None:
         """Checks the values against each other."""
@@ -183,7 +185,10 @@ async def open_service(
             config.admission,
             load_model,
             access,
-            observers=[log_call, *([tracing.observe] if tracing else [])],
+            observers=[
+                partial(log_call, usual=logging.INFO if config.access_log else logging.DEBUG),
+                *([tracing.observe] if tracing else []),
+            ],
             meters=telemetry.observers,
             connections=config.connections,
         )

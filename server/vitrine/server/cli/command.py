@@ -89,6 +89,7 @@ class Program(click.Command):
 @options.metrics
 @options.tracing
 @options.logs
+@options.ACCESS_LOG
 @click.version_option(package_name=DISTRIBUTION)
 def main(
     model: Path | None,
@@ -105,6 +106,7 @@ def main(
     metrics: MetricsConfig | None,
     tracing: TracingConfig | None,
     logs: LogConfig,
+    access_log: bool,
 ) -> None:
     """Serve MODEL, an ONNX file made by vitrine-train, or a repository of models.
 
@@ -133,6 +135,7 @@ def main(
         tokens=tokens,
         metrics=metrics,
         tracing=tracing,
+        access_log=access_log,
     )
     asyncio.run(_serve(ServerConfig(service, grpc, process), set_up_log))
     leave()

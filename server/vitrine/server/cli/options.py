@@ -310,6 +310,12 @@ THREADS = option(
     show_default="usable CPUs divided by the workers",
 )
 
+ACCESS_LOG = option(
+    "--access-log",
+    "Log each finished call at level info: method, status, caller, model, images, milliseconds and request id.",
+    is_flag=True,
+)
+
 TOKENS = security_file(
     "--tokens", "File of callers, with NAME SHA256 PERMISSIONS on each line; without it, anyone may call."
 )

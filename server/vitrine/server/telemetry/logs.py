@@ -141,9 +141,9 @@ def _json_formatter() -> logging.Formatter:
     return JsonFormatter(["levelname", "name", "message", "process"], rename_fields=names, timestamp=True)
 
 
-def log_call(call: Call) -> None:
-    """Logs that a call is over, at debug level; at info where the server failed."""
-    level = logging.INFO if call.outcome is Outcome.INTERNAL else logging.DEBUG
+def log_call(call: Call, usual: int = logging.DEBUG) -> None:
+    """Logs that a call is over, at the usual level; at least at info where the server failed."""
+    level = max(usual, logging.INFO) if call.outcome is Outcome.INTERNAL else usual
     if logger.isEnabledFor(level):
         facts = {
             "method": call.method,
