@@ -5,7 +5,7 @@ It sends calls, awaits them and keeps several under way. Their content is the bu
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -283,7 +283,7 @@ class AsyncClient(BaseClient):
                 for outcome in outcomes:
                     yield outcome
 
-    async def _answers(self, images: AsyncGenerator[ImageSource], plan: Plan) -> AsyncGenerator[list[Outcome]]:
+    async def _answers(self, images: AsyncGenerator[ImageSource], plan: Plan) -> AsyncGenerator[Sequence[Outcome]]:
         position = 0
         if self._catalogue.find(plan.name) is not None:  # the first image alone shows whether it still holds
             async for image in images:
@@ -319,10 +319,10 @@ class AsyncClient(BaseClient):
         """The batches of all images. A failing image ends them; the images before it are still classified."""
         try:
             async for image in images:
-                for batch in batcher.follow(self._catalogue.find(plan.name)):
-                    yield batch
                 for batch in batcher.add(await asyncio.to_thread(batcher.take, image)):
                     yield batch
+                    for left in batcher.follow(self._catalogue.find(plan.name)):  # an answer may have changed it
+                        yield left
         except Exception as error:
             batcher.failure = error
         for batch in batcher.rest():
@@ -337,7 +337,7 @@ class AsyncClient(BaseClient):
         call.add_done_callback(span.landed)
         return Flight(batch, Sending(call, span, deadline))
 
-    async def _land(self, flight: Flight, plan: Plan) -> AsyncGenerator[list[Outcome]]:
+    async def _land(self, flight: Flight, plan: Plan) -> AsyncGenerator[Sequence[Outcome]]:
         """The outcomes of a batch. If the server refuses it for a reason that can be mended, it is sent in parts."""
         waiting: deque[Batch] = deque()
         while True:

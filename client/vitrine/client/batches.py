@@ -6,8 +6,9 @@ caller's, whatever becomes of it. This module knows neither channels nor clients
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -37,7 +38,7 @@ Outcome: TypeAlias = Prediction | BadImage
 """What becomes of an image."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen, which would double the time to make one
 class Item:
     """One image of many."""
 
@@ -64,10 +65,10 @@ def make_item(image: ImageSource, position: int, plan: Plan, model: Model) -> It
         if plan.return_exceptions:
             return Item(position, error=placed)
         raise placed from error
-    return Item(position, payload, image if plan.preparation == "local" and _size(image) <= KEPT_BYTES else None)
+    return Item(position, payload, image if plan.preparation == "local" else None)
 
 
-def _size(image: ImageSource) -> float:
+def _size(image: ImageSource | None) -> float:
     """Bytes that keeping an image holds; infinity where it can be read only once."""
     match image:
         case np.ndarray():
@@ -97,7 +98,7 @@ def placed_error(error: ImageError | InvalidRequestError, position: int) -> BadI
     return placed
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """The images of one request."""
 
@@ -106,7 +107,7 @@ class Batch:
     model: Model
     """The description of the model that they were prepared for."""
 
-    @property
+    @cached_property
     def sent(self) -> list[Item]:
         """The images of which something is sent."""
         return [item for item in self.items if item.error is None]
@@ -115,19 +116,18 @@ class Batch:
         """The request; there must be something to send."""
         return plan.request([item.payload for item in self.sent], self.model)
 
-    def outcomes(self, predictions: Iterable[Prediction], plan: Plan) -> list[Outcome]:
+    def outcomes(self, predictions: Sequence[Prediction], plan: Plan) -> Sequence[Outcome]:
         """The predictions of what was sent, and the errors of the rest, in the order of the images.
 
         Raises:
             ImageError, InvalidRequestError: the first error, unless the plan returns errors.
         """
-        coming = iter(predictions)
-        found = [next(coming) if item.error is None else item.error for item in self.items]
+        if len(predictions) == len(self.items):
+            return predictions
         if not plan.return_exceptions:
-            for item in self.items:
-                if item.error is not None:
-                    raise item.error
-        return found
+            raise next(item.error for item in self.items if item.error is not None)
+        coming = iter(predictions)
+        return [next(coming) if item.error is None else item.error for item in self.items]
 
 
 def bad_image(error: Exception, position: int) -> BadImage | None:
@@ -223,41 +223,44 @@ class Batcher:
         self._items: list[Item] = []
         self._payload_bytes = self._kept_bytes = 0
 
-    def follow(self, description: Description | None) -> Iterator[Batch]:
-        """Prepares further images for the model that is known now; yields the batch for the one before, if any."""
+    def follow(self, description: Description | None) -> Sequence[Batch]:
+        """Prepares further images for the model that is known now; gives the batch for the one before, if any."""
         if description is None or not has_changed(self.model, description.model):
-            return
-        yield from self.rest()
+            return ()
+        left = self.rest()
         self.model = description.complete_model
         self._capacity = capacity_for(self.model, self._plan.selection, self._limit)
+        return left
 
     def take(self, image: ImageSource) -> Item:
         """Prepares the next image."""
         position, self.position = self.position, self.position + 1
         return make_item(image, position, self._plan, self.model)
 
-    def add(self, item: Item) -> Iterator[Batch]:
-        """Adds an image; yields the batches that are full now. An image too large for any request goes alone."""
+    def add(self, item: Item) -> Sequence[Batch]:
+        """Adds an image; gives the batches that are full now. An image too large for any request goes alone."""
         size = len(item.payload) + FRAME_BYTES
-        if self._payload_bytes + size > self._capacity.payload_bytes:
-            yield from self.rest()
+        full = self.rest() if self._payload_bytes + size > self._capacity.payload_bytes else ()
         self._payload_bytes += size
-        self._items.append(self._within_budget(item))
-        if len(self._items) >= self._capacity.images:
-            yield from self.rest()
+        if item.source is not None:
+            self._keep_within_budget(item)
+        self._items.append(item)
+        return full if len(self._items) < self._capacity.images else (*full, *self.rest())
 
-    def _within_budget(self, item: Item) -> Item:
-        """The same item, whose image isn't kept if this batch keeps enough already."""
-        if item.source is None or self._kept_bytes + (size := _size(item.source)) > KEPT_BYTES:
-            return replace(item, source=None)
-        self._kept_bytes += int(size)
-        return item
+    def _keep_within_budget(self, item: Item) -> None:
+        """Lets the image go if this batch keeps enough already."""
+        size = _size(item.source)
+        if self._kept_bytes + size > KEPT_BYTES:
+            item.source = None
+        else:
+            self._kept_bytes += int(size)
 
-    def rest(self) -> Iterator[Batch]:
-        """Yields the batch of the images that are left, if there are any."""
-        if self._items:
-            items, self._items, self._payload_bytes, self._kept_bytes = self._items, [], 0, 0
-            yield Batch(tuple(items), self.model)
+    def rest(self) -> Sequence[Batch]:
+        """The batch of the images that are left, if there are any."""
+        if not self._items:
+            return ()
+        items, self._items, self._payload_bytes, self._kept_bytes = self._items, [], 0, 0
+        return (Batch(tuple(items), self.model),)
 
     def raise_failure(self) -> None:
         """Raises the error that ended the images early, if there is one."""

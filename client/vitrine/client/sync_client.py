@@ -4,7 +4,7 @@ It sends calls, waits for them and keeps several under way. Their content is the
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -297,7 +297,7 @@ class Client(BaseClient):
                 plan.report(done)
                 yield from outcomes
 
-    def _answers(self, images: Iterator[ImageSource], plan: Plan) -> Generator[list[Outcome]]:
+    def _answers(self, images: Iterator[ImageSource], plan: Plan) -> Generator[Sequence[Outcome]]:
         position = 0
         if self._catalogue.find(plan.name) is not None:  # the first image alone shows whether it still holds
             for image in islice(images, 1):
@@ -327,8 +327,9 @@ class Client(BaseClient):
         """The batches of all images. A failing image ends them; the images before it are still classified."""
         try:
             for image in images:
-                yield from batcher.follow(self._catalogue.find(plan.name))
-                yield from batcher.add(batcher.take(image))
+                for batch in batcher.add(batcher.take(image)):
+                    yield batch
+                    yield from batcher.follow(self._catalogue.find(plan.name))  # an answer may have changed it
         except Exception as error:
             batcher.failure = error
         yield from batcher.rest()
@@ -344,7 +345,7 @@ class Client(BaseClient):
         future.add_done_callback(span.landed)
         return Flight(batch, Sending(future, span, deadline))
 
-    def _land(self, flight: Flight, plan: Plan) -> Generator[list[Outcome]]:
+    def _land(self, flight: Flight, plan: Plan) -> Generator[Sequence[Outcome]]:
         """The outcomes of a batch. If the server refuses it for a reason that can be mended, it is sent in parts."""
         waiting: deque[Batch] = deque()
         while True:
