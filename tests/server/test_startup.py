@@ -105,6 +105,15 @@ def test_custom_operators_are_refused(tiny_artifact: Path, tmp_path: Path) -> No
     assert "it asks for custom operators (com.example)" in said
 
 
+def test_what_a_file_says_forges_no_lines_of_the_log(tiny_artifact: Path, tmp_path: Path) -> None:
+    def name_a_domain(model: onnx.ModelProto) -> None:
+        model.opset_import.append(helper.make_opsetid("x\n2026 INFO forged\x1b[2J" + 1000 * "y", 1))
+
+    said = refused_start(changed(tiny_artifact, tmp_path / "model.onnx", name_a_domain))
+    assert r"x\n2026 INFO forged\x1b[2J" in said
+    assert len(said) < 500
+
+
 def test_a_graph_that_lacks_a_layer_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:
     def drop(model: onnx.ModelProto) -> None:
         del model.graph.output[2]
