@@ -21,8 +21,8 @@ from vitrine.training.data import BUILT_IN, DRAWINGS, Dataset, Examples, Split, 
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.files.run_folder import ReportFolder, RunFolder
 from vitrine.training.network.upgrade import upgrade
-from vitrine.training.rendering.stress import CONDITIONS, draw_sheet, measure_stress
-from vitrine.training.report import NoveltyPlan, StressPlan, make_report, stress_table, to_text, write_report
+from vitrine.training.rendering.stress import EVERY_CONDITION, draw_sheet, measure_stress
+from vitrine.training.report import FormsPlan, NoveltyPlan, StressPlan, make_report, stress_table, to_text, write_report
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.completion import Run, export_run
 from vitrine.training.run.config import DeviceChoice, find_device
@@ -271,12 +271,15 @@ def _print_run(run: Run) -> None:
 @click.option(
     "--stress", is_flag=True, help="Render MNIST's test digits as photos, scans and drawings, and measure the accuracy."
 )
-@click.option("--full", is_flag=True, help="Same as --novelty --stress.")
+@click.option(
+    "--forms", is_flag=True, help="Draw forms of digits that data have few of, and measure the accuracy of each."
+)
+@click.option("--full", is_flag=True, help="Same as --novelty --stress --forms.")
 @click.option(
     "--count",
     default=300,
     show_default=True,
-    help="Images per set (--novelty) or condition (--stress).",
+    help="Images per set (--novelty), condition (--stress) or form (--forms).",
     type=click.IntRange(1),
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of all random numbers.", type=click.IntRange(0))
@@ -298,6 +301,7 @@ def evaluate_command(
     pen_data: Path | None,
     novelty: bool,
     stress: bool,
+    forms: bool,
     full: bool,
     count: int,
     seed: int,
@@ -310,7 +314,8 @@ def evaluate_command(
     """Evaluate the model of RUN on images that RUN was not trained on.
 
     These are the held-out images of the run's data set or of a built-in one, or all images of another folder. The
-    report contains the error, the calibration and the worst mistakes: as JSON, pictures and a Markdown page.
+    report contains the error, by source where there are several, the calibration and the worst mistakes: as JSON,
+    pictures and a Markdown page.
     """
     folder = RunFolder(run)
     checkpoint = Checkpoint.load(folder.checkpoint)
@@ -324,6 +329,7 @@ def evaluate_command(
         dataset.name,
         novelty=NoveltyPlan(count, seed, fonts, look_alikes) if novelty or full else None,
         stress=StressPlan(*_mnist("test", data_dir, quiet), count, seed) if stress or full else None,
+        forms=FormsPlan(count, seed) if forms or full else None,
         progress=not quiet,
     )
     files = ReportFolder(out) if out else folder.evaluation
@@ -369,8 +375,8 @@ def _unseen_examples(checkpoint: Checkpoint, dataset: Dataset) -> Examples:
     "names",
     metavar="NAME",
     multiple=True,
-    type=click.Choice(list(CONDITIONS)),
-    help=f"Render only this condition; may be repeated.  [{', '.join(CONDITIONS)}]",
+    type=click.Choice(EVERY_CONDITION),
+    help=f"Render only this condition; may be repeated.  [{', '.join(EVERY_CONDITION)}]",
 )
 @click.option("--count", default=300, show_default=True, help="Digits per condition.", type=click.IntRange(1))
 @click.option("--seed", default=0, show_default=True, help="Seed of all random numbers.", type=click.IntRange(0))
@@ -393,12 +399,13 @@ def stress_command(
 ) -> None:
     """Render digits as photos, scans and drawings, and measure how many MODEL recognises.
 
-    MODEL is an ONNX artifact. Every condition renders the same digits with its own light, pen, paper, size or noise.
+    MODEL is an ONNX artifact. Every condition renders the same digits with its own light, pen, paper, size or noise,
+    or writes a form of a digit, such as a 1 with an upstroke.
     """
     images, labels = _mnist(split, data_dir, quiet)
-    results = measure_stress(model, images, labels, names or tuple(CONDITIONS), count, seed, progress=not quiet)
+    results = measure_stress(model, images, labels, names or EVERY_CONDITION, count, seed, progress=not quiet)
     if sheet:
-        draw_sheet(images, names or tuple(CONDITIONS), seed, sheet)
+        draw_sheet(images, names or EVERY_CONDITION, seed, sheet)
     figures = {"dataset": dataset, "split": split, "seed": seed, "conditions": [each.to_dict() for each in results]}
     click.echo(json.dumps(figures) if as_json else stress_table(results).to_text())
 

@@ -4,7 +4,9 @@ The form follows M. Mitchell et al. 2019 (arXiv:1810.03993).
 """
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from vitrine.model import DIGITS, NOVELTY, PIXELS_SHAPE, Layer
 from vitrine.training.data import DRAWINGS
@@ -15,6 +17,7 @@ from vitrine.training.network.evaluate import Evaluation, percent
 from vitrine.training.run.checkpoint import Checkpoint, RunIdentity
 from vitrine.training.run.config import FitConfig
 from vitrine.training.run.teacher import NETWORKS
+from vitrine.training.run.whose_handwriting import whose_handwriting
 
 ABOUT_DATA = {
     "digits": (
@@ -70,8 +73,20 @@ def _nouns(identity: RunIdentity) -> _Nouns:
     return _Nouns("symbol", "symbols", "single symbols", f"the {count:,} classes", named)
 
 
-def model_card(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> str:
-    """The model card in Markdown; it links to the pictures in the run folder."""
+def model_card(
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    evaluation: Evaluation,
+    by_source: Mapping[str, Evaluation] = MappingProxyType({}),
+) -> str:
+    """The model card in Markdown; it links to the pictures in the run folder.
+
+    Args:
+        folder: the run's folder.
+        checkpoint: the run's state.
+        evaluation: of its kept network on the test images.
+        by_source: the same for the test images of each source; empty for a single one.
+    """
     identity, kept, nouns = checkpoint.identity, checkpoint.kept, _nouns(checkpoint.identity)
     height, width = identity.shape
     mlp, calibration = checkpoint.kept_mlp(), checkpoint.calibration()
@@ -105,6 +120,10 @@ other purpose where a wrong {nouns.one} does harm.
 
 {ABOUT_DATA.get(identity.source, ABOUT_OTHER_DATA)}
 {_further_data_text(checkpoint.config, identity)}
+## Whose handwriting
+
+{whose_handwriting(identity.source, identity.classes, _learnt_forms(checkpoint.config), by_source)}
+
 ## Figures
 
 ![Learning curve]({folder.learning_curve.name})
@@ -166,7 +185,8 @@ def _further_data_text(config: FitConfig, identity: RunIdentity) -> str:
     printed = " and a quarter as many printed digits" if identity.classes == DIGITS else ""
     counter = (
         f"The training data also contain {config.counter_examples:,} generated images without a digit (printed "
-        f"letters, words and numbers, shapes, scribbles, noise, empty pages){printed}."
+        "and handwritten letters of several scripts, words and numbers, shapes, scribbles, noise, empty pages)"
+        f"{printed}. Letters that people write exactly as a digit, such as O, l and S, aren't among them."
     )
     teacher = (
         f"The model was distilled from a teacher: {NETWORKS} convolutional networks, trained on the same images for "
@@ -175,6 +195,10 @@ def _further_data_text(config: FitConfig, identity: RunIdentity) -> str:
     )
     used = [text for text, wanted in ((counter, config.counter_examples), (teacher, config.teacher_epochs)) if wanted]
     return "".join(f"\n{text}\n" for text in used)
+
+
+def _learnt_forms(config: FitConfig) -> bool:
+    return bool(config.to_dict().get("forms"))
 
 
 def _epoch_text(checkpoint: Checkpoint) -> str:

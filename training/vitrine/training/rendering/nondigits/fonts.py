@@ -82,6 +82,24 @@ def has_latin_characters(path: Path) -> bool:
     return unknown not in masks and len(masks) == len(REQUIRED_CHARACTERS)
 
 
+@lru_cache(maxsize=1024)
+def fonts_with(character: str, fonts: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The fonts that contain a character, in their order."""
+    return tuple(font for font in fonts if bytes(load_font(font).getmask(character)) != _missing(font))
+
+
+@lru_cache(maxsize=256)
+def _missing(font: Path) -> bytes:
+    """The mask of a character that the font lacks: a box, in most fonts."""
+    return bytes(load_font(font).getmask("\U0010fffe"))
+
+
+def glyph(character: str, font: Path) -> npt.NDArray[np.uint8]:
+    """A character as it is printed, without margins: uint8 (H, W), 0 = paper and 255 = ink."""
+    mask = load_font(font).getmask(character)
+    return np.array(mask, np.uint8).reshape(mask.size[::-1])
+
+
 @lru_cache(maxsize=256)
 def load_font(path: Path) -> ImageFont.FreeTypeFont:
     """Loads a font file; repeated calls are cached."""
