@@ -51,7 +51,7 @@ FLOORS: dict[str, Floors] = {
         [""],
     ],
     "training": [
-        ["errors", "randomness", "markdown"],
+        ["errors", "randomness", "markdown", "pens"],
         ["lengths"],
         ["files"],
         ["data"],

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from vitrine.model import DIGITS, PIXELS_SHAPE, Shape
+from vitrine.training import pens
 from vitrine.training.data import Examples
 from vitrine.training.data.cache import code_key, prepare_all
-from vitrine.training.rendering import forms, pens, skeletons, splines
+from vitrine.training.pens import Drawing, draw_by_chance
+from vitrine.training.rendering import forms, skeletons, splines
 from vitrine.training.rendering.forms import FORMS, write_form
-from vitrine.training.rendering.pens import Drawing, draw_by_chance
 
 CACHE_NAME = "forms"
 """Name in the progress bar and in the cache."""
