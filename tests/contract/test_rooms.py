@@ -52,7 +52,7 @@ FLOORS: dict[str, Floors] = {
         [""],
     ],
     "training": [
-        ["errors", "randomness", "markdown"],
+        ["errors", "randomness", "markdown", "pens"],
         ["lengths"],
         ["files"],
         ["data"],

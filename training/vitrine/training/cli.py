@@ -220,7 +220,7 @@ def fit_command(
     dataset = load_dataset(source, data_dir, pen_data, shape=shape or PIXELS_SHAPE, progress=not quiet)
     if not (quiet or resume) and dataset.source not in BUILT_IN:
         click.echo(_describe(dataset), err=True)
-    if not resume:
+    if not resume and not {"forms", "counter_examples"} <= given.keys():
         config = replace(for_classes(base, dataset.classes), **given)
     _print_run(fit(dataset, config, folder.path, name=name, resume=resume, teacher=teacher, progress=not quiet))
 
