@@ -123,7 +123,7 @@ def test_new_versions_take_over_under_traffic_and_every_answer_is_right(tmp_path
     {
         "corrupt": "it isn't an ONNX file, or is cut off",
         "truncated": "it isn't an ONNX file, or is cut off",
-        "empty": "it isn't a Vitrine artifact",
+        "empty": "it is an empty file",
         "golden-mismatched": "its golden sample disagrees: linear_2 deviates by",
     }.items(),
 )
