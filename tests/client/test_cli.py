@@ -240,6 +240,16 @@ def test_a_file_that_the_server_refuses_is_named_and_the_others_are_classified(
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["N", "file", "image.png"])
+def test_a_refused_file_is_named_though_its_name_is_a_word_of_the_reason(
+    run: Run, tmp_path: Path, server: RunningServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(b"no image")
+    result = run("classify", name, "--preparation", "server", "--target", server.target)
+    assert result.stderr.startswith(f"Error: {name}: the file can't be read as PNG")
+
+
 def test_what_was_classified_is_printed_as_json_though_a_later_call_fails(
     run: Run, drawings: list[Path], scripted: ScriptedServer
 ) -> None:
@@ -359,7 +369,7 @@ def test_output_of_an_old_code_page_has_question_marks_and_no_traceback(
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert b"acht-?.png" in ended.stdout
     ended = command("classify", missing, **settings)
-    assert (ended.returncode, b"fehlt-?.png: No such file" in ended.stderr) == (1, True)
+    assert (ended.returncode, rb"fehlt-\u516b.png: No such file" in ended.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense", "tkagg", ""])

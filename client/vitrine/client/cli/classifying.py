@@ -21,6 +21,7 @@ from vitrine.client.batches import Outcome, place_of
 from vitrine.client.errors import UsageError
 from vitrine.client.plot import plot_prediction
 from vitrine.client.types import Prediction
+from vitrine.model import ImageError
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
@@ -88,7 +89,8 @@ def classify_files(
     try:
         for position, (file, outcome) in enumerate(zip(files, outcomes, strict=True)):
             if not isinstance(outcome, Prediction):
-                output.show_error(file, str(outcome).removeprefix(place_of(position)))
+                text = str(outcome).removeprefix(place_of(position))
+                output.show_error(file, text, is_named=isinstance(outcome, ImageError))  # the server knows no names
                 good = False
                 continue
             output.show(file, outcome)
@@ -128,10 +130,15 @@ class Output:
                 if self.activations:
                     click.echo(report.activations_text(prediction, colour=_has_colours()))
 
-    def show_error(self, file: Path, text: str) -> None:
-        """Prints why a file has no prediction: to standard error, and in its place in JSON or in the table."""
-        sentence = text if str(file) in text else f"{file}: {text}"
-        click.echo(f"Error: {sentence}", err=True)
+    def show_error(self, file: Path, text: str, *, is_named: bool) -> None:
+        """Prints why a file has no prediction: to standard error, and in its place in JSON or in the table.
+
+        Args:
+            file: the file.
+            text: the reason.
+            is_named: the reason names the file.
+        """
+        click.echo(f"Error: {text if is_named else f'{file}: {text}'}", err=True)
         if self.printed is Printed.JSON:
             self.documents.append({"image": str(file), "error": text})
         elif self.printed is Printed.CSV:
