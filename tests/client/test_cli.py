@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from client.scripted import LAYERS, ScriptedServer, fail, running, succeed
 from PIL import Image
 from support.serving import RunningServer
 
-from vitrine.client import Client, Limits, Model, TrainingFacts, report
+from vitrine.client import Activations, Client, Limits, Model, TrainingFacts, UsageError, report
 from vitrine.client.cli import main
+from vitrine.client.cli.classifying import Printed, classify_files
 from vitrine.model import DIGITS, DIGITS_INPUT, prepare
 
 Run = Callable[..., Result]
@@ -290,6 +292,22 @@ def test_npz_has_the_predictions_as_arrays(run: Run, mixed: list[Path], tmp_path
         assert arrays["probabilities"].shape == (2, 10)
         assert {f"activations/{layer.name}" for layer in LAYERS} < set(arrays)
         assert arrays["activations/relu_1"].shape == (2, 8)
+
+
+@pytest.mark.parametrize("changed", ["classes", "layers"])
+def test_arrays_of_two_models_are_one_sentence(
+    changed: str, scripted: ScriptedServer, drawings: list[Path], tmp_path: Path
+) -> None:
+    with Client(scripted.target) as client:
+        first, second = client.classify_many(drawings, activations="all")
+    second = {
+        "classes": replace(second, probabilities=second.probabilities[:3]),
+        "layers": replace(second, activations=Activations({}, {})),
+    }[changed]
+    outcomes, path = [first, second], tmp_path / "out.npz"
+    with pytest.raises(UsageError, match=r"out\.npz: another model has taken over meanwhile"):
+        classify_files(drawings, outcomes, Printed.TEXT, activations=False, npz=path, plot=None)
+    assert not path.exists()
 
 
 def test_a_folder_means_the_images_in_it(run: Run, drawings: list[Path], tmp_path: Path) -> None:

@@ -200,7 +200,22 @@ class Figures:
 
 
 def _write_arrays(path: Path, seen: Sequence[tuple[Path, Prediction]]) -> None:
-    """Writes predictions as arrays: row i is image i; the activations of each layer are stacked."""
+    try:
+        arrays = _stacked(seen)
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"can't write the arrays to {path}: another model has taken over meanwhile, with layers of other shapes"
+        ) from error
+    try:
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+    except OSError as error:
+        raise UsageError(f"can't write the arrays to {path}: {error.strerror}") from error
+    click.echo(f"arrays in {path}: {', '.join(arrays)}", err=True)
+
+
+def _stacked(seen: Sequence[tuple[Path, Prediction]]) -> dict[str, Any]:
+    """Predictions as arrays: row i is image i; the activations of each layer are stacked."""
     arrays: dict[str, Any] = {
         "images": np.array([str(file) for file, _ in seen]),
         "labels": np.array([prediction.label for _, prediction in seen]),
@@ -209,12 +224,7 @@ def _write_arrays(path: Path, seen: Sequence[tuple[Path, Prediction]]) -> None:
     }
     for name in seen[0][1].activations if seen else ():
         arrays[f"activations/{name}"] = np.stack([prediction.activations[name] for _, prediction in seen])
-    try:
-        with path.open("wb") as file:
-            np.savez(file, **arrays)
-    except OSError as error:
-        raise UsageError(f"can't write the arrays to {path}: {error.strerror}") from error
-    click.echo(f"arrays in {path}: {', '.join(arrays)}", err=True)
+    return arrays
 
 
 def _or_nan(novelty: float | None) -> float:
