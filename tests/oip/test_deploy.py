@@ -59,6 +59,6 @@ def test_the_service_wants_the_runtime_that_is_there(manifests: Any) -> None:
 def test_the_memory_is_what_a_server_with_the_default_limits_needs(manifests: Any) -> None:
     (container,) = manifests["servingruntime.yaml"]["manifest"]["spec"]["containers"]
     assert not any(argument.startswith("--max-pending-mb") for argument in container["args"])
-    needed = 120 * MEBIBYTE + 3 * AdmissionConfig().max_bytes  # docs/server.md
+    needed = 200 * MEBIBYTE + 4 * AdmissionConfig().max_bytes  # docs/server.md
     gibibytes = int(container["resources"]["limits"]["memory"].removesuffix("Gi"))
     assert gibibytes << 30 >= needed

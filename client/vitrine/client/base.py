@@ -81,8 +81,8 @@ class BaseClient:
         retries: number of times that a call is sent again if the server can't be reached, 0 to 4.
         tls: encryption of the connection: True, or a `TLS` with files; False: unencrypted. None: that of the variables
             VITRINE_CLIENT_TLS, …_TLS_CA, …_TLS_CERT, …_TLS_KEY and …_TLS_SERVER_NAME, or unencrypted without them.
-        token: bearer token of every call; None: that in the variable VITRINE_TOKEN. It is sent only over TLS or to this
-            machine.
+        token: bearer token of every call; None: that in the variable VITRINE_TOKEN, if the target is that of the
+            environment, too. It is sent only over TLS or to this machine.
         max_message_bytes: largest accepted answer, in bytes.
         max_image_pixels: largest width × height of an image that this client prepares, up to 178 million.
 
@@ -103,7 +103,8 @@ class BaseClient:
     ) -> None:
         check_whole("max_image_pixels", max_image_pixels, 1, MOST_IMAGE_PIXELS)
         self._max_image_pixels = max_image_pixels
-        target, token, tls = target_or_default(target), token_or_default(token), tls_or_default(tls)
+        target, tls = target_or_default(target), tls_or_default(tls)
+        token = token_or_default(token, target)
         self._connection = Connection(target, timeout, retries, tls, token, max_message_bytes)
         self._credentials = channel_credentials(tls)
         self._catalogue = Catalogue()

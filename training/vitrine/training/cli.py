@@ -86,7 +86,7 @@ def _read_size(_context: click.Context, _option: click.Parameter, value: str | N
 _data_dir = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder with MNIST's four files, or with a subfolder mnist that holds them. Without it and without "
+    help="Folder with MNIST's four files, itself or in a subfolder such as mnist or MNIST/raw. Without it and without "
     "VITRINE_DATA_DIR in the environment, MNIST is downloaded.",
 )
 _pen_data = click.option(
