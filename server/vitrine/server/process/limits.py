@@ -57,7 +57,8 @@ def _check_threads(needed: int) -> None:
     except RuntimeError as error:
         raise StartupError(
             f"this server may start {len(started)} more threads, and needs {needed}: allow more, by Docker's "
-            "--pids-limit, Kubernetes' podPidsLimit, systemd's TasksMax= or `ulimit -u`, or lower --threads or --workers"
+            "--pids-limit, Kubernetes' podPidsLimit, systemd's TasksMax= or `ulimit -u`, or lower --workers or "
+            "--threads"
         ) from error
     finally:
         threading.stack_size(usual)
