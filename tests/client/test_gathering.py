@@ -32,11 +32,14 @@ from vitrine.client import (
     UnavailableError,
     UsageError,
 )
-from vitrine.client.gathering import MOST_UNDER_WAY
 
 Images = npt.NDArray[np.uint8]
 
 __all__ = ["spans"]
+
+
+HELD = 2
+"""Number of requests that a gate holds back, beside which no other may leave."""
 
 
 def page(first: int) -> Images:
@@ -50,7 +53,7 @@ class Gate:
     def __init__(self, scripted: ScriptedServer, *then: Callable[[Any, grpc.ServicerContext], None]) -> None:
         self._arrived, self._open = threading.Semaphore(0), threading.Event()
         scripted.limits.max_images = 100
-        scripted.script = [succeed, *[self._hold] * MOST_UNDER_WAY, *then]
+        scripted.script = [succeed, *[self._hold] * HELD, *then]
 
     def _hold(self, _request: Any, _context: grpc.ServicerContext) -> None:
         self._arrived.release()
@@ -58,7 +61,7 @@ class Gate:
 
     def wait_until_full(self) -> None:
         """Waits until as many requests are under way as may be."""
-        for _ in range(MOST_UNDER_WAY):
+        for _ in range(HELD):
             assert self._arrived.acquire(timeout=PATIENCE_SECONDS)
 
     def open(self) -> None:
@@ -76,6 +79,7 @@ Calls = Sequence[dict[str, Any]]
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No call that waits is sent before an answer has come, however slow this machine is."""
     for module in ("async_gathering", "sync_gathering"):
+        monkeypatch.setattr(f"vitrine.client.{module}.MOST_UNDER_WAY", HELD)
         monkeypatch.setattr(f"vitrine.client.{module}.LONGEST_WAIT_SECONDS", PATIENCE_SECONDS)
 
 
@@ -89,7 +93,7 @@ def from_tasks(scripted: ScriptedServer, gate: Gate, calls: Calls) -> list[Predi
         async with AsyncClient(scripted.target) as client:
             await client.model()
             before = []
-            for _ in range(MOST_UNDER_WAY):
+            for _ in range(HELD):
                 before.append(asyncio.create_task(client.classify(page(0), preparation="none")))
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
@@ -107,13 +111,13 @@ def from_tasks(scripted: ScriptedServer, gate: Gate, calls: Calls) -> list[Predi
 
 def from_threads(scripted: ScriptedServer, gate: Gate, calls: Calls) -> list[Prediction | BaseException]:
     """The outcomes of calls of several threads that wait for the same answer."""
-    with Client(scripted.target) as client, ThreadPoolExecutor(MOST_UNDER_WAY + len(calls)) as threads:
+    with Client(scripted.target) as client, ThreadPoolExecutor(HELD + len(calls)) as threads:
 
         def call(arguments: dict[str, Any]) -> Prediction:
             return client.classify(**READY | arguments)
 
         client.model()
-        before = [threads.submit(call, {"image": page(0)}) for _ in range(MOST_UNDER_WAY)]
+        before = [threads.submit(call, {"image": page(0)}) for _ in range(HELD)]
         gate.wait_until_full()
         waiting = [threads.submit(call, arguments) for arguments in calls]
         wait_for(lambda: waiting_calls(client) == len(calls))
@@ -150,7 +154,7 @@ def digits(outcomes: Sequence[Prediction | BaseException]) -> list[int]:
 def test_calls_that_wait_travel_in_one_request(together: Together, scripted: ScriptedServer) -> None:
     outcomes = together(scripted, Gate(scripted), [{"image": page(first)} for first in range(10)])
     assert digits(outcomes) == list(range(10))
-    assert sorted(scripted.sizes) == [*[1] * MOST_UNDER_WAY, 10]
+    assert sorted(scripted.sizes) == [*[1] * HELD, 10]
     assert len(scripted.lookups) == 1
 
 
@@ -230,7 +234,7 @@ def test_an_error_that_concerns_all_reaches_all_and_nothing_is_sent_again(
     assert all(isinstance(outcome, kind) for outcome in outcomes)
     assert len({id(outcome) for outcome in outcomes}) == 5
     assert all(outcome.__cause__ is not None for outcome in outcomes if isinstance(outcome, BaseException))
-    assert sorted(scripted.sizes) == [*[1] * MOST_UNDER_WAY, 5]
+    assert sorted(scripted.sizes) == [*[1] * HELD, 5]
 
 
 def test_a_model_of_another_shape_that_takes_over_is_asked_for_once(
@@ -329,7 +333,7 @@ async def test_closing_ends_calls_under_way_and_calls_that_wait(scripted: Script
     client = AsyncClient(scripted.target)
     await client.model()
     tasks = []
-    for first in range(MOST_UNDER_WAY + 3):
+    for first in range(HELD + 3):
         tasks.append(asyncio.create_task(client.classify(page(first), preparation="none")))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -346,8 +350,8 @@ def test_closing_ends_calls_of_other_threads(scripted: ScriptedServer) -> None:
     gate = Gate(scripted)
     client = Client(scripted.target)
     client.model()
-    with ThreadPoolExecutor(MOST_UNDER_WAY + 3) as threads:
-        calls = [threads.submit(client.classify, page(1), preparation="none") for _ in range(MOST_UNDER_WAY + 3)]
+    with ThreadPoolExecutor(HELD + 3) as threads:
+        calls = [threads.submit(client.classify, page(1), preparation="none") for _ in range(HELD + 3)]
         gate.wait_until_full()
         wait_for(lambda: waiting_calls(client) == 3)
         client.close()
@@ -359,13 +363,13 @@ def test_closing_ends_calls_of_other_threads(scripted: ScriptedServer) -> None:
 def test_a_server_that_hangs_holds_no_other_call_up(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vitrine.client.sync_gathering.LONGEST_WAIT_SECONDS", 0.01)
     gate = Gate(scripted)
-    with Client(scripted.target) as client, ThreadPoolExecutor(MOST_UNDER_WAY) as threads:
+    with Client(scripted.target) as client, ThreadPoolExecutor(HELD) as threads:
         client.model()
-        held = [threads.submit(client.classify, page(1), preparation="none") for _ in range(MOST_UNDER_WAY)]
+        held = [threads.submit(client.classify, page(1), preparation="none") for _ in range(HELD)]
         gate.wait_until_full()
         assert client.classify(page(7), preparation="none").digit == 7
         gate.open()
-        assert [call.result(PATIENCE_SECONDS).digit for call in held] == [1] * MOST_UNDER_WAY
+        assert [call.result(PATIENCE_SECONDS).digit for call in held] == [1] * HELD
 
 
 async def test_a_server_that_hangs_holds_no_other_task_up(
@@ -376,14 +380,14 @@ async def test_a_server_that_hangs_holds_no_other_task_up(
     async with AsyncClient(scripted.target) as client:
         await client.model()
         held = []
-        for _ in range(MOST_UNDER_WAY):
+        for _ in range(HELD):
             held.append(asyncio.create_task(client.classify(page(1), preparation="none")))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         await asyncio.to_thread(gate.wait_until_full)
         assert (await client.classify(page(7), preparation="none")).digit == 7
         gate.open()
-        assert digits(await asyncio.gather(*held)) == [1] * MOST_UNDER_WAY
+        assert digits(await asyncio.gather(*held)) == [1] * HELD
 
 
 def test_a_shared_request_is_linked_from_each_callers_span(

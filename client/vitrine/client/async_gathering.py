@@ -28,6 +28,9 @@ from vitrine.client.types import Model, Prediction
 from vitrine.client.wire import Payload
 from vitrine.v1 import classifier_pb2 as pb
 
+MOST_UNDER_WAY = 2
+"""Requests of a group under way from which on further calls wait: one is calculated while the other travels."""
+
 Exchange = Callable[[pb.ClassifyRequest, int, Plan, Deadline, CallSpan], Awaitable[list[Prediction]]]
 """Sends a request of so many images, and reads its answer."""
 
@@ -84,7 +87,7 @@ class AsyncGatherer:
 
     def __init__(self, target: str, max_message_bytes: int, exchange: Exchange) -> None:
         self._target, self._exchange = target, exchange
-        self._groups: Groups[AsyncSeat] = Groups(max_message_bytes)
+        self._groups: Groups[AsyncSeat] = Groups(MOST_UNDER_WAY, max_message_bytes)
         self._called: set[Group[AsyncSeat]] = set()
         self._timers: dict[Group[AsyncSeat], asyncio.TimerHandle] = {}
 

@@ -36,9 +36,6 @@ from vitrine.client.wire import Payload
 from vitrine.model import Shape, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
 
-MOST_UNDER_WAY = 2
-"""Requests of a group under way before further calls wait: one is calculated while the other travels."""
-
 LONGEST_WAIT_SECONDS = 0.01
 """Longest wait for an answer before the calls that wait travel all the same: a request may hang, or be far away."""
 
@@ -86,6 +83,8 @@ class Group(Generic[SeatT]):
     """The description of the model that their pixels were made for."""
     capacity: int
     """Largest number of images in a request."""
+    most: int
+    """Number of requests under way from which on further calls wait."""
     waiting: deque[SeatT] = field(default_factory=deque)
     """The calls that wait, in the order of arrival."""
     under_way: int = 0
@@ -94,7 +93,7 @@ class Group(Generic[SeatT]):
     @property
     def is_free(self) -> bool:
         """True if another request may leave at once."""
-        return self.under_way < MOST_UNDER_WAY
+        return self.under_way < self.most
 
     @property
     def is_idle(self) -> bool:
@@ -114,11 +113,12 @@ class Groups(Generic[SeatT]):
     """The groups by what their calls have in common.
 
     Args:
+        most: number of requests of a group under way from which on further calls wait.
         max_message_bytes: largest answer that the client takes.
     """
 
-    def __init__(self, max_message_bytes: int) -> None:
-        self._max_message_bytes = max_message_bytes
+    def __init__(self, most: int, max_message_bytes: int) -> None:
+        self._most, self._max_message_bytes = most, max_message_bytes
         self._groups: dict[Key, Group[SeatT]] = {}
 
     def find(self, plan: Plan, model: Model) -> Group[SeatT]:
@@ -127,7 +127,7 @@ class Groups(Generic[SeatT]):
         group = self._groups.get(key)
         if group is None:
             self._drop_idle()
-            group = self._groups[key] = Group(plan, model, self._capacity(plan, model))
+            group = self._groups[key] = Group(plan, model, self._capacity(plan, model), self._most)
         elif group.model is not model:  # asked for again: its limits may have changed
             group.model, group.capacity = model, self._capacity(plan, model)
         return group

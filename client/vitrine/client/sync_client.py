@@ -97,6 +97,10 @@ class Client(BaseClient):
     ) -> Prediction:
         """Classifies one image.
 
+        Calls of several threads travel together: a call goes at once if none is under way, and what comes meanwhile
+        shares the next request, if model and layers are the same. Each keeps its own deadline and error. Files that the
+        server prepares travel alone.
+
         Args:
             image: a path, the bytes of an image file, an open binary file, a PIL image, or an array (H, W),
                 (H, W, 3) or (H, W, 4), usually of uint8.

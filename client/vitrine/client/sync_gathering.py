@@ -23,6 +23,10 @@ from vitrine.v1 import classifier_pb2 as pb
 if TYPE_CHECKING:
     import grpc
 
+MOST_UNDER_WAY = 1
+"""Requests of a group under way from which on further threads wait. Woken threads call again one by one: with a second
+request the first of them would always leave alone."""
+
 Call = Callable[[pb.ClassifyRequest, Plan, Deadline, CallSpan], Prediction]
 """Sends a request of one image and waits for its answer."""
 
@@ -70,7 +74,7 @@ class Gatherer:
 
     def __init__(self, target: str, max_message_bytes: int, call: Call, begin: Begin, read: Read) -> None:
         self._target, self._call, self._begin, self._read = target, call, begin, read
-        self._groups: Groups[ThreadSeat] = Groups(max_message_bytes)
+        self._groups: Groups[ThreadSeat] = Groups(MOST_UNDER_WAY, max_message_bytes)
         self._lock = threading.Lock()
 
     def classify(self, payload: Payload, plan: Plan, model: Model, deadline: Deadline, span: CallSpan) -> Prediction:
@@ -114,7 +118,7 @@ class Gatherer:
         try:
             is_over = seat.woken.acquire(timeout=min(LONGEST_WAIT_SECONDS, seat.deadline.left))
             if not is_over:
-                self._hurry(group)
+                self._hurry(group, seat)
                 is_over = seat.woken.acquire(timeout=min(seat.deadline.left, threading.TIMEOUT_MAX))
         except BaseException:  # Ctrl-C
             self._leave(group, seat)
@@ -146,13 +150,11 @@ class Gatherer:
         if shared is not None:
             self._send(group, shared)
 
-    def _hurry(self, group: Group[ThreadSeat]) -> None:
-        """Sends what waits although no answer has come."""
-        while True:
-            with self._lock:
-                if not group.waiting:
-                    return
-                shared = self._take(group)
+    def _hurry(self, group: Group[ThreadSeat], seat: ThreadSeat) -> None:
+        """Sends a call that still waits, and those that wait with it, although no answer has come."""
+        with self._lock:
+            shared = self._take(group) if seat.shared is None and group.waiting else None
+        if shared is not None:
             self._send(group, shared)
 
     def _take(self, group: Group[ThreadSeat]) -> Shared:
@@ -167,12 +169,11 @@ class Gatherer:
         seats, until = shared.seats, latest(shared.seats)
 
         def land(future: "grpc.Future[pb.ClassifyResponse]") -> None:
+            self._depart(group)  # first, so that the server works while this answer is read
             try:
                 self._settle(seats, self._read(future, len(seats), group.plan, until))
             except Exception as error:
                 self._fail(seats, error)
-            finally:
-                self._depart(group)
 
         try:
             shared.future = self._begin(group.request(seats), until, carry(seats))
