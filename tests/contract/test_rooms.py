@@ -82,6 +82,8 @@ FLOORS: dict[str, Floors] = {
         ["batches"],
         ["tracing", "plot", "report"],
         ["base"],
+        ["asking", "gathering"],
+        ["sync_gathering", "async_gathering"],
         ["sync_client", "async_client"],
         [""],
         ["cli"],
