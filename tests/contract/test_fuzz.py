@@ -44,13 +44,13 @@ from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import RequestError
 from vitrine.server.frontends.grpc.config import GrpcConfig
-from vitrine.server.frontends.grpc.field_count import SMALL_BYTES, UncountableError, has_more_fields
-from vitrine.server.frontends.grpc.handlers import message_decoder
 from vitrine.server.frontends.grpc.server import CONNECTION_CALLS, GrpcFrontend
 from vitrine.server.inference.call import Call
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.protocols.decoding import message_decoder
 from vitrine.server.protocols.endpoint import MAX_FIELDS
+from vitrine.server.protocols.field_count import SMALL_BYTES, UncountableError, has_more_fields
 from vitrine.server.protocols.v1.convert import read_classify
 from vitrine.server.protocols.v1.servicer import SERVICE
 from vitrine.v1 import classifier_pb2 as pb

@@ -9,11 +9,12 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
-from vitrine.server.frontends.grpc.server import METHODS, GrpcFrontend
+from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.service import Service
 from vitrine.server.opening import open_service
 from vitrine.server.process.config import ProcessConfig, ServerConfig
 from vitrine.server.process.signals import on_signals
+from vitrine.server.protocols.services import METHODS
 
 logger = logging.getLogger(__name__)
 

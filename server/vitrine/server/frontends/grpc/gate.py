@@ -13,10 +13,11 @@ import grpc.aio
 
 from vitrine.server.errors import RequestError, quoted
 from vitrine.server.frontends.grpc.aborting import abort
-from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of
-from vitrine.server.frontends.grpc.status import status_of
+from vitrine.server.frontends.grpc.status import to_grpc
 from vitrine.server.inference.call import OUTCOMES, Call, Outcome, handling
 from vitrine.server.protocols.endpoint import Endpoint
+from vitrine.server.protocols.metadata import Metadata, request_id_of
+from vitrine.server.protocols.status import status_of
 from vitrine.server.security.access import Access, Caller, Permission
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class Gate(grpc.aio.ServerInterceptor):
                 caller.require(self._permissions.get(method, Permission.PREDICT))
                 ADMITTED.set(caller)
         except RequestError as error:
-            status = status_of(error)
+            status = to_grpc(status_of(error))
             refused = Call(method, outcome=OUTCOMES[type(error)], reason=error.reason)
             refused.request_id = request_id_of(handler_call_details.invocation_metadata or ())
             with handling((refused,)):

@@ -16,21 +16,10 @@ from vitrine.server.frontends.grpc.handlers import guarded_handlers
 from vitrine.server.inference.call import Call
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
-from vitrine.server.protocols.endpoint import methods_of
-from vitrine.server.protocols.health import SERVICE as HEALTH
-from vitrine.server.protocols.health import HealthServicer
-from vitrine.server.protocols.oip.servicer import SERVICE as OIP
-from vitrine.server.protocols.oip.servicer import OipServicer
-from vitrine.server.protocols.reflection import SERVICE as REFLECTION
-from vitrine.server.protocols.reflection import ReflectionServicer
-from vitrine.server.protocols.v1.servicer import SERVICE as V1
-from vitrine.server.protocols.v1.servicer import ClassifierServicer
+from vitrine.server.protocols.services import endpoints_of
 from vitrine.server.security.addresses import address_of, cannot_listen
 
 logger = logging.getLogger(__name__)
-
-METHODS = methods_of(V1, OIP, HEALTH, REFLECTION)
-"""Every method that there is, as calls name it."""
 
 PENDING_CALLS, MAX_PENDING_CALLS = 10_000, 20_000
 """Calls that may wait to be taken up before gRPC's core cancels some of them, and then each further one.
@@ -85,14 +74,10 @@ class GrpcFrontend:
         # 1. The services, and the observers of their calls.
         meters = _safe(service.meters)
         observers = [*_safe(service.observers), *meters]
-        models = [ClassifierServicer(service).endpoint, OipServicer(service).endpoint]
-        named = [endpoint.name for endpoint in models]
-        public = [HealthServicer(service.readiness, ("", *named)).endpoint]
-        if config.reflection:
-            public.append(ReflectionServicer([*named, HEALTH.full_name, REFLECTION.full_name]).endpoint)
+        endpoints = endpoints_of(service, reflection=config.reflection)
         # 2. A gate before them, where it has something to do: it costs every call a few microseconds.
         access = service.access
-        gates = [Gate(access, [*models, *public], meters)] if access.takes_tokens or meters else []
+        gates = [Gate(access, endpoints, meters)] if access.takes_tokens or meters else []
         # 3. gRPC's own server, bound to the address.
         credentials = server_credentials(config, takes_tokens=access.takes_tokens)
         self._server = grpc.aio.server(
@@ -100,8 +85,7 @@ class GrpcFrontend:
         )
         identify = partial(caller_of, access)
         self._server.add_generic_rpc_handlers(
-            [guarded_handlers(endpoint, identify, observers) for endpoint in models]
-            + [guarded_handlers(endpoint, identify, meters) for endpoint in public]
+            [guarded_handlers(endpoint, identify, meters if endpoint.public else observers) for endpoint in endpoints]
         )
         self._address = _bind(self._server, config, credentials)
 

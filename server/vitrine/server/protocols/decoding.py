@@ -1,0 +1,30 @@
+"""Decodes requests: bytes that are no message, or have too many fields, are refused before anything is made of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import DecodeError, Message
+
+from vitrine.server.errors import InvalidRequest
+from vitrine.server.protocols.field_count import SMALL_BYTES, UncountableError, has_more_fields
+
+
+def message_decoder(
+    message_class: type[Message], max_fields: Callable[[], int], packed_bytes: int = 1
+) -> Callable[[bytes], Message]:
+    """A decoder of messages; it raises `InvalidRequest` for bytes that are none, or have too many fields."""
+    descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
+
+    def parse(data: bytes) -> Message:
+        if len(data) > SMALL_BYTES and has_more_fields(data, descriptor, limit := max_fields(), packed_bytes):
+            raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {limit:,} fields: split it")
+        return message_class.FromString(data)
+
+    def decode(data: bytes) -> Message:
+        try:
+            return parse(data)
+        except (DecodeError, UncountableError) as error:
+            name = message_class.DESCRIPTOR.full_name
+            raise InvalidRequest("NOT_A_MESSAGE", f"the request's bytes are no {name}") from error
+
+    return decode
