@@ -18,6 +18,9 @@ from vitrine.server.inference.call import Call
 from vitrine.server.security.access import ANYONE
 
 SERVER = Path(sys.executable).with_name("vitrine-server")
+FRONTEND = os.environ.get("TEST_FRONTEND", "grpc")
+"""The front end of all servers that tests start: the whole suite passes through each."""
+
 PATIENCE_SECONDS = 60
 """Time limit for a server's reaction; reached only by tests that fail."""
 
@@ -141,7 +144,7 @@ def _address(process: subprocess.Popen[str]) -> str:
 def _environment(settings: dict[str, str]) -> dict[str, str]:
     """This process's environment without the developer's settings, with those of a test."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VITRINE_", "OTEL_"))}
-    return kept | {"VITRINE_PORT": "0"} | settings
+    return kept | {"VITRINE_PORT": "0", "VITRINE_FRONTEND": FRONTEND} | settings
 
 
 def a_call() -> Call:

@@ -11,6 +11,7 @@ VitrineError
     ├── InvalidRequest      something in the request is wrong
     ├── NotFound            it asks for something that isn't there
     ├── Unsupported         it asks for something that this server doesn't do
+    ├── RequestTooLarge     it has more bytes than are taken
     ├── AnswerTooLarge      its answer would pass the message limit
     └── Overloaded          there is too much to do just now
         └── RateExceeded    this caller has sent too much
@@ -84,6 +85,10 @@ class NotFound(RequestError):  # noqa: N818 - as above
 
 class Unsupported(RequestError):  # noqa: N818 - as above
     """The request asks for something that this server doesn't do."""
+
+
+class RequestTooLarge(RequestError):  # noqa: N818 - as above
+    """The request has more bytes than its method takes."""
 
 
 class AnswerTooLarge(RequestError):  # noqa: N818 - as above

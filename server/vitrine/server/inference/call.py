@@ -22,6 +22,7 @@ from vitrine.server.errors import (
     PermissionDenied,
     RateExceeded,
     RequestError,
+    RequestTooLarge,
     Unauthenticated,
     Unsupported,
 )
@@ -57,6 +58,7 @@ OUTCOMES: Mapping[type[RequestError], Outcome] = {
     InvalidRequest: Outcome.INVALID_ARGUMENT,
     NotFound: Outcome.NOT_FOUND,
     Unsupported: Outcome.UNIMPLEMENTED,
+    RequestTooLarge: Outcome.RESOURCE_EXHAUSTED,
     AnswerTooLarge: Outcome.RESOURCE_EXHAUSTED,
     Overloaded: Outcome.RESOURCE_EXHAUSTED,
     RateExceeded: Outcome.RESOURCE_EXHAUSTED,

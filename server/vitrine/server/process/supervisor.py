@@ -9,7 +9,7 @@ import logging
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from multiprocessing import resource_tracker
 
@@ -57,9 +57,10 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
     on_signals(stopping, _kill_all)
     with (
         reserve_port(config.grpc.host, config.grpc.port) as port,
+        _reserve_http(config) as http_port,
         workers_metrics(config.service.metrics) as metrics,
     ):
-        shared = replace(config, grpc=replace(config.grpc, port=port, shares_port=True))
+        shared = replace(config, grpc=replace(config.grpc, port=port, shares_port=True), http_port=http_port)
         slots: list[_Slot] = []
         slots += [_Slot(n, shared, initializer, stopping, slots, metrics) for n in range(config.process.workers)]
         running = [asyncio.ensure_future(slots[0].run())]
@@ -78,6 +79,11 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
             if outcome is not None:
                 raise outcome
     logger.info("stopped")
+
+
+def _reserve_http(config: ServerConfig) -> "AbstractContextManager[int | None]":
+    """Reserves the port of the HTTP front end while the context lasts; None where there is none."""
+    return nullcontext() if config.http is None else reserve_port(config.http.host, config.http.port)
 
 
 class _Worker:

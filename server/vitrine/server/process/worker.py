@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import TypeAlias
 
 from vitrine.server.errors import StartupError
-from vitrine.server.process.config import ServerConfig
+from vitrine.server.process.config import FrontendKind, ServerConfig
 from vitrine.server.process.signals import leave
 
 Report: TypeAlias = str | StartupError
@@ -28,6 +28,10 @@ def work(config: ServerConfig, line: "Connection[Report, None]", initializer: Ca
     """
     initializer()
     try:
+        if config.frontend is FrontendKind.ENVOY:
+            from vitrine.server.process.envoy import become_envoy
+
+            become_envoy(config, line, initializer)
         asyncio.run(_serve(config, line))
     except StartupError as error:
         _report(line, error)

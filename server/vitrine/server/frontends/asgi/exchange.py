@@ -1,0 +1,141 @@
+"""One HTTP request and its answer. It knows how parts arrive and leave, and no message's meaning."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from google.rpc import code_pb2, status_pb2
+
+from vitrine.server.frontends.asgi.events import Event, Receive, Scope, Send, body
+from vitrine.server.frontends.asgi.methods import Method
+from vitrine.server.frontends.asgi.request_body import RequestBody
+from vitrine.server.frontends.asgi.wires import OK, Wire
+
+BODY_SECONDS = 60.0
+"""Seconds that a message may take to arrive. Each unfinished one holds memory."""
+
+PART_BYTES = 256 << 10
+"""The largest part of an answer. Each waits until the one before has left, so that an answer counts until then."""
+
+TOO_LATE = status_pb2.Status(code=code_pb2.DEADLINE_EXCEEDED, message="the caller's deadline is over")
+TOO_SLOW = status_pb2.Status(
+    code=code_pb2.DEADLINE_EXCEEDED, message=f"the request took more than {BODY_SECONDS:g} s to arrive"
+)
+LEAVING = status_pb2.Status(code=code_pb2.UNAVAILABLE, message="the server stops: try again")
+
+
+class Exchange:
+    """A request whose method and form are known. Use it on one event loop, from the task that answers.
+
+    Args:
+        scope: the head of the request.
+        receive: gives the parts of its body.
+        send: takes the parts of the answer.
+        method: the method that is called.
+        wire: the form that it is in.
+    """
+
+    __slots__ = (
+        "_complete", "_deadline", "_ending", "_gone", "_receive", "_send", "_since", "_started", "_task", "_watch",
+        "body", "cut_off", "headers", "method", "scope", "wire",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, method: Method, wire: Wire) -> None:
+        self.scope, self.method, self.wire = scope, method, wire
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.body = RequestBody(receive, wire, method.max_bytes)
+        self.cut_off: status_pb2.Status | None = None
+        """Why the server ended the call before its answer; None: it didn't."""
+        self._receive, self._send = receive, send
+        self._started = self._ending = self._complete = self._gone = False
+        self._since = time.monotonic()
+        self._task: asyncio.Task[Any] | None = asyncio.current_task()
+        self._watch: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def broken(self) -> bool:
+        """A part of the answer has left, the rest never will, and its caller waits for it."""
+        return self._started and not (self._complete or self._gone)
+
+    def end_in(self, seconds: float) -> None:
+        """Sets the deadline of the call."""
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self.end_early, TOO_LATE)
+
+    def end_early(self, status: status_pb2.Status) -> None:
+        """Cancels the task that answers; its caller gets this status."""
+        if self._task is not None and self.cut_off is None:
+            self.cut_off = status
+            self._task.cancel()
+
+    def look_after(self, now: float, patience: float) -> None:
+        """Ends the call where its request arrives too slowly; else watches whether its caller is still there.
+
+        Args:
+            now: the time, in seconds of `time.monotonic`.
+            patience: seconds that a call may take before its caller is watched.
+        """
+        if self.body.since and now - self.body.since > BODY_SECONDS:
+            self.end_early(TOO_SLOW)
+        elif self.body.ended and self._watch is None and now - self._since > patience:
+            self._watch = asyncio.ensure_future(self._watch_caller())
+
+    async def _watch_caller(self) -> None:
+        """Cancels the task that answers when its caller goes.
+
+        Some hosts give an event only then, others one at once that says nothing: those are asked again later.
+        """
+        event = await self._receive()
+        if event["type"] == "http.disconnect" and self._task is not None:
+            self._gone = True
+            self._task.cancel()
+        self._watch = None
+
+    def close(self) -> None:
+        """Ends the deadline and the watch. The exchange must not be used after that."""
+        self._task = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def answer(self, data: bytes) -> None:
+        """Sends a whole answer of one message."""
+        await self._finish(self.wire.answer(data))
+
+    async def write(self, data: bytes) -> None:
+        """Sends one message of a stream."""
+        await self._begin()
+        await self._send_parts(self.wire.part(data), more=True)
+
+    async def end(self) -> None:
+        """Ends a stream."""
+        await self._begin()
+        await self._finish(self.wire.end(OK, ""))
+
+    async def fail(self, status: status_pb2.Status, request_id: str) -> None:
+        """Ends the answer with a status, whether it has begun or not; does nothing where it is ending already."""
+        if not self._ending:
+            wire = self.wire
+            await self._finish(wire.end(status, request_id) if self._started else wire.refuse(status, request_id))
+
+    async def _begin(self) -> None:
+        if not self._started:
+            self._started = True
+            await self._send(self.wire.head())
+
+    async def _finish(self, events: Sequence[Event]) -> None:
+        self._started = self._ending = True
+        for event in events:
+            if len(event.get("body", b"")) > PART_BYTES:
+                await self._send_parts(event["body"], more=event["more_body"])
+            else:
+                await self._send(event)
+        self._complete = True
+
+    async def _send_parts(self, data: bytes, *, more: bool) -> None:
+        last = max(0, len(data) - 1) // PART_BYTES * PART_BYTES
+        for begin in range(0, last, PART_BYTES):
+            await self._send(body(data[begin : begin + PART_BYTES], more=True))
+        await self._send(body(data[last:], more=more))

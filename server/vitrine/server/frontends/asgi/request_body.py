@@ -1,0 +1,107 @@
+"""Reads the messages of a request's body, which is bounded while it arrives. It knows no message's meaning."""
+
+import binascii
+import time
+from base64 import b64decode
+
+from vitrine.server.errors import InvalidRequest, RequestTooLarge, Unsupported
+from vitrine.server.frontends.asgi.events import Receive
+from vitrine.server.frontends.asgi.wires import Wire
+
+PREFIX = 5
+"""Bytes before a message in an envelope: its flags, and its length in four."""
+
+
+class DisconnectedError(Exception):
+    """The caller has gone."""
+
+
+class RequestBody:
+    """The body of a request.
+
+    Args:
+        receive: gives its parts.
+        wire: the form that it is in.
+        limit: the largest message, in bytes.
+    """
+
+    __slots__ = ("_limit", "_receive", "_unread", "_wire", "ended", "since")
+
+    def __init__(self, receive: Receive, wire: Wire, limit: int) -> None:
+        self._receive, self._wire, self._limit = receive, wire, limit
+        self._unread = bytearray()
+        self.ended = False
+        """All of it has arrived."""
+        self.since = 0.0
+        """When the message that is arriving began to, in seconds of `time.monotonic`; 0: none is arriving."""
+
+    async def only_message(self) -> bytes:
+        """The message of a request that has one.
+
+        Raises:
+            InvalidRequest: it has none, or several.
+            RequestTooLarge: it is larger than the limit; the rest wasn't received.
+            Unsupported: it is compressed.
+            DisconnectedError: the caller has gone.
+        """
+        self.since = time.monotonic()
+        if not self._wire.enveloped:
+            while not self.ended:
+                await self._read_on(self._limit)
+            self.since = 0.0
+            return bytes(self._unread)
+        message = await self.message()
+        if message is None or await self.message() is not None:
+            raise InvalidRequest("NOT_ONE_MESSAGE", "this method takes one message: the body has none, or several")
+        return message
+
+    async def message(self) -> bytes | None:
+        """The next message of a stream; None at its end. It raises as `only_message` does."""
+        if self._wire.text and not self.ended:
+            await self._read_text()
+        while (size := self._next_size()) is None or len(self._unread) < size:
+            if self.ended:
+                self.since = 0.0
+                if self._unread:
+                    raise InvalidRequest("NOT_A_MESSAGE", "the request's body ends within a message")
+                return None
+            await self._read_on()
+        message = bytes(memoryview(self._unread)[PREFIX:size])
+        del self._unread[:size]
+        self.since = time.monotonic() if self._unread else 0.0
+        return message
+
+    async def _read_text(self) -> None:
+        """Receives all of a body in Base64; four characters stand for three bytes."""
+        while not self.ended:
+            await self._read_on(4 * (self._limit + PREFIX) // 3 + 4)
+        try:
+            self._unread = bytearray(b64decode(self._unread, validate=True))
+        except binascii.Error as error:
+            raise InvalidRequest("NOT_A_MESSAGE", "the request's body is no Base64") from error
+
+    async def _read_on(self, limit: int | None = None) -> None:
+        """Receives one more part; with a limit, of a body that may have so many bytes."""
+        event = await self._receive()
+        if event["type"] != "http.request":
+            raise DisconnectedError
+        self.since = self.since or time.monotonic()
+        self._unread += event.get("body", b"")
+        self.ended = not event.get("more_body", False)
+        if limit is not None and len(self._unread) > limit:
+            raise self._too_large(len(self._unread))
+
+    def _next_size(self) -> int | None:
+        """The bytes of the next envelope; None: its beginning hasn't arrived."""
+        if len(self._unread) < PREFIX:
+            return None
+        if self._unread[0]:
+            raise Unsupported("COMPRESSED", "this server takes no compressed messages: send them as they are")
+        size = int.from_bytes(self._unread[1:PREFIX], "big")
+        if size > self._limit:
+            raise self._too_large(size)
+        return PREFIX + size
+
+    def _too_large(self, size: int) -> RequestTooLarge:
+        message = f"the request has at least {size:,} bytes, and {self._limit:,} are taken at most: split it"
+        return RequestTooLarge("REQUEST_TOO_LARGE", message)
