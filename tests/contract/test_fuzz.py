@@ -22,7 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.artifacts import random_pixels
-from support.serving import RunningServer, running_server
+from support.serving import FRONTEND, RunningServer, running_server
 
 from benchmarks.harness.processes import Usage
 from benchmarks.harness.servers import logged_server
@@ -59,6 +59,8 @@ HEADERS, END_STREAM = 0x1, 0x1
 PATH_THAT_IS_NOT_UTF8 = (  # POST, http, a :path that is no UTF-8, an :authority, application/grpc, te: trailers
     b"\x83\x86\x04\x03/\xb9\xff\x01\x01a\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
 )
+
+GRPC_ONLY = pytest.mark.skipif(FRONTEND != "grpc", reason="it is about gRPC's own server; Envoy ends such connections")
 
 EXAMPLES = settings(max_examples=300, derandomize=True, deadline=None, database=None)
 MESSAGES = 4000
@@ -217,6 +219,7 @@ async def ends_of_many_calls(artifact: Path) -> list[grpc.StatusCode]:
         return list(await asyncio.gather(*(call.code() for call in calls)))
 
 
+@GRPC_ONLY
 async def test_a_connection_can_not_open_more_calls_by_cancelling_them(server: RunningServer) -> None:
     """Twice the allowed number is opened and cancelled at once: one caller could fill everybody's queue."""
     async with connected(server.target) as (reader, writer), asyncio.timeout(30):
@@ -288,6 +291,7 @@ async def test_a_flood_after_which_nobody_is_answered_is_not_got_over() -> None:
     assert not is_allowed(outcome, KINDS["floods"].allowed)
 
 
+@GRPC_ONLY
 async def test_the_good_call_behind_a_flood_is_sent_again_where_the_server_restarts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -333,6 +337,7 @@ def test_memory_that_grows_in_each_round_fails_a_campaign() -> None:
     assert failures([MIB * (220 + 7 * number) for number in range(10)]) == ["memory kept growing, by 35 MiB"]
 
 
+@GRPC_ONLY
 def test_a_path_that_is_no_text_ends_the_server_for_a_moment_only(tiny_artifact: Path) -> None:
     """It ends gRPC's own server: a single call from anybody is enough."""
     with running_server(tiny_artifact) as server, Client(server.target) as client:

@@ -224,7 +224,8 @@ class Service:
         runner = self._runners.get(model)
         if runner is None:
             ran = partial(self.statistics.ran, model.label)
-            batcher = Batcher(model.engine.run, self._runs, self.batching, ran)
+            inline_rows = model.run_time.images_within(self.batching.inline_seconds)
+            batcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
             runner = self._runners[model] = _ModelRunner(batcher)
         return runner
 
@@ -240,13 +241,13 @@ class Service:
 
     async def _prepare(self, request: ClassifyRequest, call: Call) -> npt.NDArray[np.uint8]:
         loop = asyncio.get_running_loop()
-        begin, shape = loop.time(), request.model.metadata.input.shape
+        begin, shape = time.monotonic(), request.model.metadata.input.shape
         in_context = copy_context().run  # a worker's log lines name this call, too
         rows = [
             await loop.run_in_executor(self._workers, in_context, self._prepare_one, file, index, shape)
             for index, file in enumerate(request.files or ())
         ]
-        call.passed(Stage.PREPARE, begin, loop.time())
+        call.passed(Stage.PREPARE, begin, time.monotonic())
         return np.stack(rows)  # (N, height, width)
 
     def _prepare_one(self, file: bytes, index: int, shape: Shape) -> npt.NDArray[np.uint8]:

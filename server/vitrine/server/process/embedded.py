@@ -8,9 +8,13 @@ import gc
 import logging
 import os
 import pickle
+import signal
 import sys
-from collections.abc import Awaitable
+import threading
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import TypeAlias
 
@@ -27,6 +31,10 @@ from vitrine.server.protocols.services import METHODS
 logger = logging.getLogger(__name__)
 
 Report: TypeAlias = str | StartupError
+
+INLINE_SECONDS = 200e-6
+"""Seconds that a run may hold up the event loop. Envoy hands over all requests that have arrived together, so that a
+shorter run is cheaper there than its way to another thread and back."""
 
 
 class EmbeddedServer:
@@ -69,8 +77,11 @@ class EmbeddedServer:
             stopping.set()
 
         loop.add_reader(end, hang_up)
+        _on_signal(partial(loop.call_soon_threadsafe, stopping.set))
         async with AsyncExitStack() as stack:
-            service = await stack.enter_async_context(open_service(config.service, METHODS))
+            batching = replace(config.service.batching, inline_seconds=INLINE_SECONDS)
+            settings = replace(config.service, batching=batching)
+            service = await stack.enter_async_context(open_service(settings, METHODS))
             gc.freeze()
             frontend = EnvoyFrontend(service, config.grpc, handover.files)
             self._application = frontend.application
@@ -85,6 +96,19 @@ class EmbeddedServer:
                     await stack.aclose()
         handover.files.remove()
         logger.info("stopped")
+
+
+def _on_signal(stop: Callable[[], object]) -> None:
+    """Calls `stop` at the first SIGTERM; further ones change nothing.
+
+    The signal is blocked in all threads, or it would end Envoy at once. One thread waits for it.
+    """
+
+    def wait() -> None:
+        signal.sigwait({signal.SIGTERM})
+        stop()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
 def _received() -> tuple[Handover, "Connection[Report, None]"]:

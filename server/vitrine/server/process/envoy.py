@@ -43,7 +43,7 @@ class Handover:
 def become_envoy(config: ServerConfig, line: "Connection[Any, None]", initializer: Callable[[], None]) -> NoReturn:
     """Replaces this process's program by Envoy.
 
-    SIGTERM and SIGINT stay blocked: Envoy would end at once. The supervisor's hanging up stops it.
+    SIGTERM and SIGINT stay blocked: Envoy would end at once. The server inside waits for SIGTERM.
 
     Raises:
         StartupError: a certificate can't be used, the host can't be found, or Envoy can't be run.

@@ -6,15 +6,14 @@ A host awaits it once for each HTTP request, each in a task of its own. It knows
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 
 from google.protobuf.message import Message
-from google.rpc import code_pb2, status_pb2
 
-from vitrine.server.errors import RequestError, Unsupported, quoted
-from vitrine.server.frontends.asgi.events import Receive, Scope, Send, whole
+from vitrine.server.errors import PermissionDenied, RequestError, Unauthenticated, Unsupported, quoted
+from vitrine.server.frontends.asgi.events import Event, Receive, Scope, Send, whole
 from vitrine.server.frontends.asgi.exchange import LEAVING, Exchange
 from vitrine.server.frontends.asgi.methods import Method, methods_by_path
 from vitrine.server.frontends.asgi.request_body import DisconnectedError
@@ -26,7 +25,7 @@ from vitrine.server.observers import suppress_and_log
 from vitrine.server.protocols.metadata import REQUEST_ID, request_id_of, trace_of
 from vitrine.server.protocols.services import endpoints_of
 from vitrine.server.protocols.status import failed
-from vitrine.server.security.access import ANYONE, Caller
+from vitrine.server.security.access import ANYONE, Caller, Permission
 
 logger = logging.getLogger(__name__)
 
@@ -109,9 +108,10 @@ class Application:
                 exchange.look_after(now, PATROL_SECONDS)
 
     async def _serve(self, exchange: Exchange) -> None:
+        method = exchange.method
         call = self._call(exchange)
-        call.observers = exchange.method.meters
-        with closing(call):
+        call.observers = method.meters
+        try:
             # 1. Let the caller in, or refuse it before its request is received.
             try:
                 self._admit(exchange, call)
@@ -120,16 +120,17 @@ class Application:
                 await exchange.fail(failed(call, error), call.request_id)
                 return
             # 2. Answer in the way of the method.
-            try:
-                if exchange.method.takes_stream:
-                    call.observers = ()  # each message is a call of its own
-                    await self._answer_stream(exchange)
-                elif exchange.method.gives_stream:
-                    await self._answer_often(exchange, call)
-                else:
-                    await self._answer_one(exchange, call)
-            except asyncio.CancelledError:
-                await _say_why(exchange, call)
+            if method.takes_stream:
+                call.observers = ()  # each message is a call of its own
+                await self._answer_stream(exchange)
+            elif method.gives_stream:
+                await self._answer_often(exchange, call)
+            else:
+                await self._answer_one(exchange, call)
+        except asyncio.CancelledError:
+            await _say_why(exchange, call)
+        finally:
+            call.close()
 
     def _admit(self, exchange: Exchange, call: Call) -> None:
         method, wire, headers = exchange.method, exchange.wire, exchange.headers
@@ -209,14 +210,8 @@ class Application:
 
     async def _turn_away(self, scope: Scope, method: Method | None, send: Send) -> None:
         """Answers a request that is no call, or one of a method that there isn't."""
-        headers = dict(scope["headers"])
-        wire = wire_of(STREAMS | ONE, headers.get(b"content-type", b""))
-        if method is None and wire is not None and wire.enveloped:
-            call = Call(scope["path"], outcome=Outcome.UNIMPLEMENTED, observers=self._meters)
-            call.close()
-            events = wire.refuse(NO_METHOD, "")
-        elif method is None:
-            events = whole(404, [], b"there is no such method\n")
+        if method is None:
+            events = self._refuse_unknown(scope)
         elif scope["method"] != "POST":
             events = whole(405, [(b"allow", b"POST")], b"calls are POST requests\n")
         else:
@@ -225,8 +220,21 @@ class Application:
         for event in events:
             await send(event)
 
-
-NO_METHOD = status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="there is no such method")
+    def _refuse_unknown(self, scope: Scope) -> Sequence[Event]:
+        """The answer for a method that there isn't; a stranger doesn't learn that."""
+        content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+        wire = wire_of(STREAMS | ONE, content_type)
+        call = Call(scope["path"], observers=self._meters)
+        with closing(call):
+            try:
+                if self._access.takes_tokens:
+                    self._access.caller(authorization_of(scope)).require(Permission.PREDICT)
+                raise Unsupported("METHOD_UNKNOWN", "there is no such method")
+            except RequestError as error:
+                status = failed(call, error)
+                if wire is None or not (wire.enveloped or isinstance(error, Unauthenticated | PermissionDenied)):
+                    return whole(404, [], b"there is no such method\n")
+                return wire.refuse(status, call.request_id)
 
 
 def _wire_for(scope: Scope, method: Method | None) -> Wire | None:

@@ -101,6 +101,7 @@ async def ask(admin: Path, method: str, path: str) -> str:
         body = await reader.read()
     finally:
         writer.close()
+        await writer.wait_closed()
     return _unchunked(body).decode() if b"transfer-encoding: chunked" in head.lower() else body.decode()
 
 

@@ -30,6 +30,20 @@ HEAD_KILOBYTES = 64
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
+PLAIN_PATHS: Mapping[str, Any] = {
+    "@type": f"{EXTENSIONS}.filters.http.rbac.v3.RBAC",
+    "rules": {
+        "action": "ALLOW",
+        "policies": {
+            "plain": {
+                "permissions": [{"url_path": {"path": {"safe_regex": {"regex": "/[^%]*"}}}}],
+                "principals": [{"any": True}],
+            }
+        },
+    },
+}
+"""Refuses paths with escaped characters: no method has one, and pyvoy never answers a path that is no UTF-8."""
+
 
 @dataclass(frozen=True, slots=True)
 class EnvoyFiles:
@@ -118,7 +132,10 @@ def _http(application: str) -> Mapping[str, Any]:
         "max_request_headers_kb": HEAD_KILOBYTES,
         "http2_protocol_options": {"max_concurrent_streams": CONNECTION_CALLS},
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"]}]},
-        "http_filters": [{"name": "pyvoy", "typed_config": _python(application)}],
+        "http_filters": [
+            {"name": "paths", "typed_config": PLAIN_PATHS},
+            {"name": "pyvoy", "typed_config": _python(application)},
+        ],
     }
 
 

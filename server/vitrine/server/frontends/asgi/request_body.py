@@ -25,11 +25,12 @@ class RequestBody:
         limit: the largest message, in bytes.
     """
 
-    __slots__ = ("_limit", "_receive", "_unread", "_wire", "ended", "since")
+    __slots__ = ("_decoded", "_limit", "_receive", "_unread", "_wire", "ended", "since")
 
     def __init__(self, receive: Receive, wire: Wire, limit: int) -> None:
         self._receive, self._wire, self._limit = receive, wire, limit
         self._unread = bytearray()
+        self._decoded = False
         self.ended = False
         """All of it has arrived."""
         self.since = 0.0
@@ -45,9 +46,13 @@ class RequestBody:
             DisconnectedError: the caller has gone.
         """
         self.since = time.monotonic()
+        if (message := await self._whole_envelope()) is not None:
+            return message
         if not self._wire.enveloped:
-            while not self.ended:
-                await self._read_on(self._limit)
+            while not self.ended and len(self._unread) <= self._limit:
+                await self._read_on()
+            if len(self._unread) > self._limit:
+                raise self._too_large(len(self._unread))
             self.since = 0.0
             return bytes(self._unread)
         message = await self.message()
@@ -55,9 +60,24 @@ class RequestBody:
             raise InvalidRequest("NOT_ONE_MESSAGE", "this method takes one message: the body has none, or several")
         return message
 
+    async def _whole_envelope(self) -> bytes | None:
+        """The message of a body whose first part is all of it, as small ones are; None: it has to be put together."""
+        event = await self._receive()
+        if event["type"] != "http.request":
+            raise DisconnectedError
+        data: bytes = event.get("body", b"")
+        self.ended = not event.get("more_body", False)
+        if self.ended and self._wire.prefixed and data[:1] == b"\0":
+            size = len(data) - PREFIX
+            if size == int.from_bytes(data[1:PREFIX], "big") and size <= self._limit:
+                self.since = 0.0
+                return data[PREFIX:]
+        self._unread += data
+        return None
+
     async def message(self) -> bytes | None:
         """The next message of a stream; None at its end. It raises as `only_message` does."""
-        if self._wire.text and not self.ended:
+        if self._wire.text and not self._decoded:
             await self._read_text()
         while (size := self._next_size()) is None or len(self._unread) < size:
             if self.ended:
@@ -73,23 +93,25 @@ class RequestBody:
 
     async def _read_text(self) -> None:
         """Receives all of a body in Base64; four characters stand for three bytes."""
-        while not self.ended:
-            await self._read_on(4 * (self._limit + PREFIX) // 3 + 4)
+        most = 4 * (self._limit + PREFIX) // 3 + 4
+        while not self.ended and len(self._unread) <= most:
+            await self._read_on()
+        if len(self._unread) > most:
+            raise self._too_large(len(self._unread))
         try:
             self._unread = bytearray(b64decode(self._unread, validate=True))
         except binascii.Error as error:
             raise InvalidRequest("NOT_A_MESSAGE", "the request's body is no Base64") from error
+        self._decoded = True
 
-    async def _read_on(self, limit: int | None = None) -> None:
-        """Receives one more part; with a limit, of a body that may have so many bytes."""
+    async def _read_on(self) -> None:
+        """Receives one more part."""
         event = await self._receive()
         if event["type"] != "http.request":
             raise DisconnectedError
         self.since = self.since or time.monotonic()
         self._unread += event.get("body", b"")
         self.ended = not event.get("more_body", False)
-        if limit is not None and len(self._unread) > limit:
-            raise self._too_large(len(self._unread))
 
     def _next_size(self) -> int | None:
         """The bytes of the next envelope; None: its beginning hasn't arrived."""
@@ -103,5 +125,5 @@ class RequestBody:
         return PREFIX + size
 
     def _too_large(self, size: int) -> RequestTooLarge:
-        message = f"the request has at least {size:,} bytes, and {self._limit:,} are taken at most: split it"
+        message = f"the request is larger than max: it has {size:,} bytes or more, of {self._limit:,}; split it"
         return RequestTooLarge("REQUEST_TOO_LARGE", message)

@@ -29,9 +29,14 @@ def seconds_given(wire: Wire, value: bytes) -> float:
     raise InvalidRequest("MALFORMED_TIMEOUT", f"the header {name.decode()} holds no time")
 
 
+JOINED = re.compile(r",\s*(?=bearer )", re.IGNORECASE)
+"""The place where a proxy has joined two `authorization` headers into one, as Envoy does."""
+
+
 def authorization_of(scope: Scope) -> list[str]:
     """All `authorization` headers: more than one is an error."""
-    return [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
+    given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
+    return [header for joined in given for header in JOINED.split(joined)]
 
 
 def host_of(scope: Scope) -> str:

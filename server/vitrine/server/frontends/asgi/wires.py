@@ -70,7 +70,10 @@ class Wire(ABC):
     def __init__(self, content_type: str, *, json: bool = False) -> None:
         self.json = json
         self.content_type = content_type.encode()
+        self.prefixed = self.enveloped and not self.text
+        """Bodies are envelopes as they are."""
         self._headers: Headers = [(b"content-type", self.content_type)]
+        self._head = start(200, self._headers, trailers=self.needs_trailers)
 
     def encode(self, message: Message) -> bytes:
         """A message's bytes."""
@@ -78,7 +81,7 @@ class Wire(ABC):
 
     def head(self) -> Event:
         """The head of an answer."""
-        return start(200, self._headers, trailers=self.needs_trailers)
+        return self._head
 
     def part(self, data: bytes) -> bytes:
         """A message as a part of the answer's body."""
@@ -104,7 +107,7 @@ class Grpc(Wire):
 
     def answer(self, data: bytes) -> Sequence[Event]:
         """See `Wire`."""
-        return self.head(), body(envelope(data)), OK_TRAILERS
+        return self._head, body(envelope(data)), OK_TRAILERS
 
     def end(self, status: status_pb2.Status, request_id: str) -> Sequence[Event]:
         """See `Wire`."""
