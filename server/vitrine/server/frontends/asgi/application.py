@@ -13,6 +13,7 @@ from functools import partial
 from google.protobuf.message import Message
 
 from vitrine.server.errors import PermissionDenied, RequestError, Unauthenticated, Unsupported, quoted
+from vitrine.server.frontends.asgi.compression import FORMATS
 from vitrine.server.frontends.asgi.events import Event, Receive, Scope, Send, whole
 from vitrine.server.frontends.asgi.exchange import LEAVING, Exchange
 from vitrine.server.frontends.asgi.methods import Method, methods_by_path
@@ -137,8 +138,9 @@ class Application:
         call.caller = self._caller(exchange)
         if method.permission is not None:
             call.caller.require(method.permission)
-        if headers.get(wire.encoding_header, b"identity") != b"identity":
-            raise Unsupported("COMPRESSED", "this server takes no compressed messages: send them as they are")
+        if exchange.encoding != b"identity" and exchange.encoding not in FORMATS:
+            known = " and ".join(name.decode() for name in FORMATS)
+            raise Unsupported("COMPRESSION_UNKNOWN", f"this server knows the compressions {known}, and no other")
         if wire.timeout_header in headers:
             exchange.end_in(seconds_given(wire, headers[wire.timeout_header]))
 

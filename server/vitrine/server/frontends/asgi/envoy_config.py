@@ -33,10 +33,10 @@ EXTENSIONS = "type.googleapis.com/envoy.extensions"
 PLAIN_PATHS: Mapping[str, Any] = {
     "@type": f"{EXTENSIONS}.filters.http.rbac.v3.RBAC",
     "rules": {
-        "action": "ALLOW",
+        "action": "DENY",
         "policies": {
-            "plain": {
-                "permissions": [{"url_path": {"path": {"safe_regex": {"regex": "/[^%]*"}}}}],
+            "escaped": {
+                "permissions": [{"header": {"name": ":path", "string_match": {"contains": "%"}}}],
                 "principals": [{"any": True}],
             }
         },

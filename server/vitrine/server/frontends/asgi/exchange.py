@@ -7,6 +7,7 @@ from typing import Any
 
 from google.rpc import code_pb2, status_pb2
 
+from vitrine.server.frontends.asgi.compression import FORMATS
 from vitrine.server.frontends.asgi.events import Event, Receive, Scope, Send, body
 from vitrine.server.frontends.asgi.methods import Method
 from vitrine.server.frontends.asgi.request_body import RequestBody
@@ -38,13 +39,16 @@ class Exchange:
 
     __slots__ = (
         "_complete", "_deadline", "_ending", "_gone", "_receive", "_send", "_since", "_started", "_task", "_watch",
-        "body", "cut_off", "headers", "method", "scope", "wire",
+        "body", "cut_off", "encoding", "headers", "method", "scope", "wire",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, method: Method, wire: Wire) -> None:
         self.scope, self.method, self.wire = scope, method, wire
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.body = RequestBody(receive, wire, method.max_bytes)
+        self.encoding = self.headers.get(wire.encoding_header, b"identity")
+        """The compression of the request's messages."""
+        encoding = self.encoding if self.encoding in FORMATS else b""
+        self.body = RequestBody(receive, wire, method.max_bytes, encoding)
         self.cut_off: status_pb2.Status | None = None
         """Why the server ended the call before its answer; None: it didn't."""
         self._receive, self._send = receive, send

@@ -5,8 +5,12 @@ import time
 from base64 import b64decode
 
 from vitrine.server.errors import InvalidRequest, RequestTooLarge, Unsupported
+from vitrine.server.frontends.asgi.compression import decompressed
 from vitrine.server.frontends.asgi.events import Receive
 from vitrine.server.frontends.asgi.wires import Wire
+
+COMPRESSED = 1
+"""The flag of an envelope whose message is compressed."""
 
 PREFIX = 5
 """Bytes before a message in an envelope: its flags, and its length in four."""
@@ -22,13 +26,14 @@ class RequestBody:
     Args:
         receive: gives its parts.
         wire: the form that it is in.
-        limit: the largest message, in bytes.
+        limit: the largest message, in bytes, compressed or not.
+        encoding: the compression of messages; empty: they have none.
     """
 
-    __slots__ = ("_decoded", "_limit", "_receive", "_unread", "_wire", "ended", "since")
+    __slots__ = ("_decoded", "_encoding", "_limit", "_receive", "_unread", "_wire", "ended", "since")
 
-    def __init__(self, receive: Receive, wire: Wire, limit: int) -> None:
-        self._receive, self._wire, self._limit = receive, wire, limit
+    def __init__(self, receive: Receive, wire: Wire, limit: int, encoding: bytes = b"") -> None:
+        self._receive, self._wire, self._limit, self._encoding = receive, wire, limit, encoding
         self._unread = bytearray()
         self._decoded = False
         self.ended = False
@@ -42,7 +47,7 @@ class RequestBody:
         Raises:
             InvalidRequest: it has none, or several.
             RequestTooLarge: it is larger than the limit; the rest wasn't received.
-            Unsupported: it is compressed.
+            Unsupported: it is compressed, and the request doesn't say how.
             DisconnectedError: the caller has gone.
         """
         self.since = time.monotonic()
@@ -54,7 +59,7 @@ class RequestBody:
             if len(self._unread) > self._limit:
                 raise self._too_large(len(self._unread))
             self.since = 0.0
-            return bytes(self._unread)
+            return self._unpacked(bytes(self._unread)) if self._encoding else bytes(self._unread)
         message = await self.message()
         if message is None or await self.message() is not None:
             raise InvalidRequest("NOT_ONE_MESSAGE", "this method takes one message: the body has none, or several")
@@ -86,10 +91,10 @@ class RequestBody:
                     raise InvalidRequest("NOT_A_MESSAGE", "the request's body ends within a message")
                 return None
             await self._read_on()
-        message = bytes(memoryview(self._unread)[PREFIX:size])
+        packed, message = self._unread[0] & COMPRESSED, bytes(memoryview(self._unread)[PREFIX:size])
         del self._unread[:size]
         self.since = time.monotonic() if self._unread else 0.0
-        return message
+        return self._unpacked(message) if packed else message
 
     async def _read_text(self) -> None:
         """Receives all of a body in Base64; four characters stand for three bytes."""
@@ -117,12 +122,21 @@ class RequestBody:
         """The bytes of the next envelope; None: its beginning hasn't arrived."""
         if len(self._unread) < PREFIX:
             return None
-        if self._unread[0]:
-            raise Unsupported("COMPRESSED", "this server takes no compressed messages: send them as they are")
+        if self._unread[0] & ~COMPRESSED:
+            raise InvalidRequest("NOT_A_MESSAGE", "the request's body has envelopes with flags that are unknown")
+        if self._unread[0] and not self._encoding:
+            message = f"the message is compressed, and the header {self._wire.encoding_header.decode()} doesn't say how"
+            raise Unsupported("COMPRESSION_UNKNOWN", message)
         size = int.from_bytes(self._unread[1:PREFIX], "big")
         if size > self._limit:
             raise self._too_large(size)
         return PREFIX + size
+
+    def _unpacked(self, data: bytes) -> bytes:
+        message = decompressed(data, self._encoding, self._limit)
+        if message is None:
+            raise self._too_large(self._limit + 1)
+        return message
 
     def _too_large(self, size: int) -> RequestTooLarge:
         message = f"the request is larger than max: it has {size:,} bytes or more, of {self._limit:,}; split it"
