@@ -225,7 +225,7 @@ class Batcher:
                 return
             shares, loop = self._take(), asyncio.get_running_loop()
             self._running += 1
-            if sum(share.stop - share.start for share in shares) <= self._inline_rows:
+            if self._inline_rows and sum(share.stop - share.start for share in shares) <= self._inline_rows:
                 self._calculate(shares)
                 self._deliver(shares)
                 continue
