@@ -51,7 +51,7 @@ def test_mutual_tls_asks_clients_for_certificates(tmp_path: Path, client_ca: Pat
 def test_nobody_else_can_read_the_key_that_envoy_gets(tmp_path: Path) -> None:
     files = EnvoyFiles(tmp_path, worker=7)
     for _ in range(2):
-        files.write(Certificates(b"chain", b"key", b"authorities"))
+        files.write(Certificates(b"chain", b"key", b"authorities", "a", expires=0.0))
         assert [path.stat().st_mode & 0o777 for path in (files.certificate, files.authorities)] == [0o600] * 2
     files.remove()
     assert list(tmp_path.iterdir()) == []

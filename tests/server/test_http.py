@@ -39,15 +39,16 @@ from support.serving import PATIENCE_SECONDS, Log, a_call, logged_server, open_l
 
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends import Frontend
-from vitrine.server.frontends.asgi import exchange
 from vitrine.server.frontends.asgi.http_server import HttpFrontend
-from vitrine.server.frontends.asgi.methods import JSON_BYTES, NAMES_BYTES
+from vitrine.server.frontends.asgi.methods import JSON_BYTES
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.requests import ClassifyRequest
 from vitrine.server.inference.service import Service
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.process.port import can_be_shared
+from vitrine.server.protocols.endpoint import NAME_BYTES
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -167,7 +168,7 @@ def test_a_request_larger_than_the_limit_is_refused(address: str, form: str) -> 
 
 
 def test_a_request_of_names_has_a_limit_of_its_own(address: str, form: str) -> None:
-    ended = call(address, form, HEALTH, health_pb2.HealthCheckRequest(service="a" * NAMES_BYTES))
+    ended = call(address, form, HEALTH, health_pb2.HealthCheckRequest(service="a" * NAME_BYTES))
     assert (ended.code, ended.reason) == ("RESOURCE_EXHAUSTED", "REQUEST_TOO_LARGE")
 
 
@@ -425,6 +426,13 @@ async def waiting_service(tiny_artifact: Path) -> AsyncIterator[Service]:
         yield opened
 
 
+@pytest.fixture
+async def impatient_service(tiny_artifact: Path) -> AsyncIterator[Service]:
+    """A service whose requests have a tenth of a second to arrive, and its answers as long to leave."""
+    async with open_service(ServiceConfig(tiny_artifact, connections=ConnectionConfig(0.1))) as opened:
+        yield opened
+
+
 async def started(service: Service) -> HttpFrontend:
     frontend = HttpFrontend(service, GrpcConfig(port=0))
     await frontend.start()
@@ -486,9 +494,8 @@ async def test_calls_that_last_longer_than_the_drain_are_told_so(waiting_service
     assert waiting_service.workload.images == 0
 
 
-async def test_a_body_that_takes_too_long_is_refused(waiting_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "BODY_SECONDS", 0.0)
-    frontend = await started(waiting_service)
+async def test_a_body_that_takes_too_long_is_refused(impatient_service: Service) -> None:
+    frontend = await started(impatient_service)
     reader, writer = await asyncio.open_connection(*frontend.address.rsplit(":", 1))
     head = f"POST {CLASSIFY} HTTP/1.1\r\nhost: a\r\ncontent-type: application/proto\r\ncontent-length: 9\r\n\r\n"
     writer.write(head.encode())

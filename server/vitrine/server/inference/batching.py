@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from vitrine.server.inference.call import HANDLED, Call, PassStage, Stage, handling
 from vitrine.server.ranges import RealRange, WholeRange
+from vitrine.server.threads import off_loop
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,13 @@ class _Waiting:
     parts: dict[int, Activations] = field(default_factory=dict)
     """The calculated rows, by the number of their first: runs needn't end in their order."""
 
+    @property
+    def part_bytes(self) -> int:
+        """The bytes that joining copies."""
+        if len(self.parts) == 1:
+            return 0
+        return sum(values.nbytes for part in self.parts.values() for values in part.values())
+
     def joined(self) -> Activations:
         """All rows in their order."""
         if len(self.parts) == 1:
@@ -151,6 +159,16 @@ class _Share:
             waiting.done.set_result(None)
 
 
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """The shares that are run together."""
+
+    shares: list[_Share]
+    """The shares; once a thread has it, those whose callers are still there."""
+    finished: bool = False
+    """Its run has ended. An executor may raise for a batch, and run it all the same later on."""
+
+
 class Batcher:
     """Runs waiting rows in batches; make it and use it on one event loop.
 
@@ -210,7 +228,7 @@ class Batcher:
             self._gathering = True
             loop.call_soon(self._run_gathered)
         await waiting.done
-        return waiting.joined()
+        return await off_loop(waiting.part_bytes, waiting.joined)
 
     def _run_gathered(self) -> None:
         """Starts runs of what has arrived in this turn of the event loop."""
@@ -223,18 +241,18 @@ class Batcher:
             if (seconds := self._seconds_to_wait()) > 0:
                 self._wake_in(seconds)
                 return
-            shares, loop = self._take(), asyncio.get_running_loop()
+            batch, loop = _Batch(self._take()), asyncio.get_running_loop()
             self._running += 1
-            if self._inline_rows and sum(share.stop - share.start for share in shares) <= self._inline_rows:
-                self._calculate(shares)
-                self._deliver(shares)
+            if self._inline_rows and sum(share.stop - share.start for share in batch.shares) <= self._inline_rows:
+                self._calculate(batch.shares)
+                self._deliver(batch.shares)
                 continue
             try:
-                self._threads.submit(self._work, shares, loop)
-            except RuntimeError as error:  # the threads are gone: the service was closed under its callers
-                for share in shares:
+                self._threads.submit(self._work, batch, loop)
+            except Exception as error:  # no thread can take it; the service may have been closed under its callers
+                for share in batch.shares:
                     share.result = error
-                loop.call_soon(self._finish, shares)
+                loop.call_soon(self._finish, batch)
 
     def _drop_gone(self) -> bool:
         """Drops callers that have gone from the queue's head; True when any caller is left."""
@@ -268,16 +286,16 @@ class Batcher:
                 self._queue.popleft()
         return shares
 
-    def _work(self, shares: list[_Share], loop: asyncio.AbstractEventLoop) -> None:
+    def _work(self, batch: _Batch, loop: asyncio.AbstractEventLoop) -> None:
         """Calculates a batch in a worker's thread, and hands it back to the event loop.
 
         Callers may have gone while the batch waited for a thread: their rows aren't calculated.
         """
-        wanted = [share for share in shares if not share.waiting.done.done()]
+        batch.shares = [share for share in batch.shares if not share.waiting.done.done()]
         try:
-            self._calculate(wanted)
+            self._calculate(batch.shares)
         finally:  # whatever happens, the next batch can run, and no caller waits for ever
-            loop.call_soon_threadsafe(self._finish, wanted)
+            loop.call_soon_threadsafe(self._finish, batch)
 
     def _calculate(self, shares: Sequence[_Share]) -> None:
         """Gives each share its result; a batch that fails is run again one by one."""
@@ -320,9 +338,13 @@ class Batcher:
         for share in shares:
             share.take(values, moments)
 
-    def _finish(self, shares: Sequence[_Share]) -> None:
+    def _finish(self, batch: _Batch) -> None:
+        """Delivers a batch, once, and starts the next."""
+        if batch.finished:
+            return
+        batch.finished = True
         try:
-            self._deliver(shares)
+            self._deliver(batch.shares)
         finally:
             self._start_runs()
 

@@ -16,7 +16,6 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import TypeAlias
 
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends.asgi.application import Application
@@ -24,13 +23,12 @@ from vitrine.server.frontends.asgi.envoy import EnvoyFrontend
 from vitrine.server.frontends.asgi.events import Receive, Scope, Send
 from vitrine.server.opening import open_service
 from vitrine.server.process.draining import drain
-from vitrine.server.process.envoy import HANDOVER, Handover
+from vitrine.server.process.envoy import HANDOVER, INSIDE, Handover
+from vitrine.server.process.line import Line, Report, limit_end, report
 from vitrine.server.process.signals import leave
 from vitrine.server.protocols.services import METHODS
 
 logger = logging.getLogger(__name__)
-
-Report: TypeAlias = str | StartupError
 
 INLINE_SECONDS = 200e-6
 """Seconds that a run may hold up the event loop. Envoy hands over all requests that have arrived together, so that a
@@ -56,40 +54,35 @@ class EmbeddedServer:
         handover, line = _received()
         os.chdir(handover.folder)
         sys.path[:] = [entry for entry in sys.path if entry != "."]
+        sys.executable = handover.python
         handover.initializer()
+        limit_end(line.fileno(), handover.config.process.stop_seconds)
         try:
             await receive()
-            await self._serve(handover, line, send)
+            await self._serve(handover, Line(line), send)
         except StartupError as error:
-            _report(line, error)
+            report(line, error)
             leave(1)
         except Exception:
             logger.exception("the server failed")
             leave(1)
         leave()
 
-    async def _serve(self, handover: Handover, line: "Connection[Report, None]", send: Send) -> None:
-        config, stopping = handover.config, asyncio.Event()
-        loop, end = asyncio.get_running_loop(), line.fileno()
-
-        def hang_up() -> None:
-            loop.remove_reader(end)
-            stopping.set()
-
-        loop.add_reader(end, hang_up)
-        _on_signal(partial(loop.call_soon_threadsafe, stopping.set))
+    async def _serve(self, handover: Handover, line: Line, send: Send) -> None:
+        config, loop = handover.config, asyncio.get_running_loop()
+        _on_signal(partial(loop.call_soon_threadsafe, line.stopping.set))
         async with AsyncExitStack() as stack:
             batching = replace(config.service.batching, inline_seconds=INLINE_SECONDS)
             settings = replace(config.service, batching=batching)
-            service = await stack.enter_async_context(open_service(settings, METHODS))
+            service = await stack.enter_async_context(open_service(settings, METHODS, reread=line.reread))
             gc.freeze()
             frontend = EnvoyFrontend(service, config.grpc, handover.files)
             self._application = frontend.application
             await send({"type": "lifespan.startup.complete"})
             await frontend.start()
+            service.readiness.observe(line.tell_ready)
             service.readiness.start()
-            _report(line, frontend.address)
-            await stopping.wait()
+            await line.stopping.wait()
             seconds_left = await drain([frontend], service, config.process)
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, seconds_left)):
@@ -111,18 +104,18 @@ def _on_signal(stop: Callable[[], object]) -> None:
     threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
-def _received() -> tuple[Handover, "Connection[Report, None]"]:
-    """What the worker has left for the Envoy that it has become."""
+def _received() -> tuple[Handover, "Connection[Report, bytes]"]:
+    """What the worker has left for the Envoy that it has become.
+
+    The variables that were for the Python inside are taken away: programs that are started here have their own.
+    """
+    for name in INSIDE:
+        os.environ.pop(name, None)
     handed, line = map(int, os.environ.pop(HANDOVER).split(","))
     with os.fdopen(handed, "rb") as file:
         handover: Handover = pickle.load(file)  # noqa: S301 - written by this very process
     os.set_inheritable(line, False)
     return handover, Connection(line)
-
-
-def _report(line: "Connection[Report, None]", report: Report) -> None:
-    with suppress(BrokenPipeError):  # the supervisor is gone, which ends the wait
-        line.send(report)
 
 
 server = EmbeddedServer()

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
 from vitrine.server.process.config import ServerConfig
+from vitrine.server.process.line import Report
 from vitrine.server.security.certificates import read_certificates
 
 APPLICATION = "vitrine.server.process.embedded:server"
@@ -38,9 +39,11 @@ class Handover:
     """The files that it shares with Envoy."""
     folder: str
     """The working directory."""
+    python: str
+    """The program of this Python, which prepares images in processes of its own."""
 
 
-def become_envoy(config: ServerConfig, line: "Connection[Any, None]", initializer: Callable[[], None]) -> NoReturn:
+def become_envoy(config: ServerConfig, line: "Connection[Report, bytes]", initializer: Callable[[], None]) -> NoReturn:
     """Replaces this process's program by Envoy.
 
     SIGTERM and SIGINT stay blocked: Envoy would end at once. The server inside waits for SIGTERM.
@@ -54,7 +57,7 @@ def become_envoy(config: ServerConfig, line: "Connection[Any, None]", initialize
     if config.grpc.tls is not None:
         files.write(read_certificates(config.grpc.tls))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    handed = _memory_file(pickle.dumps(Handover(config, initializer, files, str(Path.cwd()))))
+    handed = _memory_file(pickle.dumps(Handover(config, initializer, files, str(Path.cwd()), sys.executable)))
     os.set_inheritable(line.fileno(), True)
     environment = {**_python_inside(), HANDOVER: f"{handed},{line.fileno()}"}
     written = json.dumps(envoy_config(config.grpc, APPLICATION, files))
@@ -82,6 +85,10 @@ def _memory_file(content: bytes) -> int:
     os.write(number, content)
     os.lseek(number, 0, os.SEEK_SET)
     return number
+
+
+INSIDE = ("PYTHONHOME", "PYTHONPATH", "LD_PRELOAD")
+"""The variables that `_python_inside` sets."""
 
 
 def _python_inside() -> dict[str, str]:

@@ -6,12 +6,12 @@ from vitrine.server.protocols.health import SERVICE as HEALTH
 from vitrine.server.protocols.health import HealthServicer
 from vitrine.server.protocols.oip.servicer import SERVICE as OIP
 from vitrine.server.protocols.oip.servicer import OipServicer
-from vitrine.server.protocols.reflection import SERVICE as REFLECTION
+from vitrine.server.protocols.reflection import SERVICES as REFLECTION
 from vitrine.server.protocols.reflection import ReflectionServicer
 from vitrine.server.protocols.v1.servicer import SERVICE as V1
 from vitrine.server.protocols.v1.servicer import ClassifierServicer
 
-METHODS = methods_of(V1, OIP, HEALTH, REFLECTION)
+METHODS = methods_of(V1, OIP, HEALTH, *REFLECTION)
 """Every method that there is, as calls name it."""
 
 
@@ -21,5 +21,6 @@ def endpoints_of(service: Service, *, reflection: bool) -> tuple[Endpoint, ...]:
     named = [endpoint.name for endpoint in models]
     public = [HealthServicer(service.readiness, ("", *named)).endpoint]
     if reflection:
-        public.append(ReflectionServicer([*named, HEALTH.full_name, REFLECTION.full_name]).endpoint)
+        described = [*named, HEALTH.full_name, *(service.full_name for service in REFLECTION)]
+        public += ReflectionServicer(described).endpoints
     return (*models, *public)

@@ -39,9 +39,8 @@ def status_of(error: RequestError) -> status_pb2.Status:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     details = [_pack(info)]
     if error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=str(error), reason=error.reason
-        )
+        # Without a description: it is the message, which is sent once; headers are small.
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, reason=error.reason)
         details.append(_pack(error_details_pb2.BadRequest(field_violations=[violation])))
     if isinstance(error, Overloaded):
         pause = duration_pb2.Duration()

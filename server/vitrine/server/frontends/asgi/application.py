@@ -12,26 +12,31 @@ from functools import partial
 
 from google.protobuf.message import Message
 
-from vitrine.server.errors import PermissionDenied, RequestError, Unauthenticated, Unsupported, quoted
+from vitrine.server.errors import Overloaded, PermissionDenied, RequestError, Unauthenticated, Unsupported, quoted
 from vitrine.server.frontends.asgi.compression import FORMATS
 from vitrine.server.frontends.asgi.events import Event, Receive, Scope, Send, whole
-from vitrine.server.frontends.asgi.exchange import LEAVING, Exchange
+from vitrine.server.frontends.asgi.exchange import FRONT_END, LEAVING, Exchange
 from vitrine.server.frontends.asgi.methods import Method, methods_by_path
 from vitrine.server.frontends.asgi.request_body import DisconnectedError
 from vitrine.server.frontends.asgi.request_headers import authorization_of, host_of, seconds_given
 from vitrine.server.frontends.asgi.wires import ONE, STREAMS, Wire, wire_of
 from vitrine.server.inference.call import HANDLED, Call, Outcome, Stage
+from vitrine.server.inference.connections import UNREAD, Connection
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
 from vitrine.server.protocols.metadata import REQUEST_ID, request_id_of, trace_of
 from vitrine.server.protocols.services import endpoints_of
 from vitrine.server.protocols.status import failed
 from vitrine.server.security.access import ANYONE, Caller, Permission
+from vitrine.server.threads import off_loop
 
 logger = logging.getLogger(__name__)
 
-PATROL_SECONDS = 0.25
-"""Seconds between two looks at the calls under way: is their caller still there, and does their request arrive?"""
+PATROL_SECONDS = 0.05
+"""Seconds between two looks at the calls under way, and at what their connections hold."""
+
+RETRY_SECONDS = 1.0
+"""The pause that a caller is asked for whose request had no room."""
 
 LAST_SECONDS = 1.0
 """Seconds that calls which were cut off at the end may take to say so."""
@@ -47,14 +52,17 @@ class Application:
     Args:
         service: answers; its observers and meters are told of the calls.
         reflection: describe the services to tools such as grpcurl.
+        close: closes a connection whose caller doesn't read, by its name; called when its calls are cut off.
     """
 
-    def __init__(self, service: Service, *, reflection: bool) -> None:
+    def __init__(self, service: Service, *, reflection: bool, close: Callable[[str], None] = lambda _: None) -> None:
         meters = _safe(service.meters)
         observers = [*_safe(service.observers), *meters]
         endpoints = endpoints_of(service, reflection=reflection)
         self._methods = methods_by_path(endpoints, service.limits.max_message_bytes, observers, meters)
         self._access = service.access
+        self._connections = service.connections
+        self._close = close
         self._meters = meters
         self._under_way: set[Exchange] = set()
         self._all_over = asyncio.Event()
@@ -67,7 +75,7 @@ class Application:
         if method is None or wire is None:
             await self._turn_away(scope, method, send)
             return
-        exchange = Exchange(scope, receive, send, method, wire)
+        exchange = Exchange(scope, receive, send, method, wire, self._connections)
         self._under_way.add(exchange)
         try:
             await self._serve(exchange)
@@ -87,7 +95,8 @@ class Application:
         self._patrol = asyncio.ensure_future(self._look_after_calls())
 
     async def drain(self, seconds: float) -> None:
-        """Lets calls under way finish for up to `seconds`, then ends the rest."""
+        """Lets calls under way finish for up to `seconds`, then ends the rest; idle streams soon."""
+        self._connections.leave()
         await self._wait_until_over(seconds)
         for exchange in self._under_way:
             exchange.end_early(LEAVING)
@@ -106,7 +115,23 @@ class Application:
             await asyncio.sleep(PATROL_SECONDS)
             now = time.monotonic()
             for exchange in tuple(self._under_way):
-                exchange.look_after(now, PATROL_SECONDS)
+                exchange.look_after(now)
+            for connection, reason in self._connections.sweep(FRONT_END):
+                self._connections.closed[reason] += 1
+                logger.debug("ended the calls of a connection: %s", reason)
+                self._end_calls(connection, reason)
+
+    def _end_calls(self, connection: Connection, reason: str) -> None:
+        """Ends what a connection holds: its requests that arrive, or its answers where it doesn't read."""
+        for exchange in tuple(self._under_way):
+            if exchange.connection is connection:
+                if reason == UNREAD:
+                    exchange.break_off()
+                else:
+                    message = "too much is arriving, and this request has waited for its rest: try again"
+                    exchange.body.end(Overloaded("TOO_MUCH_ARRIVING", message, retry_after=RETRY_SECONDS))
+        if reason == UNREAD:
+            self._close(connection.name)
 
     async def _serve(self, exchange: Exchange) -> None:
         method = exchange.method
@@ -121,11 +146,8 @@ class Application:
                 await exchange.fail(failed(call, error), call.request_id)
                 return
             # 2. Answer in the way of the method.
-            if method.takes_stream:
-                call.observers = ()  # each message is a call of its own
-                await self._answer_stream(exchange)
-            elif method.gives_stream:
-                await self._answer_often(exchange, call)
+            if method.takes_stream or method.gives_stream:
+                await self._hold_stream(exchange, call)
             else:
                 await self._answer_one(exchange, call)
         except asyncio.CancelledError:
@@ -138,6 +160,8 @@ class Application:
         call.caller = self._caller(exchange)
         if method.permission is not None:
             call.caller.require(method.permission)
+        if call.caller is not ANYONE:
+            exchange.connection.known = True
         if exchange.encoding != b"identity" and exchange.encoding not in FORMATS:
             known = " and ".join(name.decode() for name in FORMATS)
             raise Unsupported("COMPRESSION_UNKNOWN", f"this server knows the compressions {known}, and no other")
@@ -148,6 +172,19 @@ class Application:
         if exchange.method.permission is None or not self._access.takes_tokens:
             return ANYONE
         return self._access.caller(authorization_of(exchange.scope))
+
+    async def _hold_stream(self, exchange: Exchange, call: Call) -> None:
+        """Answers a call that is a stream. Only so many are open at once."""
+        method = exchange.method
+        try:
+            with self._connections.open_stream(exchange.connection, public=method.permission is None):
+                if method.takes_stream:
+                    call.observers = ()  # each message is a call of its own
+                    await self._answer_stream(exchange)
+                else:
+                    await self._answer_often(exchange, call)
+        except Overloaded as error:  # there was no room for it: other errors are answered inside
+            await exchange.fail(failed(call, error), call.request_id)
 
     async def _answer_one(self, exchange: Exchange, call: Call) -> None:
         call.observers = exchange.method.observers
@@ -168,7 +205,7 @@ class Application:
         try:
             data = await exchange.body.only_message()
             async for message in exchange.method.answer(_decoded(data, exchange), call):
-                await exchange.write(_encoded(message, exchange, call))
+                await exchange.write(await _encoded(message, exchange, call))
         except (DisconnectedError, OSError):
             raise
         except Exception as error:
@@ -259,7 +296,7 @@ def _can_travel(wire: Wire, scope: Scope) -> bool:
 
 async def _answer(data: bytes, exchange: Exchange, call: Call) -> bytes:
     call.size = len(data)
-    return _encoded(await exchange.method.answer(_decoded(data, exchange), call), exchange, call)
+    return await _encoded(await exchange.method.answer(_decoded(data, exchange), call), exchange, call)
 
 
 def _decoded(data: bytes, exchange: Exchange) -> Message:
@@ -267,9 +304,9 @@ def _decoded(data: bytes, exchange: Exchange) -> Message:
     return method.decode_json(data) if exchange.wire.json else method.decode(data)
 
 
-def _encoded(message: Message, exchange: Exchange, call: Call) -> bytes:
+async def _encoded(message: Message, exchange: Exchange, call: Call) -> bytes:
     begin = time.monotonic()
-    data = exchange.wire.encode(message)
+    data = await off_loop(call.answer_bytes, partial(exchange.wire.encode, message))
     call.passed(Stage.ENCODE, begin, time.monotonic())
     return data
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vitrine.server.frontends.grpc.config import GrpcConfig
-from vitrine.server.security.addresses import cannot_listen
 from vitrine.server.security.certificates import Certificates
+from vitrine.server.security.listening import FLAGS, cannot_listen
 
 STATS = "vitrine"
 """The prefix of Envoy's own figures about the listener."""
@@ -197,7 +197,7 @@ def _addresses(config: GrpcConfig) -> list[Mapping[str, Any]]:
     try:
         found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise cannot_listen(config.host, config.port) from error
+        raise cannot_listen(config.host, config.port, FLAGS, error) from error
     return [
         {"socket_address": {"address": str(name), "port_value": config.port, "ipv4_compat": name == "::"}}
         for _, _, _, _, (name, *_) in found

@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import logging
+import resource
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
@@ -14,19 +16,28 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from vitrine.server.frontends.asgi.application import Application
+from vitrine.server.frontends.asgi.exchange import FRONT_END, name_of
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
-from vitrine.server.security.addresses import address_of, cannot_listen
+from vitrine.server.security.addresses import address_of
 from vitrine.server.security.certificates import TlsFiles, read_certificates
+from vitrine.server.security.listening import cannot_listen
 from vitrine.server.security.watched_files import WatchedFiles
 
 logger = logging.getLogger(__name__)
+
+FLAGS = "--host and --http-port (VITRINE_HOST, VITRINE_HTTP_PORT)"
+"""The flags of the address."""
 
 IDLE_SECONDS = 75
 """Seconds that a connection may be open between two requests."""
 
 HEAD_SECONDS = 20.0
 """Seconds that a TLS handshake may take, and that a new connection may take to send the head of its first request."""
+
+FILES_RATIO = 1 / 8
+"""Part of the files that the process may open, for connections; gRPC's own server has three quarters beside it."""
 
 CLOSED_SECONDS = 1.0
 """Seconds that connections may take to close when their calls are over."""
@@ -44,7 +55,10 @@ class HttpFrontend:
     """
 
     def __init__(self, service: Service, config: GrpcConfig) -> None:
-        self._application = Application(service, reflection=config.reflection)
+        self._application = Application(service, reflection=config.reflection, close=self._abort)
+        self._connections = service.connections
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = service.connections.config.max_connections or max(1, int(files * FILES_RATIO))
         self._tls = None if config.tls is None else _tls_context(config.tls)
         self._sockets = _bind(config.host, config.port, shares_port=config.shares_port)
         self._address = address_of(config.host, self._sockets[0].getsockname()[1])
@@ -76,11 +90,28 @@ class HttpFrontend:
         loop = asyncio.get_running_loop()
         handshake = HEAD_SECONDS if self._tls else None
         for bound in self._sockets:
-            connection = partial(_Connection, config=http, server_state=self._state, app_state={}, _loop=loop)
+            settings = {"config": http, "server_state": self._state, "app_state": {}, "_loop": loop}
+            connection = partial(_Connection, self._count, **settings)
             server = await loop.create_server(connection, sock=bound, ssl=self._tls, ssl_handshake_timeout=handshake)
             self._servers.append(server)
         scheme = "https" if self._tls else "http"
         logger.info("Connect and gRPC-Web are at %s://%s", scheme, self._address)
+
+    def _count(self) -> None:
+        """Counts the connections, and closes some when they are too many: idle ones, of hosts that have the most."""
+        connections = self._state.connections
+        self._connections.counted(len(connections), FRONT_END)
+        if len(connections) > self._most:
+            named = {_name_of(connection): connection for connection in connections}
+            for name in self._connections.surplus(named, self._most):
+                self._connections.closed[SURPLUS] += 1
+                named[name].transport.abort()
+
+    def _abort(self, name: str) -> None:
+        """Closes a connection, and drops what its caller doesn't read."""
+        for connection in tuple(self._state.connections):
+            if _name_of(connection) == name:
+                connection.transport.abort()
 
     async def failed(self) -> str:
         """Waits for ever: nothing ends it."""
@@ -103,10 +134,20 @@ class HttpFrontend:
 
 
 class _Connection(H11Protocol):  # type: ignore[misc, unused-ignore]  # uvicorn may not be installed
-    """A connection, which is closed when it sends no request."""
+    """A connection, which is closed when it sends no request.
+
+    Args:
+        count: called when it is there, and when it has gone.
+        settings: uvicorn's.
+    """
+
+    def __init__(self, count: Callable[[], None], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._count = count
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._count()
         self._silent = self.loop.call_later(HEAD_SECONDS, transport.abort)
 
     def handle_events(self) -> None:
@@ -117,6 +158,11 @@ class _Connection(H11Protocol):  # type: ignore[misc, unused-ignore]  # uvicorn 
     def connection_lost(self, exc: Exception | None) -> None:
         self._silent.cancel()
         super().connection_lost(exc)
+        self._count()
+
+
+def _name_of(connection: Any) -> str:
+    return name_of({"client": connection.client})
 
 
 def _tls_context(files: TlsFiles) -> ssl.SSLContext:
@@ -164,6 +210,6 @@ def _bind(host: str, port: int, *, shares_port: bool) -> list[socket.socket]:
                 bound.append(made)
                 number = made.getsockname()[1]
         except OSError as error:
-            raise cannot_listen(host, port) from error
+            raise cannot_listen(host, port, FLAGS, error) from error
         undo.pop_all()
         return bound

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import Parse, ParseError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -14,9 +13,6 @@ from vitrine.server.inference.call import Call
 from vitrine.server.protocols.decoding import message_decoder
 from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.security.access import Permission
-
-NAMES_BYTES = 64 << 10
-"""The largest request that holds names and numbers only."""
 
 JSON_BYTES = 8 << 20
 """The largest request in JSON, which is read on the event loop, and takes several times its size meanwhile."""
@@ -72,14 +68,13 @@ def _method(
     endpoint: Endpoint, descriptor: MethodDescriptor, max_message_bytes: int, observers: Observers, meters: Observers
 ) -> Method:
     message_class = GetMessageClass(descriptor.input_type)
-    holds_data = _has_bytes(descriptor.input_type, set())
     return Method(
         path=endpoint.path(descriptor.name),
         answer=endpoint.methods[descriptor.name],
         permission=None if endpoint.public else endpoint.permissions.get(descriptor.name, Permission.PREDICT),
-        decode=message_decoder(message_class, endpoint.max_fields, endpoint.packed_bytes),
+        decode=message_decoder(message_class, endpoint.max_fields, endpoint.packed_bytes, unpacked=True),
         decode_json=json_decoder(message_class, endpoint.max_fields),
-        max_bytes=max_message_bytes if holds_data else min(NAMES_BYTES, max_message_bytes),
+        max_bytes=endpoint.message_limit(descriptor.name, max_message_bytes),
         takes_stream=descriptor.client_streaming,
         gives_stream=descriptor.server_streaming,
         observers=meters if endpoint.public else observers,
@@ -108,15 +103,3 @@ def json_decoder(message_class: type[Message], max_fields: Callable[[], int]) ->
 def _shortened(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text if len(text) <= 200 else text[:200] + "…"
-
-
-def _has_bytes(message: Descriptor, seen: set[str]) -> bool:
-    """Tells whether a message, or one inside it, has a field of bytes, where images and tensors are."""
-    if message.full_name in seen:
-        return False
-    seen.add(message.full_name)
-    fields: Any = message.fields
-    return any(
-        field.type == FieldDescriptor.TYPE_BYTES or (field.message_type and _has_bytes(field.message_type, seen))
-        for field in fields
-    )
