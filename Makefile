@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SERVER_READY := $(VENV)/.ready-server
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format protos protos-check serve figures image
+.PHONY: help setup demo test test-envoy check format protos protos-check serve figures image
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -27,6 +27,9 @@ demo: $(READY) ## run the whole path: train, export, serve, classify, draw every
 
 test: $(READY) ## run every test, with coverage; installs Triton's and KServe's clients into .venvs
 	VITRINE_REQUIRE_CLIENTS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report=term:skip-covered
+
+test-envoy: $(READY) ## run the tests of servers once more, through Envoy (Linux)
+	TEST_FRONTEND=envoy $(BIN)/python -m pytest -n 2 --dist loadscope tests/server tests/contract tests/client tests/oip
 
 check: $(READY) protos-check ## check format, lint and types, and that the generated stubs match the .proto files
 	$(BIN)/ruff format --check .

@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from benchmarks.harness.machine import machine, machine_line
 from benchmarks.harness.rounds import in_turns
 from benchmarks.harness.summary import Summary
-from vitrine.server.frontends.grpc.metadata import request_id_of, trace_of
 from vitrine.server.inference.call import Call, Outcome, Stage
+from vitrine.server.protocols.metadata import request_id_of, trace_of
 from vitrine.server.telemetry.logs import log_call
 from vitrine.server.telemetry.spans import Tracing
 from vitrine.server.telemetry.tracing_config import TracingConfig

@@ -22,7 +22,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.artifacts import random_pixels
-from support.serving import RunningServer, running_server
+from support.serving import FRONTEND, RunningServer, running_server
 
 from benchmarks.harness.processes import Usage
 from benchmarks.harness.servers import logged_server
@@ -43,13 +43,13 @@ from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import RequestError
 from vitrine.server.frontends.grpc.config import GrpcConfig
-from vitrine.server.frontends.grpc.field_count import SMALL_BYTES, UncountableError, has_more_fields
-from vitrine.server.frontends.grpc.handlers import message_decoder
 from vitrine.server.frontends.grpc.server import CONNECTION_CALLS, GrpcFrontend
 from vitrine.server.inference.call import Call
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.protocols.decoding import message_decoder
 from vitrine.server.protocols.endpoint import MAX_FIELDS
+from vitrine.server.protocols.field_count import SMALL_BYTES, UncountableError, has_more_fields
 from vitrine.server.protocols.v1.convert import read_classify
 from vitrine.server.protocols.v1.servicer import SERVICE
 from vitrine.v1 import classifier_pb2 as pb
@@ -58,6 +58,8 @@ HEADERS, END_STREAM = 0x1, 0x1
 PATH_THAT_IS_NOT_UTF8 = (  # POST, http, a :path that is no UTF-8, an :authority, application/grpc, te: trailers
     b"\x83\x86\x04\x03/\xb9\xff\x01\x01a\x0f\x10\x10application/grpc\x00\x02te\x08trailers"
 )
+
+GRPC_ONLY = pytest.mark.skipif(FRONTEND != "grpc", reason="it is about gRPC's own server; Envoy ends such connections")
 
 EXAMPLES = settings(max_examples=300, derandomize=True, deadline=None, database=None)
 MESSAGES = 4000
@@ -216,6 +218,7 @@ async def ends_of_many_calls(artifact: Path) -> list[grpc.StatusCode]:
         return list(await asyncio.gather(*(call.code() for call in calls)))
 
 
+@GRPC_ONLY
 async def test_a_connection_can_not_open_more_calls_by_cancelling_them(server: RunningServer) -> None:
     """Twice the allowed number is opened and cancelled at once: one caller could fill everybody's queue."""
     async with connected(server.target) as (reader, writer), asyncio.timeout(30):

@@ -1,6 +1,7 @@
 """The docs are true: the README's example runs, and settings and constants equal the programs'."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from support.serving import running_server
+from support.serving import logged_server, open_log, running_server
 
 from endurance.memory import BASE_MIB, PENDING_SHARES, USUAL_PENDING_MIB, documented_mib
 from vitrine.client import Client
@@ -125,6 +126,15 @@ def test_the_recipe_in_the_docs_makes_a_token(tmp_path: Path) -> None:
         for token in (run.stdout.strip() for run in made):
             with Client(server.target, token=token) as client:
                 assert client.classify(ROOT / "examples" / "eight.png").activations
+
+
+def test_the_call_in_the_docs_needs_no_grpc() -> None:
+    (recipe,) = re.findall(r"```sh\n(curl .*?)```", (ROOT / "docs" / "frontends.md").read_text(), re.DOTALL)
+    with open_log() as (pipe, log), logged_server(pipe, "--http-port", "0", VITRINE_FRONTEND="grpc"):
+        address = log.wait_for(r"Connect and gRPC-Web are at http://(\S+)")[0]
+        recipe = recipe.replace("curl", "curl --silent --fail").replace("localhost:8080", address)
+        said = subprocess.run(["sh", "-c", recipe], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    assert json.loads(said)["digits"] == [8]
 
 
 def test_the_constants_in_the_docs_are_the_preparations() -> None:

@@ -28,7 +28,7 @@ from vitrine.server.errors import InvalidRequest, Overloaded, listed
 from vitrine.server.frontends.grpc import sockets
 from vitrine.server.frontends.grpc.core_server import is_supported
 from vitrine.server.frontends.grpc.receiving import network_of
-from vitrine.server.frontends.grpc.status import status_of
+from vitrine.server.frontends.grpc.status import to_grpc
 from vitrine.server.frontends.grpc.watch import ConnectionWatch, max_connections
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.connections import (
@@ -41,6 +41,7 @@ from vitrine.server.inference.connections import (
     Connections,
 )
 from vitrine.server.inference.shares import Shares
+from vitrine.server.protocols.status import status_of
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -465,7 +466,7 @@ def test_a_list_of_long_names_fits_into_the_headers_of_an_answer() -> None:
     assert listed(names) == f"{names[0]}, {names[1]}, {names[2]} and 23 more"
     assert listed(["é" * 250] * 2) == f"{'é' * 250} and 1 more"
     error = InvalidRequest("LAYER_UNKNOWN", f"the layers: {listed(names)}", "activations.names[0]")
-    status = status_of(error)
+    status = to_grpc(status_of(error))
     details: Any = dict(status.trailing_metadata)["grpc-status-details-bin"]
     assert len(status.details) + len(details) < 4096
     assert details.count(names[0].encode()) == 1  # gRPC's message is in it

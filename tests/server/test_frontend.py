@@ -13,7 +13,7 @@ from support.callers import bearer, line, secret
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends import Frontend
 from vitrine.server.frontends.grpc.config import GrpcConfig
-from vitrine.server.frontends.grpc.server import METHODS, GrpcFrontend
+from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.call import Call, Outcome
 from vitrine.server.inference.readiness import Readiness
 from vitrine.server.inference.service import Service
@@ -22,6 +22,7 @@ from vitrine.server.protocols.endpoint import Endpoint
 from vitrine.server.protocols.health import HealthServicer
 from vitrine.server.protocols.oip.servicer import OipServicer
 from vitrine.server.protocols.reflection import ReflectionServicer
+from vitrine.server.protocols.services import METHODS
 from vitrine.server.protocols.v1.servicer import ClassifierServicer
 from vitrine.server.security.access import Access
 from vitrine.server.security.addresses import address_of, is_loopback

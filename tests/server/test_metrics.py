@@ -248,7 +248,7 @@ def test_two_workers_counts_are_added_up_and_outlive_a_killed_worker(tiny_artifa
 @pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
 def test_workers_are_replaced_after_their_metrics_have_been_swept_away(tiny_artifact: Path, tmp_path: Path) -> None:
     with measured_server(tiny_artifact, "--workers", "2", TMPDIR=str(tmp_path)) as server:
-        (folder,) = tmp_path.iterdir()
+        (folder,) = tmp_path.glob("vitrine-metrics-*")
         shutil.rmtree(folder)
         os.kill(int(server.log.wait_for(r"worker (\d+) is ready", 2)[0]), signal.SIGKILL)
         server.log.wait_for(r"worker (\d+) is ready", 3)

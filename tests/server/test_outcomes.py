@@ -10,9 +10,10 @@ from grpc_status import rpc_status
 
 from vitrine.server import errors
 from vitrine.server.errors import InvalidRequest, NotFound, Overloaded, RequestError, Unsupported
-from vitrine.server.frontends.grpc.status import CODES, status_of
+from vitrine.server.frontends.grpc.status import to_grpc
 from vitrine.server.inference.call import OUTCOMES, Call, Outcome, Stage
 from vitrine.server.protocols.oip.errors import in_triton_words
+from vitrine.server.protocols.status import CODES, status_of
 
 
 def subclasses_of(root: type[RequestError]) -> list[type[RequestError]]:
@@ -30,13 +31,13 @@ def test_every_error_of_a_request_has_an_outcome_and_every_outcome_a_code() -> N
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_an_outcome_has_the_name_that_metrics_logs_and_traces_show(outcome: Outcome) -> None:
-    assert outcome.value == outcome.name == CODES[outcome].name
-    assert Code.Value(outcome.value) == CODES[outcome].value[0]
+    assert outcome.value == outcome.name == Code.Name(CODES[outcome])
+    assert grpc.StatusCode[outcome.name].value[0] == CODES[outcome]
 
 
 def test_a_status_has_the_path_of_the_field_as_the_protocol_named_it() -> None:
     status: Any = rpc_status
-    details = status_of(InvalidRequest("WRONG", "it is wrong", "encoded.files[3]"))
+    details = to_grpc(status_of(InvalidRequest("WRONG", "it is wrong", "encoded.files[3]")))
     (info, bad) = status.from_call(_Call(details)).details
     violation = error_details_pb2.BadRequest()
     assert bad.Unpack(violation)

@@ -1,6 +1,7 @@
 """What settings take: numbers within their ranges, from the command's options and from programs."""
 
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from vitrine.model.distribution import EXTRAS
 from vitrine.server.cli import main
 from vitrine.server.cli.types import Whole
 from vitrine.server.errors import ConfigError
@@ -18,7 +20,7 @@ from vitrine.server.inference.batching import BatchingConfig
 from vitrine.server.inference.requests import Limits
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig
-from vitrine.server.process.config import ProcessConfig
+from vitrine.server.process.config import FrontendKind, ProcessConfig, ServerConfig
 from vitrine.server.ranges import WholeRange
 from vitrine.server.telemetry.metrics import MetricsConfig
 from vitrine.server.telemetry.tracing_config import TracingConfig
@@ -85,3 +87,23 @@ FIELDS: list[tuple[Callable[..., object], str, list[object]]] = [
 def test_a_config_refuses_a_number_out_of_its_range(config: Callable[..., object], field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"^{field} is .*: take a (whole )?number from "):
         config(**{field: value})
+
+
+def test_envoy_and_a_port_for_http_contradict_each_other() -> None:
+    with pytest.raises(ConfigError, match="leave --http-port out"):
+        ServerConfig(http_port=0, frontend=FrontendKind.ENVOY)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_for_http_that_is_none_is_refused(port: int) -> None:
+    with pytest.raises(ConfigError, match="http_port"):
+        ServerConfig(http_port=port)
+
+
+@pytest.mark.parametrize(("flags", "extra"), [(["--frontend", "envoy"], "envoy"), (["--http-port", "0"], "http")])
+def test_a_flag_whose_extra_is_missing_says_so(flags: list[str], extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXTRAS, extra, ("not_installed",))
+    monkeypatch.setattr(sys, "platform", "linux")
+    result = CliRunner().invoke(main, flags)
+    assert result.exit_code == 1
+    assert f"pip install 'vitrine-serving[{extra}]'" in result.output

@@ -7,17 +7,23 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from benchmarks.harness.servers import READY
 from vitrine.server.inference.call import Call
 from vitrine.server.security.access import ANYONE
 
+Seen = TypeVar("Seen")
+
 SERVER = Path(sys.executable).with_name("vitrine-server")
+FRONTEND = os.environ.get("TEST_FRONTEND", "grpc")
+"""The front end of all servers that tests start: the whole suite passes through each."""
+
 PATIENCE_SECONDS = 60
 """Time limit for a server's reaction; reached only by tests that fail."""
 
@@ -76,6 +82,14 @@ def launched_server(
             raise
         finally:
             process.kill()
+
+
+def becomes(look: Callable[[], Seen], expected: Seen) -> Seen:
+    """What is seen: at once, or behind Envoy as soon as it is as expected, since its files are looked at in turns."""
+    until = time.monotonic() + (PATIENCE_SECONDS if FRONTEND == "envoy" else 0)
+    while (seen := look()) != expected and time.monotonic() < until:
+        pass
+    return seen
 
 
 class Log:
@@ -141,7 +155,7 @@ def _address(process: subprocess.Popen[str]) -> str:
 def _environment(settings: dict[str, str]) -> dict[str, str]:
     """This process's environment without the developer's settings, with those of a test."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VITRINE_", "OTEL_"))}
-    return kept | {"VITRINE_PORT": "0"} | settings
+    return kept | {"VITRINE_PORT": "0", "VITRINE_FRONTEND": FRONTEND} | settings
 
 
 def a_call() -> Call:

@@ -11,6 +11,8 @@ DISTRIBUTION = "vitrine-serving"
 
 EXTRAS = {
     "server": ("grpc_reflection", "grpc_status", "onnx", "onnxruntime", "prometheus_client", "pythonjsonlogger"),
+    "envoy": ("pyvoy",),
+    "http": ("uvicorn",),
     "train": ("matplotlib", "onnx", "onnxruntime", "sklearn", "torch", "tqdm"),
 }
 """The top-level modules of the extras that a command can't start without, as pyproject.toml has them."""

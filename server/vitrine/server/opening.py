@@ -6,6 +6,7 @@ and starts no process.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from vitrine.model import ArtifactError
 from vitrine.server.bundled import bundled_model
@@ -28,7 +30,7 @@ from vitrine.server.inference.requests import Limits
 from vitrine.server.inference.service import Service
 from vitrine.server.models.repository import LoadModel, ServedRepository, load_in_pool, poll
 from vitrine.server.models.rollout import RepositoryConfig
-from vitrine.server.models.snapshot import Models, ServedModel
+from vitrine.server.models.snapshot import Models, RunTime, ServedModel
 from vitrine.server.preparation.pool import PreparationPool
 from vitrine.server.preparation.processes import Decoders
 from vitrine.server.ranges import WholeRange
@@ -47,6 +49,9 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 """Seconds that sending the last spans may take when a service is closed."""
+
+LONG_RUN_SECONDS = 0.01
+"""Seconds that the runs which measure a model may take before no further one is begun."""
 
 THREADS = WholeRange(1, 4096)
 """The numbers of preparation threads."""
@@ -218,9 +223,24 @@ def _open_models(
 
 
 def _warm_up(model: ServedModel, rows: int) -> ServedModel:
-    """Runs the largest batch once for all outputs, so that memory and kernels are chosen before callers wait."""
-    model.engine.run(np.zeros((rows, *model.metadata.input.shape), np.uint8), model.outputs)
-    return model
+    """Runs the largest batch once for all outputs, so that memory and kernels are chosen before callers wait.
+
+    Then it measures runs of one image and of a full batch.
+    """
+    pixels = np.zeros((rows, *model.metadata.input.shape), np.uint8)
+    model.engine.run(pixels, model.outputs)
+    first, full = (_seconds(model, pixels[:count]) for count in (1, rows))
+    return replace(model, run_time=RunTime(first, max(0.0, full - first) / max(1, rows - 1)))
+
+
+def _seconds(model: ServedModel, pixels: npt.NDArray[np.uint8]) -> float:
+    """The shortest of three runs, or of fewer long ones: other work on the machine can only add to it."""
+    times: list[float] = []
+    while len(times) < 3 and sum(times) < LONG_RUN_SECONDS:
+        begin = time.perf_counter()
+        model.engine.run(pixels, model.required_outputs)
+        times.append(time.perf_counter() - begin)
+    return min(times)
 
 
 async def _flush(tracing: "Tracing") -> None:

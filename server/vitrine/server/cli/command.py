@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import json
 import logging
 import os
 import sys
@@ -9,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
-from vitrine.model.distribution import DISTRIBUTION
+from vitrine.model.distribution import DISTRIBUTION, missing_extra
 from vitrine.model.output import safe_output
 from vitrine.model.variables import find_mistyped
 from vitrine.server.cli import options
@@ -28,7 +30,7 @@ from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.requests import Limits
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig
-from vitrine.server.process.config import ProcessConfig, ServerConfig
+from vitrine.server.process.config import FrontendKind, ProcessConfig, ServerConfig
 from vitrine.server.process.limits import check_limits
 from vitrine.server.process.port import can_be_shared
 from vitrine.server.process.signals import leave
@@ -78,6 +80,9 @@ class Program(click.Command):
 @options.MODEL
 @options.repository
 @options.grpc
+@options.FRONTEND
+@options.PRINT_ENVOY_CONFIG
+@options.HTTP_PORT
 @options.process
 @options.DEVICE
 @options.THREADS
@@ -95,6 +100,9 @@ def main(
     model: Path | None,
     repository: RepositoryConfig | None,
     grpc: GrpcConfig,
+    frontend: str,
+    print_envoy_config: bool,
+    http_port: int | None,
     process: ProcessConfig,
     device: str,
     threads: int | None,
@@ -120,6 +128,7 @@ def main(
     for warning in find_mistyped(os.environ):
         logger.warning("%s", warning)
     process = _possible(process)
+    _require_extras(FrontendKind(frontend), http_port)
     if metrics and not metrics.host:
         metrics = replace(metrics, host=grpc.host)
     service = ServiceConfig(
@@ -137,17 +146,44 @@ def main(
         tracing=tracing,
         access_log=access_log,
     )
-    asyncio.run(_serve(ServerConfig(service, grpc, process), set_up_log))
+    config = ServerConfig(service, grpc, http_port, process, FrontendKind(frontend))
+    if print_envoy_config:
+        _print_envoy_config(config)
+        return
+    asyncio.run(_serve(config, set_up_log))
     leave()
 
 
 async def _serve(config: ServerConfig, set_up_log: Callable[[], None]) -> None:
+    if config.frontend is FrontendKind.ENVOY:  # the process of a worker becomes Envoy
+        with TemporaryDirectory(prefix="vitrine-envoy-") as folder:
+            await supervise(replace(config, envoy_folder=folder), _announce, set_up_log)
+        return
     if config.process.workers > 1:
         await supervise(config, _announce, set_up_log)
         return
     from vitrine.server.process.lifecycle import serve  # gRPC and ONNX Runtime, which a supervisor does without
 
     await serve(config, _announce)
+
+
+def _require_extras(frontend: FrontendKind, http_port: int | None) -> None:
+    """Refuses flags whose packages aren't installed, in one sentence."""
+    if frontend is FrontendKind.ENVOY and sys.platform != "linux":
+        raise StartupError("--frontend envoy needs Linux: leave it out, and serve Connect with --http-port")
+    wanted = {"--frontend envoy": frontend is FrontendKind.ENVOY, "--http-port": http_port is not None}
+    for flag, extra in (("--frontend envoy", "envoy"), ("--http-port", "http")):
+        if wanted[flag] and (error := missing_extra(flag, extra)):
+            raise StartupError(error)
+
+
+def _print_envoy_config(config: ServerConfig) -> None:
+    """Prints the configuration as JSON; the paths in it are those of a worker that serves."""
+    from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
+    from vitrine.server.process.envoy import APPLICATION
+
+    files = EnvoyFiles(Path("FOLDER"), worker=0)
+    print(json.dumps(envoy_config(config.grpc, APPLICATION, files), indent=2))
 
 
 def _possible(process: ProcessConfig) -> ProcessConfig:

@@ -15,7 +15,7 @@ from vitrine.server.inference.requests import CALLER_RATES, IMAGE_PIXELS, MESSAG
 from vitrine.server.models.rollout import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.models.version_policy import VersionPolicy
 from vitrine.server.opening import THREADS as THREAD_COUNTS
-from vitrine.server.process.config import ProcessConfig
+from vitrine.server.process.config import FrontendKind, ProcessConfig
 from vitrine.server.ranges import SECONDS, WholeRange
 from vitrine.server.security.certificates import TlsFiles
 from vitrine.server.telemetry.logs import LogConfig, LogFormat
@@ -28,6 +28,9 @@ LIMITS, BATCHING, ADMISSION, CONNECTION = Limits(), BatchingConfig(), AdmissionC
 
 METRICS_PORT = 9464
 """The usual port of OpenTelemetry's Prometheus exporters, taken where Kubernetes has set the variable."""
+
+USUAL_HTTP_PORT = 8080
+"""The port taken for HTTP where Kubernetes has set the variable."""
 
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000
@@ -295,6 +298,27 @@ def logs(log_format: str, log_level: str) -> LogConfig:
 
 
 MODEL = click.argument("model", type=click.Path(path_type=Path), required=False, envvar="VITRINE_MODEL")
+
+FRONTEND = option(
+    "--frontend",
+    "Program that speaks HTTP/2 on the port: grpc, or envoy, which is faster and speaks Connect and gRPC-Web too. "
+    "Envoy needs Linux and the extra `envoy`.",
+    type=click.Choice([kind.value for kind in FrontendKind]),
+    default=FrontendKind.GRPC.value,
+)
+
+PRINT_ENVOY_CONFIG = click.option(
+    "--print-envoy-config",
+    help="Print the configuration that Envoy gets, and exit.",
+    is_flag=True,
+)
+
+HTTP_PORT = option(
+    "--http-port",
+    "Port of Connect and gRPC-Web, over HTTP/1.1; 0 takes a free one, which the log names. Needs the extra `http`.",
+    type=Port(USUAL_HTTP_PORT),
+    show_default="none: only gRPC is spoken",
+)
 
 DEVICE = option(
     "--device",

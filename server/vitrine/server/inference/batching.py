@@ -58,6 +58,8 @@ class BatchingConfig:
     """Seconds that a batch which isn't full waits for further requests."""
     parallel: int = 1
     """Runs that may be under way at once."""
+    inline_seconds: float = 0.0
+    """Seconds that a run may take on the event loop's own thread; a longer one has a thread. 0: each has one."""
 
     def __post_init__(self) -> None:
         BATCH_ROWS.check("max_rows", self.max_rows)
@@ -76,7 +78,7 @@ class _Waiting:
     passed: PassStage
     """Told of the stages that its rows pass."""
     since: float
-    """When it came, by the event loop's clock, which is `time.monotonic`."""
+    """When it came, in seconds of `time.monotonic`: some event loops' own clock stands still between two turns."""
     missing: int
     """Rows that are not calculated yet."""
     calls: tuple[Call, ...] = field(default_factory=HANDLED.get)
@@ -175,15 +177,24 @@ class Batcher:
         threads: the threads that it is called in.
         config: the settings of batches.
         ran: told of each batch that was run; one that failed and was run again one by one counts once.
+        inline_rows: the largest batch that is run on the event loop's own thread. All requests that have arrived in
+            one turn of the loop then go into one run, and no thread takes turns with the loop.
     """
 
     def __init__(
-        self, run: Run, threads: Executor, config: BatchingConfig, ran: Callable[[], None] = lambda: None
+        self,
+        run: Run,
+        threads: Executor,
+        config: BatchingConfig,
+        ran: Callable[[], None] = lambda: None,
+        inline_rows: int = 0,
     ) -> None:
         self._run = run
         self._threads = threads
         self._config = config
         self._ran = ran
+        self._inline_rows = inline_rows
+        self._gathering = False
         self._queue: deque[_Waiting] = deque()
         self._running = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -209,11 +220,20 @@ class Batcher:
             float32 (N, width) for each of `layers`, in their order.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(pixels, layers, loop.create_future(), passed, loop.time(), len(pixels))
+        waiting = _Waiting(pixels, layers, loop.create_future(), passed, time.monotonic(), len(pixels))
         self._queue.append(waiting)
-        self._start_runs()
+        if not self._inline_rows:
+            self._start_runs()
+        elif not self._gathering:
+            self._gathering = True
+            loop.call_soon(self._run_gathered)
         await waiting.done
         return await off_loop(waiting.part_bytes, waiting.joined)
+
+    def _run_gathered(self) -> None:
+        """Starts runs of what has arrived in this turn of the event loop."""
+        self._gathering = False
+        self._start_runs()
 
     def _start_runs(self) -> None:
         """Starts as many runs as may be under way; sets a timer where the next batch is to wait for more rows."""
@@ -223,6 +243,10 @@ class Batcher:
                 return
             batch, loop = _Batch(self._take()), asyncio.get_running_loop()
             self._running += 1
+            if self._inline_rows and sum(share.stop - share.start for share in batch.shares) <= self._inline_rows:
+                self._calculate(batch.shares)
+                self._deliver(batch.shares)
+                continue
             try:
                 self._threads.submit(self._work, batch, loop)
             except Exception as error:  # no thread can take it; the service may have been closed under its callers
@@ -242,7 +266,7 @@ class Batcher:
             return 0.0
         if self.waiting >= self._config.max_rows:
             return 0.0
-        return self._queue[0].since + self._config.max_delay - asyncio.get_running_loop().time()
+        return self._queue[0].since + self._config.max_delay - time.monotonic()
 
     def _wake_in(self, seconds: float) -> None:
         if self._timer is not None:
@@ -315,14 +339,19 @@ class Batcher:
             share.take(values, moments)
 
     def _finish(self, batch: _Batch) -> None:
+        """Delivers a batch, once, and starts the next."""
         if batch.finished:
             return
         batch.finished = True
-        self._running -= 1
         try:
-            if batch.shares:
-                self._ran()
-            for share in batch.shares:
-                share.deliver()
+            self._deliver(batch.shares)
         finally:
             self._start_runs()
+
+    def _deliver(self, shares: Sequence[_Share]) -> None:
+        """Ends a run, and hands each caller its rows."""
+        self._running -= 1
+        if shares:
+            self._ran()
+        for share in shares:
+            share.deliver()

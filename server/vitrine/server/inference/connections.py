@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 
-from vitrine.server.errors import Overloaded
+from vitrine.server.errors import Leaving, Overloaded, RequestError, RequestTooSlow
 from vitrine.server.inference.admission import Admission
 from vitrine.server.inference.shares import Shares
 from vitrine.server.ranges import RealRange, WholeRange
@@ -107,6 +107,8 @@ class Connection:
     """When it last held no more than its messages may have, in the same seconds."""
     active: float = 0.0
     """When a call last began, in the same seconds."""
+    front_end: str = ""
+    """The name of the front end that it belongs to, which closes it."""
 
     @property
     def exceeds(self) -> bool:
@@ -125,6 +127,14 @@ class Connection:
         if self.taken + SLACK >= self.mark:
             self.mark, self.held_since = received, now
         if not self.exceeds or before < now - GRACE_SECONDS:
+            self.fitted = now
+
+    def hold(self, change: int, now: float) -> None:
+        """Counts bytes of messages that a front end has read itself: more of one that arrives, or less of those."""
+        if change < 0 or self.held <= SLACK:
+            self.held_since = now
+        self.held += change
+        if not self.exceeds:
             self.fitted = now
 
 
@@ -156,6 +166,21 @@ class Transfer:
         connection.taken += size + int(size * FRAME_ALLOWANCE) + CALL_ALLOWANCE
         self._ledger.forget(self)
         self.arriving = False
+
+    def began(self) -> None:
+        """The first bytes of a stream's next message have come: from now on, its time is bounded."""
+        if self.streamed:
+            self.streamed = False
+            self.since = self._ledger.clock()
+            self._ledger.forget(self)
+            self._ledger.time(self)
+
+    def refusal(self) -> RequestError:
+        """The error of a message that hasn't arrived when `end` is called."""
+        if self.streamed:
+            return Leaving("LEAVING", "this server stops, and the stream was idle: open another one")
+        seconds = self._ledger.config.transfer_seconds
+        return RequestTooSlow("REQUEST_TOO_SLOW", f"the request took more than {seconds:g} s to arrive: send it again")
 
     def leaving(self, size: int) -> None:
         """An answer of so many bytes has begun to leave."""
@@ -189,11 +214,15 @@ class Connections:
         self._timed: dict[Transfer, None] = {}  # oldest first
         self._streamed: dict[Transfer, None] = {}
         self._streams = {True: Shares(PUBLIC_STREAMS), False: Shares(CALLER_STREAMS)}
-        self.count = 0
-        """Connections that are open, with those that never had a call; as counted last."""
+        self._counted: dict[str, int] = {}
         self.leaving = False
         """The server leaves, and ends streams that are idle."""
         self._left_at = 0.0
+
+    @property
+    def count(self) -> int:
+        """Connections that are open, with those that never had a call; as counted last."""
+        return sum(self._counted.values())
 
     @property
     def streams(self) -> int:
@@ -205,16 +234,24 @@ class Connections:
         """Bytes of messages that are arriving, as measured last."""
         return sum(connection.held for connection in self.waiting())
 
-    def at(self, name: str, host_of: Callable[[str], str]) -> Connection:
+    def at(self, name: str, host_of: Callable[[str], str], front_end: str = "") -> Connection:
         """The connection of a name."""
         connection = self._open.get(name)
         if connection is None:
-            connection = self._open[name] = Connection(name, host_of(name))
+            connection = self._open[name] = Connection(name, host_of(name), front_end=front_end)
         return connection
 
     def waiting(self) -> list[Connection]:
         """Connections with calls whose message hasn't arrived, and those that held much when last measured."""
         return [connection for connection in self._open.values() if connection.waiting or connection.held > SLACK]
+
+    def counted(self, number: int, front_end: str = "") -> None:
+        """Notes how many connections a front end has."""
+        self._counted[front_end] = number
+
+    def drop(self, connection: Connection) -> None:
+        """Forgets a connection."""
+        self._open.pop(connection.name, None)
 
     def keep_only(self, names: Collection[str], counted: float) -> None:
         """Forgets connections that have ended.
@@ -223,7 +260,7 @@ class Connections:
             names: those that were open at the moment `counted`.
             counted: the moment; calls have come by further ones since then.
         """
-        self.count = len(names)
+        self.counted(len(names))
         gone = [
             name
             for name, found in self._open.items()
@@ -280,8 +317,13 @@ class Connections:
         self.leaving = True
         self._left_at = self.clock()
 
-    def sweep(self) -> Iterator[tuple[Connection, str]]:
-        """Ends calls whose message takes too long; gives the connections that must be closed, and why."""
+    def sweep(self, front_end: str = "") -> Iterator[tuple[Connection, str]]:
+        """Ends calls whose message takes too long; gives a front end's connections that must be closed, and why."""
+        for connection, reason in self._overdue():
+            if connection.front_end == front_end:
+                yield connection, reason
+
+    def _overdue(self) -> Iterator[tuple[Connection, str]]:
         now, longest = self.clock(), self.config.transfer_seconds
         for transfer in list(takewhile(lambda timed: timed.since < now - longest, self._timed)):
             if transfer.arriving:

@@ -241,7 +241,8 @@ class Service:
         runner = self._runners.get(model)
         if runner is None:
             ran = partial(self.statistics.ran, model.label)
-            batcher = Batcher(model.engine.run, self._runs, self.batching, ran)
+            inline_rows = model.run_time.images_within(self.batching.inline_seconds)
+            batcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
             runner = self._runners[model] = _ModelRunner(batcher)
         return runner
 

@@ -5,6 +5,7 @@ The set of models can change while requests are answered. `Snapshot` is the set 
 whatever is published or taken away meanwhile.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -32,6 +33,22 @@ class Runner(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class RunTime:
+    """The time of a model's runs, in seconds, measured before it is served."""
+
+    first: float = math.inf
+    """A run of one image."""
+    further: float = 0.0
+    """Each further image of a run."""
+
+    def images_within(self, seconds: float) -> int:
+        """The number of images in a run that takes this long; 0 when one image takes longer."""
+        if self.first > seconds:
+            return 0
+        return 1 + int((seconds - self.first) / max(self.further, 1e-9))
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ServedModel:
     """A model that is ready to answer. Names that each request needs are put together once, here."""
@@ -48,6 +65,8 @@ class ServedModel:
     """The engine that runs it."""
     digest: str = ""
     """The first digits of its file's SHA-256; empty for a model without a file."""
+    run_time: RunTime = RunTime()
+    """The time of its runs; endless where it wasn't measured."""
     label: str = field(init=False)
     """NAME@VERSION."""
     layer_names: tuple[str, ...] = field(init=False)

@@ -1,10 +1,12 @@
 """Settings of a server: its service, its front ends and its processes. Built once, passed down, never changed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
+from vitrine.server.errors import ConfigError
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.opening import PROCESSES, ServiceConfig
-from vitrine.server.ranges import SECONDS
+from vitrine.server.ranges import PORTS, SECONDS
 
 GRACE_SECONDS = 5.0
 """Seconds that a worker may take to exit beyond its drain time."""
@@ -40,6 +42,15 @@ class ProcessConfig:
         return self.propagation_seconds + self.drain_seconds + GRACE_SECONDS
 
 
+class FrontendKind(StrEnum):
+    """The program that speaks HTTP/2 on the gRPC port."""
+
+    GRPC = "grpc"
+    """gRPC's own server; on every platform."""
+    ENVOY = "envoy"
+    """Envoy, which speaks HTTP/1.1 too; on Linux."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """All settings of a server."""
@@ -48,5 +59,23 @@ class ServerConfig:
     """The service: what it serves, and how much it takes."""
     grpc: GrpcConfig = field(default_factory=GrpcConfig)
     """The gRPC front end."""
+    http_port: int | None = None
+    """The port of Connect and gRPC-Web, 0 to 65535; 0 takes a free one, None has none. Else it is as the gRPC port."""
     process: ProcessConfig = field(default_factory=ProcessConfig)
     """Its processes."""
+    frontend: FrontendKind = FrontendKind.GRPC
+    """The program that speaks gRPC."""
+    envoy_folder: str = ""
+    """A folder that nobody else may look into, for Envoy's sockets: set by the command."""
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        if self.http_port is not None:
+            PORTS.check("http_port", self.http_port)
+            if self.frontend is FrontendKind.ENVOY:
+                raise ConfigError("with --frontend envoy, the gRPC port speaks HTTP/1.1 too: leave --http-port out")
+
+    @property
+    def http(self) -> GrpcConfig | None:
+        """The HTTP front end: the settings of the gRPC front end, with its own port; None: there is none."""
+        return None if self.http_port is None else replace(self.grpc, port=self.http_port)

@@ -3,17 +3,19 @@
 import asyncio
 import gc
 import logging
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
-from vitrine.server.frontends.grpc.server import METHODS, GrpcFrontend
+from vitrine.server.frontends import Frontend
+from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.service import Service
 from vitrine.server.opening import open_service
-from vitrine.server.process.config import ProcessConfig, ServerConfig
+from vitrine.server.process.config import ServerConfig
+from vitrine.server.process.draining import drain
 from vitrine.server.process.signals import on_signals
+from vitrine.server.protocols.services import METHODS
 
 logger = logging.getLogger(__name__)
 
@@ -52,16 +54,28 @@ async def serve(
         # 2. Serve.
         frontend = GrpcFrontend(service, config.grpc)
         await frontend.start()
+        http = await _start_http(service, config)
         service.readiness.observe(tell_ready)
         service.readiness.start()
         announce(frontend.address)
         frontend = await _keep_serving(frontend, service, config, stopping)
         # 3. Drain, and close the service in the time that is left.
-        seconds_left = await _drain(frontend, service, config.process)
+        seconds_left = await drain([frontend, *http], service, config.process)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds_left)):  # `wait_for` wouldn't even begin where none is left
                 await stack.aclose()
     logger.info("stopped")
+
+
+async def _start_http(service: Service, config: ServerConfig) -> list[Frontend]:
+    """The HTTP front end where one is wanted, which answers."""
+    if config.http is None:
+        return []
+    from vitrine.server.frontends.asgi.http_server import HttpFrontend  # uvicorn, an extra
+
+    frontend = HttpFrontend(service, config.http)
+    await frontend.start()
+    return [frontend]
 
 
 async def _keep_serving(
@@ -89,14 +103,3 @@ async def _first_of(work: "asyncio.Future[Any]", event: asyncio.Event) -> None:
     waiting = asyncio.ensure_future(event.wait())
     await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-
-
-async def _drain(frontend: GrpcFrontend, service: Service, config: ProcessConfig) -> float:
-    """Reports NOT_SERVING, waits for load balancers to notice, and lets requests finish; gives the seconds left."""
-    service.readiness.leave()
-    logger.info("stopping: serving for %g s more, so that load balancers can drain", config.propagation_seconds)
-    await asyncio.sleep(config.propagation_seconds)
-    logger.info("draining for up to %g s", config.drain_seconds)
-    begin = time.monotonic()
-    await frontend.drain(config.drain_seconds)
-    return config.drain_seconds - (time.monotonic() - begin)

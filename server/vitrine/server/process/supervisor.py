@@ -10,15 +10,16 @@ import logging
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from multiprocessing import resource_tracker
 
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.process.config import ServerConfig
+from vitrine.server.process.line import QUESTION, REREAD, Report
 from vitrine.server.process.port import reserve_port
 from vitrine.server.process.signals import on_signals
-from vitrine.server.process.worker import QUESTION, REREAD, Report, work
+from vitrine.server.process.worker import work
 from vitrine.server.security.addresses import address_of
 from vitrine.server.telemetry.liveness import Liveness
 from vitrine.server.telemetry.prometheus import WorkersMetrics, workers_metrics
@@ -66,9 +67,10 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
     on_signals(stopping, lambda: _send_all(slots, REREAD), _kill_all)
     with (
         reserve_port(config.grpc.host, config.grpc.port) as port,
+        _reserve_http(config) as http_port,
         workers_metrics(config.service.metrics, liveness) as metrics,
     ):
-        shared = replace(config, grpc=replace(config.grpc, port=port, shares_port=True))
+        shared = replace(config, grpc=replace(config.grpc, port=port, shares_port=True), http_port=http_port)
         slots += [_Slot(n, shared, initializer, stopping, slots, metrics) for n in range(config.process.workers)]
         running = [asyncio.ensure_future(slots[0].run())]
         watching = asyncio.ensure_future(_watch(slots, liveness))
@@ -88,6 +90,11 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
             if outcome is not None:
                 raise outcome
     logger.info("stopped")
+
+
+def _reserve_http(config: ServerConfig) -> "AbstractContextManager[int | None]":
+    """Reserves the port of the HTTP front end while the context lasts; None where there is none."""
+    return nullcontext() if config.http is None else reserve_port(config.http.host, config.http.port)
 
 
 async def _watch(slots: Sequence["_Slot"], liveness: Liveness) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from vitrine.server.frontends.grpc.metadata import with_request_id
+from vitrine.server.protocols.metadata import with_request_id
 
 
 async def abort(context: "grpc.aio.ServicerContext[Any, Any]", status: grpc.Status, request_id: str) -> NoReturn:

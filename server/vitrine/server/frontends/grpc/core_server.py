@@ -17,7 +17,7 @@ from grpc._cython import cygrpc
 from grpc.aio import _server
 
 from vitrine.server.frontends.grpc.aborting import abort
-from vitrine.server.frontends.grpc.metadata import Metadata
+from vitrine.server.protocols.metadata import Metadata
 
 Unknown: TypeAlias = Callable[[Metadata], tuple[grpc.Status, str]]
 """Refuses a call of a method that isn't there."""

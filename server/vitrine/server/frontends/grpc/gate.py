@@ -10,13 +10,15 @@ from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
+from google.rpc import status_pb2
 
 from vitrine.server.errors import RequestError, quoted
 from vitrine.server.frontends.grpc.aborting import abort
-from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of
-from vitrine.server.frontends.grpc.status import status_of, to_status
+from vitrine.server.frontends.grpc.status import to_grpc
 from vitrine.server.inference.call import OUTCOMES, Call, Outcome, handling
 from vitrine.server.protocols.endpoint import Endpoint
+from vitrine.server.protocols.metadata import Metadata, request_id_of
+from vitrine.server.protocols.status import CODES, status_of
 from vitrine.server.security.access import Access, Caller, Permission
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ ADMITTED: ContextVar[Caller | None] = ContextVar("ADMITTED", default=None)
 """The caller that the gate has let in, for the handler that follows in the same task; None: there is no gate."""
 
 
-NO_SUCH_METHOD = to_status(grpc.StatusCode.UNIMPLEMENTED, "this server has no such method")
+NO_SUCH_METHOD = to_grpc(status_pb2.Status(code=CODES[Outcome.UNIMPLEMENTED], message="this server has no such method"))
 """The status of a call whose method isn't there."""
 
 
@@ -91,7 +93,7 @@ class Gate(grpc.aio.ServerInterceptor):
         with handling((refused,)):
             logger.debug("refused %s: %s", quoted(method), error)
         self._close(refused)
-        return status_of(error), refused.request_id
+        return to_grpc(status_of(error)), refused.request_id
 
     def _close(self, call: Call) -> None:
         call.observers = self._observers

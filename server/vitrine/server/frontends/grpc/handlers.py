@@ -5,7 +5,6 @@ text of a Python exception.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
@@ -16,26 +15,22 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from vitrine.server.errors import InvalidRequest, RequestError, Unsupported
+from vitrine.server.errors import InvalidRequest, RequestError
 from vitrine.server.frontends.grpc.aborting import abort
-from vitrine.server.frontends.grpc.field_count import SMALL_BYTES, UncountableError, has_more_fields
 from vitrine.server.frontends.grpc.gate import ADMITTED
-from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of, trace_of
 from vitrine.server.frontends.grpc.receiving import Context, Receiver
-from vitrine.server.frontends.grpc.status import internal_status, status_of
-from vitrine.server.inference.call import HANDLED, OUTCOMES, Call, Outcome, Stage
+from vitrine.server.frontends.grpc.status import to_grpc
+from vitrine.server.inference.call import HANDLED, Call, Outcome, Stage
 from vitrine.server.inference.connections import Connections
+from vitrine.server.protocols.decoding import message_decoder
 from vitrine.server.protocols.endpoint import Answer, Endpoint
+from vitrine.server.protocols.metadata import Metadata, request_id_of, trace_of
+from vitrine.server.protocols.status import failed
 from vitrine.server.security.access import ANYONE, Caller
 from vitrine.server.threads import off_loop
-
-logger = logging.getLogger(__name__)
-
-COMPRESSED = (b"\x1f\x8b\x08", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
-"""First bytes of gzip and deflate. gRPC's core unpacks nothing here: 64 KB would be 64 MiB before they are counted."""
 
 Identify: TypeAlias = Callable[[Metadata | None], Caller]
 """Identifies a caller by its metadata; raises `Unauthenticated` when it can't."""
@@ -76,30 +71,6 @@ def guarded_handlers(
         )
         handlers[method.path] = method.handler(descriptor)
     return handlers
-
-
-def message_decoder(
-    message_class: type[Message], max_fields: Callable[[], int], packed_bytes: int = 1
-) -> Callable[[bytes], Message]:
-    """A decoder of messages; it raises `InvalidRequest` for bytes that are none, or have too many fields."""
-    descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
-
-    def parse(data: bytes) -> Message:
-        if len(data) > SMALL_BYTES and has_more_fields(data, descriptor, limit := max_fields(), packed_bytes):
-            raise InvalidRequest("TOO_MANY_FIELDS", f"the request has more than {limit:,} fields: split it")
-        return message_class.FromString(data)
-
-    def decode(data: bytes) -> Message:
-        try:
-            return parse(data)
-        except (DecodeError, UncountableError) as error:
-            if data.startswith(COMPRESSED):
-                message = "this server takes no compressed messages: send them as they are"
-                raise Unsupported("COMPRESSED", message) from error
-            name = message_class.DESCRIPTOR.full_name
-            raise InvalidRequest("NOT_A_MESSAGE", f"the request's bytes are no {name}") from error
-
-    return decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,17 +194,11 @@ def _succeed(call: Call) -> None:
 
 
 def _failure(call: Call, error: Exception) -> grpc.Status:
-    """Ends a call that has failed; gives the status for its caller. An internal error is logged, and not shown.
+    """Ends a call that has failed; gives the status for its caller.
 
     Raises:
         asyncio.CancelledError: the caller has gone.
     """
-    if isinstance(error, RequestError):
-        call.reason = error.reason
-        call.finish(OUTCOMES[type(error)])
-        return status_of(error)
     if isinstance(error, grpc.aio.InternalError):  # gRPC can't send an answer, because nobody is there any more
         raise asyncio.CancelledError from None
-    logger.error("request %s failed inside the server", call.request_id, exc_info=error)
-    call.finish(Outcome.INTERNAL)
-    return internal_status(call.request_id)
+    return to_grpc(failed(call, error))

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
-from vitrine.server.errors import Leaving, RequestError, RequestTooLarge, RequestTooSlow
+from vitrine.server.errors import RequestError, RequestTooLarge
 from vitrine.server.frontends.grpc.aborting import when_over
 from vitrine.server.frontends.grpc.sockets import host_of
 from vitrine.server.inference.call import Call
@@ -18,9 +18,6 @@ from vitrine.server.inference.connections import Connections, Transfer
 from vitrine.server.inference.rate_limit import caller_at
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-
-
-LEAVING = "this server stops, and the stream was idle: open another one"
 
 
 def network_of(name: str) -> str:
@@ -95,14 +92,9 @@ class Receiver:
 
     def _end(self) -> None:
         """Ends the wait for a message."""
-        streamed = self._transfer is not None and self._transfer.streamed
-        self._ended_by = Leaving("LEAVING", LEAVING) if streamed else self._too_slow()
-        if self._task is not None:
+        if self._transfer is not None and self._task is not None:
+            self._ended_by = self._transfer.refusal()
             self._task.cancel()
-
-    def _too_slow(self) -> RequestError:
-        seconds = self._connections.config.transfer_seconds
-        return RequestTooSlow("REQUEST_TOO_SLOW", f"the request took more than {seconds:g} s to arrive: send it again")
 
     def _close(self) -> None:
         """Gives back what the call holds, and cuts circles: its request is let go without the garbage collector."""

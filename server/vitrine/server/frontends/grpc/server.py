@@ -14,27 +14,16 @@ from vitrine.server.frontends.grpc.core_server import CALL_TASK, CoreServer, is_
 from vitrine.server.frontends.grpc.credentials import server_credentials
 from vitrine.server.frontends.grpc.gate import NO_SUCH_METHOD, Gate, caller_of
 from vitrine.server.frontends.grpc.handlers import guarded_handlers
-from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of
 from vitrine.server.frontends.grpc.watch import ConnectionWatch, max_connections
 from vitrine.server.inference.call import Call
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
-from vitrine.server.protocols.endpoint import methods_of
-from vitrine.server.protocols.health import SERVICE as HEALTH
-from vitrine.server.protocols.health import HealthServicer
-from vitrine.server.protocols.oip.servicer import SERVICE as OIP
-from vitrine.server.protocols.oip.servicer import OipServicer
-from vitrine.server.protocols.reflection import SERVICES as REFLECTION
-from vitrine.server.protocols.reflection import ReflectionServicer
-from vitrine.server.protocols.v1.servicer import SERVICE as V1
-from vitrine.server.protocols.v1.servicer import ClassifierServicer
+from vitrine.server.protocols.metadata import Metadata, request_id_of
+from vitrine.server.protocols.services import endpoints_of
 from vitrine.server.security.addresses import address_of
 from vitrine.server.security.listening import FLAGS, bind_error, cannot_listen
 
 logger = logging.getLogger(__name__)
-
-METHODS = methods_of(V1, OIP, HEALTH, *REFLECTION)
-"""Every method that there is, as calls name it."""
 
 PENDING_CALLS, MAX_PENDING_CALLS = 10_000, 20_000
 """Calls that may wait to be taken up before gRPC's core cancels some of them, and then each further one.
@@ -98,20 +87,15 @@ class GrpcFrontend:
         # 1. The services, and the observers of their calls.
         meters = _safe(service.meters)
         observers = [*_safe(service.observers), *meters]
-        models = [ClassifierServicer(service).endpoint, OipServicer(service).endpoint]
-        named = [endpoint.name for endpoint in models]
-        public = [HealthServicer(service.readiness, ("", *named)).endpoint]
-        if config.reflection:
-            described = [*named, HEALTH.full_name, *(service.full_name for service in REFLECTION)]
-            public += ReflectionServicer(described).endpoints
+        endpoints = endpoints_of(service, reflection=config.reflection)
         # 2. A gate before them, where it has something to do: it costs every call a few microseconds.
         access = service.access
-        gates = [Gate(access, [*models, *public], meters)] if access.takes_tokens or meters else []
+        gates = [Gate(access, endpoints, meters)] if access.takes_tokens or meters else []
         # 3. The handlers, which ask for the callers' messages themselves.
         self._connections = service.connections
         largest, identify = service.limits.max_message_bytes, partial(caller_of, access)
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        for endpoint in (*models, *public):
+        for endpoint in endpoints:
             told = meters if endpoint.public else observers
             handlers |= guarded_handlers(endpoint, identify, self._connections, largest, told)
         # 4. gRPC's own server, bound to the address, and a watch over its connections.

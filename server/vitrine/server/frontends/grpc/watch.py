@@ -48,7 +48,7 @@ class ConnectionWatch:
             await asyncio.sleep(STEP_SECONDS)
 
     def _look(self, now: float) -> None:
-        waiting = self._connections.waiting()
+        waiting = [connection for connection in self._connections.waiting() if not connection.front_end]
         if self._counting is None and (
             now >= self._counted + COUNT_SECONDS or any(self._is_new(connection) for connection in waiting)
         ):

@@ -1,0 +1,27 @@
+"""Undoes the compression of a request, which may not grow beyond the limit of its method."""
+
+import zlib
+from collections.abc import Mapping
+
+from vitrine.server.errors import InvalidRequest
+
+FORMATS: Mapping[bytes, int] = {b"gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
+"""The compressions that requests may have, and zlib's number for each; gRPC's `deflate` is zlib's own format."""
+
+
+def decompressed(data: bytes, encoding: bytes, limit: int) -> bytes | None:
+    """The message that was compressed; None: it is larger than the limit, and no more than that was unpacked.
+
+    Raises:
+        InvalidRequest: it isn't of that compression, or is cut off.
+    """
+    unpacking = zlib.decompressobj(FORMATS[encoding])
+    try:
+        message = unpacking.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise InvalidRequest("NOT_A_MESSAGE", f"the request's bytes are no {encoding.decode()}") from error
+    if len(message) > limit:
+        return None
+    if not unpacking.eof or unpacking.unused_data:
+        raise InvalidRequest("NOT_A_MESSAGE", f"the request's bytes are no whole {encoding.decode()}")
+    return message

@@ -1,0 +1,126 @@
+"""Envoy as the application's host, seen from inside: this process is Envoy, and its admin interface is on a socket."""
+
+import asyncio
+import json
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vitrine.server.frontends.asgi.application import Application
+from vitrine.server.frontends.asgi.envoy_config import STATS, EnvoyFiles
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.inference.service import Service
+from vitrine.server.security.addresses import address_of
+from vitrine.server.security.certificates import TlsFiles, read_certificates
+from vitrine.server.security.watched_files import WatchedFiles
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.02
+"""Seconds between two looks at Envoy while it starts or drains."""
+
+RENEWAL_SECONDS = 1.0
+"""Seconds between two looks at the files of the certificates."""
+
+PENDING = (f"http.{STATS}.downstream_rq_active", f"http.{STATS}.downstream_cx_tx_bytes_buffered")
+"""Envoy's figures of what is under way: requests, and bytes of answers that haven't left."""
+
+
+class EnvoyFrontend:
+    """The listener of the Envoy that this process is. It can answer as soon as Envoy has started.
+
+    Args:
+        service: answers; its observers and meters are told of the calls.
+        config: the settings.
+        files: the files of this worker.
+    """
+
+    def __init__(self, service: Service, config: GrpcConfig, files: EnvoyFiles) -> None:
+        self.application = Application(service, reflection=config.reflection)
+        """Answers Envoy's requests."""
+        self._config = config
+        self._files = files
+        self._renewal: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT that it listens on."""
+        return address_of(self._config.host, self._config.port)
+
+    async def start(self) -> None:
+        """Waits until Envoy listens."""
+        self.application.start()
+        if self._config.tls is not None:
+            self._renewal = asyncio.ensure_future(_renew_certificates(self._config.tls, self._files))
+        while (await ask(self._files.admin, "GET", "/ready")).strip() != "LIVE":
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def failed(self) -> str:
+        """Waits for ever: Envoy's end is this process's."""
+        await asyncio.Event().wait()
+        return ""
+
+    async def drain(self, seconds: float) -> None:
+        """Takes no new connections, lets calls under way finish for up to `seconds`, then ends the rest.
+
+        Open connections are told to go with their next answer. A call is over for Envoy when its answer has left.
+        """
+        await ask(self._files.admin, "POST", "/drain_listeners?graceful")
+        await ask(self._files.admin, "POST", "/drain_listeners")
+        begin = asyncio.get_running_loop().time()
+        await self.application.drain(seconds)
+        left = seconds - (asyncio.get_running_loop().time() - begin)
+        try:
+            async with asyncio.timeout(max(LOOK_SECONDS, left)):
+                while await self._pending():
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            logger.warning("answers are left that their callers haven't read")
+        if self._renewal is not None:
+            self._renewal.cancel()
+
+    async def _pending(self) -> float:
+        """The sum of the figures of what is under way."""
+        query = "/stats?format=json&filter=" + "%7C".join(PENDING)
+        stats: list[dict[str, Any]] = json.loads(await ask(self._files.admin, "GET", query))["stats"]
+        return float(sum(stat.get("value", 0) for stat in stats))
+
+
+async def ask(admin: Path, method: str, path: str) -> str:
+    """The body of an answer of Envoy's admin interface; empty while Envoy isn't there yet."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(admin)
+    except OSError:
+        return ""
+    try:
+        writer.write(
+            f"{method} {path} HTTP/1.1\r\nhost: envoy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode()
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        body = await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    return _unchunked(body).decode() if b"transfer-encoding: chunked" in head.lower() else body.decode()
+
+
+def _unchunked(body: bytes) -> bytes:
+    """The content of a body that is sent in pieces, each after its length."""
+    pieces = []
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        pieces.append(body[: int(size, 16)])
+        body = body[int(size, 16) + 2 :]
+    return b"".join(pieces)
+
+
+async def _renew_certificates(tls: TlsFiles, files: EnvoyFiles) -> None:
+    """Gives Envoy the certificates anew when their files change; damaged ones are logged, and the old ones stay."""
+    watched = WatchedFiles(tls.paths, partial(read_certificates, tls))
+    written = None
+    while True:
+        if (latest := watched.current()) is not written:
+            files.write(latest)
+            written = latest
+        await asyncio.sleep(RENEWAL_SECONDS)

@@ -1,0 +1,204 @@
+"""The configuration of Envoy as the application's host: one listener, whose requests go to Python inside Envoy.
+
+The module `pyvoy` loads the application and calls it. All requests of a worker are answered on one event loop.
+"""
+
+import importlib.util
+import json
+import socket
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.security.certificates import Certificates
+from vitrine.server.security.listening import FLAGS, cannot_listen
+
+STATS = "vitrine"
+"""The prefix of Envoy's own figures about the listener."""
+
+CONNECTION_CALLS = 1000
+"""Calls that a connection may have under way; clients keep further ones back by themselves."""
+
+HEAD_SECONDS = 20
+"""Seconds that a TLS handshake, and the headers of a request, may take to arrive."""
+
+HEAD_KILOBYTES = 64
+"""The largest headers of a request, in KiB."""
+
+EXTENSIONS = "type.googleapis.com/envoy.extensions"
+
+PLAIN_PATHS: Mapping[str, Any] = {
+    "@type": f"{EXTENSIONS}.filters.http.rbac.v3.RBAC",
+    "rules": {
+        "action": "DENY",
+        "policies": {
+            "escaped": {
+                "permissions": [{"header": {"name": ":path", "string_match": {"contains": "%"}}}],
+                "principals": [{"any": True}],
+            }
+        },
+    },
+}
+"""Refuses paths with escaped characters: no method has one, and pyvoy never answers a path that is no UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyFiles:
+    """The files that a worker shares with its Envoy, in a folder that nobody else may look into."""
+
+    folder: Path
+    """The folder."""
+    worker: int
+    """The worker's process id: the worker becomes Envoy, and keeps it."""
+
+    @property
+    def admin(self) -> Path:
+        """The socket of Envoy's admin interface."""
+        return self.folder / f"{self.worker}.sock"
+
+    @property
+    def certificate(self) -> Path:
+        """The server's certificate and key, as Envoy reads them."""
+        return self.folder / f"{self.worker}.server.json"
+
+    @property
+    def authorities(self) -> Path:
+        """The authorities that vouch for clients."""
+        return self.folder / f"{self.worker}.clients.json"
+
+    def write(self, certificates: Certificates) -> None:
+        """Writes the certificates. Envoy reads a file again when another is moved onto it."""
+        pair = {"certificate_chain": _inline(certificates.chain), "private_key": _inline(certificates.key)}
+        _replace(self.certificate, _secret("server", tls_certificate=pair))
+        if certificates.client_ca is not None:
+            _replace(
+                self.authorities, _secret("clients", validation_context={"trusted_ca": _inline(certificates.client_ca)})
+            )
+
+    def remove(self) -> None:
+        """Removes all of them."""
+        for path in (self.admin, self.certificate, self.authorities):
+            path.unlink(missing_ok=True)
+
+
+def envoy_config(config: GrpcConfig, application: str, files: EnvoyFiles) -> Mapping[str, Any]:
+    """Makes Envoy's configuration, to be written as JSON.
+
+    Args:
+        config: the address and the certificates.
+        application: the ASGI application, as `MODULE:NAME`.
+        files: the files of the worker.
+
+    Raises:
+        StartupError: the host can't be found.
+    """
+    first, *further = _addresses(config)
+    listener = {
+        "name": "listener",
+        "address": first,
+        "additional_addresses": [{"address": address} for address in further],
+        "enable_reuse_port": True,
+        "filter_chains": [
+            {
+                "filters": [{"name": "http", "typed_config": _http(application)}],
+                "transport_socket_connect_timeout": f"{HEAD_SECONDS}s",
+                **({"transport_socket": _tls(config, files)} if config.tls else {}),
+            }
+        ],
+    }
+    return {
+        "node": {"id": "vitrine", "cluster": "vitrine"},
+        "admin": {"address": {"pipe": {"path": str(files.admin), "mode": 0o600}}},
+        "static_resources": {"listeners": [listener]},
+    }
+
+
+def _http(application: str) -> Mapping[str, Any]:
+    """Envoy's HTTP, for both versions that it can tell apart on one port."""
+    return {
+        "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": STATS,
+        "codec_type": "AUTO",
+        "use_remote_address": True,  # else a caller's x-forwarded-for would be taken for its address
+        "skip_xff_append": True,
+        "generate_request_id": False,
+        "preserve_external_request_id": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "request_headers_timeout": f"{HEAD_SECONDS}s",
+        "stream_idle_timeout": "0s",  # a stream may idle for as long as its caller likes
+        "max_request_headers_kb": HEAD_KILOBYTES,
+        "http2_protocol_options": {"max_concurrent_streams": CONNECTION_CALLS},
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"]}]},
+        "http_filters": [
+            {"name": "paths", "typed_config": PLAIN_PATHS},
+            {"name": "pyvoy", "typed_config": _python(application)},
+        ],
+    }
+
+
+def _python(application: str) -> Mapping[str, Any]:
+    module = importlib.util.find_spec("pyvoy._pyvoy")
+    return {
+        "@type": f"{EXTENSIONS}.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+        "dynamic_module_config": {"module": {"local": {"filename": module and module.origin}}},
+        "filter_name": "pyvoy",
+        "terminal_filter": True,
+        "filter_config": {
+            "@type": "type.googleapis.com/google.protobuf.StringValue",
+            "value": f'{{"app": "{application}", "interface": "asgi", "lifespan": true}}',
+        },
+    }
+
+
+def _tls(config: GrpcConfig, files: EnvoyFiles) -> Mapping[str, Any]:
+    """TLS with certificates from files that Envoy watches."""
+    mutual = config.tls is not None and config.tls.client_ca is not None
+    context: dict[str, Any] = {
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_certificate_sds_secret_configs": [_watched("server", files.certificate)],
+    }
+    if mutual:
+        context["validation_context_sds_secret_config"] = _watched("clients", files.authorities)
+    return {
+        "name": "tls",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": context,
+            "require_client_certificate": mutual,
+        },
+    }
+
+
+def _watched(name: str, path: Path) -> Mapping[str, Any]:
+    source = {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}
+    return {"name": name, "sds_config": source}
+
+
+def _secret(name: str, **content: Any) -> Mapping[str, Any]:
+    return {"resources": [{"@type": f"{EXTENSIONS}.transport_sockets.tls.v3.Secret", "name": name, **content}]}
+
+
+def _inline(pem: bytes) -> Mapping[str, str]:
+    return {"inline_bytes": b64encode(pem).decode()}
+
+
+def _replace(path: Path, content: Mapping[str, Any]) -> None:
+    beside = path.with_suffix(".new")
+    beside.touch(mode=0o600)
+    beside.write_text(json.dumps(content))
+    beside.replace(path)
+
+
+def _addresses(config: GrpcConfig) -> list[Mapping[str, Any]]:
+    """All addresses of the host: Envoy listens on numbers."""
+    try:
+        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise cannot_listen(config.host, config.port, FLAGS, error) from error
+    return [
+        {"socket_address": {"address": str(name), "port_value": config.port, "ipv4_compat": name == "::"}}
+        for _, _, _, _, (name, *_) in found
+    ]

@@ -1,0 +1,122 @@
+"""The server inside Envoy: opens the service when Envoy starts, and ends the process when it has drained.
+
+Envoy, which a worker has become (`envoy.py`), loads `server` and runs it on an event loop of its own thread.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection
+
+from vitrine.server.errors import StartupError
+from vitrine.server.frontends.asgi.application import Application
+from vitrine.server.frontends.asgi.envoy import EnvoyFrontend
+from vitrine.server.frontends.asgi.events import Receive, Scope, Send
+from vitrine.server.opening import open_service
+from vitrine.server.process.draining import drain
+from vitrine.server.process.envoy import HANDOVER, INSIDE, Handover
+from vitrine.server.process.line import Line, Report, limit_end, report
+from vitrine.server.process.signals import leave
+from vitrine.server.protocols.services import METHODS
+
+logger = logging.getLogger(__name__)
+
+INLINE_SECONDS = 200e-6
+"""Seconds that a run may hold up the event loop. Envoy hands over all requests that have arrived together, so that a
+shorter run is cheaper there than its way to another thread and back."""
+
+
+class EmbeddedServer:
+    """The ASGI application that Envoy's module calls, for the life of the process and for each request."""
+
+    _asgi_single_callable = True  # `__call__` is no coroutine function, and gives coroutines
+
+    def __init__(self) -> None:
+        self._application: Application | None = None
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answers a request, or lives as long as the process."""
+        if self._application is None:
+            return self._live(receive, send)
+        return self._application(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Serves until the supervisor hangs up; any failure ends the process, of which the supervisor is told."""
+        handover, line = _received()
+        os.chdir(handover.folder)
+        sys.path[:] = [entry for entry in sys.path if entry != "."]
+        sys.executable = handover.python
+        handover.initializer()
+        limit_end(line.fileno(), handover.config.process.stop_seconds)
+        try:
+            await receive()
+            await self._serve(handover, Line(line), send)
+        except StartupError as error:
+            report(line, error)
+            leave(1)
+        except Exception:
+            logger.exception("the server failed")
+            leave(1)
+        leave()
+
+    async def _serve(self, handover: Handover, line: Line, send: Send) -> None:
+        config, loop = handover.config, asyncio.get_running_loop()
+        _on_signal(partial(loop.call_soon_threadsafe, line.stopping.set))
+        async with AsyncExitStack() as stack:
+            batching = replace(config.service.batching, inline_seconds=INLINE_SECONDS)
+            settings = replace(config.service, batching=batching)
+            service = await stack.enter_async_context(open_service(settings, METHODS, reread=line.reread))
+            gc.freeze()
+            frontend = EnvoyFrontend(service, config.grpc, handover.files)
+            self._application = frontend.application
+            await send({"type": "lifespan.startup.complete"})
+            await frontend.start()
+            service.readiness.observe(line.tell_ready)
+            service.readiness.start()
+            await line.stopping.wait()
+            seconds_left = await drain([frontend], service, config.process)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, seconds_left)):
+                    await stack.aclose()
+        handover.files.remove()
+        logger.info("stopped")
+
+
+def _on_signal(stop: Callable[[], object]) -> None:
+    """Calls `stop` at the first SIGTERM; further ones change nothing.
+
+    The signal is blocked in all threads, or it would end Envoy at once. One thread waits for it.
+    """
+
+    def wait() -> None:
+        signal.sigwait({signal.SIGTERM})
+        stop()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
+
+
+def _received() -> tuple[Handover, "Connection[Report, bytes]"]:
+    """What the worker has left for the Envoy that it has become.
+
+    The variables that were for the Python inside are taken away: programs that are started here have their own.
+    """
+    for name in INSIDE:
+        os.environ.pop(name, None)
+    handed, line = map(int, os.environ.pop(HANDOVER).split(","))
+    with os.fdopen(handed, "rb") as file:
+        handover: Handover = pickle.load(file)  # noqa: S301 - written by this very process
+    os.set_inheritable(line, False)
+    return handover, Connection(line)
+
+
+server = EmbeddedServer()
+"""The application that Envoy loads."""

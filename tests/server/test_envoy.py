@@ -1,0 +1,136 @@
+"""Envoy as the front end: what is its own, beside the whole suite, which passes through it with TEST_FRONTEND=envoy."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from support.serving import PATIENCE_SECONDS, SERVER, Log, RunningServer, logged_server, open_log, refused_start
+
+from vitrine.client import Client
+from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.security.certificates import Certificates, TlsFiles
+from vitrine.v1 import classifier_pb2 as pb
+from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
+
+
+def configured(config: GrpcConfig, folder: Path) -> Any:
+    """The configuration as Envoy reads it."""
+    return json.loads(json.dumps(envoy_config(config, "module:name", EnvoyFiles(folder, worker=7))))
+
+
+def test_a_host_with_several_addresses_is_listened_on_at_all_of_them(tmp_path: Path) -> None:
+    (listener,) = configured(GrpcConfig("localhost", 4711), tmp_path)["static_resources"]["listeners"]
+    addresses = [listener["address"], *(further["address"] for further in listener["additional_addresses"])]
+    assert {address["socket_address"]["port_value"] for address in addresses} == {4711}
+    assert "127.0.0.1" in {address["socket_address"]["address"] for address in addresses}
+
+
+def test_the_admin_interface_is_a_socket_of_the_servers_user_alone(tmp_path: Path) -> None:
+    pipe = configured(GrpcConfig(), tmp_path)["admin"]["address"]["pipe"]
+    assert pipe == {"path": str(tmp_path / "7.sock"), "mode": 0o600}
+
+
+@pytest.mark.parametrize("client_ca", [None, Path("ca.pem")])
+def test_mutual_tls_asks_clients_for_certificates(tmp_path: Path, client_ca: Path | None) -> None:
+    tls = TlsFiles(Path("cert.pem"), Path("key.pem"), client_ca)
+    (listener,) = configured(GrpcConfig(tls=tls), tmp_path)["static_resources"]["listeners"]
+    socket = listener["filter_chains"][0]["transport_socket"]["typed_config"]
+    assert socket["require_client_certificate"] is (client_ca is not None)
+    assert ("validation_context_sds_secret_config" in socket["common_tls_context"]) is (client_ca is not None)
+
+
+def test_nobody_else_can_read_the_key_that_envoy_gets(tmp_path: Path) -> None:
+    files = EnvoyFiles(tmp_path, worker=7)
+    for _ in range(2):
+        files.write(Certificates(b"chain", b"key", b"authorities", "a", expires=0.0))
+        assert [path.stat().st_mode & 0o777 for path in (files.certificate, files.authorities)] == [0o600] * 2
+    files.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_configuration_can_be_printed(tiny_artifact: Path) -> None:
+    words = (SERVER, "--frontend", "envoy", "--port", "4711", "--print-envoy-config")
+    printed: Mapping[str, Any] = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    (listener,) = printed["static_resources"]["listeners"]
+    assert listener["address"]["socket_address"]["port_value"] == 4711
+
+
+@contextmanager
+def envoy(tiny_artifact: Path, *arguments: str) -> Iterator[tuple[RunningServer, Log]]:
+    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, "--frontend", "envoy", *arguments) as server:
+        yield server, log
+
+
+def classify(target: str) -> int:
+    with grpc.insecure_channel(target) as channel:
+        stub: Any = ClassifierServiceStub(channel)
+        pixels = pb.Tensor(shape=[1, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=bytes(324))
+        return len(stub.Classify(pb.ClassifyRequest(pixels=pixels), timeout=PATIENCE_SECONDS).digits)
+
+
+def test_a_worker_that_is_killed_is_replaced(tiny_artifact: Path) -> None:
+    with envoy(tiny_artifact) as (server, log):
+        (first,) = log.wait_for(r"worker (\d+) is ready")
+        os.kill(int(first), signal.SIGKILL)
+        log.wait_for(r"worker (\d+) is ready", times=2)
+        assert classify(server.target) == 1
+        assert server.stop() == 0
+
+
+def test_a_signal_for_every_process_ends_no_call(tiny_artifact: Path) -> None:
+    """A service manager signals all processes of a service; Envoy by itself would end at once."""
+    waits = ("--max-batch-rows", "4", "--max-queue-delay-us", "3600000000")
+    with envoy(tiny_artifact, *waits) as (server, log):
+        (worker,) = log.wait_for(r"worker (\d+) is ready")
+        with grpc.insecure_channel(server.target) as channel:
+            stub: Any = ClassifierServiceStub(channel)
+            pixels = pb.Tensor(shape=[1, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=bytes(324))
+            waiting = [stub.Classify.future(pb.ClassifyRequest(pixels=pixels)) for _ in range(3)]
+            with Client(server.target) as client:
+                assert client.health().serving
+            os.kill(int(worker), signal.SIGTERM)
+            server.process.send_signal(signal.SIGTERM)
+            log.wait_for("draining for up to")
+            full = stub.Classify(pb.ClassifyRequest(pixels=pixels))
+            assert len(full.digits) == 1
+            assert [len(call.result().digits) for call in waiting] == [1] * 3
+        assert server.process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_no_file_is_left_behind(tiny_artifact: Path, tmp_path: Path) -> None:
+    with open_log() as (pipe, _), logged_server(pipe, tiny_artifact, "--frontend", "envoy", TMPDIR=str(tmp_path)):
+        assert list(tmp_path.glob("vitrine-envoy-*/*.sock"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_working_directory_is_not_looked_into_for_modules(tiny_artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise RuntimeError('hijacked')")
+    (tmp_path / "logging.py").write_text("raise RuntimeError('hijacked')")
+    command = ["sh", "-c", f'cd "{tmp_path}" && exec "$@"', "sh", str(SERVER)]
+    started = logged_server(None, tiny_artifact, "--frontend", "envoy", program=command)
+    with started as server:
+        assert classify(server.target) == 1
+
+
+def test_a_refusal_to_start_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    said = refused_start(tmp_path / "bad.onnx", "--frontend", "envoy")
+    assert said.splitlines()[-1].startswith(f"vitrine-server: {tmp_path / 'bad.onnx'} is not served")
+
+
+def test_the_python_inside_is_the_servers_own(tiny_artifact: Path) -> None:
+    with envoy(tiny_artifact) as (server, log):
+        (worker,) = log.wait_for(r"worker (\d+) is ready")
+        maps = Path(f"/proc/{worker}/maps").read_text()
+        assert sys.base_prefix in maps
+        assert Path(f"/proc/{worker}/exe").resolve().name == "envoy"
+        assert classify(server.target) == 1
