@@ -86,14 +86,31 @@ def test_a_health_check_has_few_bytes(impatient: RunningServer) -> None:
     assert refusal(impatient.target, CHECK, bytes(5000)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
 
 
-def test_compressed_messages_are_not_unpacked(impatient: RunningServer) -> None:
-    packed = gzip.compress(ONE_IMAGE.SerializeToString())
-    assert refusal(impatient.target, CLASSIFY, packed) == (grpc.StatusCode.UNIMPLEMENTED, "COMPRESSED")
-    with grpc.insecure_channel(impatient.target, compression=grpc.Compression.Gzip) as channel:
-        large = pb.ClassifyRequest(model="x" * 10_000)
-        with pytest.raises(grpc.RpcError) as caught:
-            ClassifierServiceStub(channel).Classify(large)
-    assert reason_of(caught.value) == "COMPRESSED"
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed_messages_are_answered(impatient: RunningServer, compression: grpc.Compression) -> None:
+    with grpc.insecure_channel(impatient.target, compression=compression) as channel:
+        assert len(ClassifierServiceStub(channel).Classify(MANY, timeout=60).digits) == 180
+
+
+@pytest.mark.parametrize(("path", "size"), [(CHECK, 5000), (CLASSIFY, 65 << 20)])
+def test_messages_are_unpacked_up_to_their_limit(impatient: RunningServer, path: str, size: int) -> None:
+    bomb = gzip.compress(bytes(size))
+    assert refusal(impatient.target, path, bomb) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
+
+
+def test_what_is_unpacked_counts(impatient: RunningServer) -> None:
+    message = ONE_IMAGE.SerializeToString() + b"\xfa\x7f\x80\x80\x80\x18" + bytes(48 << 20)  # an unknown field
+    bomb = gzip.compress(message)
+    with grpc.insecure_channel(impatient.target) as channel:
+        method: Any = channel.unary_unary(CLASSIFY)
+        calls = [method.future(bomb, timeout=60) for _ in range(40)]
+        codes = {call.code() for call in calls}
+    assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+def test_bytes_that_only_begin_as_compressed_ones_are_no_message(impatient: RunningServer) -> None:
+    broken = gzip.compress(ONE_IMAGE.SerializeToString())[:-9]
+    assert refusal(impatient.target, CLASSIFY, broken) == (grpc.StatusCode.INVALID_ARGUMENT, "NOT_A_MESSAGE")
 
 
 async def test_a_request_that_does_not_arrive_ends(impatient: RunningServer) -> None:

@@ -191,7 +191,7 @@ def _safe(observers: Iterable[Callable[[Call], None]]) -> list[Callable[[Call], 
 def _options(max_message_bytes: int, most_connections: int, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.per_message_decompression", 0),  # see COMPRESSED in `handlers`
+        ("grpc.per_message_decompression", 0),  # see `handlers`
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
         ("grpc.keepalive_permit_without_calls", 1),  # else PING_MS is two hours for a connection without calls

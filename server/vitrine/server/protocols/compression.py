@@ -8,6 +8,17 @@ from vitrine.server.errors import InvalidRequest
 FORMATS: Mapping[bytes, int] = {b"gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
 """The compressions that requests may have, and zlib's number for each; gRPC's `deflate` is zlib's own format."""
 
+MARKS: Mapping[bytes, bytes] = {
+    b"\x1f\x8b\x08": b"gzip",
+    **dict.fromkeys((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), b"deflate"),
+}
+"""First bytes of compressed messages; gzip's begin none of ours, and deflate's hardly ever do."""
+
+
+def compression_of(data: bytes) -> bytes | None:
+    """The compression that a message's first bytes show; None: it isn't compressed."""
+    return MARKS.get(data[:3]) or MARKS.get(data[:2])
+
 
 def decompressed(data: bytes, encoding: bytes, limit: int) -> bytes | None:
     """The message that was compressed; None: it is larger than the limit, and no more than that was unpacked.
