@@ -358,7 +358,8 @@ class AsyncClient(BaseClient):
         """The batches of all images. A failing image ends them; the images before it are still classified."""
         try:
             async for image in images:
-                for batch in batcher.add(await asyncio.to_thread(batcher.take, image)):
+                item = batcher.take(image) if plan.is_prepared else await asyncio.to_thread(batcher.take, image)
+                for batch in batcher.add(item):
                     yield batch
                     for left in batcher.follow(self._catalogue.find(plan.name)):  # an answer may have changed it
                         yield left

@@ -4,8 +4,9 @@ Both clients share it. It knows protobuf and no channel: nothing here sends, wai
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import getitem
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -136,15 +137,13 @@ def make_payload(
         ImageError: it can't be read, or isn't pixels of the model's shape where `preparation` is "none".
         UsageError: this client can't prepare images for the model.
     """
+    if preparation == "none":
+        return _check_pixels(image, model.input.shape).tobytes()
     if isinstance(image, ReadImage):
         return pixels_of(find_box(image.grey), _preparable_shape(model)).tobytes()
-    match preparation:
-        case "local":
-            return prepare(image, max_pixels, _preparable_shape(model)).tobytes()
-        case "server":
-            return _read_file(image)
-        case "none":
-            return _check_pixels(image, model.input.shape).tobytes()
+    if preparation == "server":
+        return _read_file(image)
+    return prepare(image, max_pixels, _preparable_shape(model)).tobytes()
 
 
 def is_made_for(image: ImageSource | ReadImage, preparation: Preparation, model: Model) -> bool:
@@ -179,10 +178,10 @@ def _read_file(image: ImageSource) -> bytes:
     return read_file(image)[0]
 
 
-def _check_pixels(image: ImageSource, shape: Shape | None = None) -> npt.NDArray[np.uint8]:
+def _check_pixels(image: ImageSource | ReadImage, shape: Shape | None = None) -> npt.NDArray[np.uint8]:
     """The image, which must be a uint8 array of that shape; None: the shape isn't known yet."""
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and shape in (None, image.shape):
-        return image.astype(np.uint8, copy=False)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and (shape is None or image.shape == shape):
+        return image  # type: ignore[return-value]  # mypy learns nothing from a dtype
     found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
     expected = "a uint8 array" if shape is None else f"a uint8 array {shape}"
     raise ImageError(
@@ -271,7 +270,7 @@ def read_predictions(
     layers = {
         tensor.name: _read_rows(tensor, count, _shape_of(tensor.name, description)) for tensor in response.activations
     }  # (N, *layer.shape) each
-    row = _copy if apart else _view
+    row: Callable[[Floats, int], Floats] = _copy if apart else getitem  # type: ignore[assignment]
     if len(response.digits) != count:
         raise AnswerError(f"the server sent {len(response.digits)} digits for {count} images")
     if any(not 0 <= index < len(classes) for index in response.digits):
@@ -291,13 +290,8 @@ def read_predictions(
     ]
 
 
-def _view(rows: Floats, index: int) -> Floats:
-    """One image's row of an answer, which holds the whole answer."""
-    return rows[index]  # type: ignore[no-any-return]
-
-
 def _copy(rows: Floats, index: int) -> Floats:
-    """The same, holding nothing else; read-only, too."""
+    """One image's row of an answer, holding nothing of the others; read-only like them."""
     row = rows[index].copy()
     row.flags.writeable = False
     return row  # type: ignore[no-any-return]
