@@ -41,7 +41,9 @@ def find_surrounding(blobs: Blobs, chosen: Numbers) -> npt.NDArray[np.bool_]:
     beside = ((ends[:, None] <= starts[:, :, None]) | (starts[:, None] >= ends[:, :, None])).any(axis=0)
     thin = width <= np.maximum(THIN * length, 1)
     ruled = thin[:, None] & ~thin & beside & (length < length[:, None]) & (length >= LEAST_BESIDE * length[:, None])
-    return ruled.any(axis=1) | (_extent(starts, ends, inside) >= LEAST_INSIDE * width) & inside.any(axis=1)
+    held = (_extent(starts, ends, inside) >= LEAST_INSIDE * width) & inside.any(axis=1)
+    found: npt.NDArray[np.bool_] = ruled.any(axis=1) | held
+    return found
 
 
 def _extent(starts: Numbers, ends: Numbers, inside: npt.NDArray[np.bool_]) -> Numbers:

@@ -102,7 +102,7 @@ def has_content(sheet: Grey) -> bool:
             return True
         if _without_margin(inner, inside.level) is None:  # of one grey: a bar, or the hole in a ring
             height, width = inner.shape
-            return height >= BAR_ASPECT * width and width <= BAR_WIDTH * sheet.shape[1]
+            return bool(height >= BAR_ASPECT * width and width <= BAR_WIDTH * sheet.shape[1])
         sheet = inner
 
 
