@@ -21,7 +21,8 @@ from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.training import digit_images
-from vitrine.training.rendering.nondigits import NON_DIGITS
+from vitrine.training.rendering.forms_sheet import draw_forms
+from vitrine.training.rendering.nondigits import LOOK_ALIKE_SETS, NON_DIGITS
 from vitrine.training.rendering.nondigits import draw_non_digits as draw_non_digit_images
 from vitrine.training.rendering.stress import CONDITIONS, draw_sheet
 
@@ -36,6 +37,7 @@ def main() -> None:
     draw_preparation(HERE / "preparation.png")
     draw_stress(HERE / "stress.png")
     draw_non_digits(HERE / "nondigits.png")
+    draw_forms().quantize(64).save(HERE / "forms.png", optimize=True)
     draw_architecture(HERE / "architecture.png")
     draw_layers(HERE.parent / "examples" / "eight.png", HERE / "layers.png")
 
@@ -110,10 +112,10 @@ def draw_stress(path: Path) -> None:
 
 
 def draw_non_digits(path: Path) -> None:
-    """Twelve images of each set that shows no digit, as `vitrine-train evaluate` makes them."""
-    side, margin = 84, 110
-    sheet = Image.new("RGB", (margin + 12 * side, len(NON_DIGITS) * side), (225, 228, 233))
-    for row, name in enumerate(NON_DIGITS):
+    """Twelve images of each set that shows no digit, as `vitrine-train evaluate` makes them; look-alikes last."""
+    side, margin, names = 84, 130, (*NON_DIGITS, *LOOK_ALIKE_SETS)
+    sheet = Image.new("RGB", (margin + 12 * side, len(names) * side), (225, 228, 233))
+    for row, name in enumerate(names):
         ImageDraw.Draw(sheet).text((8, (row + 0.42) * side), name, TEXT, ImageFont.load_default(13))
         for column, grey in enumerate(draw_non_digit_images(name, 12, 1, part="evaluation")):
             image = ImageOps.contain(Image.fromarray(grey), (side - 6, side - 6))

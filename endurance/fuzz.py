@@ -6,8 +6,7 @@
 It starts `vitrine-server` with the bundled model and sends all kinds in equal rounds; see `endurance/fuzzing`. It
 prints outcomes by kind and the server's resources after each round. It exits with 1 when the process ended, a valid
 request got a wrong answer, bad input got an outcome that isn't allowed, the log tells of a fault, open files weren't
-released, or memory kept growing. Some input ends grpc.aio's server, which is then started again: outcomes of such a
-restart count separately.
+released, or memory kept growing.
 
 The C library's allocator keeps freed memory for a while, so that memory first grows to what the worst moments took.
 Equal rounds show this: the later half may not take much more than the earlier half. A leak takes as much in each round.
@@ -33,7 +32,6 @@ from benchmarks.harness.servers import LoggedServer, logged_server
 from endurance.fuzzing.campaign import Campaign, Health, Report
 from endurance.fuzzing.kinds import KINDS
 from endurance.fuzzing.outcomes import Tally
-from endurance.fuzzing.restarts import Restarts
 
 DRAIN_SECONDS = 60
 EXTRA_THREADS = 8
@@ -57,10 +55,8 @@ class Result:
     seconds_to_drain: float = 0.0
     exit_status: int | None = 0
     """None: the server didn't end in time."""
-    restarts: int = 0
-    """Restarts of gRPC's part of the server."""
     faults_in_log: Sequence[str] = ()
-    """Log lines of faults that no restart explains."""
+    """Log lines of faults."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -72,7 +68,6 @@ class Result:
             "alive": self.alive,
             "seconds_to_drain": round(self.seconds_to_drain, 2),
             "exit_status": self.exit_status,
-            "restarts": self.restarts,
             "faults_in_log": list(self.faults_in_log),
         }
 
@@ -143,14 +138,8 @@ def finished(server: LoggedServer, result: Result) -> Result:
         status: int | None = server.stop(2 * DRAIN_SECONDS)
     except subprocess.TimeoutExpired:
         status = None
-    seconds, restarts = time.monotonic() - begin, Restarts(server.log)
-    return replace(
-        result,
-        seconds_to_drain=seconds,
-        exit_status=status,
-        restarts=len(restarts.moments()),
-        faults_in_log=restarts.unexplained(server.faults()),
-    )
+    seconds = time.monotonic() - begin
+    return replace(result, seconds_to_drain=seconds, exit_status=status, faults_in_log=server.faults())
 
 
 def joined(earlier: Report, later: Report) -> Report:

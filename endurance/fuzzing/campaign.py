@@ -5,7 +5,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 
 import grpc.aio
@@ -17,16 +17,12 @@ from benchmarks.harness.servers import OWN_CONNECTION, LoggedServer
 from endurance.fuzzing import malformed_grpc
 from endurance.fuzzing.corpus import CLASSIFY, files
 from endurance.fuzzing.kinds import KINDS
-from endurance.fuzzing.outcomes import RESTARTED, Outcome, Tally, is_allowed
-from endurance.fuzzing.restarts import AROUND_SECONDS, EXCUSED, Restarts
+from endurance.fuzzing.outcomes import Outcome, Tally
 from vitrine.model import TOLERANCE
 from vitrine.v1 import classifier_pb2 as pb
 
 CHANNELS = 4
 CHECK_SECONDS = 0.2
-RETRY_SECONDS = 5.0
-"""Time in which a valid call is tried again while gRPC's part of the server restarts."""
-
 PATIENCE_SECONDS = 30
 """Time for an answer to a valid request, and for the server to release what it held."""
 
@@ -47,8 +43,6 @@ class Health:
 
     answered: int = 0
     longest_seconds: float = 0.0
-    retries: int = 0
-    """Requests sent again because of a restart."""
     wrong: list[str] = field(default_factory=list)
     """A line for each request that failed or got a wrong answer."""
 
@@ -64,7 +58,6 @@ class Campaign:
     def __init__(self, server: LoggedServer, seed: int) -> None:
         self._server = server
         self._seed = seed
-        self._restarts = Restarts(server.log)
         self._numbers = {kind: itertools.count() for kind in KINDS}
         self._checking: grpc.aio.Channel | None = None
         self._first: npt.NDArray[np.float32] | None = None
@@ -117,17 +110,11 @@ class Campaign:
 
         async def one_after_the_other() -> None:
             while tally.messages < messages and self._server.alive:
-                number, began = next(self._numbers[kind]), time.time()
+                number = next(self._numbers[kind])
                 outcome = await self._attack(kind, number, channel)
-                tally.note(number, await self._excused(kind, outcome, began), KINDS[kind].allowed)
+                tally.note(number, outcome, KINDS[kind].allowed)
 
         await asyncio.gather(*(one_after_the_other() for _ in range(max(1, KINDS[kind].concurrency // CHANNELS))))
-
-    async def _excused(self, kind: str, outcome: Outcome, began: float) -> Outcome:
-        """The outcome, with the name `RESTARTED` if a restart excuses it."""
-        if is_allowed(outcome, KINDS[kind].allowed) or outcome.name not in EXCUSED:
-            return outcome
-        return replace(outcome, name=RESTARTED) if await self._restarted_since(began) else outcome
 
     async def _attack(self, kind: str, number: int, channel: grpc.aio.Channel) -> Outcome:
         rng, send = Random(f"{self._seed} {kind} {number}"), KINDS[kind]
@@ -142,15 +129,12 @@ class Campaign:
 
     async def _answered_after(self, outcome: Outcome, rng: Random) -> Outcome:
         """The outcome, if a valid call behind the attack is answered; otherwise `no answer`."""
-        began = time.time()
-        while (good := await malformed_grpc.send_good_call(self._server.target, rng)).name != "OK":
-            if not await self._may_try_again(good.name, began):
-                return Outcome("no answer", f"after it: {good.name}, {good.text}")
-        return outcome
+        good = await malformed_grpc.send_good_call(self._server.target, rng)
+        return outcome if good.name == "OK" else Outcome("no answer", f"after it: {good.name}, {good.text}")
 
     async def settled(self, before: Usage) -> Usage:
         """Resources once open files are down to `before`, or after `PATIENCE_SECONDS`."""
-        if self._checking and self._server.alive:  # its connection counts, and returns some time after a restart
+        if self._checking and self._server.alive:  # its connection counts
             with suppress(TimeoutError):  # the server may have ended
                 await asyncio.wait_for(self._checking.channel_ready(), PATIENCE_SECONDS)
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -167,39 +151,13 @@ class Campaign:
         """Sends one valid request; its answer must equal the first one's."""
         begin = time.monotonic()
         try:
-            answer = await self._answer(channel)
+            answer = await _good_answer(channel)
         except grpc.aio.AioRpcError as error:
             self.health.wrong.append(f"{error.code().name}: {error.details()}")
             return
         self.health.answered += 1
         self.health.longest_seconds = max(self.health.longest_seconds, time.monotonic() - begin)
         self._compare(answer)
-
-    async def _answer(self, channel: grpc.aio.Channel) -> pb.ClassifyResponse:
-        """The answer to a valid request, sent again if a restart may have failed it."""
-        began = time.time()
-        while True:
-            try:
-                return await _good_answer(channel)
-            except grpc.aio.AioRpcError as error:
-                if not await self._may_try_again(error.code().name, began):
-                    raise
-
-    async def _may_try_again(self, ended: str, began: float) -> bool:
-        """True, after a pause, if a restart may have failed a valid call, so that it should be sent again."""
-        too_late = time.time() > began + RETRY_SECONDS
-        if too_late or ended not in EXCUSED or not await self._restarted_since(began):
-            return False
-        await asyncio.sleep(CHECK_SECONDS)
-        self.health.retries += 1
-        return True
-
-    async def _restarted_since(self, began: float) -> bool:
-        """True if there was a restart since `began`; its log line may come a moment later."""
-        deadline = time.time() + AROUND_SECONDS
-        while not (restarted := self._restarts.any_since(began)) and time.time() < deadline:
-            await asyncio.sleep(CHECK_SECONDS)
-        return restarted
 
     def _compare(self, answer: pb.ClassifyResponse) -> None:
         values = np.frombuffer(answer.probabilities.data, "<f4")

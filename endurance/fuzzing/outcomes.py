@@ -28,9 +28,6 @@ MALFORMED_CALL = REFUSED_OR_UNKNOWN | {"DEADLINE_EXCEEDED", "RST_STREAM", "GOAWA
 LEFT = frozenset({"left"})
 """The client left."""
 
-RESTARTED = "restarted"
-"""The attack fell into a restart of gRPC's part of the server; allowed for every kind."""
-
 CORE_TEXTS = (
     "Error parsing '",
     "Compression bit set but no encoding",
@@ -67,7 +64,7 @@ class Tally:
         self.attacks += 1
         self.messages += outcome.messages
         self.outcomes[outcome.name] += 1
-        if outcome.name != RESTARTED and not is_allowed(outcome, allowed):
+        if not is_allowed(outcome, allowed):
             self.unexpected.append(f"number {number} ended with {outcome.name}: {outcome.text[:200]}")
 
     def add(self, other: "Tally") -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from client.scripted import (
     LAYERS,
     PATIENCE_SECONDS,
     ScriptedServer,
+    bad_field,
+    error_info,
     fail,
     succeed,
     wait_for_the_client_to_leave,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from vitrine.client import (
     AsyncClient,
@@ -35,7 +39,8 @@ from vitrine.client import (
     UsageError,
 )
 from vitrine.client.base import IN_FLIGHT
-from vitrine.client.chunks import FRAME_BYTES, Capacity, Chunker, capacity_for
+from vitrine.client.batches import FRAME_BYTES, KEPT_BYTES, Batcher, Item, capacity_for
+from vitrine.client.plan import Plan
 from vitrine.client.wire import build_request, build_selection
 from vitrine.model import DIGITS, DIGITS_INPUT
 from vitrine.model.answer import ENVELOPE_BYTES, LAYER_BYTES
@@ -268,7 +273,7 @@ def test_an_array_of_paths_is_many(scripted: ScriptedServer) -> None:
 def test_bad_arguments_are_refused_before_the_first_prediction() -> None:
     with Client() as client:
         with pytest.raises(UsageError, match="preparation"):
-            client.classify_many([], preparation="remote")  # type: ignore[arg-type]
+            client.classify_many([], preparation="remote")  # type: ignore[call-overload]
         with pytest.raises(UsageError, match="timeout"):
             client.classify_many([], timeout=-1)
 
@@ -310,14 +315,139 @@ def test_a_full_request_and_its_answer_fit_the_limits(images: int, message_bytes
     most=st.integers(1, 6),
     payload_bytes=st.integers(FRAME_BYTES, 200),
 )
-def test_chunks_hold_every_image_once_and_in_order(sizes: list[int], most: int, payload_bytes: int) -> None:
-    payloads = [bytes([number % 256]) * size for number, size in enumerate(sizes)]
-    chunker = Chunker(
-        Capacity(most, payload_bytes), lambda files: pb.ClassifyRequest(encoded=pb.EncodedImages(files=files))
-    )
-    chunks = [list(r.encoded.files) for payload in payloads for r in chunker.add(payload)]
-    chunks += [list(request.encoded.files) for request in chunker.rest()]
-    assert list(itertools.chain(*chunks)) == payloads
-    for chunk in chunks:
-        assert 1 <= len(chunk) <= most
-        assert len(chunk) == 1 or sum(len(payload) + FRAME_BYTES for payload in chunk) <= payload_bytes
+def test_batches_hold_every_image_once_and_in_order(sizes: list[int], most: int, payload_bytes: int) -> None:
+    items = [Item(position, bytes(size)) for position, size in enumerate(sizes)]
+    model = model_with(Limits(most, ENVELOPE_BYTES + payload_bytes, 1))
+    batcher = Batcher(Plan(None, "", "server", 1.0), model, 1 << 28)
+    batcher._capacity = replace(batcher._capacity, images=most)  # answers of these limits hold one image
+    batches = [batch for item in items for batch in batcher.add(item)]
+    batches += batcher.rest()
+    assert [item.position for batch in batches for item in batch.items] == list(range(len(sizes)))
+    for batch in batches:
+        size = sum(len(item.payload) + FRAME_BYTES for item in batch.items)
+        assert 1 <= len(batch.items) <= most
+        assert len(batch.items) == 1 or size <= payload_bytes
+
+
+BAD = np.zeros((1, 1), np.uint8)
+"""Pixels of a shape that no model takes."""
+
+
+@pytest.mark.parametrize("bad", [{0}, {9}, {3, 4}, {0, 1, 2, 3, 4, 5}, set(range(10))], ids=str)
+def test_a_bad_images_error_takes_its_place_and_the_others_are_classified(
+    bad: set[int], ask: Ask, scripted: ScriptedServer, images: Images
+) -> None:
+    given = [BAD if position in bad else images[position] for position in range(10)]
+    heard: list[int] = []
+    options = {"preparation": "none", "return_exceptions": True, "progress": heard.append}
+    outcomes = ask(scripted.target, "classify_many", given, **options)
+    assert len(outcomes) == heard[-1] == 10
+    for position, outcome in enumerate(outcomes):
+        if position in bad:
+            assert isinstance(outcome, ImageError)
+            assert str(outcome).startswith(f'images[{position}]: preparation="none" takes pixels')
+        else:
+            assert outcome.digit == position
+
+
+FILES = [bytes([position]) * 20 for position in range(10)]
+
+
+def refuse_files(scripted: ScriptedServer, *bad: int) -> None:
+    """Has the server refuse these images as the real one does: it names the first bad file of a request."""
+
+    def step(request: Any, context: grpc.ServicerContext) -> None:
+        files = request.encoded.files if isinstance(request, pb.ClassifyRequest) else ()
+        for index, file in enumerate(files):
+            if file[0] in bad:
+                details = (error_info("IMAGE_UNREADABLE"), bad_field(f"encoded.files[{index}]"))
+                fail(grpc.StatusCode.INVALID_ARGUMENT, "the file can't be read", details)(request, context)
+
+    scripted.script = [step] * 99
+
+
+@pytest.mark.parametrize("bad", [[0], [9], [3, 4], [1, 2, 3, 5, 8], range(10)], ids=str)
+def test_a_file_that_the_server_cant_read_takes_away_no_other(
+    bad: Sequence[int], ask: Ask, scripted: ScriptedServer
+) -> None:
+    refuse_files(scripted, *bad)
+    outcomes = ask(scripted.target, "classify_many", FILES, preparation="server", return_exceptions=True)
+    assert len(outcomes) == 10
+    for position, outcome in enumerate(outcomes):
+        if position in bad:
+            assert isinstance(outcome, InvalidRequestError)
+            assert str(outcome) == f"images[{position}]: the file can't be read"
+            assert outcome.reason == "IMAGE_UNREADABLE"
+        else:
+            assert outcome.digit == position
+
+
+def test_the_image_that_the_server_cant_read_is_named_after_those_before_it(scripted: ScriptedServer) -> None:
+    refuse_files(scripted, 6)
+    with Client(scripted.target) as client:
+        predictions = client.classify_many(FILES, preparation="server")
+        assert [next(predictions).digit for _ in range(6)] == list(range(6))
+        with pytest.raises(InvalidRequestError, match=r"^images\[6\]: the file can't be read$"):
+            next(predictions)
+
+
+def test_the_first_images_error_says_so_when_the_model_is_known_already(ask: Ask, scripted: ScriptedServer) -> None:
+    with Client(scripted.target) as client:
+        client.classify(FILES[0], preparation="server")
+        refuse_files(scripted, 0)
+        first, *rest = client.classify_many(FILES, preparation="server", return_exceptions=True)
+    assert str(first) == "images[0]: the file can't be read"
+    assert len(rest) == 9
+
+
+def test_a_failing_call_ends_the_predictions_even_where_errors_are_returned(
+    ask: Ask, scripted: ScriptedServer, images: Images
+) -> None:
+    scripted.script = [succeed, fail(grpc.StatusCode.INVALID_ARGUMENT, "no such layer", (bad_field("activations"),))]
+    with pytest.raises(InvalidRequestError, match="no such layer"):
+        many(scripted, images, ask, return_exceptions=True)
+
+
+def drawings(count: int) -> list[Images]:
+    """Pages with a bar of ink each."""
+    pages = np.full((count, 40, 40), 255, np.uint8)
+    pages[:, 8:32, 16:22] = 0
+    return list(pages)
+
+
+def taking_over(scripted: ScriptedServer, **changes: Any) -> Callable[[Any, grpc.ServicerContext], None]:
+    """A step that puts another model in the place of the one that is served."""
+
+    def step(request: Any, context: grpc.ServicerContext) -> None:
+        scripted.model = replace(scripted.model, version="2", **changes)
+
+    return step
+
+
+@pytest.mark.parametrize("at", [1, 2, 3], ids=lambda at: f"request {at}")
+def test_images_are_prepared_again_when_a_model_of_another_shape_takes_over(
+    at: int, ask: Ask, scripted: ScriptedServer
+) -> None:
+    scripted.script = [*[succeed] * at, taking_over(scripted, shape=(24, 12))]
+    predictions = ask(scripted.target, "classify_many", drawings(15))
+    assert len(predictions) == 15
+    assert predictions[-1].model.version == "2"
+    assert predictions[-1].input.shape == (24, 12)
+
+
+def test_images_too_large_to_be_kept_end_in_the_servers_refusal(scripted: ScriptedServer) -> None:
+    side = 1 + int((KEPT_BYTES / 4) ** 0.5)
+    large = Image.new("RGBA", (side, side), "white")
+    scripted.script = [succeed, taking_over(scripted, shape=(24, 12))]
+    with Client(scripted.target) as client, pytest.raises(InvalidRequestError, match="wrong shape"):
+        list(client.classify_many([large]))
+
+
+def test_a_smaller_limit_of_images_cuts_the_batches_anew(ask: Ask, scripted: ScriptedServer, images: Images) -> None:
+    def shrink(request: Any, context: grpc.ServicerContext) -> None:
+        scripted.limits.max_images = 2
+        fail(grpc.StatusCode.INVALID_ARGUMENT, "too many", (error_info("TOO_MANY_IMAGES"),))(request, context)
+
+    scripted.script = [succeed, shrink]
+    assert many(scripted, images, ask) == list(range(10))
+    assert scripted.sizes[-1] <= 2

@@ -1,6 +1,8 @@
 """The `vitrine` command: what it prints, its exit statuses, and that an error is one sentence."""
 
+import csv
 import functools
+import io
 import json
 import math
 import os
@@ -16,8 +18,9 @@ import numpy as np
 import pytest
 import trustme
 from click.testing import CliRunner, Result
-from client.scripted import LAYERS, ScriptedServer, fail, running
+from client.scripted import LAYERS, ScriptedServer, fail, running, succeed
 from PIL import Image
+from support.serving import RunningServer
 
 from vitrine.client import Client, Limits, Model, TrainingFacts, report
 from vitrine.client.cli import main
@@ -188,10 +191,10 @@ def test_health_exits_with_1_when_it_doesnt(run: Run, scripted: ScriptedServer) 
 
 
 def test_health_exits_with_1_when_nobody_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitrine.client.cli.Client", functools.partial(Client, retries=0))
+    monkeypatch.setattr("vitrine.client.cli.options.Client", functools.partial(Client, retries=0))
     result = run("health", "--target", "localhost:1")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: no answer from localhost:1: check that the server runs there")
+    assert result.stderr.startswith("Error: no server listens at localhost:1: check host and port")
 
 
 def test_an_error_is_one_sentence_and_status_1(run: Run, scripted: ScriptedServer, drawings: list[Path]) -> None:
@@ -201,11 +204,172 @@ def test_an_error_is_one_sentence_and_status_1(run: Run, scripted: ScriptedServe
     assert result.stderr == "Error: no model is called 'eight'\n"
 
 
-def test_a_missing_image_is_one_sentence_and_status_1(run: Run, drawings: list[Path]) -> None:
-    result = run("classify", drawings[0], "missing.png")
+@pytest.fixture
+def mixed(drawings: list[Path], tmp_path: Path) -> list[Path]:
+    """A good image, a missing one, one that is damaged, and a good one."""
+    (tmp_path / "damaged.png").write_bytes(b"no image")
+    return [drawings[0], tmp_path / "missing.png", tmp_path / "damaged.png", drawings[1]]
+
+
+def test_every_file_gets_its_result_or_its_error(run: Run, mixed: list[Path]) -> None:
+    result = run("classify", *mixed)
     assert result.exit_code == 1
-    assert result.stdout.startswith(str(drawings[0]))
-    assert result.stderr == "Error: can't read missing.png: No such file or directory\n"
+    assert [line.split()[0] for line in result.stdout.splitlines()] == [str(mixed[0]), str(mixed[3])]
+    missing, damaged = result.stderr.splitlines()
+    assert missing == f"Error: can't read {mixed[1]}: No such file or directory"
+    assert damaged.startswith(f"Error: {mixed[2]} can't be read as PNG")
+
+
+def test_json_has_an_entry_for_every_file(run: Run, mixed: list[Path]) -> None:
+    result = run("classify", *mixed, "--json")
+    assert result.exit_code == 1
+    entries = json.loads(result.stdout)["predictions"]
+    assert [entry["image"] for entry in entries] == list(map(str, mixed))
+    assert ["error" in entry for entry in entries] == [False, True, True, False]
+    assert entries[1]["error"] == f"can't read {mixed[1]}: No such file or directory"
+
+
+def test_a_file_that_the_server_refuses_is_named_and_the_others_are_classified(
+    run: Run, mixed: list[Path], server: RunningServer
+) -> None:
+    files = [path for path in mixed if path.exists()]
+    result = run("classify", *files, "--preparation", "server", "--target", server.target)
+    assert result.exit_code == 1
+    assert [line.split()[0] for line in result.stdout.splitlines()] == [str(mixed[0]), str(mixed[3])]
+    assert result.stderr.startswith(f"Error: {mixed[2]}: the file can't be read as PNG")
+    assert result.stderr.count("\n") == 1
+
+
+def test_what_was_classified_is_printed_as_json_though_a_later_call_fails(
+    run: Run, drawings: list[Path], scripted: ScriptedServer
+) -> None:
+    second = prepare(drawings[1]).tobytes()
+
+    def refuse_the_second(request: Any, context: grpc.ServicerContext) -> None:
+        if request.pixels.data == second:
+            fail(grpc.StatusCode.PERMISSION_DENIED, "not any more")(request, context)
+
+    scripted.limits.max_images = 1
+    scripted.script = [succeed, refuse_the_second, refuse_the_second]
+    result = run("classify", *drawings, "--json")
+    assert result.exit_code == 1
+    assert [entry["image"] for entry in json.loads(result.stdout)["predictions"]] == [str(drawings[0])]
+    assert "not any more" in result.stderr
+
+
+def test_csv_has_a_row_for_every_file(run: Run, mixed: list[Path]) -> None:
+    result = run("classify", *mixed, "--csv")
+    assert result.exit_code == 1
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["image"] for row in rows] == list(map(str, mixed))
+    assert [row["label"] for row in rows] == [
+        str(prepare(mixed[0])[0, 0] % 10),
+        "",
+        "",
+        str(prepare(mixed[3])[0, 0] % 10),
+    ]
+    assert [bool(row["error"]) for row in rows] == [False, True, True, False]
+    assert rows[0]["model"] == "scripted@1"
+
+
+def test_npz_has_the_predictions_as_arrays(run: Run, mixed: list[Path], tmp_path: Path) -> None:
+    result = run("classify", *mixed, "--activations", "--npz", tmp_path / "out.npz")
+    assert f"arrays in {tmp_path / 'out.npz'}: images, labels, probabilities, novelty" in result.stderr
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert arrays["images"].tolist() == [str(mixed[0]), str(mixed[3])]
+        assert arrays["probabilities"].shape == (2, 10)
+        assert {f"activations/{layer.name}" for layer in LAYERS} < set(arrays)
+        assert arrays["activations/relu_1"].shape == (2, 8)
+
+
+def test_a_folder_means_the_images_in_it(run: Run, drawings: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "pages"
+    for name in ("b.PNG", "a.png", "deeper/c.png", ".hidden.png", ".hidden/d.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(drawings[0].read_bytes())
+    (folder / "notes.txt").write_text("no image")
+    (folder / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    result = run("classify", folder)
+    names = [line.split("  ")[0] for line in result.stdout.splitlines()]
+    assert names == [str(folder / name) for name in ("a.png", "b.PNG", "deeper/c.png")]
+    assert (result.exit_code, "phone.heic is HEIC, which isn't read" in result.stderr) == (1, True)
+
+
+def test_a_folder_without_images_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    result = run("classify", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"Error: {tmp_path} has no images")
+
+
+def test_a_folder_for_figures_gets_one_of_each_images_name(
+    run: Run, drawings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitrine.client.plot.DPI", 10)
+    same = tmp_path / "other" / drawings[0].name
+    same.parent.mkdir()
+    same.write_bytes(drawings[0].read_bytes())
+    figures = tmp_path / "figures"
+    result = run("classify", *drawings, same, "--plot", figures)
+    assert result.exit_code == 0
+    assert sorted(path.name for path in figures.iterdir()) == ["thick.png", "thin-3.png", "thin.png"]
+    assert f"{drawings[0]}: figure in {figures / 'thin.png'}\n" in result.stderr
+
+
+def test_a_folder_for_figures_that_cant_be_made_is_one_sentence(run: Run, drawings: list[Path]) -> None:
+    result = run("classify", drawings[0], "--plot", drawings[1] / "figures")
+    assert result.exit_code == 1
+    assert f"Error: can't write figures to {drawings[1] / 'figures'}: Not a directory" in result.stderr
+
+
+def test_models_lists_every_version(run: Run) -> None:
+    lines = run("models").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["scripted@2", "*", "scripted@1"]
+    assert "FAILED" in lines[0]
+    assert "it is cut off" in lines[0]
+    (failed, default, _) = json.loads(run("models", "--json").stdout)["models"]
+    assert (failed["reason"], default["default"]) == ("it is cut off", True)
+
+
+@pytest.mark.parametrize("arguments", [[], ["classify"], ["inspect"], ["models"], ["health"]], ids=str)
+def test_help_has_a_short_flag(run: Run, arguments: list[str]) -> None:
+    assert run(*arguments, "-h").stdout == run(*arguments, "--help").stdout != ""
+
+
+def test_a_mistyped_variable_is_warned_of(run: Run) -> None:
+    result = run("health", VITRINE_TIMOUT="3", VITRINE_TOKENS="tokens.txt", VITRINE_SERVICE_HOST="10.0.0.1")
+    assert result.exit_code == 0
+    assert result.stderr == "Warning: no command reads VITRINE_TIMOUT: VITRINE_TIMEOUT is meant, perhaps\n"
+
+
+def command(*arguments: Any, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs the command in a process of its own."""
+    program = Path(sys.executable).with_name("vitrine")
+    words = [str(program), *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, check=False, env=os.environ | environment)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "cp437"])
+def test_output_of_an_old_code_page_has_question_marks_and_no_traceback(
+    encoding: str, drawings: list[Path], scripted: ScriptedServer
+) -> None:
+    foreign = drawings[0].rename(drawings[0].with_name("acht-\u516b.png"))
+    missing = foreign.with_name("fehlt-\u516b.png")
+    settings = {"PYTHONIOENCODING": encoding, "VITRINE_TARGET": scripted.target}
+    ended = command("classify", foreign, "--activations", **settings)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"acht-?.png" in ended.stdout
+    ended = command("classify", missing, **settings)
+    assert (ended.returncode, b"fehlt-?.png: No such file" in ended.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense", "tkagg", ""])
+def test_a_figure_is_drawn_whatever_shows_figures_elsewhere(
+    backend: str, drawings: list[Path], scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    settings = {"MPLBACKEND": backend, "VITRINE_TARGET": scripted.target}
+    ended = command("classify", drawings[0], "--plot", tmp_path / "figure.svg", **settings)
+    assert (ended.returncode, b"Traceback" in ended.stderr) == (0, False)
+    assert (tmp_path / "figure.svg").stat().st_size > 1000
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -227,7 +391,10 @@ def test_output_that_cant_be_written_is_one_sentence_and_status_1(
     assert (ended.returncode, ended.stderr) == (1, "Error: can't write the output: No space left on device\n")
 
 
-@pytest.mark.parametrize("arguments", [["classify"], ["classify", "--preparation", "none", "a.png"], ["sing"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["classify"], ["classify", "--preparation", "none", "a.png"], ["classify", "--json", "--csv", "a.png"], ["sing"]],
+)
 def test_wrong_usage_has_status_2(arguments: list[str], run: Run) -> None:
     assert run(*arguments).exit_code == 2
 
@@ -261,6 +428,6 @@ def test_the_servers_own_certificate_in_the_environment_isnt_the_clients(run: Ru
     assert run("health", VITRINE_TLS_CERT="server.pem", VITRINE_TLS_KEY="server.key").exit_code == 0
 
 
-@pytest.mark.parametrize("command", ["classify", "inspect", "health"])
-def test_every_option_has_help(command: str) -> None:
-    assert all(option.help for option in main.commands[command].params if isinstance(option, click.Option))
+@pytest.mark.parametrize("name", ["classify", "inspect", "models", "health"])
+def test_every_option_has_help(name: str) -> None:
+    assert all(option.help for option in main.commands[name].params if isinstance(option, click.Option))

@@ -10,9 +10,12 @@ import pytest
 import trustme
 from client.conftest import Ask
 from client.scripted import ScriptedServer, fail, running
+from support.serving import RunningServer
 
-from vitrine.client import TLS, AsyncClient, Client, UnavailableError, UsageError
-from vitrine.client.connection import DEFAULT_TIMEOUT, Connection, channel_options, is_loopback
+from vitrine.client import TLS, AsyncClient, Client, LimitError, UnavailableError, UsageError
+from vitrine.client.advice import advise
+from vitrine.client.connection import DEFAULT_TIMEOUT, Connection, channel_options
+from vitrine.client.target import is_loopback
 
 UNAVAILABLE = fail(grpc.StatusCode.UNAVAILABLE)
 MORE_THAN_GRPC_KEEPS = 900  # images of 324 bytes; gRPC's own buffer for retries has 256 KiB
@@ -116,6 +119,85 @@ def test_a_server_may_ask_for_the_clients_certificate(ask: Ask, authority: trust
         assert ask(server.target, "health", options={"tls": tls})
 
 
+def certificate_for(authority: trustme.CA, name: str) -> grpc.ServerCredentials:
+    leaf = authority.issue_cert(name)
+    return grpc.ssl_server_credentials([(leaf.private_key_pem.bytes(), leaf.cert_chain_pems[0].bytes())])
+
+
+def test_a_certificate_for_another_name_is_taken_when_that_name_is_expected(
+    ask: Ask, authority: trustme.CA, authority_pem: bytes
+) -> None:
+    with running(certificate_for(authority, "vitrine.example")) as server:
+        with pytest.raises(UnavailableError, match=r"is for another name: .* TLS\(server_name=…\)"):
+            ask(server.target, "health", options={"tls": TLS(authority_pem), "retries": 0})
+        assert ask(server.target, "health", options={"tls": TLS(authority_pem, server_name="vitrine.example")})
+        wrong = TLS(authority_pem, server_name="other.example")
+        with pytest.raises(UnavailableError, match="is for another name"):
+            ask(server.target, "health", options={"tls": wrong, "retries": 0})
+
+
+def test_each_reason_for_no_connection_has_its_own_advice(
+    ask: Ask, authority: trustme.CA, authority_pem: bytes, scripted: ScriptedServer
+) -> None:
+    def refused(target: str, **options: Any) -> str:
+        with pytest.raises(UnavailableError) as caught:
+            ask(target, "health", options={"retries": 0, **options})
+        return str(caught.value)
+
+    with running(server_credentials(authority)) as server:
+        assert "no authority that this client trusts has signed" in refused(server.target, tls=True)
+        assert "both sides use TLS or neither" in refused(server.target)
+        silent = server.target
+    assert "speaks no TLS, and this client does" in refused(scripted.target, tls=True)
+    assert f"no server listens at {silent}" in refused(silent)
+    assert "no machine is known by the name in no-such-host.invalid:1" in refused("no-such-host.invalid:1")
+
+
+def test_behind_a_name_of_two_addresses_the_one_that_failed_first_is_thought_of() -> None:
+    text = "failed to connect to all addresses; last error: UNKNOWN: ipv6:%5B::1%5D:1: Connection refused"
+    unavailable = grpc.StatusCode.UNAVAILABLE
+    assert "127.0.0.1 in place of the name may say more" in advise(unavailable, text, "localhost:1", 1, None)
+    assert advise(unavailable, text, "[::1]:1", 1, None).startswith("no server listens at [::1]:1")
+
+
+def test_a_token_that_is_too_large_isnt_called_a_large_message(ask: Ask, server: RunningServer) -> None:
+    with pytest.raises(LimitError, match="the token, or other metadata, is too large"):
+        ask(server.target, "models", options={"token": "a" * 20_000, "retries": 0})
+
+
+@pytest.mark.parametrize("make", [Client, AsyncClient])
+def test_variables_set_up_what_arguments_dont(
+    make: type[Client] | type[AsyncClient], monkeypatch: pytest.MonkeyPatch, authority_pem: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_bytes(authority_pem)
+    monkeypatch.setenv("VITRINE_TARGET", "example.org:1")
+    monkeypatch.setenv("VITRINE_TOKEN", "secret")
+    with pytest.raises(UsageError, match=r"would travel to example\.org:1 unencrypted"):
+        make()
+    monkeypatch.setenv("VITRINE_CLIENT_TLS_CA", str(tmp_path / "ca.pem"))
+    assert make().target == "example.org:1"
+    assert make("localhost:2", tls=False).target == "localhost:2"
+    monkeypatch.setenv("VITRINE_CLIENT_TLS", "perhaps")
+    with pytest.raises(UsageError, match="VITRINE_CLIENT_TLS is 1 or 0, not 'perhaps'"):
+        make()
+
+
+def test_a_client_without_arguments_calls_the_server_of_the_variables(
+    ask: Ask, authority: trustme.CA, authority_pem: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ca.pem").write_bytes(authority_pem)
+    with running(certificate_for(authority, "vitrine.example")) as server:
+        for name, value in {
+            "TARGET": server.target,
+            "TOKEN": "secret",
+            "CLIENT_TLS_CA": str(tmp_path / "ca.pem"),
+            "CLIENT_TLS_SERVER_NAME": "vitrine.example",
+        }.items():
+            monkeypatch.setenv(f"VITRINE_{name}", value)
+        assert ask(None, "health")
+        assert server.metadata[0]["authorization"] == "Bearer secret"
+
+
 def test_a_server_that_nobody_vouches_for_isnt_talked_to(ask: Ask, authority: trustme.CA) -> None:
     tls = TLS(ca=trustme.CA().cert_pem.bytes())
     with running(server_credentials(authority)) as server:
@@ -128,11 +210,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"target": "example.org:1", "token": "secret"}, "would travel to example.org:1 unencrypted"),
     ({"token": "two\nlines"}, "no HTTP header can carry"),
     ({"token": ""}, "the token is empty"),
-    ({"timeout": 0}, "above 0, not 0"),
-    ({"timeout": math.nan}, "above 0, not nan"),
-    ({"timeout": -math.inf}, "above 0, not -inf"),
-    ({"timeout": "5"}, "above 0, not '5'"),
+    ({"timeout": 0}, "above 0, or math.inf for none, not 0"),
+    ({"timeout": math.nan}, "above 0, or math.inf for none, not nan"),
+    ({"timeout": -math.inf}, "above 0, or math.inf for none, not -inf"),
+    ({"timeout": "5"}, "above 0, or math.inf for none, not '5'"),
+    ({"timeout": None}, "above 0, or math.inf for none, not None"),
     ({"retries": 5}, "retries is 0 to 4, not 5"),
+    ({"retries": None}, "retries is 0 to 4, not None"),
+    ({"retries": True}, "retries is 0 to 4, not True"),
+    ({"max_message_bytes": None}, "max_message_bytes is 1 to 2,147,483,647, not None"),
+    ({"max_image_pixels": 1.5}, "max_image_pixels is 1 to 178,000,000, not 1.5"),
+    ({"token": 5}, "the token is text, not int"),
+    ({"tls": "ca.pem"}, r"tls is True, or TLS\(…\) with the files to use, not 'ca.pem'"),
     ({"max_message_bytes": 0}, "max_message_bytes is 1 to"),
     ({"max_image_pixels": 0}, "max_image_pixels is 1 to 178,000,000, not 0"),
     ({"max_image_pixels": 178_000_001}, "max_image_pixels is 1 to 178,000,000, not 178,000,001"),
@@ -170,12 +259,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
             "dns:localhost:65536",
             "ipv4:127.0.0.1:1,127.0.0.1:99999",
         ),
-        *("ipv6:[::1]:99999", "localhost:" + "9" * 5000, None, 50051),
+        *("ipv6:[::1]:99999", "localhost:" + "9" * 5000, b"localhost:1", 50051),
     ],
 )
 @pytest.mark.parametrize("make", [Client, AsyncClient])
 def test_a_target_that_no_server_has_is_refused(make: type[Client] | type[AsyncClient], target: Any) -> None:
-    with pytest.raises(UsageError, match=r"^the target is HOST:PORT, such as localhost:50051, with a port up to 65535"):
+    with pytest.raises(UsageError, match=r"^the target is HOST:PORT, such as localhost:50051, not "):
         make(target)
 
 
@@ -201,9 +290,42 @@ def test_choices_that_cant_work_are_refused(
         make(**options)
 
 
-def test_half_a_client_certificate_is_refused() -> None:
-    with pytest.raises(UsageError, match="both cert and key"):
-        TLS(cert=b"certificate")
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"cert": b"certificate"}, "both cert and key"),
+        ({"ca": 5}, "the TLS ca is the path of a PEM file, or its bytes, not int"),
+        ({"server_name": ""}, "the TLS server_name is a host's name, not ''"),
+    ],
+)
+def test_files_of_tls_that_cant_work_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TLS(**fields)
+
+
+ADVICE_FOR_TARGETS = {
+    "localhost": "it has no port; the server's default is localhost:50051",
+    "localhost:": "it has no port; the server's default is localhost:50051",
+    "[::1]": r"it has no port; the server's default is \[::1\]:50051",
+    "http://localhost:50051": "it is a URL; write localhost:50051$",
+    "https://example.org": r"it is a URL; write example.org:50051, with tls=True \(--tls\)$",
+    "grpcs://[::1]:1/path": r"it is a URL; write \[::1\]:1, with tls=True",
+    "http://localhost:port": "it is a URL$",
+    "::1": r"put an IPv6 address in brackets, and a port behind it, as in \[::1\]:50051",
+    "localhost:99999": "a port is 1 to 65535",
+    "localhost:0": "a port is 1 to 65535",
+    "ipv4:127.0.0.1:99999": "a port is 1 to 65535",
+    "localhost:50051/path": "leave out what is behind the port",
+    ":50051": "it has no host",
+    "a:1,b:2": "several addresses need a scheme, as in ipv4:",
+}
+"""What to write instead of a target that can't be meant."""
+
+
+@pytest.mark.parametrize("target", ADVICE_FOR_TARGETS)
+def test_a_wrong_target_comes_with_what_to_write_instead(target: str) -> None:
+    with pytest.raises(UsageError, match=ADVICE_FOR_TARGETS[target]):
+        Client(target)
 
 
 @pytest.mark.parametrize(

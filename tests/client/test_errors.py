@@ -34,7 +34,8 @@ from vitrine.client import (
     UsageError,
     VitrineError,
 )
-from vitrine.client.errors import ADVICE, DETAILS_KEY, ERROR_OF_STATUS, read_error
+from vitrine.client.advice import ADVICE
+from vitrine.client.errors import DETAILS_KEY, ERROR_OF_STATUS, read_error
 
 FAILURES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 ONCE: dict[str, Any] = {"retries": 0}
@@ -125,7 +126,7 @@ def test_the_clients_own_deadline_holds_where_a_call_gives_none(ask: Ask, script
 
 
 def test_nobody_listening_is_an_error_that_names_the_target(ask: Ask) -> None:
-    with pytest.raises(UnavailableError, match="no answer from localhost:1: check that the server runs there"):
+    with pytest.raises(UnavailableError, match="no server listens at localhost:1: check host and port"):
         ask("localhost:1", "health", options=ONCE)
 
 

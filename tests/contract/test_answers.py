@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from PIL import Image
 from support.artifacts import random_mlp
 
@@ -112,9 +111,3 @@ def test_health_is_serving_for_the_server_and_the_service(channel: grpc.Channel)
     with pytest.raises(grpc.RpcError) as caught:
         health.Check(health_pb2.HealthCheckRequest(service="elsewhere"))
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-
-
-def test_reflection_tells_the_services(channel: grpc.Channel) -> None:
-    services = ProtoReflectionDescriptorDatabase(channel).get_services()
-    assert "vitrine.v1.ClassifierService" in services
-    assert "grpc.health.v1.Health" in services

@@ -356,12 +356,3 @@ def test_the_largest_good_request_has_not_too_many_fields(stub: ClassifierServic
     assert len(stub.Classify(pb.ClassifyRequest(pixels=blank(1024), activations=names)).digits) == 1024
     files = pb.EncodedImages(files=[png()] * 1024)
     assert len(stub.Classify(pb.ClassifyRequest(encoded=files)).digits) == 1024
-
-
-def test_bytes_that_are_no_message_are_refused_by_reflection_too(channel: grpc.Channel) -> None:
-    call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
-    )
-    with pytest.raises(grpc.RpcError) as caught:
-        next(call(iter([b"\xff\xff\xff"])))
-    assert refusal(caught.value).reason == "NOT_A_MESSAGE"

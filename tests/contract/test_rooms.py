@@ -36,11 +36,12 @@ def test_a_source_root_imports_only_its_neighbours(root: str) -> None:
 
 FLOORS: dict[str, Floors] = {
     "server": [
-        ["errors", "observers", "bundled"],
-        ["ranges"],
+        ["errors", "observers", "bundled", "files"],
+        ["ranges", "threads"],
         ["models"],
         ["security"],
         ["engine"],
+        ["preparation"],
         ["inference"],
         ["telemetry"],
         ["protocols"],
@@ -65,15 +66,20 @@ FLOORS: dict[str, Floors] = {
     ],
     "model": [
         ["errors", "labels", "layers", "digits"],  # digits: the shape that both sides have by default, two constants
-        ["graph", "statistics", "answer", "preparation", "distribution"],
+        ["graph", "statistics", "answer", "preparation", "distribution", "output", "variables", "drawing"],
         ["catalogue", "deviation"],
         ["artifact"],
         [""],
     ],
     "client": [
+        ["advice"],
         ["errors", "types"],
-        ["catalogue", "connection", "chunks", "layout", "terminal"],
+        ["target"],
+        ["catalogue", "connection", "layout", "terminal"],
+        ["environment"],
         ["wire"],
+        ["plan"],
+        ["batches"],
         ["tracing", "plot", "report"],
         ["base"],
         ["sync_client", "async_client"],

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -30,6 +30,8 @@ from vitrine.model import (
     layer_catalogue,
     parse_layers,
 )
+from vitrine.model.artifact import check_classes
+from vitrine.model.errors import shortened
 from vitrine.model.graph import CONSTANTS
 
 NOVELTY_OF_TWO = np.array([-7.25, -3.5], np.float32)
@@ -215,6 +217,11 @@ def changed_everywhere(properties: dict[str, str], value: object) -> Iterator[di
         ("training", training_with(metrics={"test_accuracy": True}), "damaged"),
         ("training", training_with(versions={"torch": None}), "damaged"),
         ("training", training_with(versions={"\ud800": "2"}), "damaged"),
+        ("training", training_with(dataset="d\nserver INFO all is well"), "printable text of up to 500"),
+        ("training", training_with(dataset="\x1b[2J"), "printable text of up to 500"),
+        ("training", training_with(dataset="d" * 501), "printable text of up to 500"),
+        ("training", training_with(metrics={"a\n": 1.0}), "printable text of up to 500"),
+        ("training", training_with(versions={f"v{n}": "1" for n in range(257)}), "more than 256 metrics or versions"),
         ("training", "[]", "damaged"),
         ("activation_statistics", '{"images": 9, "layers": {}}', "damaged"),
         ("activation_statistics", "[]", "damaged"),
@@ -240,6 +247,29 @@ def test_damaged_metadata_are_refused(key: str, value: str, says: str) -> None:
     properties = metadata().to_properties() | {f"vitrine.{key}": value}
     with pytest.raises(ArtifactError, match=re.escape(says)):
         ArtifactMetadata.from_properties(properties)
+
+
+@pytest.mark.parametrize("name", ["", "n" * 256, "a\nb", "\x1b[31mred", "\ud800"])
+def test_a_name_that_no_request_can_ask_for_is_refused_in_one_printable_line(name: str) -> None:
+    with pytest.raises(ArtifactError, match="which no request can ask for") as caught:
+        ArtifactMetadata.from_properties(metadata().to_properties() | {"vitrine.name": json.dumps(name)})
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 250
+
+
+def test_more_classes_or_layers_than_a_description_can_hold_are_refused() -> None:
+    with pytest.raises(ArtifactError, match="it has 4,097 classes"):
+        check_classes([f"class {number}" for number in range(4097)])
+    many = json.loads(json.dumps([asdict(layer) for layer in layer_catalogue([1] * 600)]))
+    with pytest.raises(ArtifactError, match="has 1,203 layers"):
+        parse_layers(many, PIXELS_SHAPE)
+
+
+def test_a_foreign_text_is_shown_in_part_and_without_control_characters() -> None:
+    said = shortened("\x1b[2J\nforged\u202e\ud800" + 1000 * "x")
+    assert said.startswith(r"\x1b[2J\nforged\u202e\ud800xxx")
+    assert said.isprintable()
+    assert len(said) < 130
 
 
 @pytest.mark.parametrize("key", ["name", "input", "task", "layers", "training", "golden_sample"])

@@ -51,6 +51,13 @@ def test_a_path_bytes_an_image_and_an_array_read_alike(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_grey(source), RAMP)
 
 
+@pytest.mark.parametrize("text", ["iVBORw0KGgo" * 500, "data:image/png;base64,iVBORw0KGgo"], ids=["base64", "data URL"])
+def test_an_image_as_text_is_shown_by_its_beginning_with_what_to_do(text: str) -> None:
+    with pytest.raises(ImageError, match=rf"a path of {len(text):,} characters, .*base64\.b64decode\(text\)") as caught:
+        read_grey(text)
+    assert len(str(caught.value)) < 300
+
+
 def test_an_open_binary_file_is_read_from_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "ramp.png"
     Image.fromarray(RAMP).save(path)

@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 from oip.environments import Environment
 
+from vitrine.server.inference.admission import AdmissionConfig
+
 HERE = Path(__file__).parent
 DEPLOY = HERE.parents[1] / "deploy" / "kserve"
+
+MEBIBYTE = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +54,11 @@ def test_the_service_wants_the_runtime_that_is_there(manifests: Any) -> None:
     formats = [form["name"] for form in runtime["spec"]["supportedModelFormats"]]
     assert (model["runtime"], model["modelFormat"]["name"]) == (runtime["metadata"]["name"], formats[0])
     assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
+
+
+def test_the_memory_is_what_a_server_with_the_default_limits_needs(manifests: Any) -> None:
+    (container,) = manifests["servingruntime.yaml"]["manifest"]["spec"]["containers"]
+    assert not any(argument.startswith("--max-pending-mb") for argument in container["args"])
+    needed = 120 * MEBIBYTE + 3 * AdmissionConfig().max_bytes  # docs/server.md
+    gibibytes = int(container["resources"]["limits"]["memory"].removesuffix("Gi"))
+    assert gibibytes << 30 >= needed

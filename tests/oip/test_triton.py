@@ -198,7 +198,10 @@ def test_statistics_of_all_models_have_each(triton: Report) -> None:
 NOT_FOUND, INVALID = "StatusCode.NOT_FOUND", "StatusCode.INVALID_ARGUMENT"
 UNIMPLEMENTED, DENIED = "StatusCode.UNIMPLEMENTED", "StatusCode.PERMISSION_DENIED"
 NO_SHARED_MEMORY = "shared memory isn't supported: send tensors in messages"
-NOT_ADMIN = "the token 'anyone' lacks the permission 'admin', which this request needs"
+NOT_ADMIN = (
+    "this request needs a token with the permission 'admin', and this server has no tokens: "
+    "its operator adds them with --tokens (VITRINE_TOKENS)"
+)
 FAILURES = {
     "model": [NOT_FOUND, "Request for unknown model: no model is called 'large'; served: tiny"],
     "metadata": [NOT_FOUND, "Request for unknown model: no model is called 'large'; served: tiny"],

@@ -18,6 +18,8 @@ from support.callers import bearer, line, secret
 from support.serving import RunningServer, logged_server, refused_start, running_server
 
 from vitrine.client import AuthenticationError, Client, PermissionDeniedError
+from vitrine.server.errors import PermissionDenied
+from vitrine.server.security.access import ANYONE, Caller, Permission
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -150,6 +152,18 @@ def test_without_a_file_of_tokens_anyone_may_do_everything(server: RunningServer
     with grpc.insecure_channel(server.target) as channel:
         assert CALLS[call](channel, ())
         assert CALLS[call](channel, bearer("whatever"))
+
+
+def test_without_tokens_no_token_is_blamed_for_a_missing_permission() -> None:
+    with pytest.raises(PermissionDenied) as caught:
+        ANYONE.require(Permission.PREDICT, Permission.ADMIN)
+    assert str(caught.value) == (
+        "this request needs a token with the permission 'admin', and this server has no tokens: "
+        "its operator adds them with --tokens (VITRINE_TOKENS)"
+    )
+    named_so = Caller("anyone", frozenset([Permission.PREDICT]))
+    with pytest.raises(PermissionDenied, match="the token 'anyone' lacks the permission 'parameters'"):
+        named_so.require(Permission.PARAMETERS)
 
 
 def outcome(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:

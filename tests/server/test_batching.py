@@ -4,13 +4,17 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from support.artifacts import random_pixels
 
+from vitrine.server.errors import StartupError
 from vitrine.server.inference.batching import Activations, Batcher, BatchingConfig
+from vitrine.server.threads import started_threads
 
 FIRST = 0
 """The pixels of the run that is held up while others queue."""
@@ -27,6 +31,7 @@ class Model:
         self.wanted: list[list[str]] = []
         self.begun = threading.Semaphore(0)
         self.done = threading.Semaphore(0)
+        self.held_up = threading.Semaphore(0)
         self.held: dict[int, threading.Event] = {}
         self.lost_rows = 0
 
@@ -41,6 +46,7 @@ class Model:
         self.wanted.append(list(layers))
         self.begun.release()
         if held := self.held.get(int(pixels[0, 0, 0])):
+            self.held_up.release()
             held.wait()
         if (pixels[:, 0, 0] == BAD).any():
             raise ValueError("a bad image")
@@ -256,3 +262,60 @@ async def test_a_timer_never_fires_early(
 async def test_a_lone_caller_is_run_when_its_time_is_up(model: Model, threads: ThreadPoolExecutor) -> None:
     batcher = Batcher(model.run, threads, BatchingConfig(max_rows=4, max_delay=0.01))
     assert (await batcher.run(numbered(7), ["input"]))["input"][0, 0] == 7
+
+
+class Unwilling(ThreadPoolExecutor):
+    """Threads that can't be started for a while: as Python's own, it raises, and may do the work all the same later."""
+
+    def __init__(self, works_later: bool) -> None:
+        super().__init__(2)
+        self.works_later = works_later
+        self.refusals = 0
+
+    def submit(self, *work: Any, **options: Any) -> Any:
+        if self.refusals:
+            self.refusals -= 1
+            if self.works_later:
+                super().submit(*work, **options)
+            raise RuntimeError("can't start new thread")
+        return super().submit(*work, **options)
+
+
+@pytest.mark.parametrize("works_later", [False, True])
+async def test_no_run_is_lost_while_threads_cannot_be_started(model: Model, works_later: bool) -> None:
+    with Unwilling(works_later) as threads:
+        batcher = Batcher(model.run, threads, BatchingConfig(max_rows=1, parallel=1))
+        threads.refusals = 5
+        for number in range(5):
+            with suppress(RuntimeError):  # unless the work was done before that was known
+                await batcher.run(numbered(number), ["input"])
+        assert threads.refusals == 0
+        model.hold(FIRST)
+        held = asyncio.ensure_future(batcher.run(numbered(FIRST), ["input"]))
+        others = [asyncio.ensure_future(batcher.run(numbered(number), ["input"])) for number in (1, 2)]
+        await asyncio.to_thread(model.held_up.acquire)
+        assert batcher.waiting == 2  # one run at a time, as before
+        model.let_go()
+        await asyncio.gather(held, *others)
+
+
+def test_a_pool_has_all_its_threads_from_the_beginning() -> None:
+    before = threading.active_count()
+    with started_threads(3, "test"):
+        assert threading.active_count() == before + 3
+
+
+def test_a_pool_whose_threads_cannot_be_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, []
+
+    def start_two(thread: threading.Thread) -> None:
+        started.append(thread)
+        if len(started) > 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_two)
+    with pytest.raises(StartupError, match="8 threads can't be started to prepare: can't start new thread"):
+        started_threads(8, "prepare")
+    for thread in started[:2]:
+        thread.join()

@@ -1,5 +1,6 @@
 """The gRPC front end: its settings, the gate before its services, and what protocols hand it."""
 
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from vitrine.server.protocols.oip.servicer import OipServicer
 from vitrine.server.protocols.reflection import ReflectionServicer
 from vitrine.server.protocols.v1.servicer import ClassifierServicer
 from vitrine.server.security.access import Access
-from vitrine.server.security.addresses import address_of, cannot_listen, is_loopback
+from vitrine.server.security.addresses import address_of, is_loopback
 from vitrine.server.security.certificates import TlsFiles
+from vitrine.server.security.listening import cannot_listen
 from vitrine.server.security.tokens import read_tokens
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -50,7 +52,7 @@ def test_every_method_of_a_protocol_has_a_coroutine(service: Service) -> None:
         ClassifierServicer(service).endpoint,
         OipServicer(service).endpoint,
         HealthServicer(Readiness(), [""]).endpoint,
-        ReflectionServicer([]).endpoint,
+        *ReflectionServicer([]).endpoints,
     ]
     for endpoint in endpoints:
         assert set(endpoint.methods) >= set(endpoint.descriptor.methods_by_name)  # health has one that is newer
@@ -130,4 +132,4 @@ def test_addresses_are_written_as_they_are_dialled() -> None:
     assert address_of("127.0.0.1", 80) == "127.0.0.1:80"
     assert address_of("::1", 80) == "[::1]:80"
     assert is_loopback("[::1]")
-    assert "can't listen on [::1]:80" in str(cannot_listen("::1", 80))
+    assert "can't listen on [::1]:80" in str(cannot_listen("::1", 80, "--port", OSError(errno.EADDRINUSE, "")))

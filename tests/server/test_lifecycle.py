@@ -280,13 +280,13 @@ async def test_a_request_whose_caller_has_gone_is_not_prepared_further(
     begun, go_on, prepared = asyncio.Event(), threading.Event(), []
     loop = asyncio.get_running_loop()
 
-    def prepare(file: bytes, *_: object) -> npt.NDArray[np.uint8]:
+    def prepare(_: object, file: bytes, *__: object) -> npt.NDArray[np.uint8]:
         prepared.append(file)
         loop.call_soon_threadsafe(begun.set)
         go_on.wait()
         return np.zeros((18, 18), np.uint8)
 
-    monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
+    monkeypatch.setattr("vitrine.server.preparation.processes.Decoders.prepare", prepare)
     async with open_service(ServiceConfig(tiny_artifact, threads=1)) as service:
         model = service.model("", a_call())
         call = asyncio.ensure_future(service.classify(ClassifyRequest(model, files=[b"first", b"second"]), a_call()))

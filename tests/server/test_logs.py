@@ -25,7 +25,7 @@ from vitrine.server.inference.call import Call, Outcome, handling
 from vitrine.server.inference.requests import ClassifyRequest
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.security.access import ANYONE
-from vitrine.server.telemetry.logs import LogConfig, LogFormat, log_call, log_handler
+from vitrine.server.telemetry.logs import LogConfig, LogFormat, dress, log_call
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -72,6 +72,22 @@ def test_each_line_is_an_object_with_the_same_fields_and_no_token_is_in_any(
     assert refused["request_id"] == caught.value.request_id
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_an_access_log_has_a_line_for_each_call_at_info(tiny_artifact: Path, wanted: bool) -> None:
+    flags = ("--access-log",) if wanted else ()
+    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, "--log-format", "json", *flags) as server:
+        with Client(server.target) as client:
+            client.classify(EIGHT, preparation="server")
+            client.health()
+        server.stop()
+    calls = [line for line in lines_of(log.text) if "method" in line]
+    methods = [call["method"].rpartition("/")[2] for call in calls]
+    assert methods == (["GetModel", "Classify"] if wanted else [])
+    for call in calls:
+        assert call.keys() >= {"method", "code", "caller", "model", "images", "ms", "request_id"}
+        assert call["level"] == "INFO"
+
+
 @pytest.mark.parametrize("given", ["job-7:a/b+c=", "x" * 128])
 def test_a_callers_own_id_is_taken_over_and_its_trace_is_named(tiny_artifact: Path, given: str) -> None:
     trace = secrets.token_hex(16)
@@ -109,8 +125,8 @@ def test_the_clients_error_has_the_id_that_the_log_has(tiny_artifact: Path) -> N
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
     """What is logged in this process, in JSON."""
-    handler = log_handler(LogConfig("debug", LogFormat.JSON, traced=True))
-    handler.setStream(io.StringIO())
+    handler = logging.StreamHandler(io.StringIO())
+    dress(handler, LogConfig("debug", LogFormat.JSON, traced=True))
     root = logging.getLogger()
     before, root.level = root.level, logging.DEBUG
     root.addHandler(handler)
@@ -126,7 +142,7 @@ async def test_what_a_preparing_thread_logs_is_about_the_request(
         logging.getLogger("test").info("prepared")
         return np.zeros((18, 18), np.uint8)
 
-    monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
+    monkeypatch.setattr("vitrine.server.preparation.processes.Decoders.prepare", prepare)
     call = Call("/test/Test", ANYONE)
     call.request_id = "job-7/eight"
     async with open_service(ServiceConfig(tiny_artifact)) as service:

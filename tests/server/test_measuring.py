@@ -25,8 +25,10 @@ from vitrine.server.inference.readiness import Readiness
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.security.certificates import CertificateInForce
 from vitrine.server.telemetry import instrumentation
 from vitrine.server.telemetry.instrumentation import PrometheusTelemetry
+from vitrine.server.telemetry.liveness import Liveness
 from vitrine.server.telemetry.metrics import MODELS, Metrics, MetricsConfig
 from vitrine.server.telemetry.prometheus import WorkersMetrics
 from vitrine.v1 import classifier_pb2 as pb
@@ -203,8 +205,10 @@ async def test_what_can_not_be_read_is_said_once_and_read_again(
                 read.set()
 
     models = Models.of(served("digits", "1"))
-    service: Any = SimpleNamespace(readiness=Readiness(), workload=Workload(0, 0, 0), models=models)
-    telemetry = PrometheusTelemetry(Breaking([], MetricsConfig(port=0)), activations=False)
+    service: Any = SimpleNamespace(
+        readiness=Readiness(), workload=Workload(0, 0, 0), models=models, certificate=CertificateInForce()
+    )
+    telemetry = PrometheusTelemetry(Breaking([], MetricsConfig(port=0)), Liveness(), activations=False)
     with caplog.at_level(logging.ERROR):
         async with telemetry.of(service):
             await asyncio.wait_for(read.wait(), 60)

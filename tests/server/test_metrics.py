@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import grpc
 import numpy as np
@@ -17,7 +18,7 @@ import pytest
 from google.protobuf.message import Message
 from support.publishing import bad_files, publish
 from support.scrapes import MeasuredServer, Scrape, measured_server
-from support.serving import PATIENCE_SECONDS, refused_start
+from support.serving import PATIENCE_SECONDS, refused_start, running_server
 
 from benchmarks.harness.servers import OWN_CONNECTION
 from vitrine.server.engine.artifact import read_artifact
@@ -255,6 +256,33 @@ def test_workers_are_replaced_after_their_metrics_have_been_swept_away(tiny_arti
 
 
 @pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
+def test_the_folder_of_a_killed_supervisor_is_removed_at_the_next_start(tiny_artifact: Path, tmp_path: Path) -> None:
+    flags = ("--workers", "2", "--metrics-port", "0")
+    with running_server(tiny_artifact, *flags, TMPDIR=str(tmp_path)) as killed:
+        (orphan,) = tmp_path.iterdir()
+        with running_server(tiny_artifact, *flags, TMPDIR=str(tmp_path)):
+            assert orphan.exists()  # its owner lives
+        killed.process.kill()
+        killed.process.wait(PATIENCE_SECONDS)
+        assert list(tmp_path.iterdir()) == [orphan]
+        with running_server(tiny_artifact, *flags, TMPDIR=str(tmp_path)):
+            (new,) = tmp_path.iterdir()
+            assert new != orphan
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
+def test_counts_that_are_swept_away_fail_the_scrape_and_the_log_says_why(tiny_artifact: Path, tmp_path: Path) -> None:
+    with measured_server(tiny_artifact, "--workers", "2", TMPDIR=str(tmp_path)) as server:
+        server.scrape_when(lambda scrape: scrape.value("vitrine_ready") == 2)
+        (folder,) = tmp_path.iterdir()
+        shutil.rmtree(folder)
+        with pytest.raises(HTTPError, match="500"):
+            server.scrape_when(lambda _: True)
+        server.log.wait_for(r"(files of the workers' counts are gone)")
+
+
+@pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
 def test_how_a_worker_was_is_forgotten_when_it_has_ended(tiny_artifact: Path) -> None:
     def serving(workers: int) -> Callable[[Scrape], bool]:
         return lambda scrape: scrape.value("vitrine_model_info", state="available") == workers
@@ -286,5 +314,5 @@ def test_a_metrics_port_that_is_taken_is_said(tiny_artifact: Path, workers: str)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         said = refused_start(tiny_artifact, "--metrics-port", str(port), "--workers", workers)
-    assert f"can't show metrics on 127.0.0.1:{port}: the port is taken" in said
+    assert f"can't listen on 127.0.0.1:{port}: another program has the port; name another with --metrics-host" in said
     assert "--metrics-port" in said

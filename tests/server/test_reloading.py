@@ -1,5 +1,7 @@
 """A real server whose repository changes while it answers."""
 
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -12,13 +14,24 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from support.publishing import bad_files, good_file, probabilities_of, publish, withdraw
-from support.serving import PATIENCE_SECONDS, SERVER, RunningServer, refused_start, running_server
+from support.serving import (
+    PATIENCE_SECONDS,
+    SERVER,
+    RunningServer,
+    logged_server,
+    open_log,
+    refused_start,
+    running_server,
+)
 
+from benchmarks.harness.servers import READY
 from vitrine.client import Client, ModelSummary, NotFoundError
 from vitrine.model import TOLERANCE
+from vitrine.server.process.port import can_be_shared
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
+SHARED_PORT = pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
 OFTEN = ("--reload-seconds", "0.02")
 Pixels = npt.NDArray[np.uint8]
 
@@ -243,3 +256,27 @@ def test_settings_that_contradict_each_other_are_refused(arguments: list[str], s
     finished = subprocess.run([SERVER, *arguments], capture_output=True, text=True, check=False, timeout=60)
     assert finished.returncode == 2
     assert says in finished.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=SHARED_PORT)])
+def test_sighup_has_the_repository_looked_at_and_ends_no_call(tmp_path: Path, workers: str) -> None:
+    publish(tmp_path, "tiny", 1)
+    flags = ("--model-repository", tmp_path, "--reload-seconds", "0", "--workers", workers)
+    with open_log() as (pipe, log), logged_server(pipe, *flags) as server, Client(server.target) as client:
+        publish(tmp_path, "tiny", 2)
+        server.process.send_signal(signal.SIGHUP)
+        log.wait_for(r"model tiny@2 (runs)", int(workers))
+        wait_until(client, lambda models: any(model.version == "2" for model in models))
+        assert server.stop() == 0
+
+
+def test_sighup_from_a_terminal_that_has_gone_stops_the_server(tiny_artifact: Path) -> None:
+    ours, terminal = os.openpty()
+    command: list[str | Path] = [SERVER, tiny_artifact, "--port", "0"]
+    with subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, text=True) as server:
+        os.close(terminal)
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith(READY)
+        server.send_signal(signal.SIGHUP)
+        assert server.wait(PATIENCE_SECONDS) == 0
+    os.close(ours)

@@ -58,6 +58,35 @@ def test_only_folders_that_are_versions_count(tmp_path: Path) -> None:
     assert {version.number for version in scan(tmp_path)["tiny"].versions} == {3, 12}
 
 
+def test_artifacts_that_no_version_holds_are_named_once_and_the_others_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(tmp_path, "tiny", 2)
+    misplaced = [tmp_path / "tiny" / name / "model.onnx" for name in ("01", "latest", "v1")] + [
+        tmp_path / "tiny" / "model.onnx",
+        tmp_path / "7" / "model.onnx",
+    ]
+    for path in misplaced:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(good_file(1))
+    said = _said(caplog)
+    repository = serve(tmp_path)
+    repository.refresh()
+    assert served(repository) == ["tiny@2"]
+    wanted = "is not served: it must be NAME/VERSION/model.onnx, with a version such as 1"
+    assert said() == [*(f"{path} {wanted}" for path in sorted(misplaced)), "model tiny@2 runs on CPUExecutionProvider"]
+
+
+def test_a_repository_of_misplaced_artifacts_alone_is_refused_and_they_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "tiny" / "v1").mkdir(parents=True)
+    (tmp_path / "tiny" / "v1" / "model.onnx").write_bytes(good_file(1))
+    with pytest.raises(StartupError, match="there is no NAME/VERSION/model"):
+        serve(tmp_path)
+    assert f"{tmp_path / 'tiny' / 'v1' / 'model.onnx'} is not served" in caplog.text
+
+
 def test_hidden_and_temporary_names_and_names_that_no_request_can_ask_for_are_passed_over(tmp_path: Path) -> None:
     for name in ("tiny", ".hidden", "new.tmp", "new.part", "old~", "a@b", "line\nbreak", "lost+found"):
         (tmp_path / name / "1").mkdir(parents=True)
@@ -380,7 +409,7 @@ async def test_a_repository_that_comes_back_is_followed_again(tmp_path: Path, mo
     monkeypatch.setattr("vitrine.server.models.repository.logger.warning", lambda *_: warned.set())
     _notice(repository, replaced, monkeypatch)
     root.rename(away)
-    async with poll(repository, 0.001):
+    async with poll(repository, 0.001, asyncio.Event()):
         await warned.wait()
         publish(away, "tiny", 2)
         away.rename(root)
@@ -403,7 +432,7 @@ async def test_what_follows_the_repository_survives_a_fault_inside(
         return scan(root)
 
     monkeypatch.setattr("vitrine.server.models.repository.scan", scan_or_fail)
-    async with poll(repository, 0.001):
+    async with poll(repository, 0.001, asyncio.Event()):
         await replaced.wait()
     assert "RuntimeError: a bug" in caplog.text
 
@@ -430,7 +459,7 @@ async def test_a_request_under_way_is_answered_by_the_version_it_began_with(
         go_on.wait()
         return np.zeros((18, 18), np.uint8)
 
-    monkeypatch.setattr("vitrine.server.inference.service.prepare", prepare)
+    monkeypatch.setattr("vitrine.server.preparation.processes.Decoders.prepare", prepare)
     publish(tmp_path, "tiny", 1)
     async with open_service(ServiceConfig(repository=RepositoryConfig(tmp_path, reload_seconds=0))) as service:
 

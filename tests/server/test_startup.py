@@ -46,6 +46,12 @@ def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
     assert "it isn't an ONNX file, or is cut off" in refused_start(path)
 
 
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.onnx"
+    path.touch()
+    assert "empty.onnx is not served: it is an empty file: copy or export it again" in refused_start(path)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "can't be read: No such file or directory" in refused_start(tmp_path / "missing.onnx")
 
@@ -97,6 +103,15 @@ def test_custom_operators_are_refused(tiny_artifact: Path, tmp_path: Path) -> No
 
     said = refused_start(changed(tiny_artifact, tmp_path / "custom.onnx", ask))
     assert "it asks for custom operators (com.example)" in said
+
+
+def test_what_a_file_says_forges_no_lines_of_the_log(tiny_artifact: Path, tmp_path: Path) -> None:
+    def name_a_domain(model: onnx.ModelProto) -> None:
+        model.opset_import.append(helper.make_opsetid("x\n2026 INFO forged\x1b[2J" + 1000 * "y", 1))
+
+    said = refused_start(changed(tiny_artifact, tmp_path / "model.onnx", name_a_domain))
+    assert r"x\n2026 INFO forged\x1b[2J" in said
+    assert len(said) < 500
 
 
 def test_a_graph_that_lacks_a_layer_is_refused(tiny_artifact: Path, tmp_path: Path) -> None:

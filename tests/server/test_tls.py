@@ -14,14 +14,21 @@ import numpy.typing as npt
 import pytest
 import trustme
 from click.testing import CliRunner
-from cryptography.hazmat.primitives import serialization
-from support.serving import SERVER, RunningServer, logged_server, refused_start, running_server
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from support.scrapes import measured_server
+from support.serving import SERVER, RunningServer, logged_server, open_log, refused_start, running_server
 
 from vitrine.client import TLS, AuthenticationError, Client, PermissionDeniedError, UnavailableError
 from vitrine.server.cli import main
 from vitrine.server.errors import FileError
+from vitrine.server.process.port import can_be_shared
 from vitrine.server.security.addresses import is_loopback
 from vitrine.server.security.certificates import TlsFiles, read_certificates
+
+SHARED_PORT = pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
 
 HOST = "127.0.0.1"
 DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"
@@ -228,6 +235,90 @@ def test_a_damaged_replacement_leaves_the_old_certificate_and_the_log_says_why(
     assert said.count("the content before stays in force") == 3  # once for each change, not at each connection
     assert "aren't a certificate and its unencrypted private key, both in PEM: key values mismatch" in said
     assert f"{files.key} can't be read: No such file or directory" in said
+
+
+def self_signed(key: CertificateIssuerPrivateKeyTypes) -> tuple[bytes, bytes]:
+    """A certificate and its key, in PEM."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
+    today = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).serial_number(1)
+    builder = builder.not_valid_before(today).not_valid_after(today + timedelta(days=90)).public_key(key.public_key())
+    signed = builder.sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return signed.public_bytes(pem), key.private_bytes(pem, form, serialization.NoEncryption())
+
+
+BOM = "\ufeff".encode()
+P256, P521 = self_signed(ec.generate_private_key(ec.SECP256R1())), self_signed(ec.generate_private_key(ec.SECP521R1()))
+UNUSABLE = {
+    "ed25519": self_signed(ed25519.Ed25519PrivateKey.generate()),
+    "p521": P521,
+    "a byte order mark before the certificate": (BOM + P256[0], P256[1]),
+    "a byte order mark before the key": (P256[0], BOM + P256[1]),
+}
+"""Certificates and keys that OpenSSL takes and gRPC doesn't."""
+
+
+@pytest.mark.parametrize("pair", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_certificate_that_grpc_can_not_use_is_refused(
+    tiny_artifact: Path, files: TlsFiles, pair: tuple[bytes, bytes]
+) -> None:
+    files.cert.write_bytes(pair[0])
+    files.key.write_bytes(pair[1])
+    said = refused_start(tiny_artifact, *flags(files))
+    assert f"{files.cert} and {files.key} can't be used by gRPC, and no client would get in" in said
+
+
+def test_authorities_that_grpc_can_not_use_are_refused(
+    tiny_artifact: Path, tmp_path: Path, authority: trustme.CA
+) -> None:
+    files = files_in(tmp_path, authority.issue_cert(HOST), authority)
+    assert files.client_ca is not None
+    files.client_ca.write_bytes(BOM + files.client_ca.read_bytes())
+    assert f"{files.client_ca} can't be used by gRPC" in refused_start(tiny_artifact, *flags(files))
+
+
+@pytest.mark.parametrize("kind", ["RSA", "P-384"])
+def test_other_certificates_are_taken(tiny_artifact: Path, files: TlsFiles, kind: str) -> None:
+    key = rsa.generate_private_key(65537, 2048) if kind == "RSA" else ec.generate_private_key(ec.SECP384R1())
+    chain, files_key = self_signed(key)
+    files.cert.write_bytes(chain)
+    files.key.write_bytes(files_key)
+    with running_server(tiny_artifact, *flags(files)) as server:
+        assert presented(server.target) == chain.decode()
+
+
+def test_a_renewed_certificate_that_grpc_can_not_use_leaves_the_old_one(
+    tiny_artifact: Path, files: TlsFiles, authority: trustme.CA
+) -> None:
+    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, *flags(files)) as server:
+        old = leaf_of(files)
+        for content, path in zip(P521, (files.cert, files.key), strict=True):
+            path.write_bytes(content)
+        assert presented(server.target) == presented(server.target) == old
+        assert connects(server.target, trusting(authority))
+        assert len(log.wait_for(r"(can't be used by gRPC, and no client would get in.*stays in force)")) == 1
+        publish(files, authority.issue_cert(HOST))
+        assert presented(server.target) == leaf_of(files) != old
+
+
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=SHARED_PORT)])
+def test_the_end_of_a_certificate_is_a_metric_and_a_near_one_is_said(
+    tiny_artifact: Path, tmp_path: Path, authority: trustme.CA, workers: str
+) -> None:
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=5)
+    files = files_in(tmp_path, authority.issue_cert(HOST, not_after=end))
+    with measured_server(tiny_artifact, *flags(files), "--workers", workers) as server:
+        shown = server.scrape_when(lambda scrape: "vitrine_certificate_expiry_timestamp_seconds" in scrape.names)
+        assert shown.value("vitrine_certificate_expiry_timestamp_seconds") == end.timestamp()
+        assert server.log.wait_for(r"the certificate in \S+ expires in (\S+) days")[0] in ("4.9", "5.0")
+
+
+def test_an_expired_certificate_is_said(tiny_artifact: Path, tmp_path: Path, authority: trustme.CA) -> None:
+    files = files_in(tmp_path, expired(authority, HOST))
+    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, *flags(files)) as server:
+        log.wait_for(r"the certificate in \S+ (has expired)")
+        server.stop()
 
 
 def test_files_that_do_not_belong_together_are_refused(

@@ -1,5 +1,7 @@
 """Several worker processes behind one port: spread, replaced, drained, and gone when they should be."""
 
+import asyncio
+import logging
 import os
 import queue
 import shutil
@@ -8,12 +10,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import numpy as np
@@ -35,7 +39,10 @@ from benchmarks.harness.servers import OWN_CONNECTION
 from vitrine.client import Client
 from vitrine.server.cli import command
 from vitrine.server.errors import StartupError
-from vitrine.server.process.config import ProcessConfig
+from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.process import config as process_config
+from vitrine.server.process import supervisor
+from vitrine.server.process.config import ProcessConfig, ServerConfig
 from vitrine.server.process.port import can_be_shared, reserve_port
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -191,13 +198,97 @@ def test_workers_that_answered_for_a_while_are_replaced_however_often_they_die(t
 
 
 def test_a_worker_that_hangs_is_killed_when_the_server_stops(tiny_artifact: Path) -> None:
-    quick = impatient(GRACE_SECONDS=0.1)
-    with running_workers(tiny_artifact, "--drain-seconds", "0.1", program=quick) as server:
+    with running_workers(tiny_artifact, "--drain-seconds", "0.1", "--hang-seconds", "0", program=graceless()) as server:
         stuck = server.ready(2)[0]
         os.kill(stuck, signal.SIGSTOP)
         server.supervisor.terminate()
         assert server.supervisor.wait(PATIENCE_SECONDS) == 0
         server.log.wait_for(rf"worker {stuck} (hangs, and is killed)")
+
+
+def test_a_stopped_worker_is_killed_and_replaced_and_counted(tiny_artifact: Path) -> None:
+    flags = ("--hang-seconds", "1", "--metrics-port", "0")
+    with running_workers(tiny_artifact, *flags, program=impatient(ASK_SECONDS=0.1)) as server:
+        stuck = server.ready(2)[0]
+        os.kill(stuck, signal.SIGSTOP)
+        server.log.wait_for(rf"worker {stuck} (hasn't answered for 1 s, and is killed)")
+        server.log.wait_for(rf"worker (\d+) starts in place of {stuck}\b")
+        server.ready(3)
+        metrics = scrape(server)
+    assert "vitrine_worker_hangs_total 1.0" in metrics
+    assert "vitrine_ready 2.0" in metrics
+
+
+def serve_nothing(_: ServerConfig, line: Any, __: object) -> None:
+    """A worker's program: it says that it is ready, and then its event loop hangs."""
+    line.send(True)
+    time.sleep(3600)
+
+
+def log_nothing() -> None:
+    """The log of such a worker."""
+
+
+async def test_a_worker_whose_event_loop_hangs_is_killed_and_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "work", serve_nothing)
+    monkeypatch.setattr(supervisor, "ASK_SECONDS", 0.02)
+    monkeypatch.setattr(supervisor, "START_FACTOR", 10_000)  # it isn't killed before it has said that it is ready
+    monkeypatch.setattr(process_config, "GRACE_SECONDS", 0.0)
+    config = ServerConfig(grpc=GrpcConfig(port=0), process=ProcessConfig(1, drain_seconds=0.0, hang_seconds=0.2))
+    with caplog.at_level(logging.INFO):
+        serving = asyncio.ensure_future(supervisor.supervise(config, lambda _: None, log_nothing))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while "in place of" not in caplog.text:
+                await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, PATIENCE_SECONDS)
+    assert "hasn't answered for 0.2 s, and is killed" in caplog.text
+
+
+def test_a_stopped_worker_does_not_count_as_ready(tiny_artifact: Path) -> None:
+    flags = ("--hang-seconds", "0", "--metrics-port", "0")
+    with running_workers(tiny_artifact, *flags, program=impatient(ASK_SECONDS=0.05)) as server:
+        stuck = server.ready(2)[0]
+        wait_until(lambda: "vitrine_ready 2.0" in scrape(server))
+        os.kill(stuck, signal.SIGSTOP)
+        wait_until(lambda: "vitrine_ready 1.0" in scrape(server))
+        os.kill(stuck, signal.SIGCONT)
+        wait_until(lambda: "vitrine_ready 2.0" in scrape(server))
+
+
+def test_a_worker_that_never_comes_to_answer_is_replaced(tiny_artifact: Path) -> None:
+    """The second of the starting workers is stopped before its event loop runs."""
+    quick = impatient(ASK_SECONDS=0.1, START_FACTOR=1)
+    with (
+        open_log() as (pipe, log),
+        launched_server(pipe, "--workers", "2", "--hang-seconds", "2", program=quick) as server,
+    ):
+        log.wait_for(r"worker (\d+) is ready")
+        stuck = int(log.wait_for(r"worker (\d+) starts", 2)[1])
+        os.kill(stuck, signal.SIGSTOP)
+        log.wait_for(rf"worker {stuck} (hasn't answered for 2 s, and is killed)")
+        log.wait_for(r"worker (\d+) is ready", 2)
+        server.terminate()
+        assert server.wait(PATIENCE_SECONDS) == 0
+
+
+def graceless() -> tuple[str, ...]:
+    """A program of the server that gives workers hardly any time beyond their drain."""
+    start = "from vitrine.server.cli import main; main()"
+    return sys.executable, "-c", f"from vitrine.server.process import config; config.GRACE_SECONDS = 0.1; {start}"
+
+
+def scrape(server: Workers) -> str:
+    with urlopen(server.log.wait_for(r"metrics are at (\S+)")[0], timeout=PATIENCE_SECONDS) as answer:
+        return str(answer.read().decode())
+
+
+def wait_until(so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not so():
+        assert time.monotonic() < deadline
 
 
 def test_a_supervisor_that_fails_leaves_no_worker_behind(tiny_artifact: Path) -> None:
@@ -291,6 +382,28 @@ def test_workers_whose_supervisor_is_killed_drain_and_leave(tiny_artifact: Path)
     host, _, number = server.target.rpartition(":")  # open_log has seen that nobody is left
     with socket.create_server((host, int(number))):
         pass
+
+
+def test_a_stopped_worker_whose_supervisor_is_killed_leaves_too(tiny_artifact: Path) -> None:
+    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, "--workers", "2") as server:
+        stuck = int(log.wait_for(r"worker (\d+) is ready", 2)[0])
+        os.kill(stuck, signal.SIGSTOP)
+        server.process.kill()
+        assert len(log.wait_for(r"(stopped)", 2)) == 2  # open_log sees that nobody is left
+
+
+def test_a_worker_that_hangs_without_a_supervisor_ends_itself() -> None:
+    program = """
+import sys, time
+from vitrine.server.process import worker
+supervisor, line = worker.multiprocessing.Pipe()
+supervisor.close()
+worker._limit_end(line.fileno(), 0.0)
+time.sleep(3600)
+"""
+    program = program.replace("worker.multiprocessing", "__import__('multiprocessing')")
+    hanging = subprocess.run([sys.executable, "-c", program], timeout=PATIENCE_SECONDS, check=False)
+    assert hanging.returncode == 1
 
 
 def test_a_taken_port_is_refused_before_any_worker_starts(tiny_artifact: Path) -> None:

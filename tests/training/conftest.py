@@ -81,3 +81,28 @@ def mnist(tmp_path: Path, digits: tuple[npt.NDArray[np.uint8], npt.NDArray[np.in
         (tmp_path / name.removesuffix(".gz")).write_bytes(header + values.tobytes())
     np.savez(tmp_path / "writers.npz", train_writer=np.repeat(np.arange(12), 2))
     return tmp_path
+
+
+@pytest.fixture
+def pen_data(tmp_path: Path) -> Path:
+    """A distribution of UNIPEN: the contributor `abc` with six writers of 2 to 7 digits, and `xyz` with one of 4."""
+    for contributor, writers in (("abc", 6), ("xyz", 1)):
+        folder = tmp_path / "unipen" / "data" / "1a" / contributor
+        folder.mkdir(parents=True)
+        for writer in range(writers):
+            count = 2 + writer if writers > 1 else 4
+            ink = [_pen_stroke(contributor, writer, number) for number in range(count)]
+            segments = [f'.SEGMENT CHARACTER {number} ? "{number % DIGITS}"' for number in range(count)]
+            lines = [f".WRITER_ID {writer}", ".COORD X Y", *ink, *segments, ""]
+            (folder / f"w{writer}.dat").write_text("\n".join(lines))
+    return tmp_path / "unipen"
+
+
+def _pen_stroke(contributor: str, writer: int, number: int) -> str:
+    """A bent line that nobody else has drawn, as a part between pen down and pen up."""
+    places = [
+        (90, 900),
+        (100 + 40 * (number % DIGITS), 700 - writer),
+        (110 + number, 500 + 9 * writer + ord(contributor[0])),
+    ]
+    return "\n".join([".PEN_DOWN", *(f"{x} {y}" for x, y in places), ".PEN_UP"])

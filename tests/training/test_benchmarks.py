@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import students, training_speed, variants
+from benchmarks import handwriting, students, training_speed, variants
 from vitrine.model import TrainingFacts
 from vitrine.training import MLP, FitConfig, export, fit
 from vitrine.training.data import load_dataset
@@ -68,3 +68,20 @@ def test_variants_are_smaller_and_their_layers_stay_what_they_are(model: Path) -
     for name in variants.MAKERS:
         assert found[name]["size"] < found["float32"]["size"]
         assert 0 < max(found[name]["deviations"].values()) < (0.01 if "float16" in name else 0.2), name
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_handwriting_is_measured_by_source_digit_and_form(
+    model: Path, mnist: Path, pen_data: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setenv("VITRINE_DATA_DIR", str(mnist))
+    monkeypatch.setattr(handwriting, "FORMS", 60)
+    words = (str(model), "--part", part, "--json")
+    found = json.loads(CliRunner().invoke(handwriting.main, words, catch_exceptions=False).stdout)["models"][str(model)]
+    assert found.keys() == {"mnist", "mnist, bent", "unipen", "forms", "embedded"}
+    contributors = {"unipen/abc"} if part == "validation" else {"unipen/abc", "unipen/xyz"}
+    assert found["unipen"]["by_source"].keys() == contributors
+    assert sum(each["count"] for each in found["forms"]["by_source"].values()) == 60
+    for figures in found.values():
+        assert sum(each["errors"] for each in figures["by_digit"].values()) == figures["errors"] <= figures["count"]
+        assert 0 <= figures["calibration_error"] <= 1

@@ -122,6 +122,16 @@ def test_a_checkpoint_from_before_shapes_and_classes_were_kept_is_of_digits(save
     assert (identity.classes, identity.shape) == (tuple("0123456789"), (18, 18))
 
 
+def test_a_checkpoint_from_before_drawings_and_forms_learnt_from_neither(saved: tuple[Checkpoint, Path]) -> None:
+    _, path = saved
+    document = read_checksummed(path)
+    for name in ("drawings", "forms"):
+        del document["config"][name]
+    write_checksummed(path, {**document, "format_version": 7})
+    config = Checkpoint.load(path).config
+    assert (config.drawings, config.forms) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [

@@ -1,7 +1,10 @@
 """The command `vitrine-train`: options, output and errors."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +51,30 @@ def test_a_fit_says_its_error_and_where_the_model_is(bars: Path, tmp_path: Path)
     assert result.stdout.startswith("test error ")
     assert result.stdout.rstrip().endswith(str(tmp_path / "run" / "model.onnx"))
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense", "tkagg"])
+def test_pictures_are_drawn_whatever_shows_figures_elsewhere(bars: Path, tmp_path: Path, backend: str) -> None:
+    program, folder = Path(sys.executable).with_name("vitrine-train"), tmp_path / "run"
+    calls: list[tuple[str | Path, ...]] = [
+        ("fit", "--dataset", bars, "--run", folder, *QUICK),
+        ("evaluate", folder, "--quiet"),
+    ]
+    for words in calls:
+        environment = os.environ | {"MPLBACKEND": backend}
+        ended = subprocess.run([program, *words], capture_output=True, text=True, check=False, env=environment)
+        assert (ended.returncode, ended.stderr) == (0, "")
+    assert (folder / "learning_curve.png").exists()
+    assert (folder / "evaluation" / "confusion_matrix.png").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", ["vitrine-train", "vitrine-server"])
+def test_help_for_a_full_disk_is_one_sentence(command: str) -> None:
+    program = Path(sys.executable).with_name(command)
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([program, "-h"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "Error: can't write the output: No space left on device\n")
 
 
 def test_a_progress_bar_is_shown_on_stderr_unless_quiet(bars: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -20,11 +21,13 @@ from PIL import Image
 from vitrine.model import DIGITS, ArtifactMetadata
 from vitrine.training import Dataset, Evaluation, FitConfig, Run, export_run, fit
 from vitrine.training.cli import main
-from vitrine.training.data import split
+from vitrine.training.data import BUILT_IN, split
+from vitrine.training.rendering.forms import FORMS
 from vitrine.training.run import plots
 from vitrine.training.run.completion import FRAMEWORKS, export_checkpoint
 from vitrine.training.run.model_card import fit_command, model_card
 from vitrine.training.run.plots import draw_confusion_matrix, save
+from vitrine.training.run.whose_handwriting import SEEN, whose_handwriting
 
 
 @pytest.fixture
@@ -217,6 +220,35 @@ def test_the_card_says_what_else_a_model_learnt_from(run: Run) -> None:
     card = model_card(run.folder, replace(run.checkpoint, config=config), run.evaluation)
     assert "and the same teacher file (`--teacher`), this gives the same weights" in card
     assert "8,000 generated images without a digit" in card
+
+
+@pytest.mark.parametrize("source", BUILT_IN)
+def test_the_card_says_whose_handwriting_a_model_has_seen_and_whose_not(run: Run, source: str) -> None:
+    checkpoint = replace(run.checkpoint, identity=replace(run.checkpoint.identity, source=source))
+    _, people = model_card(run.folder, checkpoint, run.evaluation).split("## Whose handwriting")
+    assert people.index("has seen digits of") < people.index("has not seen") < people.index("## Figures")
+    assert "children who learn to write" in people
+    assert "written by a program" not in people
+    assert "| source |" not in people
+
+
+def test_the_card_of_a_folder_says_that_its_people_are_the_folders(run: Run) -> None:
+    assert "those who wrote or drew the folder's images" in run.folder.model_card.read_text()
+
+
+def test_the_card_has_the_accuracy_by_source_and_says_that_nobody_wrote_the_forms(toy: Dataset, tmp_path: Path) -> None:
+    sources = np.array(["mnist", "unipen/ibm"])[np.arange(len(toy.test)) % 2]
+    mixed = replace(toy, test=replace(toy.test, sources=sources), source="mnist")
+    done = fit(mixed, FitConfig(hidden=(8,), epochs=1, device="cpu"), tmp_path / "mixed", progress=False)
+    rows = re.findall(r"^\| (mnist|unipen/ibm) \| (\d+) \|", done.folder.model_card.read_text(), re.MULTILINE)
+    assert [name for name, _ in rows] == ["mnist", "unipen/ibm"]
+    assert sum(int(count) for _, count in rows) == len(toy.test)
+    assert f"nobody: {len(FORMS)} forms" in whose_handwriting("mnist", DIGITS, True, {})
+
+
+def test_every_built_in_data_set_has_people() -> None:
+    assert set(BUILT_IN) <= set(SEEN)
+    assert "folder" in whose_handwriting("mnist", ("a", "b"), False, {})
 
 
 def test_the_card_says_which_epoch_was_kept(run: Run) -> None:

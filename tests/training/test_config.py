@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from vitrine.training import RECIPES, ConfigError, FitConfig, recipe
+from vitrine.training.data import BUILT_IN
 from vitrine.training.network.schedule import FLOOR, learning_rate_at
 from vitrine.training.run.config import find_device
+from vitrine.training.run.recipes import DATA_SETS, for_classes
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,9 @@ from vitrine.training.run.config import find_device
         {"patience": 0},
         {"augment": -1.0},
         {"augment": float("inf")},
+        {"drawings": 0},
+        {"drawings": 9},
+        {"forms": -1},
     ],
     ids=str,
 )
@@ -47,6 +52,23 @@ def test_settings_come_back_from_plain_data(config: FitConfig) -> None:
 def test_a_folder_gets_the_same_settings_whatever_its_name() -> None:
     assert recipe("digits") == RECIPES["digits"]
     assert recipe("/home/me/mnist") == recipe("shapes") == FitConfig(counter_examples=500)
+
+
+def test_each_recipe_has_a_data_set_and_each_data_set_a_recipe_of_minutes() -> None:
+    assert DATA_SETS.keys() == RECIPES.keys()
+    assert DATA_SETS["reference"] == "handwriting"
+    assert DATA_SETS["mnist"] == "mnist"
+    for dataset in BUILT_IN:
+        assert not recipe(dataset).teacher_epochs
+
+
+def test_the_recipe_of_mnist_alone_differs_from_the_reference_in_its_data_only() -> None:
+    assert replace(RECIPES["reference"], drawings=1, forms=0) == RECIPES["mnist"]
+
+
+def test_other_classes_than_digits_get_neither_forms_nor_counter_examples() -> None:
+    settings = for_classes(RECIPES["reference"], ("up", "down"))
+    assert (settings.forms, settings.counter_examples) == (0, 0)
 
 
 @pytest.mark.parametrize("config", [*RECIPES.values(), recipe("shapes")])

@@ -47,7 +47,7 @@ def test_whatever_draws_them_is_part_of_what_they_are_found_by() -> None:
     imported = set()
     for path in drawing_code():
         imported |= set(re.findall(r"^from vitrine\.training\.(\S+) import (\w+)", path.read_text(), re.MULTILINE))
-    known = {".".join(path.with_suffix("").parts[-3:]) for path in drawing_code()}
+    known = {".".join(path.with_suffix("").parts).rpartition("vitrine.training.")[2] for path in drawing_code()}
     for module, name in imported - {("errors", "ConfigError")}:
         assert module in known or f"{module}.{name}" in known or f"{module}.__init__" in known, (module, name)
 

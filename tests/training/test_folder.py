@@ -135,6 +135,16 @@ def test_a_digit_with_too_few_different_images_is_an_error_that_names_it(folder:
         load_dataset(folder, progress=False)
 
 
+def test_files_that_arent_read_are_named_where_images_are_too_few(folder: Path) -> None:
+    for label in ("4", "7"):
+        for image in (folder / label).iterdir():
+            image.rename(image.with_suffix(".heic"))
+    with pytest.raises(
+        DataError, match=r"4 has no different images.* files aren't read, such as 0\.heic: save them as"
+    ):
+        load_dataset(folder, progress=False)
+
+
 def with_labels(folder: Path, *labels: str) -> Path:
     """The folder with other labels beside its two: copies of its images."""
     for label in labels:

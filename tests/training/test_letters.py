@@ -5,8 +5,8 @@ from string import ascii_lowercase, ascii_uppercase
 import numpy as np
 import pytest
 
-from vitrine.training.rendering.letters import CAPITALS, GREEK, GREEK_LOOK_ALIKES, LETTERS, SMALL, write_letter
-from vitrine.training.rendering.nondigits import LOOK_ALIKES
+from vitrine.training.rendering.letters import CAPITALS, GREEK, LETTERS, SMALL, write_letter
+from vitrine.training.rendering.nondigits import GREEK_LOOK_ALIKES, LOOK_ALIKES
 from vitrine.training.rendering.pens import draw_by_chance
 
 

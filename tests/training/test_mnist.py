@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vitrine.training import DataError, load_dataset
-from vitrine.training.data import mnist
+from vitrine.training.data import load_mnist_images, mnist
 from vitrine.training.data.download import RemoteFile
 
 NAMES = [file.name for file in mnist.FILES]
@@ -45,6 +45,25 @@ def test_the_files_are_found_in_the_folder_or_in_its_mnist(tmp_path: Path, zippe
     dataset = load_dataset("mnist", tmp_path, progress=False)
     assert (len(dataset.train), len(dataset.test)) == (5, 2)
     np.testing.assert_array_equal(dataset.test.labels, [7, 8])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("form", ["-idx", ".idx"], ids=["torchvision", "Kaggle"])
+@pytest.mark.parametrize("place", [".", "mnist", "MNIST", "MNIST/raw", "raw"])
+@pytest.mark.parametrize("has_folders", [False, True], ids=["flat", "a folder around each"])
+def test_the_files_are_found_under_the_names_of_others(
+    tmp_path: Path, zipped: bool, form: str, place: str, has_folders: bool
+) -> None:
+    write_mnist(tmp_path / place, zipped=zipped)
+    for path in sorted((tmp_path / place).glob("*ubyte*")):
+        found = path.rename(path.with_name(path.name.replace("-idx", form) + ".moving"))
+        name = found.name.removesuffix(".moving")
+        if has_folders:
+            found.with_name(name).mkdir()
+        found.rename(found.with_name(name) / name if has_folders else found.with_name(name))
+    images, labels = load_mnist_images("test", tmp_path)
+    assert images.shape == (2, 28, 28)
+    np.testing.assert_array_equal(labels, [7, 8])
 
 
 def test_light_ink_on_black_becomes_ink_on_white(tmp_path: Path) -> None:

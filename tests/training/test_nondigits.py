@@ -1,5 +1,6 @@
 """The made images that show no digit: the same from the same seed, different for training and measuring, no digits."""
 
+from dataclasses import replace
 from pathlib import Path
 from string import ascii_letters
 
@@ -10,9 +11,12 @@ import pytest
 from vitrine.training import ConfigError
 from vitrine.training.rendering.nondigits import (
     EXPOSURE_SETS,
+    GREEK_LOOK_ALIKES,
     LETTERS,
+    LOOK_ALIKE_SETS,
     LOOK_ALIKES,
     NON_DIGITS,
+    TWINS,
     Part,
     draw_non_digits,
     make_non_digits,
@@ -24,13 +28,15 @@ from vitrine.training.rendering.nondigits.fonts import (
     EXPOSURE_FONTS,
     bundled_fonts,
     font_family,
+    fonts_with,
     has_latin_characters,
 )
 from vitrine.training.rendering.nondigits.sets import kit_for
 from vitrine.training.rendering.nondigits.shapes import EVALUATION_SHAPES, EXPOSURE_SHAPES
 
+EVALUATION_SETS = (*NON_DIGITS, *LOOK_ALIKE_SETS)
 EVERY_PART: tuple[Part, ...] = ("exposure", "evaluation")
-SETS = [(name, part) for part in EVERY_PART for name in (NON_DIGITS if part == "evaluation" else EXPOSURE_SETS)]
+SETS = [(name, part) for part in EVERY_PART for name in (EVALUATION_SETS if part == "evaluation" else EXPOSURE_SETS)]
 
 
 @pytest.mark.parametrize(("name", "part"), SETS)
@@ -81,6 +87,34 @@ def test_letters_with_a_digits_shape_are_left_out_unless_all_are_wanted() -> Non
     assert not np.array_equal(kept, all_of_them)
 
 
+def test_twins_of_digits_are_no_counter_examples_and_have_a_set_of_their_own() -> None:
+    """The twins of the Greek and Cyrillic letters look the same as the Latin ones in print."""
+    assert set("IlOoSsZzBbqg") == set(TWINS) <= set("".join(LOOK_ALIKES.values()))
+    exposed = kit_for("exposure")
+    twins = {*TWINS, *"ΙΟΒΖοςΟІЅОоЗзЭэЧчбвВьЬуУ", *"".join(GREEK_LOOK_ALIKES.values())}
+    assert not twins & {*exposed.letters, *exposed.near_twins, *exposed.greek, *exposed.scripts}
+    assert set(TWINS) | set(exposed.near_twins) == set("".join(LOOK_ALIKES.values()))
+    with pytest.raises(ConfigError, match="no set twins for exposure"):
+        make_non_digits("twins", 1, 0, part="exposure")
+
+
+def test_written_letters_have_the_lines_of_a_pen_and_no_grey_paper() -> None:
+    """A network must not tell letters from digits by the page they are on."""
+    for name in ("written_letters", "written_greek", "written_scripts"):
+        images = list(draw_non_digits(name, 20, 0, part="exposure"))
+        assert all(image.max() == 255 for image in images)
+        assert all(28 <= len(image) <= 64 for image in images)
+
+
+def test_a_letter_has_as_many_written_forms_as_fonts_and_its_own_skeleton() -> None:
+    exposed, measured = kit_for("exposure"), kit_for("evaluation")
+    assert set(exposed.skeletons) > set(exposed.letters)
+    assert not measured.skeletons
+    assert all(exposed.fonts_for(letter) for letter in exposed.letters + exposed.greek)
+    assert all(measured.fonts_for(letter) for letter in measured.letters + measured.greek + measured.scripts)
+    assert all(exposed.fonts_for(letter) or letter in exposed.skeletons for letter in exposed.scripts)
+
+
 @pytest.mark.parametrize("part", EVERY_PART)
 def test_an_empty_page_has_no_ink_once_it_is_prepared(part: Part) -> None:
     pixels = make_non_digits("blank", 150, 0, part=part)
@@ -118,6 +152,14 @@ def test_a_folder_of_fonts_takes_the_place_of_the_bundled_ones_but_for_those_of_
     (tmp_path / "damaged.ttf").write_bytes(b"no font")
     assert [path.name for path in kit_for("evaluation", tmp_path).fonts] == ["DejaVuSerif.ttf"]
     assert make_non_digits("letters", 2, 0, part="evaluation", fonts=tmp_path).any()
+
+
+def test_fonts_without_greek_letters_leave_those_to_the_bundled_ones() -> None:
+    (font,) = bundled_fonts(("DejaVuSansDisplay",))
+    assert not fonts_with("λ", (font,))
+    assert fonts_with("λ", kit_for("evaluation").fonts) == kit_for("evaluation").fonts
+    kit = replace(kit_for("evaluation"), fonts=(font,))
+    assert kit.fonts_for("λ") == kit.spare_fonts
 
 
 def test_a_folder_without_a_usable_font_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from vitrine.training.cli import main
 from vitrine.training.files.run_folder import ReportFolder
 from vitrine.training.network.evaluate import percent
 from vitrine.training.network.losses import loss_of
-from vitrine.training.rendering.nondigits import NON_DIGITS
-from vitrine.training.rendering.stress import CONDITIONS
-from vitrine.training.report import make_report
+from vitrine.training.rendering.forms import FORMS
+from vitrine.training.rendering.nondigits import LOOK_ALIKE_SETS, NON_DIGITS
+from vitrine.training.rendering.stress import EVERY_CONDITION
+from vitrine.training.report import FormsPlan, make_report, write_report
 from vitrine.training.report.contact_sheet import CELL, SIDE, draw_most_wrong
 from vitrine.training.report.curves import wilson_interval
+from vitrine.training.report.handwriting import MOST_SHOWN, form_examples
 from vitrine.training.report.measurements import MAX_MISTAKES
 from vitrine.training.report.mistakes import MIN_LOSS, Mistake, find_mistakes, losses_of
 from vitrine.training.report.novelty import NoveltyPlan, NoveltyReport, SetResult
@@ -31,6 +34,7 @@ from vitrine.training.report.table import Table
 
 WRITTEN = {"REPORT.md", "calibration.png", "confusion_matrix.png", "most_wrong.png", "report.json"}
 BY_NOVELTY = {"least_novel.png", "roc.png"}
+BY_GROUP = {"handwriting.png"}
 
 
 def test_auroc_is_the_share_of_pairs_in_order_ties_counted_half() -> None:
@@ -78,6 +82,15 @@ def test_what_is_refused_is_told_for_shares_of_refused_digits() -> None:
     by_digits = shapes["refused_by_refused_digits"]
     assert by_digits["0.05"] == 0.5  # no digit may be refused: what is above 9
     assert by_digits["0.1"] == 0.75  # one digit may: what is above 8
+
+
+def test_images_that_pass_where_98_percent_of_digits_are_kept_are_taken_for_digits() -> None:
+    digits = np.arange(1, 101, dtype=np.float32)
+    scores = np.array([97.5, 98.5, 99.5, 200], np.float32)
+    result = SetResult("letters", np.zeros((4, 18, 18), np.uint8), np.full((4, 10), 0.1, np.float32), scores, 1.0, 1.0)
+    report = NoveltyReport(NoveltyPlan(), 0.0, digits, digits, 1.0, [result])
+    assert report.taken_for_digits(result) == 0.25  # 98 of 100 digits are at 98 or below, and so is one image
+    assert report.to_dict()["sets"][0]["taken_for_digits"] == 0.25
 
 
 OUTPUTS: tuple[OutputKind, ...] = ("softmax", "sigmoid")
@@ -221,6 +234,7 @@ def test_novelty_is_measured_on_every_set_and_on_printed_digits(run: Path, tmp_p
     assert [each["set"] for each in novelty["sets"]] == list(NON_DIGITS)
     assert {each["count"] for each in novelty["sets"]} == {12} == {novelty["printed_digits"]["count"]}
     assert all(0 <= each["auroc"] <= 1 for each in novelty["sets"])
+    assert [each["set"] for each in novelty["look_alike_sets"]] == list(LOOK_ALIKE_SETS)
     assert novelty["digits"]["kept"] > 0.9
     assert names_in(tmp_path / "report") == WRITTEN | BY_NOVELTY
     page = (tmp_path / "report" / "REPORT.md").read_text()
@@ -238,9 +252,56 @@ def test_a_report_takes_the_place_of_the_one_before_and_of_nothing_else(run: Pat
 def test_the_stress_set_is_measured_on_the_network_as_it_would_be_served(run: Path, mnist: Path) -> None:
     result = evaluate(run, "--stress", "--count", "1", "--data-dir", mnist, "--out", mnist / "report")
     outcomes = json.loads((mnist / "report" / "report.json").read_text())["stress"]["conditions"]
-    assert [outcome["condition"] for outcome in outcomes] == list(CONDITIONS)
+    assert [outcome["condition"] for outcome in outcomes] == list(EVERY_CONDITION)
     assert "mean over conditions" in result.stdout
+    assert ", over forms " in result.stdout
     assert "| phone_photo | 1 |" in (mnist / "report" / "REPORT.md").read_text()
+
+
+def test_forms_are_measured_each_by_itself_and_shown_on_a_sheet(run: Path, tmp_path: Path) -> None:
+    words = ("--forms", "--count", "4", "--out", tmp_path / "report")
+    forms = json.loads(evaluate(run, *words, "--json").stdout)["forms"]
+    assert [form["name"] for form in forms] == list(FORMS)
+    for form in forms:
+        digit = str(FORMS[form["name"]].digit)
+        assert form["classes"] == {digit: {name: form[name] for name in ("count", "errors", "accuracy")}}
+        assert form["count"] == 4
+        assert 0 <= form["kept"] <= 1
+    assert names_in(tmp_path / "report") == WRITTEN | BY_GROUP
+    with Image.open(tmp_path / "report" / "handwriting.png") as sheet:
+        assert sheet.height == len(FORMS) * CELL[1]
+    page = (tmp_path / "report" / "REPORT.md").read_text()
+    assert "| 1 with upstroke | 4 |" in page
+    assert "(handwriting.png)" in page
+
+
+def test_examples_of_several_sources_are_measured_by_source(toy: Dataset, tmp_path: Path) -> None:
+    run = fit(toy, FitConfig(hidden=(8,), epochs=2, device="cpu"), tmp_path / "run", progress=False)
+    sources = np.array(["mnist", "unipen/ibm", "unipen/ibm"])[np.arange(len(toy.test)) % 3]
+    report = make_report(run.checkpoint, replace(toy.test, sources=sources), "toy", progress=False)
+    assert [source.name for source in report.sources] == ["mnist", "unipen/ibm"]
+    assert sum(source.evaluation.errors for source in report.sources) == report.evaluation.errors
+    assert sum(source.evaluation.count for source in report.sources) == len(toy.test)
+    assert all(source.hardest for source in report.sources)
+    write_report(report, files := ReportFolder(tmp_path / "report"))
+    assert files.handwriting.exists()
+    assert "| unipen/ibm |" in files.page.read_text()
+    assert not make_report(run.checkpoint, toy.test, "toy", progress=False).sources
+
+
+def test_the_hardest_images_are_the_worst_first_and_right_ones_among_them(toy: Dataset, tmp_path: Path) -> None:
+    run = fit(toy, FitConfig(hidden=(8,), epochs=20, device="cpu"), tmp_path / "run", progress=False)
+    named = replace(toy.test, sources=np.full(len(toy.test), "only"))
+    (only,) = make_report(run.checkpoint, named, "toy", progress=False).sources
+    losses = [each.loss for each in only.hardest]
+    assert losses == sorted(losses, reverse=True)
+    assert len(losses) == min(MOST_SHOWN, len(toy.test)) > only.evaluation.errors
+
+
+def test_forms_are_the_same_from_the_same_seed_and_new_from_another() -> None:
+    first, again, other = (form_examples("4 open", FormsPlan(3, seed), (18, 18)).pixels for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
 def test_a_folder_of_fonts_that_has_none_is_an_error_of_one_sentence(run: Path, tmp_path: Path) -> None:

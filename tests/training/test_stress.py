@@ -15,7 +15,15 @@ from vitrine.model import ArtifactError, prepare
 from vitrine.training import RECIPES, load_dataset
 from vitrine.training.cli import main
 from vitrine.training.data import load_mnist_images, split
-from vitrine.training.rendering.stress import CONDITIONS, measure_stress, render
+from vitrine.training.rendering.stress import (
+    CONDITIONS,
+    EVERY_CONDITION,
+    FORM_CONDITIONS,
+    measure_stress,
+    render,
+    render_form,
+)
+from vitrine.training.rendering.stress.accuracy import SHEET_MARGIN
 from vitrine.training.rendering.stress.strokes import fine_pen_strokes, marker_strokes, pen_strokes, thin
 
 BUNDLED = Path(__file__).parents[2] / "server" / "vitrine" / "server" / "bundled" / "digits.onnx"
@@ -41,6 +49,24 @@ def test_the_bundled_model_recognises_digits_under_every_condition(
     assert [outcome.condition for outcome in outcomes] == names
     weak = {outcome.condition: outcome.accuracy for outcome in outcomes if outcome.accuracy < 0.5}
     assert not weak
+
+
+@pytest.mark.parametrize("form", FORM_CONDITIONS)
+def test_a_form_is_one_file_for_a_seed_and_a_number_and_is_left_once_it_is_prepared(form: str) -> None:
+    file = render_form(form, seed=3, number=5)
+    assert file == render_form(form, seed=3, number=5)
+    assert file != render_form(form, seed=3, number=6)
+    assert prepare(file).any()
+
+
+def test_a_form_is_right_when_its_own_digit_is_read(
+    digits: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]],
+) -> None:
+    assert set(EVERY_CONDITION) == set(CONDITIONS) | set(FORM_CONDITIONS)
+    forms = ["2 with loop", "3 with flat top", "6 straight", "8 of two rings"]
+    outcomes = measure_stress(BUNDLED, *digits, forms, count=12, seed=0, progress=False)
+    assert [outcome.condition for outcome in outcomes] == forms
+    assert all(outcome.accuracy > 0.7 for outcome in outcomes)
 
 
 def test_pens_differ_in_width_and_not_in_place(digits: tuple[npt.NDArray[np.uint8], object]) -> None:
@@ -107,7 +133,7 @@ def test_the_sheet_shows_ten_digits_of_each_condition(mnist: Path, tmp_path: Pat
     result = stress(mnist, "--split", "test", "--sheet", tmp_path / "sheet.png")
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (100 + 10 * 96, 2 * 96)
+        assert sheet.size == (SHEET_MARGIN + 10 * 96, 2 * 96)
 
 
 def test_a_file_that_is_no_model_is_an_error_that_names_it(mnist: Path) -> None:

@@ -158,6 +158,13 @@ def test_a_teacher_of_other_data_is_refused_by_name(toy: Dataset, tmp_path: Path
         load_teacher(tmp_path / "teacher.pt", {"digest": "b", "augment": 1.0})
 
 
+def test_a_teacher_of_an_older_version_has_learnt_from_neither_drawings_nor_forms(toy: Dataset, tmp_path: Path) -> None:
+    save_teacher(tmp_path / "teacher.pt", taught(toy, 1), {"digest": "a"})
+    load_teacher(tmp_path / "teacher.pt", {"digest": "a", "drawings": 1, "forms": 0})
+    with pytest.raises(CheckpointError, match="another forms"):
+        load_teacher(tmp_path / "teacher.pt", {"digest": "a", "drawings": 1, "forms": 100})
+
+
 def test_a_file_that_is_no_teacher_is_refused(toy: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "teacher.pt"
     path.write_bytes(b"anything")

@@ -5,26 +5,28 @@ It sends calls, awaits them and keeps several under way. Their content is the bu
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from vitrine.client import wire
-from vitrine.client.base import IN_FLIGHT, LOOKUPS, BaseClient, Deadline, Plan, Progress
-from vitrine.client.catalogue import Description, is_outdated_shape, undescribed
-from vitrine.client.chunks import Chunker
+from vitrine.client.base import IN_FLIGHT, LOOKUPS, BaseClient, Deadline
+from vitrine.client.batches import Batch, Batcher, Outcome, batches_for, batches_without
+from vitrine.client.catalogue import Description, is_outdated, is_outdated_shape, undescribed
 from vitrine.client.connection import open_async_channel
 from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, closed_error, service_errors
+from vitrine.client.plan import Plan, Progress
 from vitrine.client.tracing import CallSpan
 from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
 from vitrine.client.wire import Preparation, ReadImage, Wanted
-from vitrine.model import ImageSource
+from vitrine.model import ImageSource, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -36,29 +38,58 @@ Response = TypeVar("Response")
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
-    """A request that is under way."""
+class Connected:
+    """The channel of one event loop."""
+
+    channel: grpc.aio.Channel
+    """The channel."""
+    classifier: "ClassifierServiceAsyncStub"
+    """The calls of the service over it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A call that is under way."""
 
     call: "grpc.aio.UnaryUnaryCall[pb.ClassifyRequest, pb.ClassifyResponse]"
     """Its answer, once it has come."""
-    images: int
-    """Number of its images."""
     span: CallSpan
     """Its part of a trace."""
     deadline: Deadline
     """Its deadline."""
 
 
-class AsyncClient(BaseClient):
-    """`Client` with `await`: the same arguments, methods, results and errors, for one event loop.
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A batch that is under way."""
 
-    It can be made without an event loop and connects at its first call. Close it with `await close()` or at the end of
-    an `async with` block. Images are prepared in a thread, so that the event loop stays free.
+    batch: Batch
+    """The images."""
+    sending: Sending | None = None
+    """The call; None: no image of the batch can be sent."""
+
+    @property
+    def is_over(self) -> bool:
+        """True once its outcomes are known."""
+        return self.sending is None or self.sending.call.done()
+
+    def cancel(self) -> None:
+        """Cancels the call."""
+        if self.sending is not None:
+            self.sending.call.cancel()
+            self.sending.span.cancel()
+
+
+class AsyncClient(BaseClient):
+    """`Client` with `await`: the same arguments, methods, results and errors.
+
+    It can be made without an event loop, and connects at its first call in each event loop: a channel belongs to one.
+    Close it with `await close()` or at the end of an `async with` block. Images are prepared in a thread, so that the
+    event loop stays free.
     """
 
     def _open(self) -> None:
-        self._channel: grpc.aio.Channel | None = None
-        self._classifier: ClassifierServiceAsyncStub
+        self._connections: WeakKeyDictionary[asyncio.AbstractEventLoop, Connected] = WeakKeyDictionary()
 
     async def classify(
         self,
@@ -78,6 +109,7 @@ class AsyncClient(BaseClient):
         plan = self._plan(activations, model, preparation, timeout)
         return await self._classify(read, plan)
 
+    @overload
     def classify_many(
         self,
         images: Iterable[ImageSource] | AsyncIterable[ImageSource],
@@ -87,14 +119,40 @@ class AsyncClient(BaseClient):
         preparation: Preparation = "local",
         timeout: float | None = None,
         progress: Progress | None = None,
-    ) -> AsyncGenerator[Prediction]:
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncGenerator[Prediction]: ...
+
+    @overload
+    def classify_many(
+        self,
+        images: Iterable[ImageSource] | AsyncIterable[ImageSource],
+        *,
+        activations: Wanted = None,
+        model: str = "",
+        preparation: Preparation = "local",
+        timeout: float | None = None,
+        progress: Progress | None = None,
+        return_exceptions: bool,
+    ) -> AsyncGenerator[Outcome]: ...
+
+    def classify_many(
+        self,
+        images: Iterable[ImageSource] | AsyncIterable[ImageSource],
+        *,
+        activations: Wanted = None,
+        model: str = "",
+        preparation: Preparation = "local",
+        timeout: float | None = None,
+        progress: Progress | None = None,
+        return_exceptions: bool = False,
+    ) -> AsyncGenerator[Prediction] | AsyncGenerator[Outcome]:
         """Classifies any number of images, in order: see `Client.classify_many`.
 
         `images` may be async, too; an async generator is closed with the predictions (`aclose`) or at their end.
         """
         wire.check_preparation(preparation)
         wire.check_images(images)
-        plan = self._plan(activations, model, preparation, timeout, progress)
+        plan = self._plan(activations, model, preparation, timeout, progress, return_exceptions=return_exceptions)
         return self._predict(images, plan)
 
     async def model(self, name: str = "", *, timeout: float | None = None) -> Model:
@@ -113,7 +171,7 @@ class AsyncClient(BaseClient):
 
     async def health(self, *, timeout: float | None = None) -> Health:
         """Asks for the server's health: see `Client.health`."""
-        check = self._connected().unary_unary(
+        check = self._connected().channel.unary_unary(
             wire.HEALTH_CHECK,
             health_pb2.HealthCheckRequest.SerializeToString,
             health_pb2.HealthCheckResponse.FromString,
@@ -123,8 +181,10 @@ class AsyncClient(BaseClient):
     async def close(self) -> None:
         """Closes the connection; calls under way are cancelled. Closing twice does nothing."""
         self._closed = True
-        if self._channel is not None:
-            await self._channel.close()
+        connected = self._connections.pop(asyncio.get_running_loop(), None)
+        self._connections.clear()  # those of other event loops, where nothing can be awaited from here
+        if connected is not None:
+            await connected.channel.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,17 +194,17 @@ class AsyncClient(BaseClient):
     ) -> None:
         await self.close()
 
-    def _connected(self) -> grpc.aio.Channel:
-        """The channel, made at the first call, because a channel belongs to the event loop that runs then."""
+    def _connected(self) -> Connected:
+        """The channel of the event loop that runs now, made at the first call in it."""
         self._check_open()
-        if self._channel is None:
-            self._channel = open_async_channel(self._connection, self._credentials)
-            self._classifier = ClassifierServiceStub(self._channel)
-        return self._channel
+        loop = asyncio.get_running_loop()
+        if (connected := self._connections.get(loop)) is None:
+            channel = open_async_channel(self._connection, self._credentials)
+            connected = self._connections[loop] = Connected(channel, ClassifierServiceStub(channel))
+        return connected
 
     def _stub(self) -> "ClassifierServiceAsyncStub":
-        self._connected()
-        return self._classifier
+        return self._connected().classifier
 
     async def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Prediction:
         """Classifies one image; again if the model has another shape by now than the client remembers."""
@@ -214,68 +274,104 @@ class AsyncClient(BaseClient):
 
     async def _predict(
         self, images: Iterable[ImageSource] | AsyncIterable[ImageSource], plan: Plan
-    ) -> AsyncGenerator[Prediction]:
+    ) -> AsyncGenerator[Any]:
         done = 0
         async with aclosing(_each(images)) as each, aclosing(self._answers(each, plan)) as answers:
-            async for predictions in answers:
-                done += len(predictions)
+            async for outcomes in answers:
+                done += len(outcomes)
                 plan.report(done)
-                for prediction in predictions:
-                    yield prediction
+                for outcome in outcomes:
+                    yield outcome
 
-    async def _answers(self, images: AsyncGenerator[ImageSource], plan: Plan) -> AsyncGenerator[list[Prediction]]:
+    async def _answers(self, images: AsyncGenerator[ImageSource], plan: Plan) -> AsyncGenerator[Sequence[Outcome]]:
+        position = 0
         if self._catalogue.find(plan.name) is not None:  # the first image alone shows whether it still holds
             async for image in images:
-                yield [await self._classify(image, plan)]
+                yield [await self._classify_first(image, plan)]
+                position = 1
                 break
-        model = (await self._describe(plan.name, Deadline.after(plan.timeout))).complete_model
-        chunker = plan.chunker(model, self._connection.max_message_bytes)
+        batcher = self._batcher(plan, await self._describe(plan.name, Deadline.after(plan.timeout)), position)
         in_flight: deque[Flight] = deque()
         try:
-            async with aclosing(_requests(images, chunker, plan, model)) as requests:
-                async for request in requests:
-                    in_flight.append(self._send(request, plan))
-                    while in_flight and (len(in_flight) >= IN_FLIGHT or in_flight[0].call.done()):
-                        yield await self._land(in_flight.popleft(), plan)
+            async with aclosing(self._batches(images, batcher, plan)) as batches:
+                async for batch in batches:
+                    in_flight.append(self._send(batch, plan))
+                    while in_flight and (len(in_flight) >= IN_FLIGHT or in_flight[0].is_over):
+                        async for outcomes in self._land(in_flight.popleft(), plan):
+                            yield outcomes
             while in_flight:
-                yield await self._land(in_flight.popleft(), plan)
-            chunker.raise_failure()
-        except ServiceError as error:
-            self._heed(error, plan)
-            raise
+                async for outcomes in self._land(in_flight.popleft(), plan):
+                    yield outcomes
+            batcher.raise_failure()
         finally:
             for flight in in_flight:
-                flight.call.cancel()
-                flight.span.cancel()
+                flight.cancel()
 
-    def _send(self, request: pb.ClassifyRequest, plan: Plan) -> Flight:
+    async def _classify_first(self, image: ImageSource, plan: Plan) -> Outcome:
+        try:
+            return await self._classify(image, plan)
+        except VitrineError as error:
+            return self._outcome_of_first(error, plan)
+
+    async def _batches(
+        self, images: AsyncGenerator[ImageSource], batcher: Batcher, plan: Plan
+    ) -> AsyncGenerator[Batch]:
+        """The batches of all images. A failing image ends them; the images before it are still classified."""
+        try:
+            async for image in images:
+                for batch in batcher.add(await asyncio.to_thread(batcher.take, image)):
+                    yield batch
+                    for left in batcher.follow(self._catalogue.find(plan.name)):  # an answer may have changed it
+                        yield left
+        except Exception as error:
+            batcher.failure = error
+        for batch in batcher.rest():
+            yield batch
+
+    def _send(self, batch: Batch, plan: Plan) -> Flight:
+        if not batch.sent:
+            return Flight(batch)
+        request = batch.request(plan)
         span, deadline = self._span(request), Deadline.after(plan.timeout)
         call = self._stub().Classify(request, **self._options(deadline.left, span))
         call.add_done_callback(span.landed)
-        return Flight(call, wire.image_count(request), span, deadline)
+        return Flight(batch, Sending(call, span, deadline))
 
-    async def _land(self, flight: Flight, plan: Plan) -> list[Prediction]:
-        with self._errors(flight.deadline), flight.span.ending():
-            response = await flight.call
-        return await self._read(response, flight.images, plan, Deadline.after(plan.timeout))
+    async def _land(self, flight: Flight, plan: Plan) -> AsyncGenerator[Sequence[Outcome]]:
+        """The outcomes of a batch. If the server refuses it for a reason that can be mended, it is sent in parts."""
+        waiting: deque[Batch] = deque()
+        while True:
+            try:
+                predictions = await self._predictions(flight, plan)
+            except ServiceError as error:
+                waiting.extendleft(reversed(await self._instead(flight.batch, error, plan)))
+            else:
+                yield flight.batch.outcomes(predictions, plan)
+            if not waiting:
+                return
+            flight = self._send(waiting.popleft(), plan)
+
+    async def _predictions(self, flight: Flight, plan: Plan) -> list[Prediction]:
+        if (sending := flight.sending) is None:
+            return []
+        with self._errors(sending.deadline), sending.span.ending():
+            response = await sending.call
+        return await self._read(response, len(flight.batch.sent), plan, Deadline.after(plan.timeout))
+
+    async def _instead(self, batch: Batch, error: ServiceError, plan: Plan) -> list[Batch]:
+        """The batches to send instead of one that the server refused; raises the error if there are none."""
+        self._heed(error, plan)
+        batches = batches_without(batch, error)
+        if batches is None and is_outdated(error):
+            latest = await self._describe(plan.name, Deadline.after(plan.timeout))
+            batches = batches_for(batch, latest, plan, self._connection.max_message_bytes)
+        if batches is None:
+            raise error
+        return batches
 
 
 def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:
     return task is not None and task.cancelling() > 0
-
-
-async def _requests(
-    images: AsyncGenerator[ImageSource], chunker: Chunker, plan: Plan, model: Model
-) -> AsyncGenerator[pb.ClassifyRequest]:
-    """The requests for all images. A failing image ends them; the images before it are still classified."""
-    try:
-        async for image in images:
-            for request in chunker.add(await asyncio.to_thread(plan.payload, image, model)):
-                yield request
-    except Exception as error:
-        chunker.failure = error
-    for request in chunker.rest():
-        yield request
 
 
 async def _each(images: Iterable[ImageSource] | AsyncIterable[ImageSource]) -> AsyncGenerator[ImageSource]:

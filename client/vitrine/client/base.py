@@ -1,21 +1,19 @@
 """The common part of `Client` and `AsyncClient`: their configuration, deadlines, and descriptions of models."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Self, TypeAlias
+from typing import Self
 
 from google.protobuf.message import Message
 
 from vitrine.client import wire
+from vitrine.client.batches import Batcher, Outcome, bad_image
 from vitrine.client.catalogue import Catalogue, Description, is_outdated
-from vitrine.client.chunks import Chunker, capacity_for
 from vitrine.client.connection import (
     DEFAULT_MAX_MESSAGE_BYTES,
     DEFAULT_RETRIES,
-    DEFAULT_TARGET,
     DEFAULT_TIMEOUT,
     TLS,
     CallOptions,
@@ -23,16 +21,15 @@ from vitrine.client.connection import (
     call_options,
     channel_credentials,
     check_timeout,
+    check_whole,
 )
+from vitrine.client.environment import target_or_default, tls_or_default, token_or_default
 from vitrine.client.errors import ServiceError, UsageError
+from vitrine.client.plan import Plan, Progress
 from vitrine.client.tracing import CallSpan, begin_span
-from vitrine.client.types import Model
-from vitrine.client.wire import Payload, Preparation, ReadImage, Wanted
-from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS, ImageSource
+from vitrine.client.wire import Preparation, ReadImage, Wanted
+from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS, ImageSource, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
-
-Progress: TypeAlias = Callable[[int], object]
-"""A callback that gets the number of images classified so far, after each request's answer."""
 
 IN_FLIGHT = 3
 """Requests of `classify_many` under way at once: one is calculated, one travels, one is prepared."""
@@ -74,50 +71,18 @@ class Deadline:
             self.end += time.monotonic() - begin
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The arguments of a classification, for every image alike."""
-
-    selection: pb.LayerSelection | None
-    """The layers whose activations are wanted."""
-    name: str
-    """The model's name in requests: empty for the default, `NAME` or `NAME@VERSION`."""
-    preparation: Preparation
-    """The place where images become pixels."""
-    timeout: float
-    """The deadline of each request in seconds."""
-    progress: Progress | None = None
-    """The caller's callback."""
-    max_image_pixels: int = MAX_IMAGE_PIXELS
-    """The largest width × height of an image that this client prepares."""
-
-    def payload(self, image: ImageSource | ReadImage, model: Model) -> Payload:
-        """The payload of an image for a model."""
-        return wire.make_payload(image, self.preparation, model, self.max_image_pixels)
-
-    def request(self, payloads: list[Payload], model: Model) -> pb.ClassifyRequest:
-        """The request for some images, which were made for this model."""
-        return wire.build_request(payloads, self.selection, self.name, self.preparation, model)
-
-    def chunker(self, model: Model, max_answer_bytes: int) -> Chunker:
-        """A chunker whose requests stay within the limits of the model's server and of the client."""
-        return Chunker(capacity_for(model, self.selection, max_answer_bytes), partial(self.request, model=model))
-
-    def report(self, done: int) -> None:
-        """Reports the number of classified images."""
-        if self.progress is not None:
-            self.progress(done)
-
-
 class BaseClient:
     """The configuration of both clients.
 
     Args:
-        target: HOST:PORT, or any other name that gRPC resolves (`dns:///…`, `unix:…`).
+        target: HOST:PORT, or any other name that gRPC resolves (`dns:///…`, `unix:…`); None: that in the variable
+            VITRINE_TARGET, or localhost:50051.
         timeout: deadline of each call in seconds, unless the call has its own; `math.inf`: no deadline.
         retries: number of times that a call is sent again if the server can't be reached, 0 to 4.
-        tls: encryption of the connection; None: unencrypted.
-        token: bearer token of every call. It is sent only over TLS or to this machine.
+        tls: encryption of the connection: True, or a `TLS` with files; False: unencrypted. None: that of the variables
+            VITRINE_CLIENT_TLS, …_TLS_CA, …_TLS_CERT, …_TLS_KEY and …_TLS_SERVER_NAME, or unencrypted without them.
+        token: bearer token of every call; None: that in the variable VITRINE_TOKEN. It is sent only over TLS or to this
+            machine.
         max_message_bytes: largest accepted answer, in bytes.
         max_image_pixels: largest width × height of an image that this client prepares, up to 178 million.
 
@@ -127,18 +92,18 @@ class BaseClient:
 
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        target: str | None = None,
         *,
         timeout: float = DEFAULT_TIMEOUT,
         retries: int = DEFAULT_RETRIES,
-        tls: TLS | None = None,
+        tls: TLS | bool | None = None,
         token: str | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         max_image_pixels: int = MAX_IMAGE_PIXELS,
     ) -> None:
-        if not 0 < max_image_pixels <= MOST_IMAGE_PIXELS:
-            raise UsageError(f"max_image_pixels is 1 to {MOST_IMAGE_PIXELS:,}, not {max_image_pixels:,}")
+        check_whole("max_image_pixels", max_image_pixels, 1, MOST_IMAGE_PIXELS)
         self._max_image_pixels = max_image_pixels
+        target, token, tls = target_or_default(target), token_or_default(token), tls_or_default(tls)
         self._connection = Connection(target, timeout, retries, tls, token, max_message_bytes)
         self._credentials = channel_credentials(tls)
         self._catalogue = Catalogue()
@@ -170,9 +135,23 @@ class BaseClient:
         preparation: Preparation,
         timeout: float | None,
         progress: Progress | None = None,
+        *,
+        return_exceptions: bool = False,
     ) -> Plan:
-        selection = wire.build_selection(activations)
-        return Plan(selection, model, preparation, self._seconds(timeout), progress, self._max_image_pixels)
+        selection, seconds = wire.build_selection(activations), self._seconds(timeout)
+        return Plan(selection, model, preparation, seconds, progress, self._max_image_pixels, return_exceptions)
+
+    def _batcher(self, plan: Plan, description: Description, position: int) -> Batcher:
+        """Divides images, the first of which has this position, into batches for a model."""
+        return Batcher(plan, description.complete_model, self._connection.max_message_bytes, position)
+
+    def _outcome_of_first(self, error: VitrineError, plan: Plan) -> Outcome:
+        """The outcome of the first of many images, whose classification failed; raises the error of anything else."""
+        if (bad := bad_image(error, 0)) is None:
+            raise error
+        if plan.return_exceptions:
+            return bad
+        raise bad from error
 
     def _deadline(self, timeout: float | None) -> Deadline:
         """The deadline of a call that begins now."""

@@ -3,33 +3,17 @@
 It knows gRPC's channels, and nothing of the calls over them.
 """
 
-import ipaddress
 import json
 import os
-import re
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeAlias, TypedDict
 
 import grpc
 
 from vitrine.client.errors import UsageError
-
-DEFAULT_TARGET = "localhost:50051"
-"""Default address of `vitrine-server`."""
-
-SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds", "google-c2p")
-"""The schemes of targets that gRPC resolves; see its document on name resolution. Anything else is HOST:PORT."""
-
-HOST_AND_PORT = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/,\s]+):(?P<port>[0-9]+)")
-"""A host name, an IPv4 address, or an IPv6 address in brackets; and a port."""
-
-RESOLVED_PORT = re.compile(r"(?<=[^:]):(?P<port>[0-9]+)(?=,|$)")
-"""A port in a target with a scheme: gRPC would take 99999 modulo 65536."""
-
-MAX_PORT = 65535
-"""Largest port."""
+from vitrine.client.target import DEFAULT_TARGET, check_target, is_loopback
 
 DEFAULT_TIMEOUT = 30.0
 """Default deadline of a call in seconds."""
@@ -54,7 +38,7 @@ KEEPALIVE_SECONDS = 10
 
 gRPC probes at 10 and 20 s, then once a minute. A server with gRPC's default policy (a probe every 5 minutes) closes the
 connection at the fourth probe, at 140 s. Only calls far beyond the default deadline see that. A server that sets
-`grpc.http2.min_recv_ping_interval_without_data_ms` to 10 s or less accepts the probes.
+`grpc.http2.min_ping_interval_without_data_ms` to 10 s or less accepts the probes.
 """
 
 KEEPALIVE_TIMEOUT_SECONDS = 5
@@ -74,10 +58,17 @@ class TLS:
     """Certificate chain of the client, for servers that ask for one."""
     key: Pem | None = field(default=None, repr=False)
     """Private key of `cert`."""
+    server_name: str | None = None
+    """The name that the server's certificate must have; None: the host of the target."""
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
             raise UsageError("a client certificate needs both cert and key")
+        for name in ("ca", "cert", "key"):
+            if not isinstance(pem := getattr(self, name), (bytes, str, os.PathLike, type(None))):
+                raise UsageError(f"the TLS {name} is the path of a PEM file, or its bytes, not {type(pem).__name__}")
+        if not (self.server_name is None or (isinstance(self.server_name, str) and self.server_name)):
+            raise UsageError(f"the TLS server_name is a host's name, not {self.server_name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,63 +95,35 @@ class Connection:
     def __post_init__(self) -> None:
         check_target(self.target)
         check_timeout(self.timeout)
-        if not 0 <= self.retries <= DEFAULT_RETRIES:
-            raise UsageError(f"retries is 0 to {DEFAULT_RETRIES}, not {self.retries}")
-        if not 0 < self.max_message_bytes < 1 << 31:
-            raise UsageError(f"max_message_bytes is 1 to {(1 << 31) - 1:,}, not {self.max_message_bytes:,}")
+        check_whole("retries", self.retries, 0, DEFAULT_RETRIES)
+        check_whole("max_message_bytes", self.max_message_bytes, 1, (1 << 31) - 1)
+        if not isinstance(self.tls, (TLS, type(None))):
+            raise UsageError(f"tls is True, or TLS(…) with the files to use, not {self.tls!r:.80}")
         if self.token is not None:
             self._check_token(self.token)
 
     def _check_token(self, token: str) -> None:
+        if not isinstance(token, str):
+            raise UsageError(f"the token is text, not {type(token).__name__}")
         if not token or not all("!" <= character <= "~" for character in token):
             raise UsageError("the token is empty, or has characters that no HTTP header can carry: a line's end?")
         if self.tls is None and not is_loopback(self.target):
             raise UsageError(
-                f"the token would travel to {self.target} unencrypted: connect with tls=TLS(), or leave the token out"
+                f"the token would travel to {self.target} unencrypted: connect with tls=True (--tls), or leave it out"
             )
-
-
-def check_target(target: str) -> None:
-    """Raises `UsageError` unless it is HOST:PORT, or has one of gRPC's own schemes."""
-    scheme, colon, _ = target.partition(":") if isinstance(target, str) else ("", "", "")
-    if colon and scheme in SCHEMES:
-        ports = RESOLVED_PORT.finditer(target) if scheme in ("dns", "ipv4", "ipv6") else ()
-        if all(int(found["port"][:6]) <= MAX_PORT for found in ports):
-            return
-    elif colon and (found := HOST_AND_PORT.fullmatch(target)) and 1 <= int(found["port"][:6]) <= MAX_PORT:
-        return
-    raise UsageError(
-        f"the target is HOST:PORT, such as {DEFAULT_TARGET}, with a port up to {MAX_PORT}, not {target!r:.80}"
-    )
 
 
 def check_timeout(timeout: float) -> None:
     """Raises `UsageError` unless it is above 0."""
     if not isinstance(timeout, Real) or not timeout > 0:  # NaN isn't either
-        raise UsageError(f"a timeout is a number of seconds above 0, not {timeout!r}")
+        raise UsageError(f"a timeout is a number of seconds above 0, or math.inf for none, not {timeout!r}")
 
 
-def is_loopback(target: str) -> bool:
-    """True if data for a target certainly stays on this machine."""
-    if target.startswith(("unix:", "unix-abstract:")):
-        return True
-    for scheme in ("dns:///", "dns:", "ipv4:", "ipv6:"):
-        target = target.removeprefix(scheme)
-    return all(_is_loopback_host(_host_of(address)) for address in target.split(","))
-
-
-def _host_of(address: str) -> str:
-    if address.startswith("["):  # [::1]:50051
-        host, _, rest = address[1:].partition("]")
-        return host if rest[:1] in ("", ":") else address  # to gRPC, [::1]example.org:1 is some other name
-    return address.rpartition(":")[0] if address.count(":") == 1 else address
-
-
-def _is_loopback_host(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def check_whole(name: str, value: int, least: int, most: int) -> None:
+    """Raises `UsageError` unless it is a whole number in its range."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+        shown = f"{value:,}" if type(value) is int else repr(value)
+        raise UsageError(f"{name} is {least:,} to {most:,}, not {shown}")
 
 
 def open_channel(connection: Connection, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
@@ -239,7 +202,12 @@ def channel_options(connection: Connection) -> list[tuple[str, str | int]]:
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
         ("grpc.enable_http_proxy", int(not is_loopback(connection.target))),  # http_proxy is for the way out
+        *_expected_name(connection.tls),
     ]
+
+
+def _expected_name(tls: TLS | None) -> list[tuple[str, str]]:
+    return [("grpc.ssl_target_name_override", tls.server_name)] if tls and tls.server_name else []
 
 
 def _service_config(retries: int) -> dict[str, object]:

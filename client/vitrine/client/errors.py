@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import grpc
 from google.protobuf.message import DecodeError
 
+from vitrine.client.advice import ADVICE, advise
 from vitrine.model import VitrineError
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -142,31 +143,6 @@ ERROR_OF_STATUS: Mapping[grpc.StatusCode, type[ServiceError]] = MappingProxyType
 )
 """The error class for every status of a failed call."""
 
-ADVICE: Mapping[grpc.StatusCode, str] = MappingProxyType(
-    {
-        grpc.StatusCode.CANCELLED: "the call to {target} was cancelled",
-        grpc.StatusCode.DEADLINE_EXCEEDED: (
-            "{target} didn't answer within {timeout:g} s: give a longer timeout, or ask for less at once"
-        ),
-        grpc.StatusCode.PERMISSION_DENIED: "the token doesn't allow this call to {target}",
-        grpc.StatusCode.UNAUTHENTICATED: "{target} wants a valid token: pass it as token=",
-        grpc.StatusCode.RESOURCE_EXHAUSTED: (
-            "a message to or from {target} is too large: ask for fewer images or layers at once, "
-            "or raise max_message_bytes"
-        ),
-        grpc.StatusCode.UNIMPLEMENTED: (
-            "{target} doesn't know this call: it runs an older Vitrine, or another service listens there"
-        ),
-        grpc.StatusCode.UNAVAILABLE: (
-            "no answer from {target}: check that the server runs there, and that both sides use TLS or neither"
-        ),
-    }
-)
-"""Texts for calls that gRPC itself ended, not Vitrine's server: gRPC's own texts are for its developers."""
-
-BUSY = "{target} has too much to do: send it again in {retry_after:g} s"
-"""Text for a call that something before the server refuses for now, such as a proxy."""
-
 
 class Details(NamedTuple):
     """The content of the `google.rpc` details of a failed call."""
@@ -201,8 +177,7 @@ def read_error(error: grpc.RpcError, target: str, timeout: float) -> ServiceErro
     code = error.code()
     text = error.details() or code.name
     details = _read_details(error)
-    if not details.reason and code in ADVICE:
-        advice = _advice(code, details).format(target=target, timeout=timeout, retry_after=details.retry_after)
+    if not details.reason and (advice := advise(code, text, target, timeout, details.retry_after)):
         text = f"{advice} ({text})"
     return ERROR_OF_STATUS[code](text, code, *details, str(_trailing(error, REQUEST_ID_KEY, "")))
 
@@ -211,11 +186,6 @@ def closed_error(target: str) -> CallCancelledError:
     """The error of a call that was under way when its client was closed; gRPC has none of its own."""
     code = grpc.StatusCode.CANCELLED
     return CallCancelledError(f"{ADVICE[code].format(target=target)} (the client was closed)", code)
-
-
-def _advice(code: grpc.StatusCode, details: Details) -> str:
-    refused_for_now = code is grpc.StatusCode.RESOURCE_EXHAUSTED and details.retry_after is not None
-    return BUSY if refused_for_now else ADVICE[code]
 
 
 def _read_details(error: grpc.RpcError) -> Details:

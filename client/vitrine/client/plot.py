@@ -18,6 +18,7 @@ from vitrine.client.layout import MARGIN, Box, Column, Layout, Ticks, arrange, g
 from vitrine.client.types import Activations, Floats, Prediction, rejection_of
 from vitrine.model import LayerKind
 from vitrine.model.distribution import install_command
+from vitrine.model.drawing import load_matplotlib
 from vitrine.model.graph import KINDS
 from vitrine.model.labels import shorten
 
@@ -93,7 +94,7 @@ def draw_prediction(prediction: Prediction, *, title: str | None = None) -> "Fig
 def check_matplotlib() -> None:
     """Raises `UsageError`, with the way to install it, if matplotlib is missing."""
     try:
-        import matplotlib  # noqa: F401
+        load_matplotlib()
     except ImportError as error:
         raise UsageError(f"drawing needs matplotlib: {install_command('plot')}") from error
 

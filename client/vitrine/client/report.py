@@ -5,16 +5,23 @@ It knows the client's types. It neither calls a server nor prints.
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vitrine.client.terminal import render_pixels, render_strips
-from vitrine.client.types import Model, Prediction, are_digits, rejection_of
+from vitrine.client.types import Model, ModelSummary, Prediction, are_digits, rejection_of
 from vitrine.model import Layer, Shape
 
 ROW = "{:<10} {:<8} {:>11} {:>12}  {}"
 """A line of the table of layers."""
+
+MODEL_ROW = "{:<1} {:<28} {:<12} {}"
+"""A line of the list of models."""
+
+COLUMNS = ("image", "label", "probability", "novelty", "is_digit", "model", "error")
+"""The columns of the table of predictions."""
 
 SHOWN_CLASSES = 32
 """Number of classes that are listed."""
@@ -65,6 +72,37 @@ def prediction_document(prediction: Prediction, image: Path, *, activations: boo
     if activations:
         document["activations"] = {name: values.tolist() for name, values in prediction.activations.items()}
     return document
+
+
+def prediction_row(prediction: Prediction, image: Path) -> dict[str, Any]:
+    """A prediction for a table: a value for each of `COLUMNS`."""
+    return {
+        "image": str(image),
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "novelty": "" if prediction.novelty is None else prediction.novelty,
+        "is_digit": "" if prediction.is_digit is None else str(prediction.is_digit).lower(),
+        "model": f"{prediction.model.name}@{prediction.model.version}",
+        "error": "",
+    }
+
+
+def error_row(text: str, image: Path) -> dict[str, Any]:
+    """An image that can't be read, for a table."""
+    return {"image": str(image), "error": text}
+
+
+def models_document(summaries: Sequence[ModelSummary]) -> dict[str, Any]:
+    """The list of models for JSON."""
+    return {"models": [asdict(summary) for summary in summaries]}
+
+
+def models_text(summaries: Sequence[ModelSummary]) -> str:
+    """A line for each version: the default is marked by a star, a failure explained."""
+    return "\n".join(
+        MODEL_ROW.format("*" if one.default else "", f"{one.name}@{one.version}", one.state, one.provider or one.reason)
+        for one in summaries
+    )
 
 
 def model_document(model: Model) -> dict[str, Any]:

@@ -4,27 +4,28 @@ It sends calls, waits for them and keeps several under way. Their content is the
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from vitrine.client import wire
-from vitrine.client.base import IN_FLIGHT, LOOKUPS, BaseClient, Deadline, Plan, Progress
-from vitrine.client.catalogue import Description, is_outdated_shape, undescribed
-from vitrine.client.chunks import Chunker
+from vitrine.client.base import IN_FLIGHT, LOOKUPS, BaseClient, Deadline
+from vitrine.client.batches import Batch, Batcher, Outcome, batches_for, batches_without
+from vitrine.client.catalogue import Description, is_outdated, is_outdated_shape, undescribed
 from vitrine.client.connection import open_channel
 from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, service_errors
+from vitrine.client.plan import Plan, Progress
 from vitrine.client.tracing import CallSpan
 from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
 from vitrine.client.wire import Preparation, ReadImage, Wanted
-from vitrine.model import ImageSource
+from vitrine.model import ImageSource, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -33,17 +34,36 @@ Response = TypeVar("Response")
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
-    """A request that is under way."""
+class Sending:
+    """A call that is under way."""
 
     future: "grpc.Future[pb.ClassifyResponse]"
     """Its answer, once it has come."""
-    images: int
-    """Number of its images."""
     span: CallSpan
     """Its part of a trace."""
     deadline: Deadline
     """Its deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A batch that is under way."""
+
+    batch: Batch
+    """The images."""
+    sending: Sending | None = None
+    """The call; None: no image of the batch can be sent."""
+
+    @property
+    def is_over(self) -> bool:
+        """True once its outcomes are known."""
+        return self.sending is None or self.sending.future.done()
+
+    def cancel(self) -> None:
+        """Cancels the call."""
+        if self.sending is not None:
+            self.sending.future.cancel()
+            self.sending.span.cancel()
 
 
 class Client(BaseClient):
@@ -91,6 +111,7 @@ class Client(BaseClient):
         plan = self._plan(activations, model, preparation, timeout)
         return self._classify(read, plan)
 
+    @overload
     def classify_many(
         self,
         images: Iterable[ImageSource],
@@ -100,13 +121,44 @@ class Client(BaseClient):
         preparation: Preparation = "local",
         timeout: float | None = None,
         progress: Progress | None = None,
-    ) -> Generator[Prediction]:
+        return_exceptions: Literal[False] = False,
+    ) -> Generator[Prediction]: ...
+
+    @overload
+    def classify_many(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        activations: Wanted = None,
+        model: str = "",
+        preparation: Preparation = "local",
+        timeout: float | None = None,
+        progress: Progress | None = None,
+        return_exceptions: bool,
+    ) -> Generator[Outcome]: ...
+
+    def classify_many(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        activations: Wanted = None,
+        model: str = "",
+        preparation: Preparation = "local",
+        timeout: float | None = None,
+        progress: Progress | None = None,
+        return_exceptions: bool = False,
+    ) -> Generator[Prediction] | Generator[Outcome]:
         """Classifies any number of images, in order, in requests as large as the server's limits allow.
 
         Several requests are under way at once, so that images are prepared while the server works. Memory stays bounded
         for any number of images. Nothing is read or sent before the first prediction is taken. `close` on the
         predictions cancels the requests under way. If an image can't be read, the predictions of the images before it
-        come first, then its error.
+        come first, then its error; with `return_exceptions`, the error takes the place of its prediction, and the
+        images behind it are classified, too. The error's text begins with the image's place: `images[2]: …`.
+
+        A model of another shape, or a server of other limits, may take over meanwhile: images are prepared again for
+        it. (Not those that are kept nowhere: files that can be read only once, and more than 16 MiB of images in one
+        request.)
 
         Args:
             images: the images, each as in `classify`; an array (N, H, W), (N, H, W, 3) or (N, H, W, 4) is N images.
@@ -114,17 +166,18 @@ class Client(BaseClient):
             model: `NAME` or `NAME@VERSION` of a served model; empty: the default model.
             preparation: the place where the images become pixels, as in `classify`.
             timeout: deadline of each request in seconds; None: the client's.
-            progress: called with the number of images classified so far, after each request's answer.
+            progress: called with the number of images that are done, after each request's answer.
+            return_exceptions: True gives an `ImageError` or `InvalidRequestError` in the place of the prediction of an
+                image that can't be read, instead of raising it.
 
         Raises:
             UsageError: `images` is a single image.
             ImageError: while iterating, as in `classify`.
-            ServiceError: while iterating; the requests under way are cancelled. A model of another shape that takes the
-                model's place meanwhile is one cause: start again with the images that are left.
+            ServiceError: while iterating; the requests under way are cancelled.
         """
         wire.check_preparation(preparation)
         wire.check_images(images)
-        plan = self._plan(activations, model, preparation, timeout, progress)
+        plan = self._plan(activations, model, preparation, timeout, progress, return_exceptions=return_exceptions)
         return self._predict(images, plan)
 
     def model(self, name: str = "", *, timeout: float | None = None) -> Model:
@@ -236,58 +289,90 @@ class Client(BaseClient):
             self._check_open()
             raise
 
-    def _predict(self, images: Iterable[ImageSource], plan: Plan) -> Generator[Prediction]:
+    def _predict(self, images: Iterable[ImageSource], plan: Plan) -> Generator[Any]:
         done = 0
         with closing(self._answers(iter(images), plan)) as answers:
-            for predictions in answers:
-                done += len(predictions)
+            for outcomes in answers:
+                done += len(outcomes)
                 plan.report(done)
-                yield from predictions
+                yield from outcomes
 
-    def _answers(self, images: Iterator[ImageSource], plan: Plan) -> Generator[list[Prediction]]:
+    def _answers(self, images: Iterator[ImageSource], plan: Plan) -> Generator[Sequence[Outcome]]:
+        position = 0
         if self._catalogue.find(plan.name) is not None:  # the first image alone shows whether it still holds
             for image in islice(images, 1):
-                yield [self._classify(image, plan)]
-        model = self._describe(plan.name, Deadline.after(plan.timeout)).complete_model
-        chunker = plan.chunker(model, self._connection.max_message_bytes)
+                yield [self._classify_first(image, plan)]
+                position = 1
+        batcher = self._batcher(plan, self._describe(plan.name, Deadline.after(plan.timeout)), position)
         in_flight: deque[Flight] = deque()
         try:
-            for request in _requests(images, chunker, plan, model):
-                in_flight.append(self._send(request, plan))
-                while in_flight and (len(in_flight) >= IN_FLIGHT or in_flight[0].future.done()):
-                    yield self._land(in_flight.popleft(), plan)
+            for batch in self._batches(images, batcher, plan):
+                in_flight.append(self._send(batch, plan))
+                while in_flight and (len(in_flight) >= IN_FLIGHT or in_flight[0].is_over):
+                    yield from self._land(in_flight.popleft(), plan)
             while in_flight:
-                yield self._land(in_flight.popleft(), plan)
-            chunker.raise_failure()
-        except ServiceError as error:
-            self._heed(error, plan)
-            raise
+                yield from self._land(in_flight.popleft(), plan)
+            batcher.raise_failure()
         finally:
             for flight in in_flight:
-                flight.future.cancel()
-                flight.span.cancel()
+                flight.cancel()
 
-    def _send(self, request: pb.ClassifyRequest, plan: Plan) -> Flight:
+    def _classify_first(self, image: ImageSource, plan: Plan) -> Outcome:
+        try:
+            return self._classify(image, plan)
+        except VitrineError as error:
+            return self._outcome_of_first(error, plan)
+
+    def _batches(self, images: Iterator[ImageSource], batcher: Batcher, plan: Plan) -> Iterator[Batch]:
+        """The batches of all images. A failing image ends them; the images before it are still classified."""
+        try:
+            for image in images:
+                for batch in batcher.add(batcher.take(image)):
+                    yield batch
+                    yield from batcher.follow(self._catalogue.find(plan.name))  # an answer may have changed it
+        except Exception as error:
+            batcher.failure = error
+        yield from batcher.rest()
+
+    def _send(self, batch: Batch, plan: Plan) -> Flight:
         self._check_open()
+        if not batch.sent:
+            return Flight(batch)
+        request = batch.request(plan)
         span, deadline = self._span(request), Deadline.after(plan.timeout)
         with self._errors(deadline):
             future = self._stub.Classify.future(request, **self._options(deadline.left, span))
         future.add_done_callback(span.landed)
-        return Flight(future, wire.image_count(request), span, deadline)
+        return Flight(batch, Sending(future, span, deadline))
 
-    def _land(self, flight: Flight, plan: Plan) -> list[Prediction]:
-        with self._errors(flight.deadline), flight.span.ending():
-            response = flight.future.result()
-        return self._read(response, flight.images, plan, Deadline.after(plan.timeout))
+    def _land(self, flight: Flight, plan: Plan) -> Generator[Sequence[Outcome]]:
+        """The outcomes of a batch. If the server refuses it for a reason that can be mended, it is sent in parts."""
+        waiting: deque[Batch] = deque()
+        while True:
+            try:
+                predictions = self._predictions(flight, plan)
+            except ServiceError as error:
+                waiting.extendleft(reversed(self._instead(flight.batch, error, plan)))
+            else:
+                yield flight.batch.outcomes(predictions, plan)
+            if not waiting:
+                return
+            flight = self._send(waiting.popleft(), plan)
 
+    def _predictions(self, flight: Flight, plan: Plan) -> list[Prediction]:
+        if (sending := flight.sending) is None:
+            return []
+        with self._errors(sending.deadline), sending.span.ending():
+            response = sending.future.result()
+        return self._read(response, len(flight.batch.sent), plan, Deadline.after(plan.timeout))
 
-def _requests(
-    images: Iterator[ImageSource], chunker: Chunker, plan: Plan, model: Model
-) -> Iterator[pb.ClassifyRequest]:
-    """The requests for all images. A failing image ends them; the images before it are still classified."""
-    try:
-        for image in images:
-            yield from chunker.add(plan.payload(image, model))
-    except Exception as error:
-        chunker.failure = error
-    yield from chunker.rest()
+    def _instead(self, batch: Batch, error: ServiceError, plan: Plan) -> list[Batch]:
+        """The batches to send instead of one that the server refused; raises the error if there are none."""
+        self._heed(error, plan)
+        batches = batches_without(batch, error)
+        if batches is None and is_outdated(error):
+            latest = self._describe(plan.name, Deadline.after(plan.timeout))
+            batches = batches_for(batch, latest, plan, self._connection.max_message_bytes)
+        if batches is None:
+            raise error
+        return batches

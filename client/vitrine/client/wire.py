@@ -245,11 +245,6 @@ def build_request(
     return pb.ClassifyRequest(model=name, pixels=pixels, activations=selection)
 
 
-def image_count(request: pb.ClassifyRequest) -> int:
-    """Number of images in a request."""
-    return request.pixels.shape[0] if request.HasField("pixels") else len(request.encoded.files)
-
-
 def read_predictions(response: pb.ClassifyResponse, count: int, description: Description) -> list[Prediction]:
     """One prediction for each of `count` images; their arrays are rows of the answer's.
 

@@ -42,6 +42,18 @@ LONGEST_SIDE = 512
 MOST_UNEQUAL = 8
 """The largest ratio of the pixels' sides: image preparation needs memory in proportion to it."""
 
+LONGEST_NAME = 255
+"""The largest number of characters of a model's name, as of a folder's."""
+
+LONGEST_TEXT = 500
+"""The largest number of characters of a fact about the training, or of its name."""
+
+MOST_FACTS = 256
+"""The largest number of metrics, and of versions: a description is sent as one message."""
+
+MOST_CLASSES = 4096
+"""The largest number of classes, for the same reason."""
+
 LONGEST_LABEL = 100
 """The largest number of characters of a class's label: labels stand in answers, tables and figures."""
 
@@ -234,9 +246,9 @@ def check_name(name: object) -> str:
     """Checks the name that a model is served under.
 
     Raises:
-        ArtifactError: it isn't a printable text of one character or more.
+        ArtifactError: it isn't a printable text of 1 to `LONGEST_NAME` characters.
     """
-    if not isinstance(name, str) or not name or not name.isprintable():
+    if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
         raise ArtifactError(f"its name is {shown(name)}, which no request can ask for")
     return name
 
@@ -281,12 +293,15 @@ def check_classes(labels: object) -> tuple[str, ...]:
     """Checks the labels of a model's classes.
 
     Raises:
-        ArtifactError: there are fewer than two, two look the same, or one fails `check_label`.
+        ArtifactError: there are fewer than two, or more than `MOST_CLASSES`; two look the same; or one fails
+            `check_label`.
     """
     found = labels if isinstance(labels, list | tuple) else ()
     classes = tuple(label for label in found if isinstance(label, str))
     if len(classes) < len(found) or len(classes) < 2:
         raise ArtifactError(f"its classes are {shown(labels)}, not two texts or more")
+    if len(classes) > MOST_CLASSES:
+        raise ArtifactError(f"it has {len(classes):,} classes, and at most {MOST_CLASSES:,} can be described")
     for label in classes:
         check_label(label)
     if same := find_same(classes):
@@ -326,6 +341,8 @@ def _training_facts(document: Mapping[str, Any]) -> TrainingFacts:
         metrics={_text(name): _number(value) for name, value in document["metrics"].items()},
         versions={_text(name): _text(value) for name, value in document["versions"].items()},
     )
+    if max(len(facts.metrics), len(facts.versions)) > MOST_FACTS:
+        raise ArtifactError(f"its training has more than {MOST_FACTS} metrics or versions")
     if not (-(2**63) <= facts.seed < 2**63 and 0 <= facts.epochs < 2**31):
         raise ArtifactError(
             f"its training has seed {shown(facts.seed)} and {shown(facts.epochs)} epochs, which is out of range"
@@ -386,7 +403,8 @@ def _number(value: object) -> float:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{shown(value)} is no text")
-    value.encode()  # JSON can hold half of a surrogate pair, and messages can't
+    if len(value) > LONGEST_TEXT or not value.isprintable():  # JSON can hold half of a surrogate pair, messages can't
+        raise ValueError(f"{shown(value)} isn't a printable text of up to {LONGEST_TEXT} characters")
     return value
 
 

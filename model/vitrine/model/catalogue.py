@@ -13,6 +13,9 @@ from vitrine.model.layers import Layer, LayerKind, OutputKind, Shape
 LAYER_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 """The names that layers may have: they are names of tensors, of metrics' labels and of fields."""
 
+MOST_LAYERS = 1024
+"""The largest number of layers: a description is sent as one message."""
+
 VERDICTS = frozenset({"class", "digit", "is_digit"})
 """Names of an answer's outputs that are no layers, beside the novelty."""
 
@@ -62,6 +65,8 @@ def parse_layers(entries: Iterable[Mapping[str, Any]], pixels: Shape) -> tuple[L
         raise ArtifactError(f"the layer catalogue can't be read: {shown(error)}") from error
     if not layers or layers[0].kind is not LayerKind.INPUT:
         raise ArtifactError("the layer catalogue doesn't begin with an input layer")
+    if len(layers) > MOST_LAYERS:
+        raise ArtifactError(f"the layer catalogue has {len(layers):,} layers, and at most {MOST_LAYERS:,} are served")
     before: dict[str, Layer] = {}
     for layer in layers:
         _check_layer(layer, before, pixels)

@@ -18,10 +18,10 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)
 
 
-def shortened(text: str) -> str:
-    """A text as an error shows it, without quotes and cut at its end."""
-    most = _SHORT.maxstring
-    return text if len(text) <= most else f"{text[:most]}…"
+def shortened(text: str, most: int = _SHORT.maxstring) -> str:
+    """A text as an error shows it, cut at its end, without quotes: what can't be printed is escaped, as in `repr`."""
+    begin = text if len(text) <= most else f"{text[:most]}…"
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in begin)
 
 
 class VitrineError(Exception):

@@ -7,6 +7,7 @@
     protocols/     messages ↔ plain data
     telemetry/     logs, metrics, traces, activation health
     inference/     the service: calls, batching, admission, rate limit, statistics
+    preparation/   image files of callers, in processes that can be killed
     engine/        artifact check and ONNX Runtime
     security/      access, tokens, certificates, watched files
     models/        what is served: snapshot, repository, version policy

@@ -4,6 +4,7 @@ VitrineError
 ├── StartupError            the server refuses to start; the text is one sentence that says which check failed
 │   ├── ConfigError         two settings contradict each other, or one is out of its range
 │   └── FileError           certificates or tokens can't be used; while the server runs, those before stay in force
+│       └── FileUnavailable they can't be read or tried just now, and may be a moment later
 ├── CrashLoop               workers end again and again, so that the server does, too
 └── RequestError            a caller's request can't be answered
     ├── Unauthenticated     the caller is unknown: no token, or an unknown one
@@ -11,13 +12,15 @@ VitrineError
     ├── InvalidRequest      something in the request is wrong
     ├── NotFound            it asks for something that isn't there
     ├── Unsupported         it asks for something that this server doesn't do
+    ├── RequestTooLarge     it has more bytes than are taken
+    ├── RequestTooSlow      it took too long to arrive
     ├── AnswerTooLarge      its answer would pass the message limit
+    ├── Leaving             the server stops, and takes nothing new
     └── Overloaded          there is too much to do just now
         └── RateExceeded    this caller has sent too much
 """
 
 from collections.abc import Collection
-from itertools import islice
 from typing import Self
 
 from vitrine.model import VitrineError
@@ -27,6 +30,9 @@ SHOWN_CHARACTERS = 60
 
 SHOWN_NAMES = 25
 """Maximum number of names in a list of choices."""
+
+SHOWN_BYTES = 800
+"""Maximum size of such a list: all headers of an answer must fit into 8 KiB, and UTF-8 triples when it is escaped."""
 
 
 class StartupError(VitrineError):
@@ -39,6 +45,10 @@ class ConfigError(StartupError, ValueError):
 
 class FileError(StartupError):
     """Certificates or tokens can't be used. The text quotes nothing of the file: it may be a secret."""
+
+
+class FileUnavailable(FileError):  # noqa: N818 - a word of its own
+    """Certificates or tokens can't be read or tried just now: they may be good though they stay as they are."""
 
 
 class CrashLoop(VitrineError):  # noqa: N818 - a word of its own
@@ -86,8 +96,20 @@ class Unsupported(RequestError):  # noqa: N818 - as above
     """The request asks for something that this server doesn't do."""
 
 
+class RequestTooLarge(RequestError):  # noqa: N818 - as above
+    """The request has more bytes than its method takes."""
+
+
+class RequestTooSlow(RequestError):  # noqa: N818 - as above
+    """The request took too long to arrive."""
+
+
 class AnswerTooLarge(RequestError):  # noqa: N818 - as above
     """The request's answer would pass the message limit."""
+
+
+class Leaving(RequestError):  # noqa: N818 - as above
+    """The server stops, and takes nothing new."""
 
 
 class Overloaded(RequestError):  # noqa: N818 - as above
@@ -115,5 +137,14 @@ def quoted(name: str) -> str:
 
 def listed(names: Collection[str]) -> str:
     """Names to choose from, shortened for an error."""
-    rest = len(names) - SHOWN_NAMES
-    return ", ".join(islice(names, SHOWN_NAMES)) + (f" and {rest} more" if rest > 0 else "")
+    shown: list[str] = []
+    size = 0
+    for name in names:
+        size += len(name.encode(errors="backslashreplace")) + 2
+        if len(shown) == SHOWN_NAMES or size > SHOWN_BYTES:
+            break
+        shown.append(name)
+    rest = len(names) - len(shown)
+    if not shown:
+        return f"{rest} with long names"
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")

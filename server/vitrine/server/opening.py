@@ -23,11 +23,14 @@ from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError, StartupError
 from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.requests import Limits
 from vitrine.server.inference.service import Service
 from vitrine.server.models.repository import LoadModel, ServedRepository, load_in_pool, poll
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.snapshot import Models, ServedModel
+from vitrine.server.preparation.pool import PreparationPool
+from vitrine.server.preparation.processes import Decoders
 from vitrine.server.ranges import WholeRange
 from vitrine.server.security.tokens import open_access
 from vitrine.server.telemetry.instrumentation import Telemetry, open_telemetry
@@ -35,6 +38,7 @@ from vitrine.server.telemetry.logs import log_call
 from vitrine.server.telemetry.metrics import MetricsConfig
 from vitrine.server.telemetry.tracing import open_tracing
 from vitrine.server.telemetry.tracing_config import TracingConfig
+from vitrine.server.threads import started_threads
 
 if TYPE_CHECKING:
     from vitrine.server.telemetry.spans import Tracing
@@ -69,13 +73,15 @@ class ServiceConfig:
     device: Device = Device.AUTO
     """The device that runs the models."""
     threads: int | None = None
-    """Preparation threads; None takes the usable CPUs divided by `processes`."""
+    """Images of one caller that are prepared at once; None takes the usable CPUs divided by `processes`."""
     processes: int = 1
     """Processes that open such a service on this machine and share its CPUs."""
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     """The size of batches, and how long they wait."""
     admission: AdmissionConfig = field(default_factory=AdmissionConfig)
     """The work that may be pending."""
+    connections: ConnectionConfig = field(default_factory=ConnectionConfig)
+    """The limits of connections."""
     limits: Limits = field(default_factory=Limits)
     """The limits of one request and one caller."""
     tokens: Path | str | None = None
@@ -84,6 +90,8 @@ class ServiceConfig:
     """The metrics; None measures nothing."""
     tracing: TracingConfig | None = None
     """The traces of calls; None traces nothing."""
+    access_log: bool = False
+    """Log each finished call at info level, not at debug level."""
 
     def __post_init__(self) -> None:
         """Checks the values against each other."""
@@ -124,7 +132,10 @@ def load_with_onnx_runtime(path: Path, device: Device, name: str, version: str) 
 
 @asynccontextmanager
 async def open_service(
-    config: ServiceConfig, methods: Collection[str] = (), load: Load = load_with_onnx_runtime
+    config: ServiceConfig,
+    methods: Collection[str] = (),
+    load: Load = load_with_onnx_runtime,
+    reread: asyncio.Event | None = None,
 ) -> AsyncIterator[Service]:
     """Opens a service, which is closed when the context ends.
 
@@ -136,6 +147,7 @@ async def open_service(
         config: the settings.
         methods: the methods that metrics count by name, as `/PACKAGE.SERVICE/METHOD`; others count as `other`.
         load: loads an artifact; called in a thread.
+        reread: set to have the repository looked at at once.
 
     Raises:
         StartupError: an artifact fails a check, its device isn't there, the tokens can't be used, or the metrics'
@@ -149,35 +161,43 @@ async def open_service(
             resources.push_async_callback(_flush, tracing)
         telemetry = resources.enter_context(open_telemetry(config.metrics, methods))
         # 2. The pools. Threads that outlive the service are at work on what nobody waits for any more.
+        share = config.preparation_threads
         preparations, runs, loads = (
-            ThreadPoolExecutor(size, thread_name_prefix=name)
-            for name, size in (("prepare", config.preparation_threads), ("run", config.parallel_runs), ("load", 1))
+            started_threads(size, name)
+            for name, size in (("prepare", share + 1), ("run", config.parallel_runs), ("load", 1))
         )
+        decoders = Decoders(config.admission.max_bytes)
+        resources.callback(decoders.close)
         for pool in (preparations, loads):
             resources.callback(pool.shutdown, wait=False, cancel_futures=True)
         resources.callback(runs.shutdown, wait=False)  # runs under way end: callers wait for their rows
+        decoders.start()
         # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
-        opening = partial(_open_models, config, load, telemetry, loads)
+        opening = partial(_open_models, config, load, telemetry, loads, reread or asyncio.Event())
         models, following, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
         # 4. The service and what observes it.
         service = Service(
             models,
             config.limits,
-            preparations,
+            PreparationPool(decoders, preparations, share),
             runs,
             replace(config.batching, parallel=config.parallel_runs),
             config.admission,
             load_model,
             access,
-            observers=[log_call, *([tracing.observe] if tracing else [])],
+            observers=[
+                partial(log_call, usual=logging.INFO if config.access_log else logging.DEBUG),
+                *([tracing.observe] if tracing else []),
+            ],
             meters=telemetry.observers,
+            connections=config.connections,
         )
         async with telemetry.of(service), following:
             yield service
 
 
 def _open_models(
-    config: ServiceConfig, load: Load, telemetry: Telemetry, loads: Executor
+    config: ServiceConfig, load: Load, telemetry: Telemetry, loads: Executor, reread: asyncio.Event
 ) -> tuple[Models, AbstractAsyncContextManager[None], LoadModel | None]:
     """Loads the models; with a repository, gives the context that follows its changes, and a way to load on demand."""
 
@@ -186,7 +206,7 @@ def _open_models(
 
     if config.repository:
         repository = ServedRepository(config.repository, load_warm)
-        following = poll(repository, config.repository.reload_seconds)
+        following = poll(repository, config.repository.reload_seconds, reread)
         return repository.models, following, load_in_pool(loads, repository)
     path = Path(config.model) if config.model else bundled_model()
     try:

@@ -17,12 +17,14 @@ import numpy.typing as npt
 from vitrine.model import PIXELS_SHAPE, OutputKind, Shape, VitrineError
 from vitrine.model.distribution import DISTRIBUTION
 from vitrine.model.labels import shorten
-from vitrine.training.data import BUILT_IN, Dataset, Examples, Split, load_dataset, load_mnist_images
+from vitrine.model.output import safe_output
+from vitrine.model.variables import find_mistyped
+from vitrine.training.data import BUILT_IN, DRAWINGS, Dataset, Examples, Split, load_dataset, load_mnist_images
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.files.run_folder import ReportFolder, RunFolder
 from vitrine.training.network.upgrade import upgrade
-from vitrine.training.rendering.stress import CONDITIONS, draw_sheet, measure_stress
-from vitrine.training.report import NoveltyPlan, StressPlan, make_report, stress_table, to_text, write_report
+from vitrine.training.rendering.stress import EVERY_CONDITION, draw_sheet, measure_stress
+from vitrine.training.report import FormsPlan, NoveltyPlan, StressPlan, make_report, stress_table, to_text, write_report
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.completion import Run, export_run
 from vitrine.training.run.config import DeviceChoice, find_device
@@ -41,6 +43,12 @@ LONGEST_SHOWN = 40
 
 class _Group(click.Group):
     """A command group that prints errors as one sentence, without a traceback, and exits with 130 after Ctrl-C."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        with safe_output():
+            for warning in find_mistyped(os.environ):
+                click.echo(f"Warning: {warning}", err=True)
+            return super().main(*arguments, **settings)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -81,6 +89,12 @@ _data_dir = click.option(
     help="Folder with MNIST's four files, or with a subfolder mnist that holds them. Without it and without "
     "VITRINE_DATA_DIR in the environment, MNIST is downloaded.",
 )
+_pen_data = click.option(
+    "--pen-data",
+    type=click.Path(path_type=Path),
+    help="UNIPEN's train_r01_v07, as a folder or an archive; or a folder that holds it. It is never downloaded.  "
+    "[--data-dir or VITRINE_DATA_DIR]",
+)
 _run = click.argument("run", type=click.Path(file_okay=False, path_type=Path))
 
 
@@ -95,14 +109,16 @@ def main() -> None:
     "--recipe",
     "recipe_name",
     type=click.Choice(list(RECIPES)),
-    help="Tested settings. quick trains in seconds; reference makes the model that comes with the server.  "
+    help="Tested settings. quick trains in seconds; reference makes the model that comes with the server from all "
+    "handwriting; mnist does the same from MNIST alone.  "
     "[the data set's recipe]",
 )
 @click.option(
     "--dataset",
     "source",
-    metavar="digits|mnist|FOLDER",
-    help="What to fit to. A folder has LABEL/name.png, with any labels.  [the recipe's, or digits]",
+    metavar="|".join((*BUILT_IN, "FOLDER")),
+    help="What to fit to; handwriting is mnist and unipen. A folder has LABEL/name.png, with any labels.  [the "
+    "recipe's, or digits]",
 )
 @click.option(
     "--size",
@@ -112,6 +128,7 @@ def main() -> None:
     help="Size of the network's input in pixels: each side 4 to 128, one at most 8 times the other.  [18x18]",
 )
 @_data_dir
+@_pen_data
 @click.option(
     "--run",
     "run_folder",
@@ -143,6 +160,12 @@ def main() -> None:
 @click.option("--augment", type=float, help="Strength of the augmentation, 0 (off) to 3.  [the recipe's]")
 @click.option("--no-augment", "augment", flag_value=0.0, help="Same as --augment 0.")
 @click.option(
+    "--drawings",
+    type=int,
+    help=f"Drawings to learn from of each UNIPEN digit, each with another pen, 1 to {DRAWINGS}.  [the recipe's]",
+)
+@click.option("--forms", type=int, help="Written forms of digits to add, such as a 1 with an upstroke.  [the recipe's]")
+@click.option(
     "--counter-examples",
     type=int,
     help="Generated images without a digit to add to the training data.  [the recipe's for ten digits, else 0]",
@@ -169,6 +192,7 @@ def fit_command(
     source: str | None,
     shape: Shape | None,
     data_dir: Path | None,
+    pen_data: Path | None,
     run_folder: Path | None,
     name: str | None,
     resume: bool,
@@ -190,13 +214,14 @@ def fit_command(
         _refuse_to_replace(folder, overwrite)
         source = source or DATA_SETS.get(recipe_name or "", "digits")
         base = RECIPES[recipe_name] if recipe_name else recipe(source)
-    config = replace(base, **{field: value for field, value in settings.items() if value is not None})
+    given = {field: value for field, value in settings.items() if value is not None}
+    config = replace(base, **given)
     find_device(config.device)  # fail before a data set is downloaded
-    dataset = load_dataset(source, data_dir, shape=shape or PIXELS_SHAPE, progress=not quiet)
+    dataset = load_dataset(source, data_dir, pen_data, shape=shape or PIXELS_SHAPE, progress=not quiet)
     if not (quiet or resume) and dataset.source not in BUILT_IN:
         click.echo(_describe(dataset), err=True)
-    if not resume and settings["counter_examples"] is None:
-        config = for_classes(config, dataset.classes)
+    if not resume:
+        config = replace(for_classes(base, dataset.classes), **given)
     _print_run(fit(dataset, config, folder.path, name=name, resume=resume, teacher=teacher, progress=not quiet))
 
 
@@ -241,21 +266,28 @@ def _print_run(run: Run) -> None:
 @main.command("evaluate")
 @_run
 @click.option(
-    "--dataset", "source", metavar="digits|mnist|FOLDER", help="Data set to evaluate on.  [the run's data set]"
+    "--dataset",
+    "source",
+    metavar="|".join((*BUILT_IN, "FOLDER")),
+    help="Data set to evaluate on.  [the run's data set]",
 )
 @_data_dir
+@_pen_data
 @click.option(
     "--novelty", is_flag=True, help="Generate images that show no digit, and measure whether the model detects them."
 )
 @click.option(
     "--stress", is_flag=True, help="Render MNIST's test digits as photos, scans and drawings, and measure the accuracy."
 )
-@click.option("--full", is_flag=True, help="Same as --novelty --stress.")
+@click.option(
+    "--forms", is_flag=True, help="Draw forms of digits that data have few of, and measure the accuracy of each."
+)
+@click.option("--full", is_flag=True, help="Same as --novelty --stress --forms.")
 @click.option(
     "--count",
     default=300,
     show_default=True,
-    help="Images per set (--novelty) or condition (--stress).",
+    help="Images per set (--novelty), condition (--stress) or form (--forms).",
     type=click.IntRange(1),
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of all random numbers.", type=click.IntRange(0))
@@ -274,8 +306,10 @@ def evaluate_command(
     run: Path,
     source: str | None,
     data_dir: Path | None,
+    pen_data: Path | None,
     novelty: bool,
     stress: bool,
+    forms: bool,
     full: bool,
     count: int,
     seed: int,
@@ -287,19 +321,23 @@ def evaluate_command(
 ) -> None:
     """Evaluate the model of RUN on images that RUN was not trained on.
 
-    These are the held-out images of the run's data set, of digits or of mnist, or all images of another folder. The
-    report contains the error, the calibration and the worst mistakes: as JSON, pictures and a Markdown page.
+    These are the held-out images of the run's data set or of a built-in one, or all images of another folder. The
+    report contains the error, by source where there are several, the calibration and the worst mistakes: as JSON,
+    pictures and a Markdown page.
     """
     folder = RunFolder(run)
     checkpoint = Checkpoint.load(folder.checkpoint)
     identity, named = checkpoint.identity, _source(checkpoint, source)
-    dataset = load_dataset(named, data_dir, shape=identity.shape, progress=not quiet).with_classes(identity.classes)
+    dataset = load_dataset(named, data_dir, pen_data, shape=identity.shape, progress=not quiet).with_classes(
+        identity.classes
+    )
     report = make_report(
         checkpoint,
         _unseen_examples(checkpoint, dataset),
         dataset.name,
         novelty=NoveltyPlan(count, seed, fonts, look_alikes) if novelty or full else None,
         stress=StressPlan(*_mnist("test", data_dir, quiet), count, seed) if stress or full else None,
+        forms=FormsPlan(count, seed) if forms or full else None,
         progress=not quiet,
     )
     files = ReportFolder(out) if out else folder.evaluation
@@ -345,8 +383,8 @@ def _unseen_examples(checkpoint: Checkpoint, dataset: Dataset) -> Examples:
     "names",
     metavar="NAME",
     multiple=True,
-    type=click.Choice(list(CONDITIONS)),
-    help=f"Render only this condition; may be repeated.  [{', '.join(CONDITIONS)}]",
+    type=click.Choice(EVERY_CONDITION),
+    help=f"Render only this condition; may be repeated.  [{', '.join(EVERY_CONDITION)}]",
 )
 @click.option("--count", default=300, show_default=True, help="Digits per condition.", type=click.IntRange(1))
 @click.option("--seed", default=0, show_default=True, help="Seed of all random numbers.", type=click.IntRange(0))
@@ -369,12 +407,13 @@ def stress_command(
 ) -> None:
     """Render digits as photos, scans and drawings, and measure how many MODEL recognises.
 
-    MODEL is an ONNX artifact. Every condition renders the same digits with its own light, pen, paper, size or noise.
+    MODEL is an ONNX artifact. Every condition renders the same digits with its own light, pen, paper, size or noise,
+    or writes a form of a digit, such as a 1 with an upstroke.
     """
     images, labels = _mnist(split, data_dir, quiet)
-    results = measure_stress(model, images, labels, names or tuple(CONDITIONS), count, seed, progress=not quiet)
+    results = measure_stress(model, images, labels, names or EVERY_CONDITION, count, seed, progress=not quiet)
     if sheet:
-        draw_sheet(images, names or tuple(CONDITIONS), seed, sheet)
+        draw_sheet(images, names or EVERY_CONDITION, seed, sheet)
     figures = {"dataset": dataset, "split": split, "seed": seed, "conditions": [each.to_dict() for each in results]}
     click.echo(json.dumps(figures) if as_json else stress_table(results).to_text())
 

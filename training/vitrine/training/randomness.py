@@ -40,3 +40,8 @@ def torch_generator(seed: int, stream: Stream, number: int = 0) -> torch.Generat
 def numpy_generator(seed: int, stream: Stream, number: int = 0) -> np.random.Generator:
     """A NumPy generator."""
     return np.random.default_rng(entropy(seed, stream, number))
+
+
+def to_device(numbers: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Random numbers from the CPU on another device. CUDA copies them from pinned memory, and nobody waits for it."""
+    return numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers.to(device)

@@ -7,7 +7,7 @@ some. The modules beside them find the ink.
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -16,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vitrine.model.errors import ImageError
-from vitrine.model.preparation.metadata import name_format, no_warnings, turn_upright, without_metadata
-from vitrine.model.preparation.ranges import is_narrow, spread, to_eight_bits
-from vitrine.model.preparation.transparency import is_transparent, lay_on_paper
+from vitrine.model.errors import ImageError, shortened
+from vitrine.model.preparation.cost import decoding_bytes
+from vitrine.model.preparation.metadata import count_scans, find_turn, name_format, no_warnings, without_metadata
+from vitrine.model.preparation.ranges import is_narrow, spread, spread_strips, to_eight_bits
+from vitrine.model.preparation.strips import Strips
+from vitrine.model.preparation.transparency import any_transparent, is_transparent, lay_on_paper
 
 ImageSource: TypeAlias = (
     str
@@ -50,6 +52,15 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 WORKING_SIDE = 512
 """Longer images are first averaged down towards this many pixels: models need no more, and photos get cheap."""
 
+MAX_SCANS = 100
+"""The largest number of scans of a JPEG. Progressive ones have about ten; each is a pass over the whole image."""
+
+BeforeDecoding: TypeAlias = Callable[[int], None]
+"""Told the bytes of memory that decoding will take, before each decoding; an `ImageError` of its prevents that."""
+
+LONGEST_SHOWN = 400
+"""Characters of a path that an error shows whole."""
+
 CHANNELS = (3, 4)
 """RGB and RGBA."""
 
@@ -60,7 +71,9 @@ MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK",
 """Pillow's modes of images whose values have a known white; floats have none."""
 
 
-def read_grey(source: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Grey:
+def read_grey(
+    source: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS, before_decoding: BeforeDecoding = lambda _: None
+) -> Grey:
     """Reads an image as grey: upright (EXIF), transparency on paper, colour as ITU-R 601 luma.
 
     Args:
@@ -68,6 +81,7 @@ def read_grey(source: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Grey:
             (H, W, 3) or (H, W, 4) of whole numbers or truth values; see `ranges` for those that aren't uint8. A PIL
             image is left as it is. An open file is read from its beginning, if it can be.
         max_pixels: the largest width × height; checked against what the file declares before anything is decoded.
+        before_decoding: told what decoding a file will take, once or, where its metadata is odd, several times.
 
     Returns:
         uint8 (H, W), 0 = black and 255 = white; its longer side is below 2 × `WORKING_SIDE`.
@@ -83,7 +97,7 @@ def read_grey(source: ImageSource, max_pixels: int = MAX_IMAGE_PIXELS) -> Grey:
     if isinstance(source, (bytes, str, os.PathLike)) or hasattr(source, "read"):
         data, name = read_file(source)
         with no_warnings():
-            return _decode(data, name, max_pixels)
+            return _decode(data, name, max_pixels, before_decoding)
     raise ImageError(
         "IMAGE_UNSUPPORTED",
         "an image is a path, bytes, an open binary file, a PIL image or a uint8 array (numpy.asarray makes one), "
@@ -121,19 +135,27 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         why = error.strerror if isinstance(error, OSError) else error
-        raise ImageError("IMAGE_NOT_FOUND", f"can't read {path}: {why}") from error
+        raise ImageError("IMAGE_NOT_FOUND", f"can't read {_shown(path)}: {why}") from error
 
 
-def _decode(data: bytes, name: str, max_pixels: int) -> Grey:
+def _shown(path: Path) -> str:
+    """A path as an error shows it. Text that was meant as an image can be as long as one."""
+    text = str(path)
+    if len(text) <= LONGEST_SHOWN and not text.startswith("data:"):
+        return text
+    return f"a path of {len(text):,} characters, {shortened(text)!r}; if it is base64, pass base64.b64decode(text)"
+
+
+def _decode(data: bytes, name: str, max_pixels: int, before_decoding: BeforeDecoding) -> Grey:
     """The grey of a file. Where it can't be read, it is tried again without its metadata."""
     try:
-        return _decode_as_it_is(data, name, max_pixels)
+        return _decode_as_it_is(data, name, max_pixels, before_decoding)
     except ImageError as error:
         if error.reason != "IMAGE_UNREADABLE":
             raise
         for bare in without_metadata(data):
             with suppress(ImageError):
-                return _decode_as_it_is(bare, name, max_pixels)
+                return _decode_as_it_is(bare, name, max_pixels, before_decoding)
         if other := name_format(data):
             raise ImageError("IMAGE_UNSUPPORTED", f"{name} is {other}, which isn't read: {_advice(other)}") from error
         raise
@@ -150,14 +172,24 @@ def _advice(other: str) -> str:
     return "save it as JPEG or PNG"
 
 
-def _decode_as_it_is(data: bytes, name: str, max_pixels: int) -> Grey:
+def _decode_as_it_is(data: bytes, name: str, max_pixels: int, before_decoding: BeforeDecoding) -> Grey:
     with _decoding(name):
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     with image:
         _check_size(image, name, max_pixels)
-        if image.format == "JPEG":  # decodes at 1/2, 1/4 or 1/8 scale: a phone's photo costs a tenth
-            image.draft(None, (WORKING_SIDE, WORKING_SIDE))
+        scans, declared = 1, image.width * image.height
+        if image.format == "JPEG":
+            scans = _check_scans(count_scans(data), name)
+            image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # at 1/2, 1/4 or 1/8 scale: a photo costs a tenth
+        before_decoding(decoding_bytes(image, scans, declared))
         return _flatten(image, name, max_pixels)
+
+
+def _check_scans(scans: int, name: str) -> int:
+    if scans > MAX_SCANS:
+        message = f"{name} has {scans:,} scans, and a JPEG has at most {MAX_SCANS} here: save it anew"
+        raise ImageError("IMAGE_UNSUPPORTED", message)
+    return scans
 
 
 @contextmanager
@@ -222,27 +254,49 @@ def _flatten(image: Image.Image, name: str, max_pixels: int) -> Grey:
         raise ImageError("IMAGE_UNSUPPORTED", f"{name} is of mode {image.mode}: scale it to 0 to 255, in mode L")
     with _decoding(name):
         image.load()
-    plain = _plain(turn_upright(image), name)
+    turn, is_jpeg = find_turn(image), image.format == "JPEG"
+    if image.mode in DEEP_MODES:  # Pillow's own conversion would cut greys off at 255
+        image = Image.fromarray(to_eight_bits(np.asarray(image), name))
+    large = max(image.size) >= 2 * WORKING_SIDE
+    return _grey_of_large(image, turn, is_jpeg) if large else _grey_of_small(image, turn, is_jpeg)
+
+
+def _grey_of_small(image: Image.Image, turn: Image.Transpose | None, is_jpeg: bool) -> Grey:
+    """The grey of an image that is of working size as it is."""
+    plain = _plain(image if turn is None else image.transpose(turn))
     grey = _grey(plain)
-    if is_narrow(grey) and image.format != "JPEG":  # no mask or data set is a JPEG, but many a dark photo is
+    if is_narrow(grey) and not is_jpeg:  # no mask or data set is a JPEG, but many a dark photo is
         return _grey(spread(plain))
     return grey
 
 
-def _plain(image: Image.Image, name: str) -> Image.Image:
-    """The image with 8 bits a channel and no palette, which can be averaged: L, RGB, or RGBA where alpha differs."""
-    if image.mode in DEEP_MODES:  # Pillow's own conversion would cut greys off at 255
-        return Image.fromarray(to_eight_bits(np.asarray(image), name))
+def _plain(image: Image.Image) -> Image.Image:
+    """The image with 8 bits a channel and no palette: L, RGB, or RGBA where alpha differs."""
     if image.has_transparency_data:
         full = spread(image.convert("RGBA"))
         return full if is_transparent(full) else full.convert("RGB")
     return image if image.mode == "L" else image.convert("RGB")
 
 
+def _grey_of_large(image: Image.Image, turn: Image.Transpose | None, is_jpeg: bool) -> Grey:
+    """The grey of a large image, averaged down to working size: the same steps, without copies of the whole."""
+    factor = max(image.size) // WORKING_SIDE
+    strips = _plain_strips(Strips(image, turn))
+    grey = _grey(strips.reduced(factor))
+    if is_narrow(grey) and not is_jpeg:
+        return _grey(spread_strips(strips).reduced(factor))
+    return grey
+
+
+def _plain_strips(strips: Strips) -> Strips:
+    """`_plain` of a large image."""
+    if strips.image.has_transparency_data:
+        full = spread_strips(strips.then(lambda strip: strip.convert("RGBA")))
+        return full if any_transparent(full.cut()) else full.then(lambda strip: strip.convert("RGB"))
+    return strips if strips.image.mode in ("L", "RGB") else strips.then(lambda strip: strip.convert("RGB"))
+
+
 def _grey(plain: Image.Image) -> Grey:
-    """The grey of such an image, at working size."""
-    factor = max(plain.size) // WORKING_SIDE
-    small = plain.reduce(factor) if factor > 1 else plain
-    if small.mode == "RGBA":
-        small = lay_on_paper(small)
+    """The grey of an image of working size."""
+    small = lay_on_paper(plain) if plain.mode == "RGBA" else plain
     return np.asarray(small if small.mode == "L" else small.convert("L"))

@@ -50,6 +50,12 @@ PNG_ORIENTATION = (b"Raw profile type exif", b"XML:com.adobe.xmp")
 JPEG_ORIENTATION = (b"Exif\0", b"http://ns.adobe.com/xap/")
 """Beginnings of segments that may have the orientation."""
 
+START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+"""Marks in a JPEG file. The coded pixels between them never have these bytes."""
+
+SEQUENTIAL = (0xC0, 0xC1)
+"""Segments that begin an image whose channels each have one scan."""
+
 JPEG_COLOURS = 0xEE
 """Adobe's segment, which says how colours are stored."""
 
@@ -72,10 +78,9 @@ def no_warnings() -> Iterator[None]:
             cast(list[tuple[Any, ...]], warnings.filters).remove(IGNORED)
 
 
-def turn_upright(image: Image.Image) -> Image.Image:
-    """A decoded image, turned as its file says; the same object where there is nothing to turn."""
-    turn = TURNS.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
+def find_turn(image: Image.Image) -> Image.Transpose | None:
+    """The turn that puts a decoded image upright, as its file says; None where there is nothing to turn."""
+    return TURNS.get(_orientation(image))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -107,6 +112,19 @@ def without_metadata(data: bytes) -> Iterator[bytes]:
         if bare != seen:
             yield bare
         seen = bare
+
+
+def count_scans(data: bytes) -> int:
+    """The scans of a JPEG file, of which a progressive one has several; its thumbnail's don't count."""
+    begin, channels = len(JPEG), 0
+    while begin + 10 <= len(data) and data[begin] == 0xFF and data[begin + 1] != START_OF_SCAN[1]:
+        if data[begin + 1] in SEQUENTIAL:
+            channels = data[begin + 9]
+        begin += 2 + int.from_bytes(data[begin + 2 : begin + 4], "big")
+    if channels and data[begin + 4 : begin + 5] == bytes([channels]):
+        return 1  # all channels are in the first, and decoders read no other
+    end = data.find(END_OF_IMAGE, begin)  # a video may follow
+    return data.count(START_OF_SCAN, begin, len(data) if end < 0 else end)
 
 
 def _png_chunks(data: bytes, keeps_orientation: bool) -> Iterator[bytes]:

@@ -3,13 +3,15 @@
 Preparation measures contrast, so that any factor is right that makes ink visible. It knows no files.
 """
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from vitrine.model.errors import ImageError
+from vitrine.model.preparation.strips import Strips
 
 DEPTHS = (8, 10, 12, 16)
 """Bits that images of 16 bits use: the fewest that hold the highest value. 14 bits have contrast enough as they are."""
@@ -78,11 +80,33 @@ def spread(image: Image.Image) -> Image.Image:
     highest = int(values.max())
     if highest > NARROW or highest == int(values.min()):
         return image
-    if highest > 1 and max(image.size) > SMALL_SIDE and not _is_drawn(image, highest):
+    if highest > 1 and max(image.size) > SMALL_SIDE and not _is_drawn([image], highest):
         return image
-    levels = np.minimum(np.arange(256) * 255 / highest, 255).round().astype(np.uint8)
-    full = levels[values]
+    full = _levels(highest)[values]
     return Image.fromarray(_framed(full) if max(image.size) <= SMALL_SIDE else full)
+
+
+def spread_strips(strips: Strips) -> Strips:
+    """`spread` of a large image: with one more step where its values are of a narrow range; else the same object."""
+    extremes = [extreme for strip in strips.cut() for extreme in _extremes(strip)]
+    highest = max(extremes)
+    if highest > NARROW or highest == min(extremes):
+        return strips
+    if highest > 1 and not _is_drawn(strips.cut(overlap=1), highest):
+        return strips
+    levels = _levels(highest).tolist()
+    return strips.then(lambda strip: strip.point(levels * len(strip.getbands())))
+
+
+def _extremes(image: Image.Image) -> Iterator[int]:
+    """The lowest and the highest value of each channel of an image with 8 bits a channel."""
+    for band in image.split():
+        yield from map(int, cast(tuple[int, int], band.getextrema()))
+
+
+def _levels(highest: int) -> npt.NDArray[np.uint8]:
+    """The value for each of the 256 values, uint8 (256,), with `highest` and what is above it at 255."""
+    return np.minimum(np.arange(256) * 255 / highest, 255).round().astype(np.uint8)
 
 
 def _framed(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -95,8 +119,13 @@ def _framed(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return framed
 
 
-def _is_drawn(image: Image.Image, highest: int) -> bool:
-    """Tells strokes from the noise of a dark photo: noise doesn't outlast a median filter."""
-    calm = np.asarray(image.convert("L").filter(ImageFilter.MedianFilter(3)))
-    inside = calm[1:-1, 1:-1]  # at the border, the filter sees pixels twice
-    return inside.size > 0 and int(np.ptp(inside)) > highest / 2
+def _is_drawn(strips: Iterable[Image.Image], highest: int) -> bool:
+    """Tells strokes from the noise of a dark photo: noise doesn't outlast a median filter.
+
+    Args:
+        strips: the image, or its strips with one row of their neighbours each.
+        highest: its highest value.
+    """
+    calm = (np.asarray(strip.convert("L").filter(ImageFilter.MedianFilter(3)))[1:-1, 1:-1] for strip in strips)
+    extremes = [(int(inside.min()), int(inside.max())) for inside in calm if inside.size]  # a border is seen twice
+    return bool(extremes) and max(high for _, high in extremes) - min(low for low, _ in extremes) > highest / 2

@@ -5,7 +5,8 @@ has. In a picture with a transparent margin or soft edges, what is opaque is the
 files and no digits.
 """
 
-from typing import TypeAlias
+from collections.abc import Iterable
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,13 @@ SMALL_SIDE = 128
 
 def is_transparent(image: Image.Image) -> bool:
     """Tells whether an RGBA image's alpha says anything; where it is the same everywhere, colours say it all."""
-    low, high = image.getchannel("A").getextrema()
-    return float(str(high)) - float(str(low)) >= LEAST_ALPHA
+    return any_transparent([image])
+
+
+def any_transparent(strips: Iterable[Image.Image]) -> bool:
+    """`is_transparent` of an image in strips."""
+    extremes = [cast(tuple[int, int], strip.getchannel("A").getextrema()) for strip in strips]
+    return max(high for _, high in extremes) - min(low for low, _ in extremes) >= LEAST_ALPHA
 
 
 def lay_on_paper(image: Image.Image) -> Image.Image:

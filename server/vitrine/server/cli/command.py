@@ -3,26 +3,33 @@
 import asyncio
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from vitrine.model.distribution import DISTRIBUTION
+from vitrine.model.output import safe_output
+from vitrine.model.variables import find_mistyped
 from vitrine.server.cli import options
 from vitrine.server.cli.groups import Command
+from vitrine.server.engine.cpus import usable_cpus
 from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError, CrashLoop, StartupError
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.requests import Limits
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig
 from vitrine.server.process.config import ProcessConfig, ServerConfig
+from vitrine.server.process.limits import check_limits
 from vitrine.server.process.port import can_be_shared
 from vitrine.server.process.signals import leave
 from vitrine.server.process.supervisor import supervise
@@ -43,12 +50,30 @@ def _in_one_sentence(command: Command) -> Command:
         except ConfigError as error:
             raise click.UsageError(str(error)) from error
         except (StartupError, CrashLoop) as error:
+            logging.shutdown()  # what led to it comes first
             sys.exit(f"vitrine-server: {error}")
 
     return run
 
 
-@click.command(context_settings={"auto_envvar_prefix": "VITRINE", "show_default": True, "max_content_width": 110})
+class Program(click.Command):
+    """The command, whose help can go anywhere: to a full disk, too."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Runs the command."""
+        with safe_output():
+            return super().main(*arguments, **settings)
+
+
+@click.command(
+    cls=Program,
+    context_settings={
+        "auto_envvar_prefix": "VITRINE",
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+        "max_content_width": 110,
+    },
+)
 @_in_one_sentence
 @options.MODEL
 @options.repository
@@ -59,10 +84,12 @@ def _in_one_sentence(command: Command) -> Command:
 @options.limits
 @options.batching
 @options.admission
+@options.connections
 @options.TOKENS
 @options.metrics
 @options.tracing
 @options.logs
+@options.ACCESS_LOG
 @click.version_option(package_name=DISTRIBUTION)
 def main(
     model: Path | None,
@@ -74,19 +101,24 @@ def main(
     limits: Limits,
     batching: BatchingConfig,
     admission: AdmissionConfig,
+    connections: ConnectionConfig,
     tokens: Path | None,
     metrics: MetricsConfig | None,
     tracing: TracingConfig | None,
     logs: LogConfig,
+    access_log: bool,
 ) -> None:
     """Serve MODEL, an ONNX file made by vitrine-train, or a repository of models.
 
     Without either, the server serves its bundled model. VITRINE_MODEL can name MODEL too. When the server is ready to
     answer, it prints its address on standard output.
     """
+    check_limits(process.workers, threads or max(1, usable_cpus() // process.workers))
     logs = replace(logs, traced=tracing is not None)
     set_up_log = partial(log_to_stderr, logs, several=process.workers > 1)
     set_up_log()
+    for warning in find_mistyped(os.environ):
+        logger.warning("%s", warning)
     process = _possible(process)
     if metrics and not metrics.host:
         metrics = replace(metrics, host=grpc.host)
@@ -98,10 +130,12 @@ def main(
         processes=process.workers,
         batching=batching,
         admission=admission,
+        connections=connections,
         limits=limits,
         tokens=tokens,
         metrics=metrics,
         tracing=tracing,
+        access_log=access_log,
     )
     asyncio.run(_serve(ServerConfig(service, grpc, process), set_up_log))
     leave()

@@ -10,6 +10,7 @@ from vitrine.server.engine.device import Device
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import PENDING_BYTES, PENDING_IMAGES, AdmissionConfig
 from vitrine.server.inference.batching import BATCH_DELAYS, BATCH_ROWS, BatchingConfig
+from vitrine.server.inference.connections import CONNECTIONS, TRANSFER_SECONDS, ConnectionConfig
 from vitrine.server.inference.requests import CALLER_RATES, IMAGE_PIXELS, MESSAGE_BYTES, REQUEST_IMAGES, Limits
 from vitrine.server.models.rollout import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.models.version_policy import VersionPolicy
@@ -22,7 +23,7 @@ from vitrine.server.telemetry.metrics import MetricsConfig
 from vitrine.server.telemetry.tracing_config import RATIOS, TracingConfig
 
 GRPC, PROCESS, LOGS = GrpcConfig(), ProcessConfig(), LogConfig()
-LIMITS, BATCHING, ADMISSION = Limits(), BatchingConfig(), AdmissionConfig()
+LIMITS, BATCHING, ADMISSION, CONNECTION = Limits(), BatchingConfig(), AdmissionConfig(), ConnectionConfig()
 """The configs with their defaults."""
 
 METRICS_PORT = 9464
@@ -130,10 +131,17 @@ def grpc(
         type=Number(SECONDS),
         default=PROCESS.drain_seconds,
     ),
+    option(
+        "--hang-seconds",
+        "Seconds that a worker's event loop may leave its supervisor without an answer; then the worker is killed and "
+        "replaced. 0 waits forever.",
+        type=Number(SECONDS),
+        default=PROCESS.hang_seconds,
+    ),
 )
-def process(workers: int, propagation_seconds: float, drain_seconds: float) -> ProcessConfig:
+def process(workers: int, propagation_seconds: float, drain_seconds: float, hang_seconds: float) -> ProcessConfig:
     """The processes of the server."""
-    return ProcessConfig(workers, propagation_seconds, drain_seconds)
+    return ProcessConfig(workers, propagation_seconds, drain_seconds, hang_seconds)
 
 
 @option_group(
@@ -209,6 +217,26 @@ def admission(max_pending_images: int, max_pending_mb: int) -> AdmissionConfig:
 
 @option_group(
     option(
+        "--transfer-seconds",
+        "Seconds that a request may take to arrive, and an answer to leave. A request that is late fails with "
+        "DEADLINE_EXCEEDED; the connection of an answer that isn't read is closed.",
+        type=Number(TRANSFER_SECONDS),
+        default=CONNECTION.transfer_seconds,
+    ),
+    option(
+        "--max-connections",
+        "Connections that may be open at once in each worker; beyond that, idle ones are closed.",
+        type=Whole(CONNECTIONS),
+        show_default="three quarters of the files that a process may open",
+    ),
+)
+def connections(transfer_seconds: float, max_connections: int | None) -> ConnectionConfig:
+    """The connections."""
+    return ConnectionConfig(transfer_seconds, max_connections)
+
+
+@option_group(
+    option(
         "--metrics-port",
         "Port of Prometheus metrics, at /metrics over plain HTTP; 0 takes a free one, which the log names.",
         type=Port(METRICS_PORT),
@@ -277,9 +305,15 @@ DEVICE = option(
 
 THREADS = option(
     "--threads",
-    "Preparation threads per worker. Model runs use half as many.",
+    "Image files of one caller that each worker prepares at once. Model runs use half as many threads.",
     type=Whole(THREAD_COUNTS),
     show_default="usable CPUs divided by the workers",
+)
+
+ACCESS_LOG = option(
+    "--access-log",
+    "Log each finished call at level info: method, status, caller, model, images, milliseconds and request id.",
+    is_flag=True,
 )
 
 TOKENS = security_file(

@@ -5,7 +5,9 @@ constant by constant, by the table in `vitrine.model.graph`. So the network that
 parameters that are given out are the same, and nothing else can hide in the file.
 """
 
+import errno
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +28,15 @@ from vitrine.model.graph import (
     novelty_operators,
     parameter_shapes,
 )
+from vitrine.server.engine.memory import free_memory
+from vitrine.server.files import read_regular_file
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 """The operators of ONNX itself. Others would need code from elsewhere, which is not loaded."""
+
+
+LOADING_COPIES = 4
+"""Copies of a model's files in memory while it is loaded: measured, and rounded up (docs/server.md)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +62,7 @@ def read_artifact(path: Path) -> Artifact:
         ArtifactError: it can't be read, isn't ONNX, isn't Vitrine's, asks for custom operators, or is another network
             than its catalogue describes.
     """
+    _check_memory(path)
     data = _read(path)
     model = _parse(data)
     metadata = ArtifactMetadata.from_properties(_properties(model))
@@ -67,14 +76,41 @@ def read_artifact(path: Path) -> Artifact:
     return Artifact(data, hashlib.sha256(data).hexdigest(), metadata, parameters, beside)
 
 
+def _check_memory(path: Path) -> None:
+    """Refuses a file that there is no memory for, before any of it is read. It is tried again: memory may be freed."""
+    size = sum(_size(file) for file in (path, _beside(path)))
+    free = free_memory()
+    if free is not None and LOADING_COPIES * size > free:
+        full = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        raise ArtifactError(
+            f"it has {size >> 20:,} MiB, and loading it takes about {LOADING_COPIES * size >> 20:,} MiB of memory, "
+            "which aren't free: give the server more, or serve a smaller model"
+        ) from full
+
+
+def _size(file: Path) -> int:
+    """The bytes of a file; 0 where there is none."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _beside(path: Path) -> Path:
+    """The file that may hold the weights of an ONNX file."""
+    return path.with_name(path.name + ".data")
+
+
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular_file(path)
     except OSError as error:
         raise ArtifactError(f"{path.name} can't be read: {error.strerror}") from error
 
 
 def _parse(data: bytes) -> onnx.ModelProto:
+    if not data:
+        raise ArtifactError("it is an empty file: copy or export it again")
     try:
         return onnx.load_model_from_string(data)
     except DecodeError as error:
@@ -174,7 +210,7 @@ def _read_outside(graph: onnx.GraphProto, metadata: ArtifactMetadata, path: Path
     places = {_outside(tensor)["location"] for tensor in graph.initializer if _outside(tensor)}
     if not places:
         return None
-    beside = path.with_name(path.name + ".data")
+    beside = _beside(path)
     if places != {beside.name}:
         raise ArtifactError(
             f"its weights lie in {shortened(', '.join(sorted(places)))}; only {beside.name} beside it is read"
@@ -216,4 +252,4 @@ def _read_tensor(tensor: TensorProto, shape: tuple[int, ...], outside: memoryvie
         start = int(place["offset"])
         return np.frombuffer(outside[start : start + int(place["length"])], "<f4").reshape(shape)
     except ValueError as error:
-        raise ArtifactError(f"its {tensor.name} is cut off: {error}") from error
+        raise ArtifactError(f"its {tensor.name} is cut off: {shortened(str(error))}") from error

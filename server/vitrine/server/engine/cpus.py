@@ -4,11 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-MEMBERSHIP = Path("/proc/self/cgroup")
-"""Linux's list of the control groups of a process: `NUMBER:CONTROLLERS:PATH` on each line."""
-
-MOUNT = Path("/sys/fs/cgroup")
-"""Mount point of control groups. In a container it shows the container's own group, whatever its path outside."""
+from vitrine.server.engine.cgroups import MEMBERSHIP, MOUNT, groups, words
 
 
 def usable_cpus(membership: Path = MEMBERSHIP, mount: Path = MOUNT) -> int:
@@ -18,32 +14,11 @@ def usable_cpus(membership: Path = MEMBERSHIP, mount: Path = MOUNT) -> int:
 
 
 def _quotas(membership: Path, mount: Path) -> Iterator[float]:
-    """The CPU time that each group around this process may take, in CPUs; see cgroups(7)."""
-    for folder in _groups(membership, mount):
-        quota = _words(folder / "cpu.max") or [  # version 2: QUOTA PERIOD, or max PERIOD; version 1 has a file for each
-            *_words(folder / "cpu.cfs_quota_us"),
-            *_words(folder / "cpu.cfs_period_us"),
+    """The CPU time that each group around this process may take, in CPUs;"""
+    for folder in groups("cpu", membership, mount):
+        quota = words(folder / "cpu.max") or [  # version 2: QUOTA PERIOD, or max PERIOD; version 1 has a file for each
+            *words(folder / "cpu.cfs_quota_us"),
+            *words(folder / "cpu.cfs_period_us"),
         ]
         if len(quota) == 2 and quota[0] not in ("max", "-1"):
             yield int(quota[0]) / int(quota[1])
-
-
-def _groups(membership: Path, mount: Path) -> Iterator[Path]:
-    """The folders that may hold a quota: the process's own groups, and those around them."""
-    for line in _lines(membership):
-        _, controllers, path = line.split(":", 2)
-        if controllers == "" or "cpu" in controllers.split(","):
-            root = mount / controllers
-            own = root / path.lstrip("/")
-            yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(root))
-
-
-def _words(file: Path) -> list[str]:
-    return " ".join(_lines(file)).split()
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text().splitlines()
-    except OSError:
-        return []

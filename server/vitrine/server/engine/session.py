@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, deviations
 from vitrine.model.distribution import install_command
+from vitrine.model.errors import shortened
 from vitrine.model.graph import INPUT
 from vitrine.server.engine.artifact import Artifact
 from vitrine.server.engine.device import CPU_PROVIDER, CUDA_PROVIDER, Device
@@ -19,6 +20,9 @@ from vitrine.server.engine.runtime import onnxruntime
 from vitrine.server.errors import StartupError
 
 logger = logging.getLogger(__name__)
+
+LONGEST_CAUSE = 400
+"""Characters that are shown of an error of ONNX Runtime, which may quote the file."""
 
 CUDA_OPTIONS = {"use_tf32": "0"}
 """TF32 keeps 10 bits of a product's mantissa: activations would deviate by 1e-3."""
@@ -171,4 +175,5 @@ def _expected(golden: GoldenSample) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = str(error).strip()
+    return shortened(text.splitlines()[0], LONGEST_CAUSE) if text else type(error).__name__

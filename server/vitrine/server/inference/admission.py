@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from vitrine.server.errors import Overloaded
+from vitrine.server.inference.shares import Shares
 from vitrine.server.ranges import WholeRange
 
 SMOOTHING = 0.05
@@ -42,21 +43,30 @@ class AdmissionConfig:
 
 
 class Admission:
-    """Counts the work under way.
+    """Counts the work under way, in all and of each caller.
 
     Args:
         config: its limits.
     """
 
     def __init__(self, config: AdmissionConfig) -> None:
-        self._config = config
-        self.images = 0
-        """Images under way."""
-        self.bytes = 0
-        """Bytes of all requests under way and their answers."""
+        self.max_bytes = config.max_bytes
+        """The limit of `bytes`."""
+        self._images = Shares(config.max_images)
+        self._bytes = Shares(config.max_bytes)
         self._usual_seconds = SHORTEST_PAUSE
 
-    def admit(self, images: int, size: int) -> "Admitted":
+    @property
+    def images(self) -> int:
+        """Images under way."""
+        return self._images.held
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all requests under way and their answers."""
+        return self._bytes.held
+
+    def admit(self, images: int, size: int, caller: str = "") -> "Admitted":
         """Takes a request in, until the context that it gives is left.
 
         A request is always taken in when nothing else is under way: its own size is limited elsewhere. It is under way
@@ -65,25 +75,32 @@ class Admission:
         Args:
             images: the images that are calculated for it.
             size: the bytes of it and its answer.
+            caller: the name whose share it counts in; empty: it has none.
 
         Raises:
             Overloaded: it would be too much; the error has the time until it may be tried again.
         """
-        too_many = self.images + images > self._config.max_images
-        too_large = self.bytes + size > self._config.max_bytes
-        if self.bytes and (too_many or too_large):
-            raise Overloaded(
-                "OVERLOADED",
-                f"the server is busy with {self.images:,} images of {self.bytes:,} bytes: try again in a moment",
-                retry_after=max(SHORTEST_PAUSE, self._usual_seconds),
-            )
-        self.images += images
-        self.bytes += size
-        return Admitted(self, images, size)
+        if self.bytes:
+            if not (self._images.fits(images) and self._bytes.fits(size)):
+                raise self._refusal("OVERLOADED", "the server is")
+            if caller and not (self._images.is_fair(caller, images) and self._bytes.is_fair(caller, size)):
+                raise self._refusal("SHARE_EXCEEDED", "you have your share of what may be pending, and the server is")
+        self._images.take(caller, images)
+        self._bytes.take(caller, size)
+        return Admitted(self, images, size, caller)
+
+    def give_back(self, images: int, size: int, caller: str) -> None:
+        """Counts a request as over."""
+        self._images.give_back(caller, images)
+        self._bytes.give_back(caller, size)
 
     def took(self, seconds: float) -> None:
         """Notes the duration of a request that was answered: refused callers are asked for a pause of about that."""
         self._usual_seconds += SMOOTHING * (seconds - self._usual_seconds)
+
+    def _refusal(self, reason: str, who: str) -> Overloaded:
+        message = f"{who} busy with {self.images:,} images of {self.bytes:,} bytes: try again in a moment"
+        return Overloaded(reason, message, retry_after=max(SHORTEST_PAUSE, self._usual_seconds))
 
 
 class Admitted:
@@ -93,12 +110,13 @@ class Admitted:
         admission: the account that it is in.
         images: its images.
         size: its bytes.
+        caller: the name whose share it counts in.
     """
 
-    __slots__ = ("_admission", "_images", "_size")
+    __slots__ = ("_admission", "_caller", "_images", "_size")
 
-    def __init__(self, admission: Admission, images: int, size: int) -> None:
-        self._admission, self._images, self._size = admission, images, size
+    def __init__(self, admission: Admission, images: int, size: int, caller: str) -> None:
+        self._admission, self._images, self._size, self._caller = admission, images, size, caller
 
     def __enter__(self) -> None:
         """It was counted when it was admitted."""
@@ -106,5 +124,4 @@ class Admitted:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._admission.images -= self._images
-        self._admission.bytes -= self._size
+        self._admission.give_back(self._images, self._size, self._caller)

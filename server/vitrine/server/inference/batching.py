@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from vitrine.server.inference.call import HANDLED, Call, PassStage, Stage, handling
 from vitrine.server.ranges import RealRange, WholeRange
+from vitrine.server.threads import off_loop
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,13 @@ class _Waiting:
     parts: dict[int, Activations] = field(default_factory=dict)
     """The calculated rows, by the number of their first: runs needn't end in their order."""
 
+    @property
+    def part_bytes(self) -> int:
+        """The bytes that joining copies."""
+        if len(self.parts) == 1:
+            return 0
+        return sum(values.nbytes for part in self.parts.values() for values in part.values())
+
     def joined(self) -> Activations:
         """All rows in their order."""
         if len(self.parts) == 1:
@@ -149,6 +157,16 @@ class _Share:
             waiting.done.set_result(None)
 
 
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """The shares that are run together."""
+
+    shares: list[_Share]
+    """The shares; once a thread has it, those whose callers are still there."""
+    finished: bool = False
+    """Its run has ended. An executor may raise for a batch, and run it all the same later on."""
+
+
 class Batcher:
     """Runs waiting rows in batches; make it and use it on one event loop.
 
@@ -195,7 +213,7 @@ class Batcher:
         self._queue.append(waiting)
         self._start_runs()
         await waiting.done
-        return waiting.joined()
+        return await off_loop(waiting.part_bytes, waiting.joined)
 
     def _start_runs(self) -> None:
         """Starts as many runs as may be under way; sets a timer where the next batch is to wait for more rows."""
@@ -203,14 +221,14 @@ class Batcher:
             if (seconds := self._seconds_to_wait()) > 0:
                 self._wake_in(seconds)
                 return
-            shares, loop = self._take(), asyncio.get_running_loop()
+            batch, loop = _Batch(self._take()), asyncio.get_running_loop()
             self._running += 1
             try:
-                self._threads.submit(self._work, shares, loop)
-            except RuntimeError as error:  # the threads are gone: the service was closed under its callers
-                for share in shares:
+                self._threads.submit(self._work, batch, loop)
+            except Exception as error:  # no thread can take it; the service may have been closed under its callers
+                for share in batch.shares:
                     share.result = error
-                loop.call_soon(self._finish, shares)
+                loop.call_soon(self._finish, batch)
 
     def _drop_gone(self) -> bool:
         """Drops callers that have gone from the queue's head; True when any caller is left."""
@@ -244,16 +262,16 @@ class Batcher:
                 self._queue.popleft()
         return shares
 
-    def _work(self, shares: list[_Share], loop: asyncio.AbstractEventLoop) -> None:
+    def _work(self, batch: _Batch, loop: asyncio.AbstractEventLoop) -> None:
         """Calculates a batch in a worker's thread, and hands it back to the event loop.
 
         Callers may have gone while the batch waited for a thread: their rows aren't calculated.
         """
-        wanted = [share for share in shares if not share.waiting.done.done()]
+        batch.shares = [share for share in batch.shares if not share.waiting.done.done()]
         try:
-            self._calculate(wanted)
+            self._calculate(batch.shares)
         finally:  # whatever happens, the next batch can run, and no caller waits for ever
-            loop.call_soon_threadsafe(self._finish, wanted)
+            loop.call_soon_threadsafe(self._finish, batch)
 
     def _calculate(self, shares: Sequence[_Share]) -> None:
         """Gives each share its result; a batch that fails is run again one by one."""
@@ -296,12 +314,15 @@ class Batcher:
         for share in shares:
             share.take(values, moments)
 
-    def _finish(self, shares: Sequence[_Share]) -> None:
+    def _finish(self, batch: _Batch) -> None:
+        if batch.finished:
+            return
+        batch.finished = True
         self._running -= 1
         try:
-            if shares:
+            if batch.shares:
                 self._ran()
-            for share in shares:
+            for share in batch.shares:
                 share.deliver()
         finally:
             self._start_runs()

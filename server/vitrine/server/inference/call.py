@@ -17,11 +17,14 @@ from typing import NamedTuple, TypeAlias
 from vitrine.server.errors import (
     AnswerTooLarge,
     InvalidRequest,
+    Leaving,
     NotFound,
     Overloaded,
     PermissionDenied,
     RateExceeded,
     RequestError,
+    RequestTooLarge,
+    RequestTooSlow,
     Unauthenticated,
     Unsupported,
 )
@@ -47,6 +50,10 @@ class Outcome(StrEnum):
     """There is too much to do, or its answer would be too large."""
     UNIMPLEMENTED = "UNIMPLEMENTED"
     """It asks for something that this server doesn't do."""
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    """Its message took too long to arrive."""
+    UNAVAILABLE = "UNAVAILABLE"
+    """The server was leaving."""
     INTERNAL = "INTERNAL"
     """The server failed."""
 
@@ -57,6 +64,9 @@ OUTCOMES: Mapping[type[RequestError], Outcome] = {
     InvalidRequest: Outcome.INVALID_ARGUMENT,
     NotFound: Outcome.NOT_FOUND,
     Unsupported: Outcome.UNIMPLEMENTED,
+    RequestTooLarge: Outcome.RESOURCE_EXHAUSTED,
+    RequestTooSlow: Outcome.DEADLINE_EXCEEDED,
+    Leaving: Outcome.UNAVAILABLE,
     AnswerTooLarge: Outcome.RESOURCE_EXHAUSTED,
     Overloaded: Outcome.RESOURCE_EXHAUSTED,
     RateExceeded: Outcome.RESOURCE_EXHAUSTED,
@@ -120,6 +130,8 @@ class Call:
     """The model that answers, as NAME@VERSION; empty until that is known."""
     images: int = 0
     """Images that were taken in."""
+    answer_bytes: int = 0
+    """The bytes of its answer, at most; 0: few."""
     no_digits: int | None = None
     """Images that were judged to be no digits; None: none were judged."""
     outcome: Outcome = Outcome.CANCELLED

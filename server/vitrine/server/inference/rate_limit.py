@@ -8,6 +8,7 @@ The method is a leaky bucket for each caller (ITU-T I.371): each image is poured
 import ipaddress
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 from vitrine.server.errors import RateExceeded
 
@@ -63,6 +64,7 @@ class RateLimiter:
         return max(0.0, level - (now - moment) * self._rate)
 
 
+@lru_cache(maxsize=MAX_CALLERS)
 def caller_at(host: str) -> str:
     """The name of a caller that has nothing but an address: that, or of IPv6 its network of 64 bits.
 

@@ -1,7 +1,7 @@
 """Plain data that the service takes and gives. It knows neither messages nor models' files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -123,3 +123,11 @@ class Workload:
     """Images of all requests under way, including those that wait."""
     bytes: int
     """Bytes of these requests and their answers."""
+    arriving_bytes: int = 0
+    """Bytes of messages that haven't arrived as a whole."""
+    connections: int = 0
+    """Connections that are open."""
+    streams: int = 0
+    """Streams that are open."""
+    closed: Mapping[str, int] = field(default_factory=dict)
+    """Connections that the server has closed so far, by the reason."""

@@ -5,23 +5,22 @@ ONNX Runtime: a protocol translates its messages into plain data, calls here, an
 paths of fields in errors: here they are those of `ClassifyRequest`.
 """
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextvars import copy_context
 from functools import partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters, Shape, prepare
+from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.batching import Batcher, BatchingConfig
 from vitrine.server.inference.call import Call, Stage
+from vitrine.server.inference.connections import ConnectionConfig, Connections
 from vitrine.server.inference.plan import Plan, answer_too_large
 from vitrine.server.inference.rate_limit import RateLimiter, caller_at
 from vitrine.server.inference.readiness import Readiness
@@ -37,7 +36,9 @@ from vitrine.server.inference.statistics import Statistics
 from vitrine.server.models.repository import LoadModel
 from vitrine.server.models.snapshot import Models, ServedModel, Snapshot
 from vitrine.server.observers import suppress_and_log
+from vitrine.server.preparation.pool import PreparationPool
 from vitrine.server.security.access import ANYONE, EVERYONE, Access, Permission
+from vitrine.server.security.certificates import CertificateInForce
 
 MAX_PLANS = 256
 """Plans that are kept for one model: callers may ask for its layers in any combination."""
@@ -49,8 +50,8 @@ class Service:
     Args:
         models: the models.
         limits: limits on one request.
-        workers: threads that prepare images, so that the event loop stays free. A request has one image there at a
-            time: its others wait behind other callers', and are never prepared when its caller goes away.
+        preparation: prepares image files. A request has one there at a time: its others wait behind other callers',
+            and are never prepared when its caller goes away.
         runs: threads that run models.
         batching: the settings of batches.
         admission: limits on the work under way.
@@ -58,13 +59,14 @@ class Service:
         access: identifies callers; a front end asks it.
         observers: told of every finished call of a model's service; a front end tells them.
         meters: told of every finished call, including refused ones and those of health and descriptions.
+        connections: the limits of connections, which front ends share.
     """
 
     def __init__(
         self,
         models: Models,
         limits: Limits,
-        workers: Executor,
+        preparation: PreparationPool,
         runs: Executor,
         batching: BatchingConfig,
         admission: AdmissionConfig,
@@ -72,6 +74,7 @@ class Service:
         access: Access = EVERYONE,
         observers: Sequence[Callable[[Call], None]] = (),
         meters: Sequence[Callable[[Call], None]] = (),
+        connections: ConnectionConfig | None = None,
     ) -> None:
         self.models = models
         self.limits = limits
@@ -81,13 +84,17 @@ class Service:
         self.meters = meters
         self.readiness = Readiness()
         """The state of the service: starting, ready or leaving."""
+        self.certificate = CertificateInForce()
+        """The certificate of the front end; none without TLS."""
         self.statistics = Statistics()
         """The work that models have done."""
         self._count = suppress_and_log(self.statistics.observe, "the statistics failed to count a call")
-        self._workers = workers
+        self._preparation = preparation
         self._runs = runs
         self._load = load
         self._admission = Admission(admission)
+        self.connections = Connections(connections or ConnectionConfig(), self._admission)
+        """The connections of all front ends."""
         self._rates = RateLimiter(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
         self._runners: WeakKeyDictionary[ServedModel, _ModelRunner] = WeakKeyDictionary()
 
@@ -95,7 +102,16 @@ class Service:
     def workload(self) -> Workload:
         """The work at this moment; to be asked on the event loop's thread."""
         waiting = sum(runner.batcher.waiting for runner in self._runners.values())
-        return Workload(waiting, self._admission.images, self._admission.bytes)
+        held = self.connections
+        return Workload(
+            waiting,
+            self._admission.images,
+            self._admission.bytes,
+            held.held_bytes,
+            held.count,
+            held.streams,
+            held.closed,
+        )
 
     async def classify(self, request: ClassifyRequest, call: Call, further_bytes: int = 0) -> Classification:
         """Classifies 1 to N images. The request counts as under way until the call is closed.
@@ -120,12 +136,12 @@ class Service:
         count = self._count_images(request)
         answer_bytes = plan.check_size(count, further_bytes, self.limits.max_message_bytes)
         # 2. Admit: from here on it counts, for the server's load, its caller's rate and the model's statistics.
-        call.images = count
+        call.images, call.answer_bytes = count, answer_bytes
         call.observers = (self._count, *call.observers)
         request_bytes = max(call.size, _size_of(request))  # a message can have much that is no image
-        call.hold(self._admission.admit(count, request_bytes + answer_bytes))
+        call.hold(self._admission.admit(count, request_bytes + answer_bytes, caller := _name_of(call)))
         if self._rates.limited:
-            self._rates.take(_name_of(call), count)
+            self._rates.take(caller, count)
         # 3. Prepare: image files become pixels.
         pixels = await self._prepare(request, call) if request.pixels is None else request.pixels
         # 4. Run: together with other callers' images.
@@ -158,7 +174,8 @@ class Service:
         size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
         if size > self.limits.max_message_bytes:
             raise answer_too_large(size, self.limits.max_message_bytes, "they can't be sent", "layer")
-        call.hold(self._admission.admit(0, call.size + size))
+        call.answer_bytes = size
+        call.hold(self._admission.admit(0, call.size + size, _name_of(call)))
         return model, stored
 
     def list_models(self, call: Call) -> Snapshot:
@@ -239,21 +256,15 @@ class Service:
         return count
 
     async def _prepare(self, request: ClassifyRequest, call: Call) -> npt.NDArray[np.uint8]:
-        loop = asyncio.get_running_loop()
-        begin, shape = loop.time(), request.model.metadata.input.shape
-        in_context = copy_context().run  # a worker's log lines name this call, too
-        rows = [
-            await loop.run_in_executor(self._workers, in_context, self._prepare_one, file, index, shape)
-            for index, file in enumerate(request.files or ())
-        ]
-        call.passed(Stage.PREPARE, begin, loop.time())
+        begin, shape, caller = time.monotonic(), request.model.metadata.input.shape, _name_of(call)
+        rows: list[npt.NDArray[np.uint8]] = []
+        for index, file in enumerate(request.files or ()):
+            try:
+                rows.append(await self._preparation.prepare(file, caller, self.limits.max_image_pixels, shape))
+            except ImageError as error:
+                raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
+        call.passed(Stage.PREPARE, begin, time.monotonic())
         return np.stack(rows)  # (N, height, width)
-
-    def _prepare_one(self, file: bytes, index: int, shape: Shape) -> npt.NDArray[np.uint8]:
-        try:
-            return prepare(file, self.limits.max_image_pixels, shape)
-        except ImageError as error:
-            raise InvalidRequest(error.reason, str(error), f"files[{index}]") from error
 
 
 class _ModelRunner:

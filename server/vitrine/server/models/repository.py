@@ -10,9 +10,9 @@ none.
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +20,7 @@ from typing import TypeAlias
 from vitrine.model import VitrineError
 from vitrine.server.errors import InvalidRequest, NotFound, StartupError, quoted
 from vitrine.server.models.rollout import Attempt, RepositoryConfig, default_of, plan
-from vitrine.server.models.scan import ARTIFACT, VersionFolder, scan
+from vitrine.server.models.scan import ARTIFACT, ModelFolder, VersionFolder, scan
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,7 @@ class ServedRepository:
         self._config = config
         self._loader = VersionLoader(load)
         self._looking = threading.Lock()
+        self._misplaced: frozenset[Path] = frozenset()
         self.models = Models(self._look(()))
         """The models that are served; `refresh` changes them."""
 
@@ -124,11 +125,20 @@ class ServedRepository:
             found = scan(root)
         except OSError as error:
             raise StartupError(f"the model repository {root} can't be read: {error.strerror}") from error
+        self._warn_of_misplaced(found.values())
+        found = {name: folder for name, folder in found.items() if folder.versions or folder.unreadable}
         entries = plan(found, self._loader.outcome, previous, self._config)
         snapshot = Snapshot(entries, default_of(entries, self._config))
         self._loader.forget_others()
         _log_changes(previous, snapshot.entries)
         return snapshot
+
+    def _warn_of_misplaced(self, folders: Iterable[ModelFolder]) -> None:
+        """Logs, once, the artifacts that aren't served because of where they are."""
+        misplaced = frozenset(path for folder in folders for path in folder.misplaced)
+        for path in sorted(misplaced - self._misplaced):
+            logger.warning("%s is not served: it must be NAME/VERSION/%s, with a version such as 1", path, ARTIFACT)
+        self._misplaced = misplaced
 
 
 def _log_changes(before: Collection[Entry], now: Collection[Entry]) -> None:
@@ -159,13 +169,10 @@ def load_in_pool(pool: Executor, repository: ServedRepository) -> LoadModel:
 
 
 @asynccontextmanager
-async def poll(repository: ServedRepository, seconds: float) -> AsyncIterator[None]:
-    """Looks at the repository every `seconds` while the context lasts; never when that is 0."""
-    if not seconds:
-        yield
-        return
+async def poll(repository: ServedRepository, seconds: float, asked: asyncio.Event) -> AsyncIterator[None]:
+    """Looks at the repository while the context lasts: when it is asked to, and every `seconds` unless that is 0."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="reload")
-    task = asyncio.create_task(_poll(repository, seconds, thread))
+    task = asyncio.create_task(_poll(repository, seconds, asked, thread))
     try:
         yield
     finally:
@@ -173,10 +180,13 @@ async def poll(repository: ServedRepository, seconds: float) -> AsyncIterator[No
         thread.shutdown(wait=False, cancel_futures=True)
 
 
-async def _poll(repository: ServedRepository, seconds: float, thread: Executor) -> None:
+async def _poll(repository: ServedRepository, seconds: float, asked: asyncio.Event, thread: Executor) -> None:
     logged = ""
     while True:
-        await asyncio.sleep(seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds or None):
+                await asked.wait()
+        asked.clear()
         try:
             await asyncio.get_running_loop().run_in_executor(thread, repository.refresh)
             logged = ""

@@ -5,6 +5,7 @@ publish a version by writing it under such a name, and then renaming it.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -45,16 +46,18 @@ class ModelFolder:
     """Its versions, at least one unless it can't be read."""
     unreadable: str = ""
     """The reason why its folder can't be read; empty when it can."""
+    misplaced: tuple[Path, ...] = ()
+    """Artifacts that no version's folder holds: in `v1` or `01`, or beside the versions' folders."""
 
 
 def scan(root: Path) -> dict[str, ModelFolder]:
-    """Lists the models that have a version, by name, in the order of their names.
+    """Lists the models that have an artifact, by name, in the order of their names.
 
     Raises:
         OSError: `root` can't be read.
     """
     found = {folder.name: _scan_model(folder) for folder in sorted(root.iterdir()) if _is_model(folder)}
-    return {name: model for name, model in found.items() if model.versions or model.unreadable}
+    return {name: model for name, model in found.items() if model.versions or model.unreadable or model.misplaced}
 
 
 def _is_model(folder: Path) -> bool:
@@ -67,7 +70,9 @@ def _is_model(folder: Path) -> bool:
 
 def _scan_model(folder: Path) -> ModelFolder:
     try:
-        return ModelFolder(tuple(_scan_version(path) for path in folder.iterdir() if _is_version(path)))
+        paths = sorted(folder.iterdir())
+        versions = tuple(_scan_version(path) for path in paths if _is_version(path))
+        return ModelFolder(versions, misplaced=tuple(_misplaced_in(paths)))
     except FileNotFoundError:  # it was moved away just now
         return ModelFolder(())
     except OSError as error:
@@ -76,6 +81,15 @@ def _scan_model(folder: Path) -> ModelFolder:
 
 def _is_version(folder: Path) -> bool:
     return VERSION.fullmatch(folder.name) is not None and folder.is_dir()
+
+
+def _misplaced_in(paths: Iterable[Path]) -> Iterator[Path]:
+    """The artifacts among these paths, and in folders among them that are neither versions, hidden nor temporary."""
+    for path in paths:
+        artifact = path if path.name == ARTIFACT else path / ARTIFACT
+        passed_over = path.name.startswith(".") or path.name.endswith(TEMPORARY)
+        if artifact.is_file() and not passed_over and not _is_version(path):
+            yield artifact
 
 
 def _scan_version(folder: Path) -> VersionFolder:

@@ -6,6 +6,9 @@ from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.opening import PROCESSES, ServiceConfig
 from vitrine.server.ranges import SECONDS
 
+GRACE_SECONDS = 5.0
+"""Seconds that a worker may take to exit beyond its drain time."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessConfig:
@@ -22,11 +25,20 @@ class ProcessConfig:
     drain_seconds: float = 30.0
     """Seconds that requests under way may take to finish after that, up to a day."""
 
+    hang_seconds: float = 10.0
+    """Seconds that a worker may leave its supervisor without an answer, up to a day; 0: it is never killed for that."""
+
     def __post_init__(self) -> None:
         """Checks the values."""
+        SECONDS.check("hang_seconds", self.hang_seconds)
         PROCESSES.check("workers", self.workers)
         SECONDS.check("propagation_seconds", self.propagation_seconds)
         SECONDS.check("drain_seconds", self.drain_seconds)
+
+    @property
+    def stop_seconds(self) -> float:
+        """Seconds that a worker may take to exit; then it counts as hung."""
+        return self.propagation_seconds + self.drain_seconds + GRACE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

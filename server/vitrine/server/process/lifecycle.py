@@ -18,22 +18,30 @@ from vitrine.server.process.signals import on_signals
 logger = logging.getLogger(__name__)
 
 
-async def serve(config: ServerConfig, announce: Callable[[str], None], stopping: asyncio.Event | None = None) -> None:
+async def serve(
+    config: ServerConfig,
+    announce: Callable[[str], None],
+    stopping: asyncio.Event | None = None,
+    tell_ready: Callable[[bool], None] = lambda _: None,
+    reread: asyncio.Event | None = None,
+) -> None:
     """Serves until SIGTERM or SIGINT, then drains. Threads may outlive it, at work on what nobody waits for any more.
 
     Args:
         config: the settings.
         announce: called once with HOST:PORT, when the server is ready to answer.
         stopping: another way to stop it, by setting the event.
+        tell_ready: told of every change of the service's readiness.
+        reread: another way than SIGHUP to have the repository looked at, by setting the event.
 
     Raises:
         StartupError: a model fails a check, its device isn't there, or an address can't be listened on.
     """
-    stopping = stopping or asyncio.Event()
-    on_signals(stopping)  # first: a container's first process ignores signals that it doesn't handle
+    stopping, reread = stopping or asyncio.Event(), reread or asyncio.Event()
+    on_signals(stopping, reread.set)  # first: a container's first process ignores signals that it doesn't handle
     async with AsyncExitStack() as stack:
         # 1. Open the service, unless the server is told to stop meanwhile: loading models can take long.
-        opening = asyncio.ensure_future(stack.enter_async_context(open_service(config.service, METHODS)))
+        opening = asyncio.ensure_future(stack.enter_async_context(open_service(config.service, METHODS, reread=reread)))
         await _first_of(opening, stopping)
         if stopping.is_set():
             opening.cancel()
@@ -44,6 +52,7 @@ async def serve(config: ServerConfig, announce: Callable[[str], None], stopping:
         # 2. Serve.
         frontend = GrpcFrontend(service, config.grpc)
         await frontend.start()
+        service.readiness.observe(tell_ready)
         service.readiness.start()
         announce(frontend.address)
         frontend = await _keep_serving(frontend, service, config, stopping)

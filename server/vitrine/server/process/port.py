@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from vitrine.server.security.addresses import cannot_listen
+from vitrine.server.security.listening import FLAGS, cannot_listen
 
 
 def can_be_shared() -> bool:
@@ -31,7 +31,7 @@ def reserve_port(host: str, port: int) -> Iterator[int]:
         The port that is reserved.
 
     Raises:
-        StartupError: another program has it, or the address isn't this machine's.
+        StartupError: the address can't be listened on; the text has the reason.
     """
     with ExitStack() as sockets:
         try:
@@ -40,7 +40,7 @@ def reserve_port(host: str, port: int) -> Iterator[int]:
                 sockets.enter_context(reserved)
                 number = reserved.getsockname()[1]
         except OSError as error:
-            raise cannot_listen(host, port) from error
+            raise cannot_listen(host, port, FLAGS, error) from error
         yield number
 
 

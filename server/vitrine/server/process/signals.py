@@ -12,13 +12,18 @@ from typing import NoReturn
 logger = logging.getLogger(__name__)
 
 
-def on_signals(stopping: asyncio.Event, before_exit: Callable[[], None] = lambda: None) -> None:
+def on_signals(
+    stopping: asyncio.Event, reread: Callable[[], None], before_exit: Callable[[], None] = lambda: None
+) -> None:
     """Makes the first SIGTERM or SIGINT set the event, and the second end the process with status 128 + its number.
 
-    Only signals count: if the event was set for another reason, the next signal is still the first.
+    Only signals count: if the event was set for another reason, the next signal is still the first. SIGHUP tells the
+    process to read again what has changed; where standard input is a terminal, it says that the terminal has gone, and
+    stops the process like the others.
 
     Args:
         stopping: the event.
+        reread: called at SIGHUP.
         before_exit: called before the second signal ends the process.
     """
     received: list[signal.Signals] = []
@@ -27,16 +32,27 @@ def on_signals(stopping: asyncio.Event, before_exit: Callable[[], None] = lambda
         if received:
             logger.warning("a second signal: exiting at once, without waiting for requests under way")
             before_exit()
+            logging.shutdown()
             os._exit(128 + number)
         received.append(number)
         stopping.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, receive, number)
+    def hang_up() -> None:
+        logger.info("SIGHUP: looking at the model repository; tokens and certificates follow their files anyway")
+        reread()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, receive, number)
+    if not os.isatty(0):
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
 
 
 def leave(status: int = 0) -> NoReturn:
-    """Ends the process now. A normal exit would wait for threads, and loading a model can take long."""
+    """Ends the process now. A normal exit would wait for threads, and loading a model can take long.
+
+    The log has a moment for the lines that wait.
+    """
     logging.shutdown()
     with suppress(OSError, AttributeError):  # a full disk, or no standard output at all
         sys.stdout.flush()

@@ -1,7 +1,8 @@
 """Keeps several workers serving on one port: starts them, replaces those that die, and drains them at the end.
 
 It answers no request, and loads neither gRPC nor ONNX Runtime: only workers run code that can crash. Each worker has a
-slot. A worker that dies is replaced in the same slot, which counts failures in a row.
+slot. A worker that dies is replaced in the same slot, which counts failures in a row. A worker that was stopped, or
+whose event loop hangs, doesn't answer the supervisor's questions, and is killed.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import logging
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import resource_tracker
 
@@ -17,8 +18,9 @@ from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.port import reserve_port
 from vitrine.server.process.signals import on_signals
-from vitrine.server.process.worker import Report, work
+from vitrine.server.process.worker import QUESTION, REREAD, Report, work
 from vitrine.server.security.addresses import address_of
+from vitrine.server.telemetry.liveness import Liveness
 from vitrine.server.telemetry.prometheus import WorkersMetrics, workers_metrics
 
 logger = logging.getLogger(__name__)
@@ -35,8 +37,14 @@ PAUSES = (0.0, 0.0, 0.25, 0.5, 1.0, 2.0)
 One failure more ends the server, unless another worker answers: then the longest pause is repeated.
 """
 
-GRACE_SECONDS = 5.0
-"""Seconds that a worker may take to exit beyond its drain time, before it counts as hung and is killed."""
+ASK_SECONDS = 1.0
+"""Seconds between two questions to a worker whether its event loop runs."""
+
+DOUBTFUL = 3
+"""Questions without an answer after which a worker doesn't count as ready."""
+
+START_FACTOR = 6
+"""Times that a worker may take longer to answer while it starts: imports and models hold its event loop up."""
 
 
 async def supervise(config: ServerConfig, announce: Callable[[str], None], initializer: Callable[[], None]) -> None:
@@ -53,16 +61,17 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
         StartupError: the first worker of a slot refuses to start, or an address can't be listened on.
         CrashLoop: workers ended again and again; the remaining ones have drained.
     """
-    stopping = asyncio.Event()
-    on_signals(stopping, _kill_all)
+    stopping, liveness = asyncio.Event(), Liveness()
+    slots: list[_Slot] = []
+    on_signals(stopping, lambda: _send_all(slots, REREAD), _kill_all)
     with (
         reserve_port(config.grpc.host, config.grpc.port) as port,
-        workers_metrics(config.service.metrics) as metrics,
+        workers_metrics(config.service.metrics, liveness) as metrics,
     ):
         shared = replace(config, grpc=replace(config.grpc, port=port, shares_port=True))
-        slots: list[_Slot] = []
         slots += [_Slot(n, shared, initializer, stopping, slots, metrics) for n in range(config.process.workers)]
         running = [asyncio.ensure_future(slots[0].run())]
+        watching = asyncio.ensure_future(_watch(slots, liveness))
         try:
             await _first_of(slots[0].ready, stopping)
             running += [asyncio.ensure_future(slot.run()) for slot in slots[1:]]
@@ -74,10 +83,21 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
         finally:  # whatever happens here, no worker is left behind
             stopping.set()
             outcomes = await asyncio.gather(*running, return_exceptions=True)
+            watching.cancel()
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
     logger.info("stopped")
+
+
+async def _watch(slots: Sequence["_Slot"], liveness: Liveness) -> None:
+    """Asks all workers again and again whether they answer."""
+    liveness.begin(lambda: sum(slot.ready_now for slot in slots))
+    while True:
+        for slot in slots:
+            slot.ask()
+        liveness.beat()
+        await asyncio.sleep(ASK_SECONDS)
 
 
 class _Worker:
@@ -94,6 +114,10 @@ class _Worker:
             self._process.start()
         self.ready = False
         """True once it has reported that it is ready to answer."""
+        self.ready_now = False
+        """Its readiness as it reported it last; false while it leaves."""
+        self.unanswered = 0
+        """Questions in a row that it hasn't answered."""
         self.refusal: StartupError | None = None
         """The reason why it refused to start."""
         self.reported, self.exited = asyncio.Event(), asyncio.Event()
@@ -116,6 +140,7 @@ class _Worker:
 
     def stop(self) -> None:
         """Closes the line to the process, which then drains and exits."""
+        self.ready_now = False
         if not self._line.closed:
             self._loop.remove_reader(self._line.fileno())
             self._line.close()
@@ -124,23 +149,39 @@ class _Worker:
         """Ends the process at once."""
         self._process.kill()
 
+    def ask(self) -> None:
+        """Asks whether it answers. A question that waits for its answer stays the only one in the line."""
+        if self._line.closed:
+            return
+        self.unanswered += 1
+        if self.unanswered == 1:
+            self.send(QUESTION)
+
+    def send(self, message: bytes) -> None:
+        """Sends one of the messages to a worker, which are so small that the line takes them at once."""
+        with suppress(OSError):  # it has exited, and is reaped next, or the line is closed
+            self._line.send_bytes(message)
+
     def _read_report(self) -> None:
-        """Reads the one report that a worker sends: it is ready, or it refuses to start."""
-        self._loop.remove_reader(self._line.fileno())
+        """Reads a report, which answers a question too: its readiness, or that it refuses to start."""
         try:
             report: Report = self._line.recv()
-        except (EOFError, OSError):
-            return  # it has exited, and is reaped next
+        except (EOFError, OSError):  # it has exited, and is reaped next
+            self.stop()
+            return
+        self.unanswered = 0
         if isinstance(report, StartupError):
             self.refusal = report
         else:
-            self.ready = True
-        self.reported.set()
+            self.ready_now = report
+            self.ready = self.ready or report
+        if self.ready or self.refusal:
+            self.reported.set()
 
     def _reap(self) -> None:
         """Collects the exit status of a process that has ended."""
         self._loop.remove_reader(self._process.sentinel)
-        if not self._line.closed and not self.reported.is_set():
+        while not self._line.closed and not self.reported.is_set() and self._line.poll():
             self._read_report()  # a refusal may still lie in the line
         self.stop()
         self._process.join()
@@ -168,7 +209,7 @@ class _Slot:
         self._initializer = initializer
         self._stopping = stopping
         self._slots = slots
-        self._stop_seconds = config.process.propagation_seconds + config.process.drain_seconds + GRACE_SECONDS
+        self._stop_seconds = config.process.stop_seconds
         self.worker: _Worker | None = None
         """The worker that is here now."""
         self.ready = asyncio.Event()
@@ -178,6 +219,32 @@ class _Slot:
     def answering(self) -> bool:
         """True while its worker answers."""
         return self.worker is not None and self.worker.ready and not self.worker.exited.is_set()
+
+    @property
+    def ready_now(self) -> bool:
+        """True while its worker takes requests, as far as its answers tell."""
+        return (
+            self.worker is not None and self.answering and self.worker.ready_now and self.worker.unanswered < DOUBTFUL
+        )
+
+    def ask(self) -> None:
+        """Asks its worker whether it answers, and kills it if it hasn't for too long.
+
+        Questions are counted, and not seconds: while the supervisor doesn't run either, as on a machine that was
+        suspended or is far too busy, no time passes.
+        """
+        worker, patience = self.worker, self._config.process.hang_seconds
+        if worker is None or worker.exited.is_set():
+            return
+        worker.ask()
+        if not worker.ready:
+            patience *= START_FACTOR
+        if patience and worker.unanswered * ASK_SECONDS > patience:
+            logger.error("worker %d hasn't answered for %g s, and is killed", worker.pid, patience)
+            worker.unanswered = 0
+            worker.kill()
+            if self._metrics:
+                self._metrics.hung()
 
     async def run(self) -> None:
         """Runs one worker after another until the server stops; an error here stops the server.
@@ -257,6 +324,12 @@ def _sigint_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _send_all(slots: Sequence[_Slot], message: bytes) -> None:
+    for slot in slots:
+        if slot.worker is not None and slot.worker.unanswered < DOUBTFUL:  # the line to a stopped one could fill up
+            slot.worker.send(message)
 
 
 def _kill_all() -> None:

@@ -1,6 +1,6 @@
 """A protocol's service as a front end registers it: its methods, and the limits of its messages."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -11,6 +11,12 @@ from vitrine.server.security.access import Permission
 Answer: TypeAlias = Callable[..., Any]
 """Makes an answer of a request and its `Call`: a coroutine. Where only the answers are a stream: an asynchronous
 generator; where both are, it is called for each request in turn."""
+
+SMALL_MESSAGE = 64 << 10
+"""The most bytes of a request that has names and numbers alone."""
+
+NAME_BYTES = 4 << 10
+"""The most bytes of a request that has a name alone."""
 
 MAX_FIELDS = 4096
 """The largest number of fields in a request, unless an endpoint sets another."""
@@ -32,11 +38,19 @@ class Endpoint:
     """Gives the present limit on the fields of a request, including those of the messages inside it."""
     packed_bytes: int = 1
     """The bytes of a list of numbers that count as one field."""
+    large: Collection[str] = ()
+    """The methods whose requests may be as large as a message can be. Others may have `max_bytes`."""
+    max_bytes: int = SMALL_MESSAGE
+    """The most bytes of their requests."""
 
     @property
     def name(self) -> str:
         """The service's full name."""
         return str(self.descriptor.full_name)
+
+    def message_limit(self, method: str, largest: int) -> int:
+        """The most bytes of a method's request, where a message has `largest` at most."""
+        return largest if method in self.large else min(self.max_bytes, largest)
 
     def path(self, method: str) -> str:
         """A method as calls name it: `/PACKAGE.SERVICE/METHOD`."""

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 from vitrine.server.errors import NotFound, quoted
 from vitrine.server.inference.call import Call
 from vitrine.server.inference.readiness import Readiness
-from vitrine.server.protocols.endpoint import Endpoint
+from vitrine.server.protocols.endpoint import NAME_BYTES, Endpoint
 
 Status = health_pb2.HealthCheckResponse
 """The class that has the statuses' names."""
@@ -42,7 +42,7 @@ class HealthServicer:
     def endpoint(self) -> Endpoint:
         """The service, for a front end to register."""
         methods = {"Check": self.Check, "Watch": self.Watch, "List": self.List}
-        return Endpoint(SERVICE, methods, public=True)
+        return Endpoint(SERVICE, methods, public=True, max_bytes=NAME_BYTES)
 
     async def Check(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, _: Call

@@ -44,8 +44,15 @@ class Caller:
         """
         for permission in needed:
             if permission not in self.permissions:
-                message = f"the token {self.name!r} lacks the permission {permission.value!r}, which this request needs"
-                raise PermissionDenied("PERMISSION_LACKING", message)
+                raise PermissionDenied("PERMISSION_LACKING", self._refusal(permission))
+
+    def _refusal(self, permission: Permission) -> str:
+        if self is ANYONE:
+            return (
+                f"this request needs a token with the permission {permission.value!r}, and this server has no tokens: "
+                "its operator adds them with --tokens (VITRINE_TOKENS)"
+            )
+        return f"the token {self.name!r} lacks the permission {permission.value!r}, which this request needs"
 
 
 NOBODY = Caller("nobody", frozenset())

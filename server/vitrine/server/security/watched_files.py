@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-from vitrine.server.errors import FileError
+from vitrine.server.errors import FileError, FileUnavailable
+from vitrine.server.files import read_regular_file
 
 logger = logging.getLogger(__name__)
 
@@ -36,30 +37,35 @@ class WatchedFiles(Generic[Content]):
         self._lock = threading.Lock()
         self._stamps = self._look()
         self._content = read()
+        self._refused: list[Stamp] | None = None
         self._logged = ""
 
     def current(self) -> Content:
-        """The content, or the one before the files were damaged; the same object until they change."""
+        """The content, or the one before the files were damaged; the same object until they change.
+
+        Files whose content can't be used are read again when they change. Files that can't be read at all are tried
+        each time.
+        """
         with self._lock:
             stamps = self._look()  # before reading: a change in between is seen the next time
-            if stamps != self._stamps and self._read_again():
-                self._stamps = stamps  # only now: what couldn't be read for a moment is tried again
+            if stamps not in (self._stamps, self._refused):
+                self._read_again(stamps)
             return self._content
 
     def _look(self) -> list[Stamp]:
         return [_stamp(path) for path in self._paths]
 
-    def _read_again(self) -> bool:
+    def _read_again(self, stamps: list[Stamp]) -> None:
         try:
             self._content = self._read()
         except FileError as error:
             if str(error) != self._logged:
                 logger.error("%s; the content before stays in force", error)
             self._logged = str(error)
-            return False
-        self._logged = ""
+            self._refused = None if isinstance(error, FileUnavailable) else stamps
+            return
+        self._stamps, self._refused, self._logged = stamps, None, ""
         logger.info("read again, because of a change: %s", ", ".join(map(str, self._paths)))
-        return True
 
 
 def _stamp(path: Path) -> Stamp:
@@ -74,9 +80,9 @@ def read_file(path: Path) -> bytes:
     """A file's bytes.
 
     Raises:
-        FileError: it can't be read.
+        FileUnavailable: it can't be read, or is no regular file.
     """
     try:
-        return path.read_bytes()
+        return read_regular_file(path)
     except OSError as error:
-        raise FileError(f"{path} can't be read: {error.strerror}") from error
+        raise FileUnavailable(f"{path} can't be read: {error.strerror}") from error

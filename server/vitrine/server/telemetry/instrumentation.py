@@ -12,6 +12,7 @@ from vitrine.server.inference.call import Call
 from vitrine.server.inference.service import Service
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.observers import suppress_and_log
+from vitrine.server.telemetry.liveness import Liveness
 from vitrine.server.telemetry.metrics import Metrics, MetricsConfig
 from vitrine.server.telemetry.prometheus import serve_metrics
 from vitrine.server.telemetry.run_probe import RunProbe
@@ -55,13 +56,15 @@ class PrometheusTelemetry:
 
     Args:
         metrics: the instruments.
+        liveness: told again and again that the event loop runs.
         activations: whether to sample the activations of the models' layers.
     """
 
-    def __init__(self, metrics: Metrics, *, activations: bool) -> None:
+    def __init__(self, metrics: Metrics, liveness: Liveness, *, activations: bool) -> None:
         self.observers = (metrics.observe_call,)
         """The instruments of calls."""
         self._metrics = metrics
+        self._liveness = liveness
         self._probe = RunProbe(metrics.observe_run, activations=activations)
 
     def observed(self, model: ServedModel) -> ServedModel:
@@ -72,7 +75,7 @@ class PrometheusTelemetry:
     async def of(self, service: Service) -> AsyncIterator[None]:
         """Measures a service while the context lasts."""
         service.models.observe(self._metrics.observe_models)
-        service.readiness.observe(self._metrics.show_ready)
+        self._liveness.begin(lambda: int(service.readiness.ready))
         reading = asyncio.create_task(self._read(service))
         try:
             yield
@@ -82,11 +85,13 @@ class PrometheusTelemetry:
     async def _read(self, service: Service) -> None:
         read = suppress_and_log(self._read_once, "some metrics can't be read, and stay as they were until they can")
         while True:  # a failure may be over in a moment, as a full disk or a shortage of file descriptors can be
+            self._liveness.beat()
             read(service)
             await asyncio.sleep(GAUGE_SECONDS)
 
     def _read_once(self, service: Service) -> None:
         self._metrics.show_workload(service.workload)
+        self._metrics.show_certificate(service.certificate.expires)
         self._metrics.show_process()
         served = service.models.snapshot.models
         readings = {model: read for model in served if (read := self._probe.reading(model))}
@@ -104,9 +109,10 @@ def open_telemetry(config: MetricsConfig | None, methods: Collection[str]) -> It
         yield NullTelemetry()
         return
     metrics = Metrics(methods, config)
-    telemetry = PrometheusTelemetry(metrics, activations=config.activation_health)
+    liveness = Liveness()
+    telemetry = PrometheusTelemetry(metrics, liveness, activations=config.activation_health)
     if config.folder is not None:
         yield telemetry
         return
-    with serve_metrics(metrics.registry, config):
+    with serve_metrics(metrics.registry, config, liveness):
         yield telemetry

@@ -2,11 +2,11 @@
 
 import logging
 
-NOISE = (
-    "ExecuteBatchError raised in core",  # an answer couldn't be sent, since its caller had gone
-    "Invalid encoding on ",  # a header, or a method's name, is no UTF-8
-)
+NOISE = ("ExecuteBatchError raised in core",)  # an answer couldn't be sent, since its caller had gone
 """The beginnings of lines that gRPC's asyncio part logs as errors, with tracebacks."""
+
+SECRET = ("Invalid encoding on ",)
+"""The beginnings of lines that quote a header or a method's name that is no UTF-8: the header can be a token."""
 
 
 def silence() -> None:
@@ -16,8 +16,11 @@ def silence() -> None:
 
 
 def _matters(record: logging.LogRecord) -> bool:
-    """Lets a record through, noise only at debug level."""
-    if not record.getMessage().startswith(NOISE):
+    """Lets a record through, noise only at debug level, and nothing that quotes a header."""
+    message = record.getMessage()
+    if message.startswith(SECRET):
+        return False
+    if not message.startswith(NOISE):
         return True
     record.levelno, record.levelname = logging.DEBUG, logging.getLevelName(logging.DEBUG)
     return logging.getLogger().isEnabledFor(logging.DEBUG)

@@ -1,15 +1,16 @@
 """The log: lines of text or of JSON on standard error, each with the request that it is about.
 
-It knows calls, and neither their transport nor traces.
+It knows calls, and neither their transport nor traces. Logging never waits: a thread writes the lines.
 """
 
 import logging
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from vitrine.server.inference.call import HANDLED, Call, Outcome
 from vitrine.server.telemetry.log_noise import silence
+from vitrine.server.telemetry.log_queue import LineWriter, let_writes_fail
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,9 @@ MILLISECONDS = 1000
 
 NAMED = 8
 """Requests that a line names at most: a run can be for hundreds."""
+
+FLUSH_SECONDS = 1.0
+"""Seconds that writing the lines that wait may take when the process ends."""
 
 
 class LogFormat(StrEnum):
@@ -42,16 +46,59 @@ class LogConfig:
 
 def log_to_stderr(config: LogConfig, *, several: bool) -> None:
     """Sets up a process's log; where there are several processes, a line of text has the process's id."""
-    logging.basicConfig(level=config.level.upper(), handlers=[log_handler(config, several=several)])
+    descriptor = sys.stderr.fileno()
+    let_writes_fail(descriptor)
+    handler = WaitlessHandler(LineWriter(descriptor))
+    dress(handler, config, several=several)
+    logging.basicConfig(level=config.level.upper(), handlers=[handler])
     silence()
 
 
-def log_handler(config: LogConfig, *, several: bool = False) -> "logging.StreamHandler[Any]":
-    """A handler that writes the lines, on standard error."""
-    handler = logging.StreamHandler()
+def dress(handler: logging.Handler, config: LogConfig, *, several: bool = False) -> None:
+    """Gives a handler the form of the lines."""
     handler.setFormatter(_json_formatter() if config.format is LogFormat.JSON else _TextFormatter(several=several))
     handler.addFilter(_Requests(traced=config.traced))
-    return handler
+
+
+class WaitlessHandler(logging.Handler):
+    """Hands formatted lines to a writer, and says how many were dropped once there is room again.
+
+    Args:
+        writer: writes the lines.
+    """
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+        self._told = 0
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were dropped."""
+        return self._writer.dropped
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hands a record's line over."""
+        try:
+            if self._told < self.dropped and self._writer.has_room:
+                self._tell_dropped()
+            self._writer.put(self.format(record))
+        except Exception:  # as all handlers do: what is wrong with a line must not reach who logs it
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Waits until the lines are written, for up to `FLUSH_SECONDS`."""
+        self._writer.flush(FLUSH_SECONDS)
+
+    def _tell_dropped(self) -> None:
+        count, self._told = self.dropped - self._told, self.dropped
+        text = "%d lines of the log were dropped, because standard error took no more"
+        self._writer.put(self.format(logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (count,), None)))
+
+
+def dropped_lines() -> int:
+    """Lines of this process's log that were dropped."""
+    return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, WaitlessHandler))
 
 
 class _Requests(logging.Filter):
@@ -94,9 +141,9 @@ def _json_formatter() -> logging.Formatter:
     return JsonFormatter(["levelname", "name", "message", "process"], rename_fields=names, timestamp=True)
 
 
-def log_call(call: Call) -> None:
-    """Logs that a call is over, at debug level; at info where the server failed."""
-    level = logging.INFO if call.outcome is Outcome.INTERNAL else logging.DEBUG
+def log_call(call: Call, usual: int = logging.DEBUG) -> None:
+    """Logs that a call is over, at the usual level; at least at info where the server failed."""
+    level = max(usual, logging.INFO) if call.outcome is Outcome.INTERNAL else usual
     if logger.isEnabledFor(level):
         facts = {
             "method": call.method,

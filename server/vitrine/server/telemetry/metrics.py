@@ -27,9 +27,11 @@ from vitrine.model import ActivationStatistics, LayerStatistics
 from vitrine.model.distribution import version
 from vitrine.server.errors import StartupError
 from vitrine.server.inference.call import Call, Outcome, Stage
+from vitrine.server.inference.connections import REASONS
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, ServedModel, Snapshot
 from vitrine.server.ranges import PORTS
+from vitrine.server.telemetry.logs import dropped_lines
 from vitrine.server.telemetry.model_series import FILES, Labels, ModelGauges, ModelSeries, Sample
 
 OTHER = "other"
@@ -48,10 +50,16 @@ ROWS = tuple(2.0**power for power in range(13))
 """The buckets of batches: 1 to 4,096 images."""
 
 Instrument = TypeVar("Instrument", Counter, Gauge, Histogram)
-Mode: TypeAlias = Literal["livesum", "livemax"]
+Mode: TypeAlias = Literal["livesum", "livemax", "livemin"]
 """The way to add several workers' values of a gauge up; a worker that has ended doesn't count any more."""
 
-RESERVED = {"counter": 1 << 20, "histogram": 1 << 18, "gauge_livesum": 1 << 16, "gauge_livemax": 1 << 16}
+RESERVED = {
+    "counter": 1 << 20,
+    "histogram": 1 << 18,
+    "gauge_livesum": 1 << 16,
+    "gauge_livemax": 1 << 16,
+    "gauge_livemin": 1 << 16,
+}
 """Bytes of a worker's file from the start, by the kind of its instruments: more than so few labels take.
 
 Writing to a mapped page on a full disk kills the process (SIGBUS), so space is reserved up front.
@@ -132,7 +140,13 @@ class Metrics:
         self._queue_rows = self._gauge("queue_rows", "Images that wait for a run.", "livesum")
         self._pending_images = self._gauge("pending_images", "Images of the requests under way.", "livesum")
         self._pending_bytes = self._gauge("pending_bytes", "Bytes of those requests and their answers.", "livesum")
-        self._ready = self._gauge("ready", "Workers that are ready and don't leave.", "livesum")
+        self._arriving_bytes = self._gauge("arriving_bytes", "Bytes of requests that haven't arrived whole.", "livesum")
+        self._connections = self._gauge("connections", "Connections that are open.", "livesum")
+        self._streams = self._gauge("streams", "Streams that are open.", "livesum")
+        self._closed = self._counter("connections_closed_total", "Connections that the server closed.", "reason")
+        self._closed_counted = dict.fromkeys(REASONS, 0)
+        for reason in REASONS:  # a rate needs the series from the first one on
+            self._closed.labels(reason)
 
     def _model_instruments(self) -> None:
         self._model_failures = self._counter("model_failures_total", "Versions found not to load, or gone.", "model")
@@ -146,6 +160,9 @@ class Metrics:
         self._cpu_counted = 0.0
         self._resident = self._gauge("process_resident_bytes", "Memory that they have.", "livesum")
         self._open_files = self._gauge("process_open_files", "Files and sockets that they have open.", "livesum")
+        self._certificate_expiry: Gauge | None = None
+        self._dropped_lines = self._counter("log_lines_dropped_total", "Lines of the log that could not be written.")
+        self._dropped_counted = 0
         self._process = ProcessCollector(registry=None)
         build = self._gauge("build_info", "1, with the versions of what runs.", "livemax", "version", "python")
         build.labels(version(), platform.python_version()).set(1)
@@ -183,15 +200,26 @@ class Metrics:
         shown = dict.fromkeys(_labels_of(entry, snapshot.default) for entry in snapshot.entries)
         self._series.publish("models", (Sample("model_info", labels, 1) for labels in shown))
 
-    def show_ready(self, ready: bool) -> None:
-        """Shows whether this process is ready and doesn't leave."""
-        self._ready.set(ready)
+    def show_certificate(self, expires: float | None) -> None:
+        """Shows when the certificate in force expires, in seconds since 1970; without one there is no such metric."""
+        if expires is None:
+            return
+        if self._certificate_expiry is None:
+            text = "The end of the certificate's validity, since 1970."
+            self._certificate_expiry = self._gauge("certificate_expiry_timestamp_seconds", text, "livemin")
+        self._certificate_expiry.set(expires)
 
     def show_workload(self, load: Workload) -> None:
         """Shows the work under way."""
         self._queue_rows.set(load.waiting)
         self._pending_images.set(load.images)
         self._pending_bytes.set(load.bytes)
+        self._arriving_bytes.set(load.arriving_bytes)
+        self._connections.set(load.connections)
+        self._streams.set(load.streams)
+        for reason, count in load.closed.items():
+            self._closed.labels(reason).inc(count - self._closed_counted[reason])
+            self._closed_counted[reason] = count
 
     def show_activations(self, readings: Mapping[ServedModel, ActivationStatistics]) -> None:
         """Shows the models' activations, now and in training; forgets all other models'."""
@@ -199,7 +227,10 @@ class Metrics:
         self._series.publish("activations", samples)
 
     def show_process(self) -> None:
-        """Shows the process's CPU time, memory and files; a value that the platform doesn't give stays as it was."""
+        """Shows the process's CPU time, memory, files and log; a value that isn't to be had stays as it was."""
+        dropped = dropped_lines()
+        self._dropped_lines.inc(dropped - self._dropped_counted)
+        self._dropped_counted = dropped
         found = {sample.name: sample.value for metric in self._process.collect() for sample in metric.samples}
         cpu_seconds = found.get("process_cpu_seconds_total", self._cpu_counted)
         self._cpu_seconds.inc(cpu_seconds - self._cpu_counted)

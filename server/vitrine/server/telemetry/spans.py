@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from google.rpc.code_pb2 import Code
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -21,6 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from vitrine.model import distribution
 from vitrine.server.inference.call import Call, Outcome
+from vitrine.server.security.addresses import is_loopback
 from vitrine.server.telemetry.tracing_config import TracingConfig
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,9 @@ class Tracing:
         self._ids = _CallIds()
         sampler = ParentBased(TraceIdRatioBased(config.ratio))
         self._provider = TracerProvider(sampler, _resource(version), shutdown_on_exit=False, id_generator=self._ids)
-        exporter = _AnnouncedExporter(OTLPSpanExporter(config.endpoint), config.collector)
+        channel_options: Any = (("grpc.enable_http_proxy", 0),) if is_loopback(config.host) else ()
+        sender = OTLPSpanExporter(config.endpoint, channel_options=channel_options)
+        exporter = _AnnouncedExporter(sender, config.collector)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("vitrine.server", version)
         self._propagator = TraceContextTextMapPropagator()

@@ -29,3 +29,8 @@ class TracingConfig:
     def collector(self) -> str:
         """The collector's HOST:PORT."""
         return urlsplit(self.endpoint).netloc
+
+    @property
+    def host(self) -> str:
+        """The collector's host."""
+        return urlsplit(self.endpoint).hostname or ""

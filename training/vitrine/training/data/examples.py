@@ -15,6 +15,12 @@ from vitrine.training.data.originals import Originals
 from vitrine.training.errors import DataError
 from vitrine.training.randomness import Stream, numpy_generator
 
+BESIDE = ("originals", "writers", "sources", "drawings")
+"""What examples may have beside pixels and labels, one for each."""
+
+UNKNOWN = -1
+"""The writer of examples of which only others' writers are known."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
@@ -27,14 +33,20 @@ class Examples:
     originals: Originals | None = None
     """The ink that the pixels were made of; None where only pixels are known."""
     writers: npt.NDArray[np.int64] | None = None
-    """int64 (N,): who wrote each example, by a number; None where nobody knows."""
+    """int64 (N,): who wrote each example, by a number, or `UNKNOWN`; None where nobody knows."""
+    sources: npt.NDArray[np.str_] | None = None
+    """str (N,): where each example comes from, such as `mnist` or `unipen/ibm`; None for a single source."""
+    drawings: npt.NDArray[np.int64] | None = None
+    """int64 (N,): the number of the drawing, from 0, where one piece of writing was drawn with several pens; None where
+    every example was written by itself."""
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3:
             raise DataError(f"pixels are uint8 (N, height, width), not {self.pixels.dtype} {self.pixels.shape}")
-        for beside in (self.originals, self.writers):
+        for name in BESIDE:
+            beside = getattr(self, name)
             if beside is not None and len(beside) != len(self.pixels):
-                raise DataError(f"there are {len(beside)} originals or writers for {len(self.pixels)} pixels")
+                raise DataError(f"there are {len(beside)} {name} for {len(self.pixels)} pixels")
         if self.labels.dtype != np.int64 or self.labels.shape != self.pixels.shape[:1]:
             raise DataError(f"labels are int64 ({len(self.pixels)},), not {self.labels.dtype} {self.labels.shape}")
 
@@ -42,21 +54,24 @@ class Examples:
         return len(self.labels)
 
     def __getitem__(self, chosen: npt.NDArray[np.int64] | slice) -> Self:
-        originals, writers = self.originals, self.writers
+        known = {name: beside for name in BESIDE if (beside := getattr(self, name)) is not None}
         return type(self)(
-            self.pixels[chosen],
-            self.labels[chosen],
-            None if originals is None else originals[chosen],
-            None if writers is None else writers[chosen],
+            self.pixels[chosen], self.labels[chosen], **{name: beside[chosen] for name, beside in known.items()}
         )
 
     def __add__(self, others: Self) -> Self:
-        """Both together; what only one of them knows of its examples is lost."""
+        """Both together; only pixels, labels and, where both know them, originals are kept."""
         pixels, labels = (self.pixels, others.pixels), (self.labels, others.labels)
         known = self.originals is not None and others.originals is not None
         return type(self)(
             np.concatenate(pixels), np.concatenate(labels), self.bendable + others.bendable if known else None
         )
+
+    def members(self) -> dict[str, npt.NDArray[np.int64]]:
+        """The positions of the examples of each source, int64 and ascending, by its name; a single source has none."""
+        if self.sources is None:
+            return {"": np.arange(len(self))}
+        return {str(source): np.flatnonzero(self.sources == source) for source in np.unique(self.sources)}
 
     @property
     def shape(self) -> Shape:
@@ -122,22 +137,43 @@ class Dataset:
             digest.update(part.pixels.tobytes())
             digest.update(part.labels.tobytes())
             digest.update(b"" if part.writers is None else part.writers.tobytes())
+            digest.update(b"" if part.sources is None else "\n".join(part.sources).encode())
         return digest.hexdigest()
 
 
 def split(examples: Examples, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Splits examples by their writers where those are known, and otherwise so that each class gives the same share.
+    """Splits each source by its writers where those are known, and otherwise so that each class gives the same share.
 
-    Arguments and results are those of `split_by_writer` and `stratified_split`.
+    Arguments and results are those of `split_by_writer` and `stratified_split`. Of several sources, one with a single
+    writer is kept whole.
     """
-    if examples.writers is not None and not split_by_seed(examples):
-        return split_by_writer(examples.writers, share)
-    return stratified_split(examples.pixels, examples.labels, share, seed)
+    sides = [_split_source(examples, members, share, seed) for members in examples.members().values()]
+    kept, held_out = (np.sort(np.concatenate(side)) for side in zip(*sides, strict=True))
+    return kept, held_out
+
+
+def _split_source(
+    examples: Examples, members: npt.NDArray[np.int64], share: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    writers = None if examples.writers is None else examples.writers[members]
+    if _needs_seed(writers, alone=examples.sources is None):
+        kept, held_out = stratified_split(examples.pixels[members], examples.labels[members], share, seed)
+    elif writers is None or len(np.unique(writers)) < 2:
+        return members, members[:0]
+    else:
+        kept, held_out = split_by_writer(writers, share)
+    return members[kept], members[held_out]
 
 
 def split_by_seed(examples: Examples) -> bool:
     """Tells whether `split` uses its seed: where writers aren't known, and then no two seeds hold out the same."""
-    return examples.writers is None or len(np.unique(examples.writers)) < 2
+    return _needs_seed(examples.writers, alone=examples.sources is None)
+
+
+def _needs_seed(writers: npt.NDArray[np.int64] | None, *, alone: bool) -> bool:
+    if writers is None or (writers == UNKNOWN).any():
+        return True
+    return alone and len(np.unique(writers)) < 2
 
 
 def stratified_split(

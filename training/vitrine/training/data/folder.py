@@ -148,10 +148,17 @@ def _is_image(path: Path) -> bool:
 
 
 def _too_few(label: Path, images: int) -> str:
+    others = sorted(path.name for path in label.iterdir() if path.is_file() and _may_be_meant(path))
+    unread = f" ({len(others):,} files aren't read, such as {others[0]}: save them as PNG or JPEG)" if others else ""
     return (
         f"{label} has {images or 'no'} different image{'s' * (images != 1)}, folders in it not counted: "
-        f"a class needs at least {FEWEST}"
+        f"a class needs at least {FEWEST}{unread}"
     )
+
+
+def _may_be_meant(path: Path) -> bool:
+    """True for a visible file that is no image by its suffix."""
+    return not _is_image(path) and not path.name.startswith(".") and path.name not in SYSTEM_FILES
 
 
 def _warn_of_ignored(folder: Path, labels: list[Path]) -> None:

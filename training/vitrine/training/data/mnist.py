@@ -34,6 +34,9 @@ FILES = (
 )
 """The four files, with their published checksums: training images and labels, then test images and labels."""
 
+PLACES = ("mnist", "MNIST", "MNIST/raw", "raw")
+"""Folders in a data folder that may hold the four files; torchvision's is MNIST/raw."""
+
 Split: TypeAlias = Literal["validation", "test"]
 """Parts that aren't trained on: training images of some writers, to decide by, and the test images."""
 
@@ -50,7 +53,8 @@ def load_mnist(data_dir: Path | None = None, shape: Shape = PIXELS_SHAPE, *, pro
     Where `writers.npz` lies beside the training images, they know their writers.
 
     Args:
-        data_dir: a folder that has the four files, gzipped or not, or has them in `mnist/`; None downloads them.
+        data_dir: a folder that has the four files, gzipped or not, itself or in one of `PLACES`, under the names of
+            their site, of torchvision or of Kaggle; None downloads them.
         shape: height and width of the pixels.
         progress: whether to show bars.
 
@@ -116,11 +120,18 @@ def _download_all(progress: bool) -> list[Path]:
 
 
 def _find(data_dir: Path, name: str) -> Path:
-    places = [folder / form for folder in (data_dir, data_dir / "mnist") for form in (name, name.removesuffix(".gz"))]
-    for place in places:
-        if place.is_file():
-            return place
-    raise DataError(f"{data_dir} has no {name}, nor has its folder mnist: put MNIST's four files there")
+    """One of the four files, under any of the names that it goes by."""
+    forms = [form for plain in (name, _name_at_kaggle(name)) for form in (plain, plain.removesuffix(".gz"))]
+    for folder in (data_dir, *(data_dir / place for place in PLACES)):
+        for form in forms:
+            for path in (folder / form, folder / form / form):  # Kaggle's archive has a folder around each file
+                if path.is_file():
+                    return path
+    raise DataError(f"{data_dir} has no {name}, nor have {', '.join(PLACES)} in it: put MNIST's four files there")
+
+
+def _name_at_kaggle(name: str) -> str:
+    return name.replace("-idx", ".idx")
 
 
 def _read_part(images_path: Path, labels_path: Path, shape: Shape, progress: bool) -> Examples:

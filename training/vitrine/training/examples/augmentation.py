@@ -7,6 +7,7 @@ the given generator.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from vitrine.model import PIXELS_SHAPE, Shape
 from vitrine.training.lengths import pixel_unit
+from vitrine.training.randomness import to_device
 
 MAX_ROTATION = math.radians(12)
 """Largest rotation in either direction at strength 1, in radians."""
@@ -56,8 +58,8 @@ def augment(
     Returns:
         float32 (B, height, width), 0 = white (paper), 255 = black (ink); the darkest pixel of each image is 255.
     """
-    places = _sample_points(len(ink), strength, generator, shape).to(ink.device)  # (B, height, width, 2)
-    strokes = strength * MAX_STROKE_CHANGE * _uniform((len(ink), 1, 1), generator).to(ink.device)
+    places = _sample_points(len(ink), strength, generator, shape, ink.device)  # (B, height, width, 2)
+    strokes = to_device(strength * MAX_STROKE_CHANGE * _uniform((len(ink), 1, 1), generator), ink.device)
     images = change_strokes(ink, strokes).unsqueeze(1)  # (B, 1, H, W)
     grid = _sampling_grid(places, frames, images)
     pixels = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False).squeeze(1)
@@ -69,13 +71,18 @@ def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return 2 * torch.rand(shape, generator=generator) - 1
 
 
-def _sample_points(count: int, strength: float, generator: torch.Generator, shape: Shape) -> Tensor:
-    """Source position of each pixel: float32 (B, height, width, 2), x and y in pixels from the frame's centre."""
-    down, across = (torch.arange(side) + 0.5 - side / 2 for side in shape)
+def _sample_points(
+    count: int, strength: float, generator: torch.Generator, shape: Shape, device: torch.device
+) -> Tensor:
+    """Source position of each pixel: float32 (B, height, width, 2), x and y in pixels from the frame's centre.
+
+    Only random numbers come from the CPU: there are five times as many positions.
+    """
+    down, across = (torch.arange(side, device=device) + 0.5 - side / 2 for side in shape)
     straight = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1).view(-1, 2)  # (P, 2): x, y
-    maps = random_affine_maps(count, strength, generator, pixel_unit(shape))  # (B, 2, 3)
+    maps = to_device(random_affine_maps(count, strength, generator, pixel_unit(shape)), device)  # (B, 2, 3)
     places = torch.baddbmm(maps[:, :, 2:], maps[:, :, :2], straight.T.expand(count, -1, -1))  # (B, 2, P)
-    places = places.view(count, 2, *shape) + _elastic_field(count, strength, generator, shape)
+    places = places.view(count, 2, *shape) + _elastic_field(count, strength, generator, shape, device)
     return places.permute(0, 2, 3, 1)
 
 
@@ -94,19 +101,22 @@ def random_affine_maps(count: int, strength: float, generator: torch.Generator, 
     return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
 
 
-def _elastic_field(count: int, strength: float, generator: torch.Generator, shape: Shape) -> Tensor:
+def _elastic_field(
+    count: int, strength: float, generator: torch.Generator, shape: Shape, device: torch.device
+) -> Tensor:
     """Smooth random displacements in pixels: float32 (B, 2, height, width).
 
     The field is a sum of bumps, so each needs only two small matrix products.
     """
     unit = pixel_unit(shape)
-    down, across = (_bumps(side, unit) for side in shape)  # (height, K), (width, L)
+    down, across = (_bumps(side, unit).to(device) for side in shape)  # (height, K), (width, L)
     heights = (
         strength * (ELASTIC_STD * unit) * torch.randn((count, 2, down.shape[1], across.shape[1]), generator=generator)
     )
-    return down @ heights @ across.T
+    return down @ to_device(heights, device) @ across.T
 
 
+@lru_cache(maxsize=16)
 def _bumps(side: int, unit: float) -> Tensor:
     """Height of each bump at each pixel of a side: float32 (side, K), with unit L2 norm for each pixel."""
     beyond, count = BEYOND * unit, 1 + round((side / unit + 2 * BEYOND) / BUMP_DISTANCE)

@@ -26,7 +26,7 @@ CHUNK_SIZE = 1024
 """Images augmented at a time, to bound the memory."""
 
 TEACHER_BATCH_SIZE = 128
-"""Images per forward pass of the teacher: its activations then fit into a core's cache."""
+"""Images per forward pass of the teacher on a CPU: its activations then fit into a core's cache."""
 
 PROFILER_LABEL = "batches"
 """Label of batch preparation in a profile."""
@@ -148,11 +148,13 @@ class CachedTeacherBatches:
     def _compute(self, version: int) -> tuple[Tensor, Tensor]:
         generator, device = torch_generator(VERSIONS_SEED, Stream.VERSION, version), self._batches.device
         pixels, teacher_logits = [], []
-        with torch.no_grad(), mixed_precision(device):  # inference mode's tensors can't be used in training
+        at_once = TEACHER_BATCH_SIZE if device.type == "cpu" else CHUNK_SIZE
+        with torch.no_grad():  # inference mode's tensors can't be used in training
             for chosen in torch.split(torch.arange(len(self), device=device), CHUNK_SIZE):
                 augmented = self._batches.augmented(chosen, generator).round().to(torch.uint8)
                 pixels.append(augmented)
-                teacher_logits += [
-                    self._teacher(images).to(torch.float16) for images in torch.split(augmented, TEACHER_BATCH_SIZE)
-                ]
+                with mixed_precision(device):  # of the teacher only: positions in an image need more than bfloat16
+                    teacher_logits += [
+                        self._teacher(images).to(torch.float16) for images in torch.split(augmented, at_once)
+                    ]
         return torch.cat(pixels), torch.cat(teacher_logits)

@@ -2,24 +2,36 @@
 
 Without them a network is as confident on a letter as on a digit, because it has seen nothing else (outlier exposure, D.
 Hendrycks et al. 2019, arXiv:1812.04606). Printed digits are added so that the network does not separate letters from
-digits by their print.
+digits by their print. Written letters have the pens of written digits, so that it doesn't separate them by their lines.
 """
 
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from vitrine.model import DIGITS, PIXELS_SHAPE, ImageSource, Shape
 from vitrine.training.data import Examples
 from vitrine.training.data.cache import code_key, prepare_all
-from vitrine.training.rendering import nondigits
+from vitrine.training.rendering import letters, midlines, nondigits, pens, scripts, skeletons, splines
 from vitrine.training.rendering.nondigits import EXPOSURE_SETS, draw_non_digits, draw_printed_digits
 from vitrine.training.rendering.stress import scene, strokes
 
-LETTER_WEIGHT = 3
-"""Number of letters relative to the images of any other set. Letters are the hardest set: they resemble digits most."""
+WEIGHTS = MappingProxyType(
+    {
+        **dict.fromkeys(EXPOSURE_SETS, 1),
+        "letters": 3,
+        "near_twins": 2,
+        "greek": 2,
+        "written_letters": 6,
+        "written_greek": 4,
+        "written_scripts": 3,
+    }
+)
+"""Number of images of each set relative to the others. Letters are the hardest sets: they resemble digits most, and
+those that are written most of all."""
 
 CACHE_NAME = "counter-examples"
 """Name in the progress bar and in the cache."""
@@ -45,8 +57,7 @@ def counter_examples(
     Returns:
         Prepared images with their originals. Printed digits have labels 0 to 9, all others the number of classes.
     """
-    shares = [LETTER_WEIGHT if name == "letters" else 1 for name in EXPOSURE_SETS]
-    counts = [max(1, round(count * share / sum(shares))) for share in shares]
+    counts = [max(1, round(count * WEIGHTS[name] / sum(WEIGHTS.values()))) for name in EXPOSURE_SETS]
     printed = max(len(DIGITS), round(PRINTED_SHARE * count)) if classes == DIGITS else 0
     labels = np.concatenate((np.full(sum(counts), len(classes)), np.arange(printed) % len(DIGITS))).astype(np.int64)
     prepared = prepare_all(
@@ -63,8 +74,11 @@ def _draw(counts: list[int], printed: int) -> Iterator[ImageSource]:
 
 def drawing_code() -> list[Path]:
     """Source files that decide the look of the images."""
-    light = (Path(str(module.__file__)) for module in (scene, strokes))
-    return [*sorted(Path(str(nondigits.__file__)).parent.glob("*.py")), *light]
+    drawing = (letters, midlines, pens, scene, scripts, skeletons, splines, strokes)
+    return [
+        *sorted(Path(str(nondigits.__file__)).parent.glob("*.py")),
+        *(Path(str(module.__file__)) for module in drawing),
+    ]
 
 
 def _key(counts: list[int], printed: int) -> str:

@@ -37,6 +37,11 @@ class ReportFolder:
         return self.path / "most_wrong.png"
 
     @property
+    def handwriting(self) -> Path:
+        """Contact sheet of each source's and form's examples with the highest loss; only if these were measured."""
+        return self.path / "handwriting.png"
+
+    @property
     def least_novel(self) -> Path:
         """Contact sheet of the images without a digit that resemble digits most; only if novelty was measured."""
         return self.path / "least_novel.png"
@@ -48,8 +53,8 @@ class ReportFolder:
 
     def remove(self) -> None:
         """Deletes the files of the report, and no others in the folder."""
-        pictures = (self.calibration, self.confusion_matrix, self.most_wrong, self.least_novel, self.roc)
-        for file in (self.page, self.numbers, *pictures):
+        always = (self.page, self.numbers, self.calibration, self.confusion_matrix, self.most_wrong)
+        for file in (*always, self.handwriting, self.least_novel, self.roc):
             file.unlink(missing_ok=True)
 
 

@@ -118,6 +118,13 @@ def evaluate(mlp: MLP, examples: Examples, classes: tuple[str, ...] = DIGITS) ->
     return Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels, classes)
 
 
+def evaluate_by_source(mlp: MLP, examples: Examples, classes: tuple[str, ...] = DIGITS) -> dict[str, Evaluation]:
+    """Evaluations of the examples of each source, by its name; none for examples of a single source."""
+    if examples.sources is None:
+        return {}
+    return {name: evaluate(mlp, examples[members], classes) for name, members in examples.members().items()}
+
+
 def percent(share: float) -> str:
     """A share, 0 to 1, for people: a dash where it isn't defined."""
     return "–" if np.isnan(share) else f"{share:.2%}"

@@ -69,7 +69,7 @@ class Learner(nn.Module):
         with torch.no_grad():
             _look_at_one_place(first.weight, shape, generator)
         self.linears = nn.ModuleList([first, *others])
-        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in hidden)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width, momentum=1.0) for width in hidden)
         self.last = random_linear(hidden[-1], classes, generator)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -96,10 +96,10 @@ def _prepare(norm: nn.BatchNorm1d, learns: bool) -> None:
     """Sets whether the next batch is normalised by its own statistics, and their weight in the running ones.
 
     The first batches all have the same weight; otherwise the start, a mean of 0 and a spread of 1, would decide a
-    short fit.
+    short fit. After these, the number of batches isn't asked for: a GPU would have to finish its work first.
     """
     norm.train(learns)
-    if learns:
+    if learns and cast(float, norm.momentum) > MOMENTUM:
         norm.momentum = max(MOMENTUM, 1 / (1 + int(cast(Tensor, norm.num_batches_tracked))))
 
 

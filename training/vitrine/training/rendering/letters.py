@@ -1,7 +1,7 @@
 """Letters as they are written by hand: counter-examples in the same lines and with the same pens as digits.
 
 Latin capitals and small letters, and the Greek letters that aren't like one of them. Letters that have a digit's shape
-are here as well: `GREEK_LOOK_ALIKES` and `nondigits.LOOK_ALIKES` name them. It knows no pen and no image.
+are here as well: `LOOK_ALIKES` and `GREEK_LOOK_ALIKES` of `nondigits` name them. It knows no pen and no image.
 """
 
 from collections.abc import Mapping
@@ -190,6 +190,3 @@ GREEK: Mapping[str, Skeleton] = MappingProxyType(
 
 LETTERS: Mapping[str, Skeleton] = MappingProxyType({**CAPITALS, **SMALL, **GREEK})
 """All letters."""
-
-GREEK_LOOK_ALIKES: Mapping[str, str] = MappingProxyType({"0": "ΘΦθσφ", "1": "Λ", "3": "ξ"})
-"""Greek letters by the digit whose shape they have: a 0 with a slash or a curl, a 1 with a long upstroke."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
 
-from vitrine.training.rendering.nondigits.sketch import smooth
+from vitrine.training.rendering.splines import smooth
 
 Point: TypeAlias = tuple[float, float]
 """A place: x to the right, and y downwards from 0, the top of a character, to 1, its bottom."""

@@ -1,6 +1,7 @@
 """Draws contact sheets: images as the network sees them, with two lines of text below each.
 
-There are two sheets: the worst mistakes, and the images without a digit that resemble digits most.
+There are three sheets: the worst mistakes, the hardest images of each source and form, and the images without a digit
+that resemble digits most.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vitrine.model import DIGITS, Pixels
 from vitrine.training.files.atomic import atomic_file
+from vitrine.training.report.handwriting import GroupResult
 from vitrine.training.report.mistakes import Mistake
 from vitrine.training.report.novelty import NoveltyReport, SetResult
 
@@ -23,7 +25,7 @@ SIDE = 90
 CELL = (112, 140)
 """Width and height of an image's cell, in pixels."""
 
-MARGIN = 120
+MARGIN = 190
 """Width of the column with the rows' names if there are any, in pixels."""
 
 BACKGROUND, TEXT, BAD, FINE = "#f4f5f7", "#1f2430", "#b3402a", "#6b7280"
@@ -42,16 +44,26 @@ class _Cell:
 
 def draw_most_wrong(mistakes: Sequence[Mistake], path: Path) -> None:
     """Writes a sheet of mistakes as PNG, in the given order. Without any, the sheet has one empty row."""
-    cells = [
-        _Cell(each.pixels, f"label {each.label}", f"{each.taken_for}, {each.probability:.0%}", each.wrong)
-        for each in mistakes
-    ]
+    cells = [_mistake(each) for each in mistakes]
     _draw([("", cells[start : start + COLUMNS]) for start in range(0, max(len(cells), 1), COLUMNS)], path)
+
+
+def draw_hardest(groups: Sequence[GroupResult], path: Path) -> None:
+    """Writes a sheet as PNG: one row per source or form, with its images of highest loss."""
+    _draw([(group.name, [_mistake(each) for each in group.hardest[:COLUMNS]]) for group in groups], path)
+
+
+def _mistake(mistake: Mistake) -> _Cell:
+    taken_for = f"{mistake.taken_for}, {mistake.probability:.0%}"
+    return _Cell(mistake.pixels, f"label {mistake.label}", taken_for, mistake.wrong)
 
 
 def draw_least_novel(novelty: NoveltyReport, path: Path) -> None:
     """Writes a sheet as PNG: one row per set, with the images of lowest novelty."""
-    _draw([(result.name, _least_novel(result, novelty.threshold)) for result in novelty.sets], path)
+    _draw(
+        [(result.name, _least_novel(result, novelty.threshold)) for result in (*novelty.sets, *novelty.look_alikes)],
+        path,
+    )
 
 
 def _least_novel(result: SetResult, threshold: float) -> list[_Cell]:

@@ -17,7 +17,7 @@ SETS = ("#1f5fbf", "#c8553d", "#3a8f5c", "#8a5fbf", "#b8860b", "#2a9aa8", "#c252
 """A colour for each set of images."""
 
 STYLES = ("-", "--")
-"""Alternating line styles, so that neighbours also differ for colour-blind readers."""
+"""Line styles: the next one where the colours are used up."""
 
 
 def draw_calibration(curve: Reliability, error: float, path: Path) -> None:
@@ -52,7 +52,7 @@ def draw_roc(novelty: NoveltyReport, path: Path) -> None:
     for number, result in enumerate(novelty.sets):
         digits, others = roc_curve(novelty.digits, result.scores)
         label = f"{result.name}, AUROC {result.auroc:.3f}"
-        colour, style = SETS[number % len(SETS)], STYLES[number % len(STYLES)]
+        colour, style = SETS[number % len(SETS)], STYLES[number // len(SETS) % len(STYLES)]
         axes.plot(np.maximum(digits, fewest), others, style, color=colour, label=label, drawstyle="steps-post")
     threshold = max(1 - novelty.kept, fewest)
     axes.axvline(threshold, color=MARKED, linewidth=1.2, linestyle=":", label=f"threshold: {1 - novelty.kept:.2%}")

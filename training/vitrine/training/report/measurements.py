@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,14 @@ from vitrine.training.errors import ConfigError
 from vitrine.training.network.calibration import Reliability, expected_calibration_error, reliability
 from vitrine.training.network.evaluate import Evaluation, calculate_logits, probabilities_of
 from vitrine.training.network.mlp import novelty_of
-from vitrine.training.rendering.stress import CONDITIONS, ConditionResult, measure_stress
+from vitrine.training.rendering.stress import (
+    CONDITIONS,
+    EVERY_CONDITION,
+    FORM_CONDITIONS,
+    ConditionResult,
+    measure_stress,
+)
+from vitrine.training.report.handwriting import FormsPlan, GroupResult, measure_forms, measure_sources
 from vitrine.training.report.mistakes import Mistake, find_mistakes
 from vitrine.training.report.novelty import NoveltyPlan, NoveltyReport, measure_novelty
 from vitrine.training.run.checkpoint import Checkpoint
@@ -47,18 +55,24 @@ class StressReport:
     seed: int
     """Seed of all random numbers."""
     results: Sequence[ConditionResult]
-    """Results of all conditions; at least one."""
+    """Results of all conditions, forms included."""
 
     @property
     def mean(self) -> float:
-        """Mean accuracy over the conditions, 0 to 1."""
-        return sum(result.accuracy for result in self.results) / len(self.results)
+        """Mean accuracy over the conditions but forms, 0 to 1."""
+        return fmean(result.accuracy for result in self.results if result.condition in CONDITIONS)
+
+    @property
+    def forms_mean(self) -> float:
+        """Mean accuracy over the forms, 0 to 1."""
+        return fmean(result.accuracy for result in self.results if result.condition in FORM_CONDITIONS)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "seed": self.seed,
             "mean": self.mean,
+            "forms_mean": self.forms_mean,
             "conditions": [result.to_dict() for result in self.results],
         }
 
@@ -85,6 +99,10 @@ class Report:
     """Results on images without a digit; None if not measured."""
     stress: StressReport | None
     """Results on the stress set; None if not measured."""
+    sources: Sequence[GroupResult] = ()
+    """Results by source; none for examples of a single source."""
+    forms: Sequence[GroupResult] = ()
+    """Results by form of digit; none if not measured."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, with all numbers of the report."""
@@ -97,6 +115,8 @@ class Report:
                 "expected_calibration_error": self.calibration_error,
                 "bins": _bins(self.reliability),
             },
+            "sources": [source.to_dict() for source in self.sources],
+            "forms": [form.to_dict() for form in self.forms],
             "novelty": self.novelty and self.novelty.to_dict(),
             "stress": self.stress and self.stress.to_dict(),
             "most_wrong": [mistake.to_dict() for mistake in self.most_wrong],
@@ -118,6 +138,7 @@ def make_report(
     *,
     novelty: NoveltyPlan | None = None,
     stress: StressPlan | None = None,
+    forms: FormsPlan | None = None,
     progress: bool = True,
 ) -> Report:
     """Measures the kept network of a run.
@@ -128,16 +149,18 @@ def make_report(
         dataset: name of the examples' data set.
         novelty: settings of the novelty measurement, for digits only; None skips it.
         stress: input of the stress measurement, for digits only; None skips it.
+        forms: settings of the measurement by form, for digits only; None skips it.
         progress: True shows progress bars for slow parts.
 
     Raises:
         ArtifactError: the artifact for the stress measurement deviates from PyTorch.
-        ConfigError: the folder of fonts has no usable font, or a run of other classes asks for novelty or stress.
+        ConfigError: the folder of fonts has no usable font, or a run of other classes asks for what is for digits only.
     """
     classes = checkpoint.identity.classes
-    if (novelty or stress) and classes != DIGITS:
+    if (novelty or stress or forms) and classes != DIGITS:
         raise ConfigError(
-            f"novelty and stress need a model of the ten digits, but the run has the classes {', '.join(classes)}"
+            "novelty, stress and forms need a model of the ten digits, but the run has the classes "
+            f"{', '.join(classes)}"
         )
     mlp, calibration, output = checkpoint.kept_mlp(), checkpoint.calibration(), checkpoint.config.output
     logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
@@ -153,6 +176,8 @@ def make_report(
         find_mistakes(examples, logits, probabilities, output, MAX_MISTAKES, classes),
         measure_novelty(mlp, threshold, scores, novelty, progress=progress) if novelty else None,
         _measure_stress(checkpoint, stress, progress) if stress else None,
+        measure_sources(mlp, threshold, examples, output, classes),
+        measure_forms(mlp, threshold, output, forms, progress=progress) if forms else (),
     )
 
 
@@ -161,6 +186,6 @@ def _measure_stress(checkpoint: Checkpoint, plan: StressPlan, progress: bool) ->
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model.onnx")
         export_checkpoint(checkpoint, model, test_accuracy=None)
-        names, count, seed = tuple(CONDITIONS), plan.count, plan.seed
-        results = measure_stress(model, plan.images, plan.labels, names, count, seed, progress=progress)
+        count, seed = plan.count, plan.seed
+        results = measure_stress(model, plan.images, plan.labels, EVERY_CONDITION, count, seed, progress=progress)
         return StressReport(seed, results)

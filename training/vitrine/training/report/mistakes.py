@@ -51,8 +51,10 @@ def find_mistakes(
     output: OutputKind,
     count: int,
     classes: tuple[str, ...] = DIGITS,
+    *,
+    smallest_loss: float = MIN_LOSS,
 ) -> list[Mistake]:
-    """The examples with the highest loss of at least `MIN_LOSS`, worst first.
+    """The examples with the highest loss, worst first.
 
     Args:
         examples: N examples.
@@ -61,9 +63,10 @@ def find_mistakes(
         output: function of the output layer.
         count: maximum number of results.
         classes: label of each class.
+        smallest_loss: smallest loss of a listed example, 0 or more.
     """
     losses = losses_of(output, logits, torch.tensor(examples.labels)).numpy()
-    worst = [number for number in np.argsort(-losses, kind="stable")[:count] if losses[number] >= MIN_LOSS]
+    worst = [number for number in np.argsort(-losses, kind="stable")[:count] if losses[number] >= smallest_loss]
     taken_for = probabilities.argmax(axis=1)
     return [
         Mistake(

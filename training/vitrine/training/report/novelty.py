@@ -11,8 +11,11 @@ import torch
 
 from vitrine.training.network.evaluate import calculate_logits, probabilities_of
 from vitrine.training.network.mlp import MLP, novelty_of
-from vitrine.training.rendering.nondigits import NON_DIGITS, make_non_digits, printed_digits
+from vitrine.training.rendering.nondigits import LOOK_ALIKE_SETS, NON_DIGITS, make_non_digits, printed_digits
 from vitrine.training.report.roc import auroc, roc_curve
+
+KEPT_DIGITS = 0.98
+"""Share of held-out digits that are kept where the tables count images taken for digits."""
 
 REFUSED_DIGITS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 """Shares of refused digits for which the report gives the share of refused images of each set."""
@@ -71,6 +74,8 @@ class NoveltyReport:
     """Share of correctly classified printed digits, 0 to 1."""
     sets: Sequence[SetResult]
     """Results of all sets."""
+    look_alikes: Sequence[SetResult] = ()
+    """Results of the sets of letters that look like a digit."""
 
     @property
     def kept(self) -> float:
@@ -81,6 +86,10 @@ class NoveltyReport:
     def printed_kept(self) -> float:
         """Share of printed digits at or below the threshold, 0 to 1."""
         return float((self.printed <= self.threshold).mean())
+
+    def taken_for_digits(self, result: SetResult) -> float:
+        """Share of a set's images that pass as digits at the threshold that keeps `KEPT_DIGITS`, 0 to 1."""
+        return float((result.scores <= np.quantile(self.digits, KEPT_DIGITS, method="inverted_cdf")).mean())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -93,6 +102,7 @@ class NoveltyReport:
             "digits": {"count": len(self.digits), "kept": self.kept},
             "printed_digits": printed,
             "sets": [self._set_to_dict(each) for each in self.sets],
+            "look_alike_sets": [self._set_to_dict(each) for each in self.look_alikes],
         }
 
     def _set_to_dict(self, result: SetResult) -> dict[str, Any]:
@@ -104,6 +114,7 @@ class NoveltyReport:
             "empty": result.empty,
             "auroc": result.auroc,
             "refused": result.refused,
+            "taken_for_digits": self.taken_for_digits(result),
             "refused_by_refused_digits": dict(zip(map(str, REFUSED_DIGITS), reached, strict=True)),
         }
 
@@ -123,11 +134,14 @@ def measure_novelty(
     Raises:
         ConfigError: the folder of fonts has no usable font.
     """
-    sets = [_measure_set(mlp, threshold, digits, name, plan, progress) for name in NON_DIGITS]
+    sets, look_alikes = (
+        [_measure_set(mlp, threshold, digits, name, plan, progress) for name in names]
+        for names in (NON_DIGITS, LOOK_ALIKE_SETS)
+    )
     pixels, labels = printed_digits(plan.count, plan.seed, "evaluation", fonts=plan.fonts, shape=mlp.shape)
     logits = calculate_logits(mlp, torch.tensor(pixels))
     recognised = float((logits.argmax(dim=1).numpy() == labels).mean())
-    return NoveltyReport(plan, threshold, digits, novelty_of(logits).numpy(), recognised, sets)
+    return NoveltyReport(plan, threshold, digits, novelty_of(logits).numpy(), recognised, sets, look_alikes)
 
 
 def _measure_set(

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from vitrine.model import DIGITS
 from vitrine.training.network.evaluate import Evaluation, percent
 from vitrine.training.rendering.stress import ConditionResult
+from vitrine.training.report.handwriting import GroupResult
 from vitrine.training.report.measurements import Report, StressReport
-from vitrine.training.report.novelty import NoveltyReport
+from vitrine.training.report.novelty import KEPT_DIGITS, NoveltyReport, SetResult
 from vitrine.training.report.table import Table
 
 
@@ -21,13 +22,41 @@ def classes_table(evaluation: Evaluation) -> Table:
     return Table((noun, "images", "recall", "precision"), rows)
 
 
-def novelty_table(novelty: NoveltyReport) -> Table:
-    """AUROC and share of refused images by set."""
+def groups_table(groups: Sequence[GroupResult], noun: str) -> Table:
+    """Accuracy and share of images kept as digits, by source or form."""
     rows = [
-        (each.name, f"{len(each.scores):,}", percent(each.empty), f"{each.auroc:.4f}", percent(each.refused))
-        for each in novelty.sets
+        (
+            group.name,
+            f"{group.evaluation.count:,}",
+            f"{group.evaluation.errors:,}",
+            percent(group.evaluation.accuracy),
+            percent(group.kept),
+        )
+        for group in groups
     ]
-    return Table(("no digit", "images", "without ink", "AUROC", "refused"), rows)
+    return Table((noun, "images", "errors", "recognised", "kept"), rows)
+
+
+def novelty_table(novelty: NoveltyReport, results: Sequence[SetResult], noun: str = "no digit") -> Table:
+    """AUROC, share of refused images, and share of those taken for digits, by set."""
+    rows = [
+        (
+            each.name,
+            f"{len(each.scores):,}",
+            percent(each.empty),
+            f"{each.auroc:.4f}",
+            percent(each.refused),
+            percent(novelty.taken_for_digits(each)),
+        )
+        for each in results
+    ]
+    return Table((noun, "images", "without ink", "AUROC", "refused", f"taken, {KEPT_DIGITS:.0%} kept"), rows)
+
+
+def _novelty_tables(novelty: NoveltyReport) -> list[Table]:
+    """All sets, and apart from them those of letters that look like a digit."""
+    apart = [novelty_table(novelty, novelty.look_alikes, "looks like a digit")] if novelty.look_alikes else []
+    return [novelty_table(novelty, novelty.sets), *apart]
 
 
 def stress_table(results: Sequence[ConditionResult]) -> Table:
@@ -39,8 +68,9 @@ def stress_table(results: Sequence[ConditionResult]) -> Table:
 def to_text(report: Report) -> str:
     """The report for a terminal."""
     parts = [classes_table(report.evaluation).to_text(), f"{_error(report)}\n{_calibration(report)}"]
+    parts += [groups_table(groups, noun).to_text() for noun, groups in _groups(report).items()]
     if report.novelty:
-        parts += [novelty_table(report.novelty).to_text(), _kept(report.novelty)]
+        parts += [table.to_text() for table in _novelty_tables(report.novelty)] + [_kept(report.novelty)]
     if report.stress:
         parts += [stress_table(report.stress.results).to_text(), _mean(report.stress)]
     return "\n\n".join(parts)
@@ -58,6 +88,7 @@ def to_markdown(report: Report) -> str:
         "## Calibration",
         f"{_sentence(_calibration(report))} The logits are divided by a temperature of {report.temperature:.3g}.",
         "![Accuracy against confidence](calibration.png)",
+        *_handwriting_page(report),
         *_novelty_page(report.novelty),
         *_stress_page(report.stress),
         "## Worst mistakes",
@@ -68,6 +99,26 @@ def to_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _groups(report: Report) -> dict[str, Sequence[GroupResult]]:
+    """What was measured by source and by form."""
+    return {noun: groups for noun, groups in (("source", report.sources), ("form", report.forms)) if groups}
+
+
+def _handwriting_page(report: Report) -> list[str]:
+    groups = _groups(report)
+    if not groups:
+        return []
+    return [
+        "## Whose handwriting, and which forms",
+        "Sources are data sets, and contributors within a data set; their writers wrote no training image. Forms are "
+        "ways of writing a digit that data have few of, made with random numbers that no fit learns from. Kept is the "
+        "share of images at or below the novelty threshold.",
+        *(groups_table(each, noun).to_markdown() for noun, each in groups.items()),
+        "The images of each with the highest loss, worst first:",
+        "![Images of each source and form with the highest loss](handwriting.png)",
+    ]
+
+
 def _novelty_page(novelty: NoveltyReport | None) -> list[str]:
     if novelty is None:
         return []
@@ -75,9 +126,10 @@ def _novelty_page(novelty: NoveltyReport | None) -> list[str]:
         "## Images that show no digit",
         "Generated images without a digit are compared with the held-out digits by their novelty, −log Σ exp of the "
         "logits. AUROC is the probability that such an image has a higher novelty than a digit, with ties counted as "
-        f"one half. Refused is the share above the threshold of {novelty.threshold:.3f}. Without ink is the share that "
-        "preparation turns into an empty page.",
-        novelty_table(novelty).to_markdown(),
+        f"one half. Refused is the share above the threshold of {novelty.threshold:.3f}. Taken is the share that "
+        f"passes as a digit at the threshold that keeps {KEPT_DIGITS:.0%} of the held-out digits. Without ink is the "
+        "share that preparation turns into an empty page. Letters that look like a digit are counted apart.",
+        *(table.to_markdown() for table in _novelty_tables(novelty)),
         _sentence(_kept(novelty)),
         "![Share of refused images against share of refused digits](roc.png)",
         "The images of each set with the lowest novelty, which resemble digits most:",
@@ -90,7 +142,8 @@ def _stress_page(stress: StressReport | None) -> list[str]:
         return []
     return [
         "## Photos, scans and drawings",
-        "MNIST's digits, rendered with different light, pens, papers and sizes, and prepared as on the server.",
+        "MNIST's digits, rendered with different light, pens, papers and sizes, and forms of digits that were written "
+        "by hand and photographed. All are prepared as on the server.",
         stress_table(stress.results).to_markdown(),
         _sentence(_mean(stress)),
     ]
@@ -113,7 +166,7 @@ def _kept(novelty: NoveltyReport) -> str:
 
 
 def _mean(stress: StressReport) -> str:
-    return f"mean over conditions {percent(stress.mean)}"
+    return f"mean over conditions {percent(stress.mean)}, over forms {percent(stress.forms_mean)}"
 
 
 def _sentence(words: str) -> str:

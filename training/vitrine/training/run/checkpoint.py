@@ -19,11 +19,12 @@ from vitrine.training.network.learner import Learner
 from vitrine.training.network.mlp import MLP
 from vitrine.training.run.config import FitConfig
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 """Version of the file's layout."""
 
-READABLE_VERSIONS = (6, 7)
-"""Versions that can be read; others are refused. Version 6 has digits on 18 × 18 pixels only."""
+READABLE_VERSIONS = (6, 7, 8)
+"""Versions that can be read; others are refused. Version 6 has digits on 18 × 18 pixels only, and 7 neither
+drawings nor forms."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
 """Parameters and buffers of a network by name, on the CPU."""

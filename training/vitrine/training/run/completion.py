@@ -14,11 +14,12 @@ from typing import Any
 
 from vitrine.model import ArtifactMetadata, TrainingFacts
 from vitrine.model.distribution import DISTRIBUTION
+from vitrine.model.drawing import load_matplotlib
 from vitrine.training.data import Dataset
 from vitrine.training.errors import CheckpointError
 from vitrine.training.files.atomic import write_text
 from vitrine.training.files.run_folder import RunFolder
-from vitrine.training.network.evaluate import Evaluation, evaluate
+from vitrine.training.network.evaluate import Evaluation, evaluate, evaluate_by_source
 from vitrine.training.network.export import export
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.model_card import model_card
@@ -54,10 +55,11 @@ def complete(folder: RunFolder, checkpoint: Checkpoint, dataset: Dataset) -> Run
     """
     evaluation = evaluate(checkpoint.kept_mlp(), dataset.test, dataset.classes)
     export_checkpoint(checkpoint, folder.model, evaluation.accuracy)
+    by_source = evaluate_by_source(checkpoint.kept_mlp(), dataset.test, dataset.classes)
     metrics = _metrics(checkpoint, dataset, evaluation)
     write_text(folder.metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     _draw(folder, checkpoint, evaluation)
-    write_text(folder.model_card, model_card(folder, checkpoint, evaluation))
+    write_text(folder.model_card, model_card(folder, checkpoint, evaluation, by_source))
     return Run(folder, checkpoint, evaluation)
 
 
@@ -144,6 +146,7 @@ def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -
 def _draw(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> None:
     """Draws the pictures. One that can't be drawn costs itself, not the run that has just been trained."""
     try:
+        load_matplotlib()
         from vitrine.training.run import plots  # imported here because matplotlib takes a second to load
 
         plots.draw_learning_curve(checkpoint.history, checkpoint.kept, folder.learning_curve)

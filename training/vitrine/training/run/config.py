@@ -1,4 +1,4 @@
-"""The settings of a training run and their ranges. It knows no data and no network."""
+"""The settings of a training run and their ranges. It knows no examples and no network."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 import torch
 
 from vitrine.model import OutputKind
+from vitrine.training.data import DRAWINGS
 from vitrine.training.errors import ConfigError
 
 DeviceChoice: TypeAlias = Literal["auto", "cpu", "cuda"]
@@ -47,6 +48,10 @@ class FitConfig:
     """Epochs without fewer validation errors after which the fit stops early, at least 1; None goes to the end."""
     augment: float = 1.0
     """Strength of the bends of training images, 0 (off) to 3; `augmentation` has the lengths of strength 1."""
+    drawings: int = 1
+    """Drawings to learn from of each digit whose pen trajectory is known, each with another pen, 1 to `DRAWINGS`."""
+    forms: int = 0
+    """Written forms of digits to learn from, 0 or more: made by `forms`, where data have too few of them."""
     counter_examples: int = 0
     """Made images without a digit to learn from, 0 or more, so that novelty can tell them; for digits with a quarter as
     many printed digits."""
@@ -69,6 +74,8 @@ class FitConfig:
             (0 < self.validation <= 0.5, f"validation is above 0 and at most 0.5, not {self.validation}"),
             (self.patience is None or self.patience >= 1, f"patience is at least 1, not {self.patience}"),
             (0 <= self.augment <= 3, f"augment is 0 to 3, not {self.augment}"),
+            (1 <= self.drawings <= DRAWINGS, f"drawings is 1 to {DRAWINGS}, not {self.drawings}"),
+            (self.forms >= 0, f"forms is 0 or more, not {self.forms}"),
             (self.counter_examples >= 0, f"counter_examples is 0 or more, not {self.counter_examples}"),
             (self.teacher_epochs >= 0, f"teacher_epochs is 0 or more, not {self.teacher_epochs}"),
             (self.versions >= 1, f"versions is at least 1, not {self.versions}"),

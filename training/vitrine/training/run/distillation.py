@@ -23,7 +23,7 @@ from vitrine.training.run import teacher as teacher_module
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.teacher import Teacher, fit_teacher, load_teacher, save_teacher
 
-TEACHER_SETTINGS = ("augment", "counter_examples", "teacher_epochs", "validation")
+TEACHER_SETTINGS = ("augment", "counter_examples", "drawings", "forms", "teacher_epochs", "validation")
 """Settings that a teacher must share with the run of its student."""
 
 

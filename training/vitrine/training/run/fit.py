@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vitrine.model import ArtifactError
+from vitrine.model import DIGITS, ArtifactError
 from vitrine.model.artifact import check_name
 from vitrine.training.data import Dataset, Examples, split, split_by_seed
 from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.examples.batches import AugmentedBatches, CachedTeacherBatches
 from vitrine.training.examples.counter_examples import counter_examples
+from vitrine.training.examples.written_forms import written_forms
 from vitrine.training.files.lock import locked
 from vitrine.training.files.run_folder import RunFolder
 from vitrine.training.network.learner import Learner
@@ -72,8 +73,8 @@ def fit(
         The completed run.
 
     Raises:
-        ConfigError: the settings are not possible on this machine, a teacher is named and `teacher_epochs` is 0, or the
-            model's name isn't printable.
+        ConfigError: the settings are not possible on this machine or with these classes, a teacher is named and
+            `teacher_epochs` is 0, or the model's name isn't printable.
         DataError: no class has enough examples for a validation part.
         CheckpointError: no run to resume, other settings or data than the resumed run has, or a teacher that does not
             fit.
@@ -90,6 +91,8 @@ def fit(
             checkpoint = _resumed_checkpoint(Checkpoint.load(folder.checkpoint), identity, config, name)
         else:
             checkpoint = _new_checkpoint(identity, config or recipe(dataset.source, dataset.classes), dataset.test)
+        if checkpoint.config.forms and dataset.classes != DIGITS:
+            raise ConfigError(f"forms are of digits, and {dataset.name} has other classes: set forms to 0")
         if teacher is not None and not checkpoint.config.teacher_epochs:
             raise ConfigError("a teacher is named, but teacher_epochs is 0, so the run learns from labels only")
         with _torch_threads(checkpoint.config.threads):
@@ -151,7 +154,9 @@ def trainer_for(
     kept, held_out = split(examples, config.validation, config.seed)
     if len(held_out) == 0:
         raise DataError("no class has two different training examples, so none is left for validation")
-    learnt = examples[kept]
+    learnt = _share(examples[kept], config.drawings)
+    if config.forms:
+        learnt += written_forms(config.forms, identity.shape, progress=progress)
     if config.counter_examples:
         learnt += counter_examples(config.counter_examples, identity.classes, identity.shape, progress=progress)
     batches = AugmentedBatches(learnt, config.augment, config.seed, find_device(config.device))
@@ -162,6 +167,13 @@ def trainer_for(
         batches, teacher.network, teacher.cache_folder(batches.device), config.versions
     )
     return replace(checkpoint, teacher=teacher.digest), Trainer(checkpoint, teacher_batches, examples[held_out])
+
+
+def _share(examples: Examples, drawings: int) -> Examples:
+    """The examples to learn from: of each piece of writing that was drawn with several pens, so many drawings."""
+    if examples.drawings is None:
+        return examples
+    return examples[np.flatnonzero(examples.drawings < drawings)]
 
 
 def _train(checkpoint: Checkpoint, trainer: Trainer, folder: RunFolder, progress: bool) -> Checkpoint:

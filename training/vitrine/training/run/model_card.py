@@ -4,9 +4,12 @@ The form follows M. Mitchell et al. 2019 (arXiv:1810.03993).
 """
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from vitrine.model import DIGITS, NOVELTY, PIXELS_SHAPE, Layer
+from vitrine.training.data import DRAWINGS
 from vitrine.training.files.run_folder import RunFolder
 from vitrine.training.markdown import plain_markdown
 from vitrine.training.network.calibration import KEPT, Calibration
@@ -14,6 +17,7 @@ from vitrine.training.network.evaluate import Evaluation, percent
 from vitrine.training.run.checkpoint import Checkpoint, RunIdentity
 from vitrine.training.run.config import FitConfig
 from vitrine.training.run.teacher import NETWORKS
+from vitrine.training.run.whose_handwriting import whose_handwriting
 
 ABOUT_DATA = {
     "digits": (
@@ -25,6 +29,17 @@ ABOUT_DATA = {
     "mnist": (
         "MNIST (Y. LeCun, C. Cortes and C. J. C. Burges, 1998): 60,000 training and 10,000 test images, 28 × 28. "
         "The people who wrote the test images wrote no training image."
+    ),
+    "unipen": (
+        "The isolated digits of UNIPEN, train_r01_v07 (I. Guyon et al. 1994, Zenodo record 1195803, CC BY 4.0): pen "
+        f"trajectories of fourteen contributors, each drawn {DRAWINGS} times with pens of every width. A fifth of each "
+        "contributor's writers are held out."
+    ),
+    "handwriting": (
+        "MNIST (Y. LeCun, C. Cortes and C. J. C. Burges, 1998): 60,000 training and 10,000 test images, 28 × 28. And "
+        "the isolated digits of UNIPEN, train_r01_v07 (I. Guyon et al. 1994, Zenodo record 1195803, CC BY 4.0): pen "
+        f"trajectories of fourteen contributors, each drawn with up to {DRAWINGS} pens. The people who wrote the test "
+        "images of either wrote no training image."
     ),
 }
 """Descriptions of the built-in data sets."""
@@ -58,8 +73,20 @@ def _nouns(identity: RunIdentity) -> _Nouns:
     return _Nouns("symbol", "symbols", "single symbols", f"the {count:,} classes", named)
 
 
-def model_card(folder: RunFolder, checkpoint: Checkpoint, evaluation: Evaluation) -> str:
-    """The model card in Markdown; it links to the pictures in the run folder."""
+def model_card(
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    evaluation: Evaluation,
+    by_source: Mapping[str, Evaluation] = MappingProxyType({}),
+) -> str:
+    """The model card in Markdown; it links to the pictures in the run folder.
+
+    Args:
+        folder: the run's folder.
+        checkpoint: the run's state.
+        evaluation: of its kept network on the test images.
+        by_source: the same for the test images of each source; empty for a single one.
+    """
     identity, kept, nouns = checkpoint.identity, checkpoint.kept, _nouns(checkpoint.identity)
     height, width = identity.shape
     mlp, calibration = checkpoint.kept_mlp(), checkpoint.calibration()
@@ -93,6 +120,10 @@ other purpose where a wrong {nouns.one} does harm.
 
 {ABOUT_DATA.get(identity.source, ABOUT_OTHER_DATA)}
 {_further_data_text(checkpoint.config, identity)}
+## Whose handwriting
+
+{whose_handwriting(identity.source, identity.classes, _learnt_forms(checkpoint.config), by_source)}
+
 ## Figures
 
 ![Learning curve]({folder.learning_curve.name})
@@ -126,6 +157,7 @@ def fit_command(identity: RunIdentity, config: FitConfig) -> str:
         *("--learning-rate", str(config.learning_rate), "--weight-decay", str(config.weight_decay)),
         *("--seed", str(config.seed), "--device", config.device, "--threads", str(config.threads)),
         *("--validation", str(config.validation), "--augment", str(config.augment), *patience),
+        *("--drawings", str(config.drawings), "--forms", str(config.forms)),
         *("--counter-examples", str(config.counter_examples)),
         *("--teacher-epochs", str(config.teacher_epochs), "--versions", str(config.versions)),
     ]
@@ -153,7 +185,8 @@ def _further_data_text(config: FitConfig, identity: RunIdentity) -> str:
     printed = " and a quarter as many printed digits" if identity.classes == DIGITS else ""
     counter = (
         f"The training data also contain {config.counter_examples:,} generated images without a digit (printed "
-        f"letters, words and numbers, shapes, scribbles, noise, empty pages){printed}."
+        "and handwritten letters of several scripts, words and numbers, shapes, scribbles, noise, empty pages)"
+        f"{printed}. Letters that people write exactly as a digit, such as O, l and S, aren't among them."
     )
     teacher = (
         f"The model was distilled from a teacher: {NETWORKS} convolutional networks, trained on the same images for "
@@ -162,6 +195,10 @@ def _further_data_text(config: FitConfig, identity: RunIdentity) -> str:
     )
     used = [text for text, wanted in ((counter, config.counter_examples), (teacher, config.teacher_epochs)) if wanted]
     return "".join(f"\n{text}\n" for text in used)
+
+
+def _learnt_forms(config: FitConfig) -> bool:
+    return bool(config.to_dict().get("forms"))
 
 
 def _epoch_text(checkpoint: Checkpoint) -> str:

@@ -30,7 +30,7 @@ from vitrine.training.files.checksummed import read_checksummed, write_checksumm
 from vitrine.training.network.mlp import scale
 from vitrine.training.network.precision import mixed_precision
 from vitrine.training.network.schedule import learning_rate_at
-from vitrine.training.randomness import Stream, entropy, torch_generator
+from vitrine.training.randomness import Stream, entropy, to_device, torch_generator
 
 NETWORKS = 2
 """Number of networks in a teacher. They are trained in parallel, and their logits are averaged."""
@@ -123,7 +123,7 @@ def _fuse_batch_norms(features: nn.Sequential) -> nn.Sequential:
 
 def _dropout(features: Tensor, generator: torch.Generator) -> Tensor:
     """Dropout with an explicit generator, which PyTorch's lacks: networks trained in parallel must not share one."""
-    kept = torch.rand(features.shape, generator=generator).to(features.device) >= DROPOUT
+    kept = to_device(torch.rand(features.shape, generator=generator) >= DROPOUT, features.device)
     return features * kept / (1 - DROPOUT)
 
 
@@ -232,7 +232,8 @@ def load_teacher(path: Path, facts: Mapping[str, Any], shape: Shape = PIXELS_SHA
     document = read_checksummed(path)
     if document.get("teacher_version") != FORMAT_VERSION:
         raise CheckpointError(f"{path} is not a teacher of this version of Vitrine: remove it, or name another")
-    differing = [name for name in facts if document["facts"].get(name) != facts[name]]
+    learnt_with = {"drawings": 1, "forms": 0} | document["facts"]  # what teachers of older versions don't say
+    differing = [name for name in facts if learnt_with.get(name) != facts[name]]
     if differing:
         raise CheckpointError(
             f"the teacher {path} was trained with another {', '.join(differing)}: remove it, or name another teacher"

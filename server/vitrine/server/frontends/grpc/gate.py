@@ -14,7 +14,7 @@ import grpc.aio
 from vitrine.server.errors import RequestError, quoted
 from vitrine.server.frontends.grpc.aborting import abort
 from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of
-from vitrine.server.frontends.grpc.status import status_of
+from vitrine.server.frontends.grpc.status import status_of, to_status
 from vitrine.server.inference.call import OUTCOMES, Call, Outcome, handling
 from vitrine.server.protocols.endpoint import Endpoint
 from vitrine.server.security.access import Access, Caller, Permission
@@ -26,6 +26,10 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 ADMITTED: ContextVar[Caller | None] = ContextVar("ADMITTED", default=None)
 """The caller that the gate has let in, for the handler that follows in the same task; None: there is no gate."""
+
+
+NO_SUCH_METHOD = to_status(grpc.StatusCode.UNIMPLEMENTED, "this server has no such method")
+"""The status of a call whose method isn't there."""
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -65,17 +69,29 @@ class Gate(grpc.aio.ServerInterceptor):
                 caller.require(self._permissions.get(method, Permission.PREDICT))
                 ADMITTED.set(caller)
         except RequestError as error:
-            status = status_of(error)
-            refused = Call(method, outcome=OUTCOMES[type(error)], reason=error.reason)
-            refused.request_id = request_id_of(handler_call_details.invocation_metadata or ())
-            with handling((refused,)):
-                logger.debug("refused %s: %s", quoted(method), error)
-            self._close(refused)
-            return _refusal(status, refused.request_id)
+            return _refusal(*self._refuse(method, handler_call_details.invocation_metadata or (), error))
         handler = await continuation(handler_call_details)
         if handler is None:
             self._close(Call(method, outcome=Outcome.UNIMPLEMENTED))
         return handler
+
+    def refuse_unknown(self, metadata: Metadata) -> tuple[grpc.Status, str]:
+        """The status of a call whose method isn't there, and its request's id. Strangers learn no methods."""
+        try:
+            caller_of(self._access, metadata).require(Permission.PREDICT)
+        except RequestError as error:
+            return self._refuse("", metadata, error)
+        self._close(Call("", outcome=Outcome.UNIMPLEMENTED))
+        return NO_SUCH_METHOD, request_id_of(metadata)
+
+    def _refuse(self, method: str, metadata: Metadata, error: RequestError) -> tuple[grpc.Status, str]:
+        """Ends a call; gives the status for its caller, and its request's id."""
+        refused = Call(method, outcome=OUTCOMES[type(error)], reason=error.reason)
+        refused.request_id = request_id_of(metadata)
+        with handling((refused,)):
+            logger.debug("refused %s: %s", quoted(method), error)
+        self._close(refused)
+        return status_of(error), refused.request_id
 
     def _close(self, call: Call) -> None:
         call.observers = self._observers

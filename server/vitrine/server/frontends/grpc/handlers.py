@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
-from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -20,19 +19,23 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from vitrine.server.errors import InvalidRequest, RequestError
-from vitrine.server.frontends.grpc.aborting import abort, when_over
+from vitrine.server.errors import InvalidRequest, RequestError, Unsupported
+from vitrine.server.frontends.grpc.aborting import abort
 from vitrine.server.frontends.grpc.field_count import SMALL_BYTES, UncountableError, has_more_fields
 from vitrine.server.frontends.grpc.gate import ADMITTED
 from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of, trace_of
+from vitrine.server.frontends.grpc.receiving import Context, Receiver
 from vitrine.server.frontends.grpc.status import internal_status, status_of
 from vitrine.server.inference.call import HANDLED, OUTCOMES, Call, Outcome, Stage
+from vitrine.server.inference.connections import Connections
 from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.security.access import ANYONE, Caller
+from vitrine.server.threads import off_loop
 
 logger = logging.getLogger(__name__)
 
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+COMPRESSED = (b"\x1f\x8b\x08", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+"""First bytes of gzip and deflate. gRPC's core unpacks nothing here: 64 KB would be 64 MiB before they are counted."""
 
 Identify: TypeAlias = Callable[[Metadata | None], Caller]
 """Identifies a caller by its metadata; raises `Unauthenticated` when it can't."""
@@ -44,13 +47,19 @@ def anyone(_: Metadata | None) -> Caller:
 
 
 def guarded_handlers(
-    endpoint: Endpoint, identify: Identify, observers: Sequence[Callable[[Call], None]] = ()
-) -> grpc.GenericRpcHandler:
-    """Handlers for all methods of a service.
+    endpoint: Endpoint,
+    identify: Identify,
+    connections: Connections,
+    max_message_bytes: int,
+    observers: Sequence[Callable[[Call], None]] = (),
+) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
+    """Handlers for all methods of a service, by their paths.
 
     Args:
         endpoint: the service.
         identify: identifies callers; not asked where the service is public, or a gate has done so.
+        connections: the account of what connections hold.
+        max_message_bytes: the largest message of any method.
         observers: told of every call when it is over, except those that were refused at the gate.
     """
     handlers = {}
@@ -61,9 +70,12 @@ def guarded_handlers(
             decode=message_decoder(GetMessageClass(descriptor.input_type), endpoint.max_fields, endpoint.packed_bytes),
             identify=anyone if endpoint.public else identify,
             observers=observers,
+            connections=connections,
+            limit=endpoint.message_limit(descriptor.name, max_message_bytes),
+            public=endpoint.public,
         )
-        handlers[descriptor.name] = method.handler(descriptor)
-    return grpc.method_handlers_generic_handler(endpoint.name, handlers)
+        handlers[method.path] = method.handler(descriptor)
+    return handlers
 
 
 def message_decoder(
@@ -81,6 +93,9 @@ def message_decoder(
         try:
             return parse(data)
         except (DecodeError, UncountableError) as error:
+            if data.startswith(COMPRESSED):
+                message = "this server takes no compressed messages: send them as they are"
+                raise Unsupported("COMPRESSED", message) from error
             name = message_class.DESCRIPTOR.full_name
             raise InvalidRequest("NOT_A_MESSAGE", f"the request's bytes are no {name}") from error
 
@@ -96,34 +111,49 @@ class _Method:
     decode: Callable[[bytes], Message]
     identify: Identify
     observers: Sequence[Callable[[Call], None]]
+    connections: Connections
+    limit: int
+    public: bool
 
     def handler(self, descriptor: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
-        """The handler that gRPC calls."""
+        """The handler that gRPC calls: always that of a stream of requests, so that it asks for them itself."""
         if descriptor.client_streaming:
             return grpc.stream_stream_rpc_method_handler(self._answer_stream)
         if descriptor.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._answer_often)
-        return grpc.unary_unary_rpc_method_handler(self._answer_one)
+            return grpc.stream_stream_rpc_method_handler(self._answer_often)
+        return grpc.stream_unary_rpc_method_handler(self._answer_one)
 
-    async def _answer_one(self, data: bytes, context: Context) -> bytes:
-        metadata = context.invocation_metadata() or ()
-        call = self._call(metadata)
-        when_over(call.close)
+    async def _answer_one(self, _: AsyncIterator[bytes], context: Context) -> bytes:
+        caller, metadata = ADMITTED.get(), context.invocation_metadata() or ()
+        receiver = self._receiver(context, caller)
+        call = None
         try:
-            answer = await self._answer(data, call, ADMITTED.get() or self.identify(metadata), context)
+            data = await receiver.message()
+            if data is None:
+                raise InvalidRequest("NO_MESSAGE", "the request has no message")
+            call = receiver.call = self._call(metadata)
+            answer = await self._answer(data, call, caller or self.identify(metadata), receiver)
+        except Exception as error:
+            call = call or self._unread(receiver, metadata)
+            await abort(context, _failure(call, error), call.request_id)
+        _succeed(call)
+        receiver.leaving(len(answer))
+        return answer
+
+    async def _answer_often(self, _: AsyncIterator[bytes], context: Context) -> None:
+        metadata = context.invocation_metadata() or ()
+        receiver = self._receiver(context, ADMITTED.get())
+        call = self._unread(receiver, metadata)
+        try:
+            with self.connections.open_stream(receiver.connection, public=self.public):
+                data = await receiver.message()
+                if data is None:
+                    raise InvalidRequest("NO_MESSAGE", "the request has no message")
+                async for message in self.answer(self.decode(data), call):
+                    await _write(context, receiver, await _encoded(message, call))
         except Exception as error:
             await abort(context, _failure(call, error), call.request_id)
         _succeed(call)
-        return answer
-
-    async def _answer_often(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
-        with closing(self._call(context.invocation_metadata() or ())) as call:
-            try:
-                async for message in self.answer(self.decode(data), call):
-                    yield _encoded(message, call)
-            except Exception as error:
-                await abort(context, _failure(call, error), call.request_id)
-            _succeed(call)
 
     async def _answer_stream(self, _: AsyncIterator[bytes], context: Context) -> None:
         """Reads and writes itself: an iterator that gRPC were given would keep the last message while the stream idles.
@@ -131,20 +161,39 @@ class _Method:
         Each message's caller is identified anew: a stream can outlive a token.
         """
         metadata = context.invocation_metadata() or ()
-        while (data := await context.read()) is not grpc.aio.EOF:
-            with closing(self._call(metadata)) as call:
-                try:
-                    await context.write(await self._answer(data, call, self.identify(metadata), context))
-                except Exception as error:
-                    await abort(context, _failure(call, error), call.request_id)
-                _succeed(call)
-            del data
+        receiver = self._receiver(context, ADMITTED.get())
+        try:
+            with self.connections.open_stream(receiver.connection, public=self.public):
+                while (data := await receiver.message(streamed=True)) is not None:
+                    await self._answer_next(data, metadata, context, receiver)
+                    del data
+        except RequestError as error:
+            call = self._unread(receiver, metadata)
+            await abort(context, _failure(call, error), call.request_id)
 
-    async def _answer(self, data: bytes, call: Call, caller: Caller, context: Context) -> bytes:
+    async def _answer_next(self, data: bytes, metadata: Metadata, context: Context, receiver: Receiver) -> None:
+        """Answers one message of a stream."""
+        with closing(self._call(metadata)) as call:
+            try:
+                answer = await self._answer(data, call, self.identify(metadata), receiver)
+                await _write(context, receiver, answer)
+            except Exception as error:
+                await abort(context, _failure(call, error), call.request_id)
+            _succeed(call)
+
+    def _receiver(self, context: Context, caller: Caller | None) -> Receiver:
+        return Receiver(self.connections, context, self.limit, known=caller is not None and caller is not ANYONE)
+
+    def _unread(self, receiver: Receiver, metadata: Metadata) -> Call:
+        """A call whose message hasn't come."""
+        receiver.call = self._call(metadata)
+        return receiver.call
+
+    async def _answer(self, data: bytes, call: Call, caller: Caller, receiver: Receiver) -> bytes:
         call.size = len(data)
         call.caller = caller
-        call.address = partial(_host_of, context)
-        return _encoded(await self.answer(self.decode(data), call), call)
+        call.address = partial(str, receiver.connection.host)
+        return await _encoded(await self.answer(self.decode(data), call), call)
 
     def _call(self, metadata: Metadata) -> Call:
         """A call, which this task's log lines are about from now on: gRPC has a task for each stream."""
@@ -154,14 +203,16 @@ class _Method:
         return call
 
 
-def _host_of(context: Context) -> str:
-    """The caller's host, out of `ipv4:192.0.2.1:4711` or `ipv6:%5B2001:db8::1%5D:4711`."""
-    return unquote(context.peer()).partition(":")[2].rpartition(":")[0]
+async def _write(context: Context, receiver: Receiver, answer: bytes) -> None:
+    """Sends one answer of a stream; how long it takes to leave is bounded."""
+    receiver.leaving(len(answer))
+    await context.write(answer)
+    receiver.left()
 
 
-def _encoded(message: Message, call: Call) -> bytes:
+async def _encoded(message: Message, call: Call) -> bytes:
     begin = time.monotonic()
-    data = message.SerializeToString()
+    data = await off_loop(call.answer_bytes, message.SerializeToString)
     call.passed(Stage.ENCODE, begin, time.monotonic())
     return data
 

@@ -2,17 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.core_server import CALL_TASK, CoreServer, is_supported
 from vitrine.server.frontends.grpc.credentials import server_credentials
-from vitrine.server.frontends.grpc.gate import Gate, caller_of
+from vitrine.server.frontends.grpc.gate import NO_SUCH_METHOD, Gate, caller_of
 from vitrine.server.frontends.grpc.handlers import guarded_handlers
+from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of
+from vitrine.server.frontends.grpc.watch import ConnectionWatch, max_connections
 from vitrine.server.inference.call import Call
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
@@ -21,15 +24,16 @@ from vitrine.server.protocols.health import SERVICE as HEALTH
 from vitrine.server.protocols.health import HealthServicer
 from vitrine.server.protocols.oip.servicer import SERVICE as OIP
 from vitrine.server.protocols.oip.servicer import OipServicer
-from vitrine.server.protocols.reflection import SERVICE as REFLECTION
+from vitrine.server.protocols.reflection import SERVICES as REFLECTION
 from vitrine.server.protocols.reflection import ReflectionServicer
 from vitrine.server.protocols.v1.servicer import SERVICE as V1
 from vitrine.server.protocols.v1.servicer import ClassifierServicer
-from vitrine.server.security.addresses import address_of, cannot_listen
+from vitrine.server.security.addresses import address_of
+from vitrine.server.security.listening import FLAGS, bind_error, cannot_listen
 
 logger = logging.getLogger(__name__)
 
-METHODS = methods_of(V1, OIP, HEALTH, REFLECTION)
+METHODS = methods_of(V1, OIP, HEALTH, *REFLECTION)
 """Every method that there is, as calls name it."""
 
 PENDING_CALLS, MAX_PENDING_CALLS = 10_000, 20_000
@@ -57,17 +61,26 @@ refuses a busy caller's within the limit with UNAVAILABLE.
 CHECK_SECONDS = 0.1
 """Seconds between two checks whether gRPC's server still runs: it reports its own end only to such a check."""
 
-CALL_TASK = "rpc_task"
-"""gRPC's name for the task of a call. Its `stop` returns when its core has stopped: tasks may still be ending then."""
-
 LAST_SECONDS = 1.0
-"""Seconds that these tasks may take. Those that are left when the event loop closes log a traceback."""
+"""Seconds that calls may take to end when gRPC's `stop` has returned: its core has stopped, their tasks may not have.
+
+Those that are left when the event loop closes log a traceback.
+"""
 
 LOST_SECONDS = 0.5
 """Seconds between two looks, while gRPC's server stops, at whether all that is left of it are lost calls."""
 
+PING_MS = 5_000
+"""Least milliseconds between a client's pings, with calls and without; a third that comes earlier ends its connection.
+
+Clients behind load balancers ping every 10 s (Go allows no less), and networks may shift two pings towards each other.
+"""
+
 HANDSHAKE_MS = 20_000
 """Milliseconds that a connection may take to send the preface of HTTP/2. Each silent one holds an open file."""
+
+IDLE_MS = 600_000
+"""Milliseconds without a call before a connection is closed. A client of gRPC opens another one by itself."""
 
 
 class GrpcFrontend:
@@ -89,21 +102,25 @@ class GrpcFrontend:
         named = [endpoint.name for endpoint in models]
         public = [HealthServicer(service.readiness, ("", *named)).endpoint]
         if config.reflection:
-            public.append(ReflectionServicer([*named, HEALTH.full_name, REFLECTION.full_name]).endpoint)
+            described = [*named, HEALTH.full_name, *(service.full_name for service in REFLECTION)]
+            public += ReflectionServicer(described).endpoints
         # 2. A gate before them, where it has something to do: it costs every call a few microseconds.
         access = service.access
         gates = [Gate(access, [*models, *public], meters)] if access.takes_tokens or meters else []
-        # 3. gRPC's own server, bound to the address.
-        credentials = server_credentials(config, takes_tokens=access.takes_tokens)
-        self._server = grpc.aio.server(
-            options=_options(service.limits.max_message_bytes, shares_port=config.shares_port), interceptors=gates
-        )
-        identify = partial(caller_of, access)
-        self._server.add_generic_rpc_handlers(
-            [guarded_handlers(endpoint, identify, observers) for endpoint in models]
-            + [guarded_handlers(endpoint, identify, meters) for endpoint in public]
-        )
+        # 3. The handlers, which ask for the callers' messages themselves.
+        self._connections = service.connections
+        largest, identify = service.limits.max_message_bytes, partial(caller_of, access)
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        for endpoint in (*models, *public):
+            told = meters if endpoint.public else observers
+            handlers |= guarded_handlers(endpoint, identify, self._connections, largest, told)
+        # 4. gRPC's own server, bound to the address, and a watch over its connections.
+        credentials = server_credentials(config, service.certificate, takes_tokens=access.takes_tokens)
+        options = _options(largest, max_connections(self._connections), shares_port=config.shares_port)
+        self._server = _core_server(handlers, gates, options)
         self._address = _bind(self._server, config, credentials)
+        self._watch = ConnectionWatch(self._connections, self.port)
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -118,11 +135,12 @@ class GrpcFrontend:
     async def start(self) -> None:
         """Starts to answer."""
         await self._server.start()
+        self._watching = asyncio.create_task(self._watch.run())
 
     async def failed(self) -> str:
         """Waits until gRPC's server has ended without being stopped; gives the name of its exception.
 
-        A call whose path is no UTF-8 ends it: it decodes the path where nothing is caught.
+        With versions of grpcio that `core_server` doesn't know, a call whose path is no UTF-8 ends it.
         """
         while True:
             try:
@@ -138,7 +156,11 @@ class GrpcFrontend:
         A call that reaches gRPC's core in the moment that it stops can be lost: it comes too late to be refused, nobody
         takes it up, and core would wait for it. So would its caller. A lost call has no task: when two looks find none,
         what is left is ended, and clients send such calls again.
+
+        Streams that are idle are ended soon: nothing of them is under way.
         """
+        if seconds:  # otherwise everything is ended anyway, and another front end may follow
+            self._connections.leave()
         stopping, quiet = asyncio.ensure_future(self._server.stop(seconds)), False
         while not (await asyncio.wait([stopping], timeout=LOST_SECONDS))[0]:
             if quiet and not _call_tasks():
@@ -148,6 +170,29 @@ class GrpcFrontend:
         stopping.result()
         if left := _call_tasks():
             await asyncio.wait(left, timeout=LAST_SECONDS)
+        if self._watching is not None:
+            self._watching.cancel()
+
+
+def _core_server(
+    handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]",
+    gates: Sequence[Gate],
+    options: list[tuple[str, int]],
+) -> grpc.aio.Server:
+    """gRPC's server; grpcio's own where ours doesn't fit its version."""
+    if is_supported():
+        ours: Any = CoreServer(handlers, gates, options, gates[0].refuse_unknown if gates else _refuse_unknown)
+        return cast("grpc.aio.Server", ours)
+    logger.warning("this version of grpcio is unknown: calls whose path is no UTF-8 will restart gRPC's server")
+    server = grpc.aio.server(options=options, interceptors=list(gates))
+    for path, handler in handlers.items():
+        service, _, method = path.strip("/").rpartition("/")
+        server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {method: handler})])
+    return server
+
+
+def _refuse_unknown(metadata: Metadata) -> tuple[grpc.Status, str]:
+    return NO_SUCH_METHOD, request_id_of(metadata)
 
 
 def _call_tasks() -> "list[asyncio.Task[Any]]":
@@ -159,11 +204,13 @@ def _safe(observers: Iterable[Callable[[Call], None]]) -> list[Callable[[Call], 
     return [suppress_and_log(observe, "an observer of calls failed") for observe in observers]
 
 
-def _options(max_message_bytes: int, *, shares_port: bool) -> list[tuple[str, int]]:
+def _options(max_message_bytes: int, most_connections: int, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.per_message_decompression", 0),  # see COMPRESSED in `handlers`
         ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),  # clients that probe a slow call are let be
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
+        ("grpc.keepalive_permit_without_calls", 1),  # else PING_MS is two hours for a connection without calls
         ("grpc.server.max_pending_requests", PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         ("grpc.server_max_unrequested_time_in_server", WAITING_SECONDS),
@@ -171,6 +218,9 @@ def _options(max_message_bytes: int, *, shares_port: bool) -> list[tuple[str, in
         ("grpc.http.overload_protection", 0),
         ("grpc.http2.ping_on_rst_stream_percent", 100),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.max_connection_idle_ms", IDLE_MS),
+        # Beyond `most_connections`, idle ones are closed. This limits the moment until then.
+        ("grpc.max_allowed_incoming_connections", most_connections + max(16, most_connections // 8)),
         ("grpc.so_reuseport", int(shares_port)),  # else two servers would share a port and not know of it
     ]
 
@@ -179,6 +229,7 @@ def _bind(server: grpc.aio.Server, config: GrpcConfig, credentials: grpc.ServerC
     address = address_of(config.host, config.port)
     try:
         taken = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise cannot_listen(config.host, config.port) from error
+    except RuntimeError as error:  # it doesn't say why
+        reason = bind_error(config.host, config.port, shares_port=config.shares_port)
+        raise cannot_listen(config.host, config.port, FLAGS, reason or OSError(str(error))) from error
     return address_of(config.host, taken)

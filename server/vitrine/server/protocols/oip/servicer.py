@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import numpy as np
 from google.protobuf.message import Message
@@ -24,6 +25,7 @@ from vitrine.server.protocols.oip.inputs import PACKED_BYTES, fields_per_image, 
 from vitrine.server.protocols.oip.outputs import check_size, further_bytes, read_outputs, write_response
 from vitrine.server.protocols.oip.parameters import check_id, check_parameters, echoed_id
 from vitrine.server.security.access import Permission
+from vitrine.server.threads import off_loop
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 """The service's description in its .proto."""
@@ -78,7 +80,14 @@ class OipServicer:
             "LogSettings": self.LogSettings,
         }
         permissions = dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), Permission.ADMIN)
-        return Endpoint(SERVICE, methods, permissions, max_fields=self._max_fields, packed_bytes=PACKED_BYTES)
+        return Endpoint(
+            SERVICE,
+            methods,
+            permissions,
+            max_fields=self._max_fields,
+            packed_bytes=PACKED_BYTES,
+            large=("ModelInfer", "ModelStreamInfer"),
+        )
 
     def _max_fields(self) -> int:
         """Fields for typed pixels of the largest model that is served, and no more than a message can hold."""
@@ -111,7 +120,7 @@ class OipServicer:
         """Classifies 1 to N images."""
         answer = await self._classify(request, call)
         begin = time.monotonic()
-        response = write_response(request, answer)
+        response = await off_loop(call.answer_bytes, partial(write_response, request, answer))
         check_size(response, self._service.limits.max_message_bytes)
         call.passed(Stage.ENCODE, begin, time.monotonic())
         return response

@@ -1,6 +1,7 @@
 """`vitrine.v1.ClassifierService`: each method decodes, calls the service, encodes. No logic lives here."""
 
 import time
+from functools import partial
 
 from vitrine.server.errors import RequestError
 from vitrine.server.inference.call import Call, Stage
@@ -15,6 +16,7 @@ from vitrine.server.protocols.v1.convert import (
     write_summary,
 )
 from vitrine.server.security.access import Permission
+from vitrine.server.threads import off_loop
 from vitrine.v1 import classifier_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"]
@@ -45,7 +47,13 @@ class ClassifierServicer:
             "GetParameters": self.GetParameters,
         }
         max_fields = self._service.limits.max_images + MAX_NAMES + FURTHER_FIELDS
-        return Endpoint(SERVICE, methods, {"GetParameters": Permission.PARAMETERS}, max_fields=lambda: max_fields)
+        return Endpoint(
+            SERVICE,
+            methods,
+            {"GetParameters": Permission.PARAMETERS},
+            max_fields=lambda: max_fields,
+            large=("Classify", "ClassifyStream"),
+        )
 
     async def Classify(self, request: pb.ClassifyRequest, call: Call) -> pb.ClassifyResponse:  # noqa: N802
         """Classifies 1 to N images."""
@@ -55,7 +63,7 @@ class ClassifierServicer:
         except RequestError as error:
             raise _in_wire_paths(error) from error
         begin = time.monotonic()
-        response = write_classification(answer)
+        response = await off_loop(call.answer_bytes, partial(write_classification, answer))
         call.passed(Stage.ENCODE, begin, time.monotonic())
         return response
 
@@ -78,7 +86,8 @@ class ClassifierServicer:
 
     async def GetParameters(self, request: pb.GetParametersRequest, call: Call) -> pb.GetParametersResponse:  # noqa: N802
         """Gets one layer's parameters."""
-        return write_parameters(*self._service.parameters(request.model, request.layer, call))
+        found = self._service.parameters(request.model, request.layer, call)
+        return await off_loop(call.answer_bytes, partial(write_parameters, *found))
 
 
 def _in_wire_paths(error: RequestError) -> RequestError:

@@ -7,7 +7,8 @@ from numpy.random import Generator
 
 from vitrine.training.rendering.nondigits.kit import Kit
 from vitrine.training.rendering.nondigits.page import GreyImage, place_on_page
-from vitrine.training.rendering.nondigits.sketch import Sketch, arc, polygon, smooth
+from vitrine.training.rendering.nondigits.sketch import Sketch, arc, polygon
+from vitrine.training.rendering.splines import smooth
 
 
 def faces(_kit: Kit, random: Generator) -> GreyImage:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from vitrine.model.drawing import load_matplotlib
 from vitrine.training.errors import ConfigError
 from vitrine.training.rendering.nondigits.sketch import SKETCH_SIDE
 
@@ -44,6 +45,7 @@ FONT_SUFFIXES = (".otf", ".ttc", ".ttf")
 
 def bundled_fonts(names: tuple[str, ...]) -> tuple[Path, ...]:
     """Paths of matplotlib's fonts, in the order of `names`."""
+    load_matplotlib()
     import matplotlib as mpl  # imported here because it loads slowly and most runs draw no letters
 
     folder = Path(mpl.get_data_path(), "fonts", "ttf")
@@ -80,6 +82,24 @@ def has_latin_characters(path: Path) -> bool:
         return False
     masks = {bytes(load_font(path).getmask(letter)) for letter in REQUIRED_CHARACTERS}
     return unknown not in masks and len(masks) == len(REQUIRED_CHARACTERS)
+
+
+@lru_cache(maxsize=1024)
+def fonts_with(character: str, fonts: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The fonts that contain a character, in their order."""
+    return tuple(font for font in fonts if bytes(load_font(font).getmask(character)) != _missing(font))
+
+
+@lru_cache(maxsize=256)
+def _missing(font: Path) -> bytes:
+    """The mask of a character that the font lacks: a box, in most fonts."""
+    return bytes(load_font(font).getmask("\U0010fffe"))
+
+
+def glyph(character: str, font: Path) -> npt.NDArray[np.uint8]:
+    """A character as it is printed, without margins: uint8 (H, W), 0 = paper and 255 = ink."""
+    mask = load_font(font).getmask(character)
+    return np.array(mask, np.uint8).reshape(mask.size[::-1])
 
 
 @lru_cache(maxsize=256)

@@ -3,40 +3,17 @@
 Letters that people read as a digit are left out, because their correct label would be disputable.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from string import ascii_letters
 
 from numpy.random import Generator
 from PIL import Image
 
 from vitrine.model import DIGITS
+from vitrine.training.rendering.nondigits.alphabets import CAPITALS, LETTERS, SMALL
 from vitrine.training.rendering.nondigits.fonts import distort, render_text, render_touching_text
 from vitrine.training.rendering.nondigits.kit import Kit
 from vitrine.training.rendering.nondigits.page import GreyImage, place_on_page
 from vitrine.training.rendering.nondigits.sketch import random_distortion
-
-LOOK_ALIKES: Mapping[str, str] = {
-    "0": "DOQo",  # round and closed; Q has a short tail, and D two corners at most
-    "1": "IJijl",  # a single stroke; dots and hooks are often omitted in handwriting
-    "2": "Zz",  # many people write a 2 with three straight strokes
-    "4": "Yy",  # a 4 with an open top
-    "5": "Ss",  # a 5 in one stroke
-    "6": "Gb",  # b is a handwritten 6, and G a 6 with an open loop
-    "8": "B",  # two loops on top of each other
-    "9": "agq",  # a loop with a stem to its right; in some fonts g looks like an 8, and a like a 2
-}
-"""Excluded letters, by the digit they look like. They were chosen by shape alone, not by any network's output.
-
-Preparation removes a letter's size, so small and capital letters count alike. Letters that look like a mirrored or
-rotated digit stay in: nobody reads d, P or h as a digit.
-"""
-
-LETTERS = "".join(letter for letter in ascii_letters if not any(letter in alike for alike in LOOK_ALIKES.values()))
-"""The remaining letters."""
-
-CAPITALS = "".join(letter for letter in LETTERS if letter.isupper())
-SMALL = "".join(letter for letter in LETTERS if letter.islower())
 
 MAX_TURN = 0.2
 """Largest rotation of text, in radians."""
@@ -45,6 +22,17 @@ MAX_TURN = 0.2
 def letters(kit: Kit, random: Generator) -> GreyImage:
     """A Latin letter, small or capital."""
     return one_character(kit.letters[random.integers(len(kit.letters))], kit, random)
+
+
+def greek(kit: Kit, random: Generator) -> GreyImage:
+    """A Greek letter, small or capital."""
+    return one_character(kit.greek[random.integers(len(kit.greek))], kit, random)
+
+
+def other_scripts(kit: Kit, random: Generator) -> GreyImage:
+    """A letter of another script that a font of the kit has."""
+    printed = [letter for letter in kit.scripts if kit.fonts_for(letter)]
+    return one_character(printed[random.integers(len(printed))], kit, random)
 
 
 def words(kit: Kit, random: Generator) -> GreyImage:
@@ -62,12 +50,14 @@ def several_digits(kit: Kit, random: Generator) -> GreyImage:
 
 def one_character(character: str, kit: Kit, random: Generator) -> GreyImage:
     """A printed letter or digit."""
-    return place_on_page(_distorted(render_text(character, *_font(kit, random)), random), random)
+    font = _font(kit, random, kit.fonts_for(character))
+    return place_on_page(_distorted(render_text(character, *font), random), random)
 
 
-def _font(kit: Kit, random: Generator) -> tuple[Path, int]:
-    """A random font, and the widening of its strokes."""
-    return kit.fonts[random.integers(len(kit.fonts))], int(random.integers(4))
+def _font(kit: Kit, random: Generator, among: tuple[Path, ...] = ()) -> tuple[Path, int]:
+    """A random font of the kit's or of some of them, and the widening of its strokes."""
+    fonts = among or kit.fonts
+    return fonts[random.integers(len(fonts))], int(random.integers(4))
 
 
 def _distorted(mark: Image.Image, random: Generator) -> Image.Image:

@@ -7,7 +7,8 @@ from numpy.random import Generator
 from PIL import Image
 
 from vitrine.training.rendering.nondigits.kit import Drawing
-from vitrine.training.rendering.nondigits.sketch import Sketch, smooth
+from vitrine.training.rendering.nondigits.sketch import Sketch
+from vitrine.training.rendering.splines import smooth
 
 
 def tangle(random: Generator) -> Image.Image:

@@ -5,7 +5,7 @@ module selects the motifs of each set, and does not draw them.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from string import ascii_letters
 from typing import TypeAlias
@@ -17,14 +17,36 @@ from tqdm import tqdm
 
 from vitrine.model import DIGITS, PIXELS_SHAPE, Shape, prepare
 from vitrine.training.errors import ConfigError
+from vitrine.training.rendering import letters as written
+from vitrine.training.rendering import scripts
+from vitrine.training.rendering.nondigits.alphabets import CYRILLIC, EASTERN, GREEK, LETTERS, NEAR, NEAR_GREEK
 from vitrine.training.rendering.nondigits.faces import faces
-from vitrine.training.rendering.nondigits.fonts import EVALUATION_FONTS, EXPOSURE_FONTS, bundled_fonts, fonts_in
+from vitrine.training.rendering.nondigits.fonts import (
+    EVALUATION_FONTS,
+    EXPOSURE_FONTS,
+    bundled_fonts,
+    fonts_in,
+)
 from vitrine.training.rendering.nondigits.kit import Kit, Part
 from vitrine.training.rendering.nondigits.page import GreyImage, place_on_page
-from vitrine.training.rendering.nondigits.printed_text import LETTERS, letters, one_character, several_digits, words
+from vitrine.training.rendering.nondigits.printed_text import (
+    greek,
+    letters,
+    one_character,
+    other_scripts,
+    several_digits,
+    words,
+)
 from vitrine.training.rendering.nondigits.scribbles import EVALUATION_SCRIBBLES, EXPOSURE_SCRIBBLES
 from vitrine.training.rendering.nondigits.shapes import EVALUATION_SHAPES, EXPOSURE_SHAPES
 from vitrine.training.rendering.nondigits.textures import EVALUATION_TEXTURES, EXPOSURE_TEXTURES, blank, noise
+from vitrine.training.rendering.nondigits.written_text import (
+    near_twins,
+    twins,
+    written_greek,
+    written_letters,
+    written_scripts,
+)
 
 ImageMaker: TypeAlias = Callable[[Kit, Generator], GreyImage]
 """Makes one image as a user would send it: uint8 (H, W), 0 = black and 255 = white."""
@@ -40,13 +62,20 @@ def scribbles(kit: Kit, random: Generator) -> GreyImage:
     return place_on_page(kit.scribbles[random.integers(len(kit.scribbles))](random), random)
 
 
-NON_DIGITS: Mapping[str, ImageMaker] = {
-    maker.__name__: maker for maker in (letters, words, several_digits, shapes, scribbles, faces, noise, blank)
+NON_DIGITS: dict[str, ImageMaker] = {
+    maker.__name__: maker
+    for maker in (
+        *(letters, greek, other_scripts, written_letters, written_greek, written_scripts),
+        *(words, several_digits, shapes, scribbles, faces, noise, blank),
+    )
 }
 """All sets by name, in the order of the tables."""
 
-EXPOSURE_SETS = tuple(name for name in NON_DIGITS if name != "faces")
-"""Sets for training. Faces are excluded, so that one whole set is new to every network."""
+LOOK_ALIKE_SETS: dict[str, ImageMaker] = {maker.__name__: maker for maker in (near_twins, twins)}
+"""Sets of letters that look like a digit, which are measured apart from the others."""
+
+EXPOSURE_SETS = (*(name for name in NON_DIGITS if name != "faces"), near_twins.__name__)
+"""Sets for training. Faces are excluded, so that one whole set is new to every network, and so are digits' twins."""
 
 
 def kit_for(part: Part, fonts: Path | None = None, look_alikes: bool = False) -> Kit:
@@ -60,11 +89,16 @@ def kit_for(part: Part, fonts: Path | None = None, look_alikes: bool = False) ->
     Raises:
         ConfigError: the folder has no usable font.
     """
-    alone = ascii_letters if look_alikes else LETTERS
-    found = fonts_in(fonts) if fonts else bundled_fonts(EXPOSURE_FONTS if part == "exposure" else EVALUATION_FONTS)
+    latin = ascii_letters if look_alikes else LETTERS
     if part == "exposure":
-        return Kit(part, found, alone, EXPOSURE_SHAPES, EXPOSURE_SCRIBBLES, EXPOSURE_TEXTURES)
-    return Kit(part, found, alone, EVALUATION_SHAPES, EVALUATION_SCRIBBLES, EVALUATION_TEXTURES)
+        fonts_of_part = bundled_fonts(EXPOSURE_FONTS)
+        text = (latin, NEAR, GREEK, CYRILLIC + "".join(scripts.CHARACTERS))
+        skeletons = {**written.LETTERS, **scripts.CHARACTERS}
+        return Kit(part, fonts_of_part, (), *text, skeletons, EXPOSURE_SHAPES, EXPOSURE_SCRIBBLES, EXPOSURE_TEXTURES)
+    spare = bundled_fonts(EVALUATION_FONTS)
+    text = (latin, NEAR + NEAR_GREEK, GREEK, CYRILLIC + EASTERN)
+    found = fonts_in(fonts) if fonts else spare
+    return Kit(part, found, spare, *text, {}, EVALUATION_SHAPES, EVALUATION_SCRIBBLES, EVALUATION_TEXTURES)
 
 
 def draw_non_digits(
@@ -73,7 +107,7 @@ def draw_non_digits(
     """Draws the images of a set one by one, as a user would send them.
 
     Args:
-        name: a set of `NON_DIGITS`; for the exposure, of `EXPOSURE_SETS`.
+        name: a set of `NON_DIGITS` or `LOOK_ALIKE_SETS`; for the exposure, of `EXPOSURE_SETS`.
         count: number of images.
         seed: 0 or more.
         part: `exposure` for training, `evaluation` for tests; they share no image.
@@ -86,9 +120,10 @@ def draw_non_digits(
     Raises:
         ConfigError: the part does not contain the set, or the folder has no usable font.
     """
-    if name not in (EXPOSURE_SETS if part == "exposure" else NON_DIGITS):
+    makers = NON_DIGITS | LOOK_ALIKE_SETS
+    if name not in (EXPOSURE_SETS if part == "exposure" else makers):
         raise ConfigError(f"there is no set {name} for {part}")
-    kit, make = kit_for(part, fonts, look_alikes), NON_DIGITS[name]
+    kit, make = kit_for(part, fonts, look_alikes), makers[name]
     return (make(kit, _generator(name, part, seed, number)) for number in range(count))
 
 

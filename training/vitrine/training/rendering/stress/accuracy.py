@@ -18,6 +18,8 @@ from vitrine.model import DIGITS, NOVELTY, ArtifactError, ArtifactMetadata, prep
 from vitrine.training.files.atomic import atomic_file
 from vitrine.training.network.runtime import onnxruntime
 from vitrine.training.rendering.stress.conditions import render
+from vitrine.training.rendering.stress.forms import FORM_CONDITIONS, form_labels, render_form
+from vitrine.training.rendering.stress.strokes import Digit
 
 SHEET_DIGITS = 10
 """Images per condition on the contact sheet."""
@@ -25,7 +27,7 @@ SHEET_DIGITS = 10
 SHEET_CELL = 96
 """Side of an image's cell on the contact sheet, in pixels."""
 
-SHEET_MARGIN = 100
+SHEET_MARGIN = 160
 """Width of the column with the conditions' names, in pixels."""
 
 
@@ -66,7 +68,7 @@ def measure_stress(
         model: path of an ONNX artifact.
         images: uint8 (N, 28, 28), 0 = paper, 255 = ink.
         labels: int64 (N,).
-        conditions: names in `CONDITIONS`.
+        conditions: names in `CONDITIONS` or `FORM_CONDITIONS`; a form's images have the form's digit, and no labels.
         count: number of digits, chosen by `seed`, the same for every condition; at most N are used.
         seed: 0 or more.
         progress: True shows progress bars.
@@ -82,10 +84,11 @@ def measure_stress(
     for condition in conditions:
         bar = tqdm(images[chosen], condition, unit="image", disable=not progress)
         pixels = np.stack(
-            [prepare(render(condition, digit, seed, n), shape=tuple(shape)) for n, digit in enumerate(bar)]
+            [prepare(_file(condition, digit, seed, n), shape=tuple(shape)) for n, digit in enumerate(bar)]
         )
         (scores,) = session.run([output], {"pixels": pixels})  # (N, 10)
-        results.append(ConditionResult(condition, len(chosen), int((scores.argmax(axis=1) == labels[chosen]).sum())))
+        shown = form_labels(condition, len(chosen)) if condition in FORM_CONDITIONS else labels[chosen]
+        results.append(ConditionResult(condition, len(chosen), int((scores.argmax(axis=1) == shown).sum())))
     return results
 
 
@@ -104,10 +107,17 @@ def draw_sheet(images: npt.NDArray[np.uint8], conditions: Sequence[str], seed: i
 
 def _thumbnails(digits: npt.NDArray[np.uint8], condition: str, seed: int) -> Iterator[Image.Image]:
     for number, digit in enumerate(digits):
-        with Image.open(io.BytesIO(render(condition, digit, seed, number))) as image:
+        with Image.open(io.BytesIO(_file(condition, digit, seed, number))) as image:
             small = image.convert("RGB")
         small.thumbnail((SHEET_CELL - 4, SHEET_CELL - 4))
         yield small
+
+
+def _file(condition: str, digit: Digit, seed: int, number: int) -> bytes:
+    """An image file of a condition; forms bring their own digit."""
+    if condition in FORM_CONDITIONS:
+        return render_form(condition, seed, number)
+    return render(condition, digit, seed, number)
 
 
 def _choose(available: int, count: int, seed: int) -> npt.NDArray[np.int64]:

@@ -1,0 +1,118 @@
+"""The group of commands and what each prints. `report` makes the text; `classifying` classifies files."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vitrine.client import report
+from vitrine.client.cli.classifying import Printed, classify_files, find_images
+from vitrine.client.cli.options import AS_JSON, IMAGE_PIXELS, MODEL, connected
+from vitrine.client.plot import check_matplotlib
+from vitrine.client.sync_client import Client
+from vitrine.client.wire import Preparation
+from vitrine.model.distribution import DISTRIBUTION
+from vitrine.model.output import safe_output
+from vitrine.model.variables import find_mistyped
+
+HEALTH_TIMEOUT = 5.0
+"""Deadline of `health` in seconds: a container's health check mustn't hang."""
+
+
+class Program(click.Group):
+    """The command's group. Whatever its output can't take or its environment mistypes, no traceback follows."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Runs the command."""
+        with safe_output():
+            for warning in find_mistyped(os.environ):
+                click.echo(f"Warning: {warning}", err=True)
+            return super().main(*arguments, **settings)
+
+
+@click.group(
+    cls=Program,
+    context_settings={"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(package_name=DISTRIBUTION)
+def main() -> None:
+    """Classify images and show what every layer of the model calculates."""
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True, type=Path)
+@click.option("--activations", is_flag=True, help="Show the pixels and the activations of every layer.")
+@AS_JSON
+@click.option("--csv", "as_csv", is_flag=True, help="Print a table as CSV, a row for each image.")
+@click.option("--npz", type=Path, help="Write the predictions, and the activations if asked for, as arrays (.npz).")
+@click.option(
+    "--plot",
+    type=Path,
+    help="Write a figure of every layer for each image: a file (.png, .pdf, .svg), or a folder for one file an image.",
+)
+@MODEL
+@click.option(
+    "--preparation",
+    type=click.Choice(["local", "server"]),
+    default="local",
+    help="The place where images become pixels: this machine, or the server, which then gets the files.",
+)
+@IMAGE_PIXELS
+@connected()
+def classify(
+    client: Client,
+    images: tuple[Path, ...],
+    activations: bool,
+    as_json: bool,
+    as_csv: bool,
+    npz: Path | None,
+    plot: Path | None,
+    model: str,
+    preparation: Preparation,
+) -> None:
+    """Classify IMAGES: files such as PNG or JPEG, each with one object, such as a digit; or folders of such files.
+
+    An image that can't be read gets a sentence in its place, and the others are classified; the status is then 1.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("print either --json or --csv")
+    if plot is not None:
+        check_matplotlib()
+    printed = Printed.JSON if as_json else Printed.CSV if as_csv else Printed.TEXT
+    wanted = "all" if activations or plot else None
+    outcomes = client.classify_many(
+        files := find_images(images), activations=wanted, model=model, preparation=preparation, return_exceptions=True
+    )
+    if not classify_files(files, outcomes, printed, activations=activations, npz=npz, plot=plot):
+        sys.exit(1)
+
+
+@main.command()
+@AS_JSON
+@MODEL
+@connected()
+def inspect(client: Client, as_json: bool, model: str) -> None:
+    """Describe a model: its layers, input, classes, training and limits."""
+    described = client.model(model)
+    click.echo(report.to_json(report.model_document(described)) if as_json else report.model_text(described))
+
+
+@main.command()
+@AS_JSON
+@connected()
+def models(client: Client, as_json: bool) -> None:
+    """List the models that are served, and the versions that failed to load."""
+    summaries = client.models()
+    click.echo(report.to_json(report.models_document(summaries)) if as_json else report.models_text(summaries))
+
+
+@main.command()
+@connected(HEALTH_TIMEOUT)
+def health(client: Client) -> None:
+    """Ask whether the server takes requests: exit status 0 if it does, 1 if it doesn't."""
+    state = client.health()
+    click.echo(f"{client.target} is {state.status}")
+    if not state:
+        sys.exit(1)

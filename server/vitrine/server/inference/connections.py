@@ -1,0 +1,309 @@
+"""Bounds what callers' connections hold outside of admitted requests, for every front end.
+
+These are messages that are still arriving, answers that are still leaving, and streams that wait. It knows neither
+sockets nor messages: a front end tells it of both, and closes the connections that it names. Everything happens on the
+event loop's thread.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import takewhile
+
+from vitrine.server.errors import Overloaded
+from vitrine.server.inference.admission import Admission
+from vitrine.server.inference.shares import Shares
+from vitrine.server.ranges import RealRange, WholeRange
+
+SLACK = 1 << 20
+"""Bytes that a connection may hold beyond what its calls may send: headers, and what is read ahead."""
+
+CALL_ALLOWANCE = 1024
+"""Bytes of headers and frames that a call may take beside its message."""
+
+ANSWER_ALLOWANCE = 1 / 100
+"""Part of an answer's bytes that its caller may send back to ask for more of it (WINDOW_UPDATE), encrypted or not."""
+
+FORGIVEN_BYTES = 1024
+"""Bytes a second that count as no message: PINGs and the like, which would add up beside a stream that waits."""
+
+MIN_ROOM_RATIO = 1 / 8
+"""Part of `max_bytes` that messages may take while they arrive, however much is pending."""
+
+CALLER_STREAMS, PUBLIC_STREAMS = 2048, 512
+"""Streams that may be open at once, of callers with permissions and of strangers. Each takes about 25 KiB."""
+
+RETRY_SECONDS = 1.0
+"""The pause that a caller is asked for when too many streams are open."""
+
+IDLE_SECONDS = 2.0
+"""Seconds in which a stream may send its next message while the server leaves."""
+
+TRANSFER_SECONDS = RealRange(0.1, 86_400)
+"""The seconds that a message may take to arrive or to leave."""
+
+CONNECTIONS = WholeRange(1, 1_000_000)
+"""The numbers of connections."""
+
+UNREAD, TOO_LARGE, TOO_SLOW, TOO_MUCH, SURPLUS = REASONS = ("unread", "too_large", "too_slow", "too_much", "surplus")
+"""Why a connection was closed: see docs/metrics.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionConfig:
+    """Limits of connections.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    transfer_seconds: float = 60.0
+    """Seconds that a message may take to arrive, and an answer to leave."""
+    max_connections: int | None = None
+    """Connections that may be open at once; None takes three quarters of the files that the process may open."""
+
+    def __post_init__(self) -> None:
+        TRANSFER_SECONDS.check("transfer_seconds", self.transfer_seconds)
+        if self.max_connections is not None:
+            CONNECTIONS.check("max_connections", self.max_connections)
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A caller's connection, and what it holds."""
+
+    name: str
+    """Its name in its front end."""
+    host: str
+    """The host at its other end, whose share it counts in; all of a network for IPv6."""
+    known: bool = False
+    """A call with a known token came by it."""
+    calls: int = 0
+    """Calls under way."""
+    waiting: int = 0
+    """Calls and streams whose next message hasn't arrived."""
+    allowed: int = 0
+    """Bytes that these messages may have together."""
+    taken: int = 0
+    """Bytes that have arrived and were taken in, with their headers."""
+    held: int = 0
+    """Bytes that have arrived and weren't taken in, when it was measured last."""
+    measured: float = 0.0
+    """When it was measured last, in seconds of `time.monotonic`."""
+    held_since: float = 0.0
+    """When `held` last grew beyond `SLACK`, in the same seconds."""
+    active: float = 0.0
+    """When a call last began, in the same seconds."""
+
+    def measure(self, received: int, now: float) -> None:
+        """Notes the bytes that have arrived since the connection was opened."""
+        forgiven = int((now - self.measured) * FORGIVEN_BYTES) if self.held else 0
+        self.taken = min(self.taken + forgiven, received) if self.waiting else received
+        before, self.held, self.measured = self.held, received - self.taken, now
+        if before <= SLACK:
+            self.held_since = now
+
+
+class Transfer:
+    """A message that arrives, or an answer that leaves. Made by `Connections.expect`.
+
+    Args:
+        ledger: the account that it is in.
+        connection: its connection.
+        limit: the largest message, in bytes.
+        end: ends the call that waits for the message.
+        streamed: one of many: there may be none for a long time.
+    """
+
+    __slots__ = ("_ledger", "arriving", "connection", "end", "limit", "since", "streamed")
+
+    def __init__(
+        self, ledger: "Connections", connection: Connection, limit: int, end: Callable[[], None], *, streamed: bool
+    ) -> None:
+        self._ledger, self.connection, self.limit, self.end, self.streamed = ledger, connection, limit, end, streamed
+        self.arriving = True
+        self.since = ledger.clock()
+
+    def arrived(self, size: int) -> None:
+        """The message was taken in; 0: it didn't come, and won't."""
+        connection = self.connection
+        connection.waiting -= 1
+        connection.allowed -= self.limit
+        connection.taken += size + CALL_ALLOWANCE
+        self._ledger.forget(self)
+        self.arriving = False
+
+    def leaving(self, size: int) -> None:
+        """An answer of so many bytes has begun to leave."""
+        self.connection.taken += int(size * ANSWER_ALLOWANCE)
+        self.since = self._ledger.clock()
+        self._ledger.time(self)
+
+    def left(self) -> None:
+        """The answer has left."""
+        self._ledger.forget(self)
+
+
+class Connections:
+    """All connections of a server's front ends.
+
+    Args:
+        config: their limits.
+        admission: the work under way, which messages that arrive share the memory with.
+        clock: gives the time in seconds.
+    """
+
+    def __init__(
+        self, config: ConnectionConfig, admission: Admission, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.closed: Counter[str] = Counter()
+        """Connections that were closed, by the reason."""
+        self._admission = admission
+        self._open: dict[str, Connection] = {}
+        self._timed: dict[Transfer, None] = {}  # oldest first
+        self._streamed: dict[Transfer, None] = {}
+        self._streams = {True: Shares(PUBLIC_STREAMS), False: Shares(CALLER_STREAMS)}
+        self.count = 0
+        """Connections that are open, with those that never had a call; as counted last."""
+        self.leaving = False
+        """The server leaves, and ends streams that are idle."""
+        self._left_at = 0.0
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open."""
+        return sum(shares.held for shares in self._streams.values())
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of messages that are arriving, as measured last."""
+        return sum(connection.held for connection in self.waiting())
+
+    def at(self, name: str, host_of: Callable[[str], str]) -> Connection:
+        """The connection of a name."""
+        connection = self._open.get(name)
+        if connection is None:
+            connection = self._open[name] = Connection(name, host_of(name))
+        return connection
+
+    def waiting(self) -> list[Connection]:
+        """Connections with calls whose message hasn't arrived."""
+        return [connection for connection in self._open.values() if connection.waiting]
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Forgets connections that have ended: all but these, and those with calls under way."""
+        self.count = len(names)
+        gone = [name for name, found in self._open.items() if name not in names and not found.calls]
+        for name in gone:
+            del self._open[name]
+
+    def expect(
+        self, connection: Connection, limit: int, end: Callable[[], None], *, streamed: bool = False
+    ) -> Transfer:
+        """Counts a message as arriving.
+
+        Args:
+            connection: where it comes from.
+            limit: the most bytes that it may have.
+            end: ends the call, with an error that says why; called if the message takes too long.
+            streamed: it is the next message of a stream, which may be silent for long.
+        """
+        transfer = Transfer(self, connection, limit, end, streamed=streamed)
+        connection.waiting += 1
+        connection.allowed += limit
+        (self._streamed if streamed else self._timed)[transfer] = None
+        return transfer
+
+    def time(self, transfer: Transfer) -> None:
+        """Bounds the time of a transfer from now on."""
+        self._timed[transfer] = None
+
+    def forget(self, transfer: Transfer) -> None:
+        """Bounds its time no more."""
+        self._timed.pop(transfer, None)
+        self._streamed.pop(transfer, None)
+
+    @contextmanager
+    def open_stream(self, connection: Connection, *, public: bool) -> Iterator[None]:
+        """Counts a stream as open while the context lasts.
+
+        Raises:
+            Overloaded: too many are open, in all or of this host.
+        """
+        shares, host = self._streams[public], connection.host
+        if not (shares.fits(1) and shares.is_fair(host, 1)):
+            message = f"{shares.held:,} streams are open, too many of them from {host}: close some, or try again"
+            raise Overloaded("TOO_MANY_STREAMS", message, retry_after=RETRY_SECONDS)
+        shares.take(host, 1)
+        try:
+            yield
+        finally:
+            shares.give_back(host, 1)
+
+    def leave(self) -> None:
+        """Ends streams that stay idle, from now on: they would hold a server that drains."""
+        self.leaving = True
+        self._left_at = self.clock()
+
+    def sweep(self) -> Iterator[tuple[Connection, str]]:
+        """Ends calls whose message takes too long; gives the connections that must be closed, and why."""
+        now, longest = self.clock(), self.config.transfer_seconds
+        for transfer in list(takewhile(lambda timed: timed.since < now - longest, self._timed)):
+            if transfer.arriving:
+                transfer.end()
+            else:
+                yield transfer.connection, UNREAD
+        if self.leaving:
+            self._end_idle_streams(now)
+        yield from self._hoarders(now, longest)
+
+    def _end_idle_streams(self, now: float) -> None:
+        for transfer in list(self._streamed):
+            if max(transfer.since, self._left_at) < now - IDLE_SECONDS:
+                transfer.end()
+
+    def _hoarders(self, now: float, longest: float) -> Iterator[tuple[Connection, str]]:
+        """Connections that hold too much of messages that haven't arrived: each by itself, or all together."""
+        holding = [connection for connection in self.waiting() if connection.held > SLACK]
+        for connection in holding:
+            if connection.held > connection.allowed + SLACK:
+                yield connection, TOO_LARGE
+            elif connection.held_since < now - longest:
+                yield connection, TOO_SLOW
+        # Strangers first, and then those with the most, until the rest has room.
+        excess = sum(connection.held for connection in holding) - self._room()
+        for connection in sorted(holding, key=lambda found: (found.known, -found.held)):
+            if excess <= 0:
+                return
+            excess -= connection.held
+            yield connection, TOO_MUCH
+
+    def _room(self) -> int:
+        """Bytes that messages may take while they arrive: what isn't pending, and always a part of it."""
+        whole = self._admission.max_bytes
+        free = max(whole - self._admission.bytes, int(whole * MIN_ROOM_RATIO))
+        return min(free, whole // 2 + SLACK)  # half is at least one message: see `ServiceConfig`
+
+    def surplus(self, names: Collection[str], most: int) -> list[str]:
+        """The connections to close when there are more than `most`: without calls, of the hosts that have the most.
+
+        Args:
+            names: all that are open.
+            most: the connections that may stay.
+        """
+        excess = len(names) - most
+        if excess <= 0:
+            return []
+        found = {name: self._open.get(name) for name in names}
+        hosts = Counter(name.rpartition(":")[0] for name in names)
+        idle = [name for name, connection in found.items() if connection is None or not connection.calls]
+
+        def standing(name: str) -> tuple[int, float]:
+            connection = found[name]
+            return -hosts[name.rpartition(":")[0]], connection.active if connection else 0.0
+
+        return sorted(idle, key=standing)[:excess]

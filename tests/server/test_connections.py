@@ -1,0 +1,336 @@
+"""What callers' connections may hold outside of admitted requests: over real sockets, by raw HTTP/2."""
+
+import asyncio
+import gzip
+import itertools
+import queue
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+from support.callers import bearer, line, secret
+from support.serving import RunningServer, running_server
+
+from endurance.attacking.attacks import CHECK, CLASSIFY
+from endurance.attacking.peer import dialled
+from endurance.fuzzing import frames as h2
+from vitrine.server.errors import InvalidRequest, Overloaded, listed
+from vitrine.server.frontends.grpc.core_server import is_supported
+from vitrine.server.frontends.grpc.status import status_of
+from vitrine.server.inference.admission import Admission, AdmissionConfig
+from vitrine.server.inference.connections import SLACK, TOO_LARGE, TOO_MUCH, UNREAD, ConnectionConfig, Connections
+from vitrine.server.inference.shares import Shares
+from vitrine.v1 import classifier_pb2 as pb
+from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
+
+MIB = 1 << 20
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="connections are measured on Linux only")
+ONE_IMAGE = pb.ClassifyRequest(pixels=pb.Tensor(shape=[1, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=bytes(324)))
+MANY = pb.ClassifyRequest(
+    pixels=pb.Tensor(shape=[180, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=bytes(180 * 324)),
+    activations=pb.LayerSelection(all=True),
+)
+
+
+@pytest.fixture(scope="module")
+def impatient(tiny_artifact: Path) -> Iterator[RunningServer]:
+    """A server that gives messages half a second to arrive or to leave."""
+    with running_server(tiny_artifact, "--transfer-seconds", "0.5", "--max-connections", "16") as running:
+        yield running
+
+
+def reason_of(error: grpc.RpcError) -> str:
+    """The reason in an error's details."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    assert status is not None, error
+    info = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(info) for detail in status.details)
+    return str(info.reason)
+
+
+def refusal(target: str, path: str, data: bytes) -> tuple[grpc.StatusCode, str]:
+    with grpc.insecure_channel(target) as channel:
+        call: Any = channel.unary_unary(path)
+        with pytest.raises(grpc.RpcError) as caught:
+            call(data, timeout=60)
+    return caught.value.code(), reason_of(caught.value)
+
+
+def test_this_version_of_grpcio_is_one_that_our_server_fits() -> None:
+    assert is_supported()
+
+
+def test_a_health_check_has_few_bytes(impatient: RunningServer) -> None:
+    assert refusal(impatient.target, CHECK, bytes(5000)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
+
+
+def test_compressed_messages_are_not_unpacked(impatient: RunningServer) -> None:
+    packed = gzip.compress(ONE_IMAGE.SerializeToString())
+    assert refusal(impatient.target, CLASSIFY, packed) == (grpc.StatusCode.UNIMPLEMENTED, "COMPRESSED")
+    with grpc.insecure_channel(impatient.target, compression=grpc.Compression.Gzip) as channel:
+        large = pb.ClassifyRequest(model="x" * 10_000)
+        with pytest.raises(grpc.RpcError) as caught:
+            ClassifierServiceStub(channel).Classify(large)
+    assert reason_of(caught.value) == "COMPRESSED"
+
+
+async def test_a_request_that_does_not_arrive_ends(impatient: RunningServer) -> None:
+    async with asyncio.timeout(60), dialled(impatient.target) as peer:
+        peer.open(CLASSIFY, 1)
+        await peer.send(1, h2.grpc_message(b"", length=1000), last=False)
+        await peer.over(1)
+
+
+async def test_an_answer_that_is_not_read_ends_with_its_connection(impatient: RunningServer) -> None:
+    async with asyncio.timeout(60), dialled(impatient.target, window=0) as peer:
+        peer.open(CLASSIFY, 1)
+        await peer.send(1, h2.grpc_message(MANY.SerializeToString()))
+        with pytest.raises(EOFError):
+            await peer.ended()
+    with grpc.insecure_channel(impatient.target) as channel:
+        assert len(ClassifierServiceStub(channel).Classify(ONE_IMAGE).digits) == 1
+
+
+@LINUX
+async def test_a_connection_that_sends_more_than_its_call_may_have_is_closed(tiny_artifact: Path) -> None:
+    with running_server(tiny_artifact) as server:
+        async with asyncio.timeout(60), dialled(server.target) as peer:
+            peer.open(CHECK, 1)
+            with suppress(EOFError, ConnectionError):  # it may be closed before all is sent, or after
+                await peer.send(1, h2.grpc_message(bytes(32 * MIB), length=64 * MIB), last=False)
+            with pytest.raises(EOFError):
+                await peer.ended()
+
+
+@LINUX
+async def test_beyond_the_limit_idle_connections_are_closed_and_busy_ones_stay(impatient: RunningServer) -> None:
+    requests: queue.SimpleQueue[pb.ClassifyStreamRequest | None] = queue.SimpleQueue()
+    with grpc.insecure_channel(impatient.target) as channel:
+        answers = ClassifierServiceStub(channel).ClassifyStream(iter(requests.get, None))
+        requests.put(pb.ClassifyStreamRequest(request=ONE_IMAGE))
+        await asyncio.to_thread(next, answers)
+        opened = [asyncio.open_connection(*impatient.target.split(":")) for _ in range(24)]
+        idle = await asyncio.gather(*opened)
+        async with asyncio.timeout(60):
+            ends = [asyncio.ensure_future(_end_of(reader)) for reader, _ in idle]
+            for end in itertools.islice(asyncio.as_completed(ends), 24 + 1 - 16):
+                await end
+        requests.put(pb.ClassifyStreamRequest(request=ONE_IMAGE))
+        assert len((await asyncio.to_thread(next, answers)).response.digits) == 1
+        requests.put(None)
+        for end in ends:
+            end.cancel()
+        for _, writer in idle:
+            writer.transport.abort()
+
+
+async def _end_of(reader: asyncio.StreamReader) -> None:
+    try:
+        while await reader.read(4096):
+            pass
+    except ConnectionError:
+        return
+
+
+def test_one_host_can_not_open_all_streams_of_strangers(tiny_artifact: Path) -> None:
+    request = health_pb2.HealthCheckRequest()
+    with running_server(tiny_artifact) as server, grpc.insecure_channel(server.target) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watches = [stub.Watch(request) for _ in range(448)]
+        assert {next(watch).status for watch in watches} == {health_pb2.HealthCheckResponse.SERVING}
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stub.Watch(request))
+        assert reason_of(caught.value) == "TOO_MANY_STREAMS"
+        for watch in watches:
+            watch.cancel()
+
+
+def test_a_stream_that_is_idle_does_not_hold_a_server_that_drains(tiny_artifact: Path) -> None:
+    requests: queue.SimpleQueue[pb.ClassifyStreamRequest | None] = queue.SimpleQueue()
+    hours = ("--drain-seconds", "7200")
+    with running_server(tiny_artifact, *hours) as server, grpc.insecure_channel(server.target) as channel:
+        answers = ClassifierServiceStub(channel).ClassifyStream(iter(requests.get, None))
+        requests.put(pb.ClassifyStreamRequest(request=ONE_IMAGE))
+        next(answers)
+        server.process.terminate()
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+        assert (caught.value.code(), reason_of(caught.value)) == (grpc.StatusCode.UNAVAILABLE, "LEAVING")
+        requests.put(None)
+        assert server.process.wait(60) == 0
+
+
+async def test_a_caller_who_reads_nothing_leaves_room_for_others(tiny_artifact: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(line("alice", "predict,activations") + line("mallory", "predict,activations"))
+    limits = ("--tokens", tokens, "--max-images", "180", "--max-pending-images", str(180 * 8))
+    with running_server(tiny_artifact, *limits) as server:
+        async with asyncio.timeout(60), dialled(server.target, window=0) as peer:
+            for stream in range(1, 17, 2):
+                peer.open(CLASSIFY, stream, authorization=f"Bearer {secret('mallory')}")
+                await peer.send(stream, h2.grpc_message(MANY.SerializeToString()))
+            async with grpc.aio.insecure_channel(server.target) as channel:
+                stub: Any = ClassifierServiceStub(channel)
+                for _ in range(20):
+                    answer = await stub.Classify(ONE_IMAGE, metadata=bearer(secret("alice")))
+                    assert len(answer.digits) == 1
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def ledger(max_bytes: int = 128 * MIB) -> tuple[Connections, Clock]:
+    clock = Clock()
+    return Connections(ConnectionConfig(10.0), Admission(AdmissionConfig(max_bytes=max_bytes)), clock), clock
+
+
+def receiving(connections: Connections, name: str, size: int, limit: int = 64 * MIB) -> None:
+    """A connection on which a message has arrived in part."""
+    connection = connections.at(name, lambda _: name)
+    connections.expect(connection, limit, end=lambda: None)
+    connection.measure(size, connections.clock())
+
+
+def closed(connections: Connections) -> list[tuple[str, str]]:
+    return [(connection.name, reason) for connection, reason in connections.sweep()]
+
+
+def test_the_connection_that_holds_the_most_goes_first() -> None:
+    connections, _ = ledger()
+    for name, size in (("a", 20), ("b", 40), ("c", 30)):
+        receiving(connections, name, size * MIB)
+    assert closed(connections) == [("b", TOO_MUCH)]
+    assert connections.held_bytes == 90 * MIB
+
+
+def test_strangers_go_before_callers_that_are_known() -> None:
+    connections, _ = ledger()
+    receiving(connections, "known", 60 * MIB)
+    connections.at("known", str).known = True
+    receiving(connections, "stranger", 10 * MIB)
+    assert closed(connections) == [("stranger", TOO_MUCH)]
+
+
+def test_one_message_of_the_largest_size_may_always_arrive() -> None:
+    connections, _ = ledger()
+    receiving(connections, "a", 64 * MIB)
+    assert closed(connections) == []
+
+
+def test_what_is_pending_leaves_less_room() -> None:
+    connections, _ = ledger()
+    connections._admission.admit(1, 100 * MIB, "a")
+    receiving(connections, "b", 40 * MIB)
+    assert closed(connections) == [("b", TOO_MUCH)]
+
+
+def test_more_than_the_method_takes_is_never_held() -> None:
+    connections, _ = ledger()
+    receiving(connections, "a", SLACK + 5000, limit=4096)
+    assert closed(connections) == [("a", TOO_LARGE)]
+
+
+def test_a_busy_connection_whose_messages_are_taken_in_holds_nothing() -> None:
+    """Headers and frames count in what was received: they must not add up beside a stream that waits."""
+    connections, _ = ledger()
+    connection = connections.at("a", str)
+    connections.expect(connection, MIB, end=lambda: None, streamed=True)
+    received = 0
+    for _ in range(100_000):
+        connections.expect(connection, MIB, end=lambda: None).arrived(300)
+        received += 300 + 150
+        connection.measure(received, 0.0)
+    assert connection.held == 0
+    connection.measure(received + 5 * MIB, 0.0)
+    assert connection.held > 4 * MIB
+
+
+def test_what_a_client_sends_beside_messages_is_forgiven() -> None:
+    """A stream that waits for a week while PINGs and windows for large answers arrive."""
+    connections, clock = ledger()
+    connection = connections.at("a", str)
+    connections.expect(connection, MIB, end=lambda: None, streamed=True)
+    received = 0
+    for _ in range(10_000):
+        clock.now += 60
+        answered = connections.expect(connection, MIB, end=lambda: None)
+        answered.arrived(300)
+        answered.leaving(60 * MIB)
+        answered.left()
+        received += 300 + 150 + 200_000 + 6 * 17
+        connection.measure(received, clock.now)
+        assert closed(connections) == []
+
+
+def test_an_answer_has_its_time_to_leave_and_a_message_its_time_to_arrive() -> None:
+    connections, clock = ledger()
+    ended: list[str] = []
+    connection = connections.at("a", str)
+    late = connections.expect(connection, MIB, end=lambda: ended.append("late"))
+    answered = connections.expect(connection, MIB, end=lambda: ended.append("answered"))
+    answered.arrived(100)
+    answered.leaving(1000)
+    clock.now += 9
+    assert (closed(connections), ended) == ([], [])
+    clock.now += 2
+    assert (closed(connections), ended) == ([("a", UNREAD)], ["late"])
+    late.arrived(0)
+    answered.left()
+    assert closed(connections) == []
+
+
+def test_the_hosts_with_the_most_connections_lose_some_first() -> None:
+    connections, _ = ledger()
+    names = [f"ipv4:10.0.0.1:{port}" for port in range(6)] + ["ipv4:10.0.0.2:1"]
+    assert connections.surplus(names, 7) == []
+    assert set(connections.surplus(names, 5)) <= set(names[:6])
+    for name in names[:5]:
+        connections.at(name, str).calls = 1
+    assert connections.surplus(names, 5) == [names[5], names[6]]
+
+
+def test_one_caller_takes_seven_eighths_at_most_and_others_find_the_rest() -> None:
+    shares = Shares(80)
+    while shares.fits(1) and shares.is_fair("greedy", 1):
+        shares.take("greedy", 1)
+    assert shares.held == 70
+    assert shares.is_fair("late", 10)
+    shares.take("late", 10)
+    assert not shares.fits(1)
+    shares.give_back("greedy", 70)
+    assert shares.held == 10
+
+
+def test_a_caller_beyond_its_share_is_told_so() -> None:
+    admission = Admission(AdmissionConfig(max_images=80, max_bytes=8000))
+    for _ in range(7):
+        admission.admit(10, 10, "greedy")
+    with pytest.raises(Overloaded) as caught:
+        admission.admit(10, 10, "greedy")
+    assert caught.value.reason == "SHARE_EXCEEDED"
+    admission.admit(10, 10, "late")
+
+
+def test_a_list_of_long_names_fits_into_the_headers_of_an_answer() -> None:
+    names = [letter * 250 for letter in "abcdefghijklmnopqrstuvwxyz"]
+    assert listed(names) == f"{names[0]}, {names[1]}, {names[2]} and 23 more"
+    assert listed(["é" * 250] * 2) == f"{'é' * 250} and 1 more"
+    error = InvalidRequest("LAYER_UNKNOWN", f"the layers: {listed(names)}", "activations.names[0]")
+    status = status_of(error)
+    details: Any = dict(status.trailing_metadata)["grpc-status-details-bin"]
+    assert len(status.details) + len(details) < 4096
+    assert details.count(names[0].encode()) == 1  # gRPC's message is in it
