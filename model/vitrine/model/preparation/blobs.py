@@ -74,8 +74,8 @@ def _connect(starts: Numbers, ends: Numbers, width: int) -> tuple[Numbers, int]:
     offsets = np.arange(len(above)) - np.repeat(touching.cumsum() - touching, touching)
     below = np.repeat(first, touching) + offsets
     parent = _merge(np.arange(len(starts)), above, below)
-    roots, blob = np.unique(parent, return_inverse=True)
-    return blob.astype(np.int64), len(roots)
+    is_root = parent == np.arange(len(parent))
+    return (is_root.cumsum() - 1)[parent], int(is_root.sum())
 
 
 def _merge(parent: Numbers, above: Numbers, below: Numbers) -> Numbers:

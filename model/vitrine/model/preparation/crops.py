@@ -5,21 +5,41 @@ a digit's being whole: in a tight crop it touches all four sides. It knows one d
 where what touches the border isn't the largest thing, it leaves the image to `photo`.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from vitrine.model.preparation.blobs import Blobs
 from vitrine.model.preparation.image import Grey
 from vitrine.model.preparation.paper import MIN_CONTRAST
-from vitrine.model.preparation.photo import COARSE_SIDE, fits_a_square, split
+from vitrine.model.preparation.photo import COARSE_SIDE, Mask, fits_a_square, split
+from vitrine.model.preparation.surroundings import SMALL_SIDE, is_drawn
 
-AT_BORDER = 0.02
-"""The share of the border that both greys take in a crop."""
+Values = TypeVar("Values", Grey, Mask)
+
+AT_BORDER = 0.005
+"""The share of the border that differs from the paper in a crop."""
+
+IN_PHOTO = (0.02, 0.3)
+"""Range of the share of the border that is ink in a photo's crop: uneven light is less or more of it."""
+
+UNDECIDED = 0.2
+"""The share of the border that both greys take where a slender crop's paper may be the smaller one."""
+
+HALF = 0.5
+"""The grey that takes at most this share of the border is ink."""
+
+ALL_SIDES = 4
+"""The sides of an image."""
 
 FLAT, FLAT_RANGE = 0.4, 24
 """The share of the paper that lies within so many grey levels of its own extreme, where light is even."""
+
+BEYOND = 0.01
+"""The share of the paper that may be farther from the ink than its level is: more is a digit in what is lit."""
+
+FULL = 0.6
+"""The contrast of most of the ink in a photo, as a share of its strongest: less is a shadow with the digit in it."""
 
 SOLID = 0.25
 """What holds a square of this share of the image's length, and doesn't touch all sides, is a shadow or a table."""
@@ -38,15 +58,6 @@ class Levels(NamedTuple):
     ink: int
 
 
-class Side(NamedTuple):
-    """The larger blob of one of a crop's two greys."""
-
-    share: float
-    """The share of the border that this grey takes, 0 to 1."""
-    touched: int
-    """The number of the border's sides that the blob touches."""
-
-
 def find_levels(grey: Grey) -> Levels | None:
     """The greys of paper and ink in a crop, uint8 (H, W); None where the image isn't one."""
     cell = -(-max(grey.shape) // COARSE_SIDE)
@@ -55,29 +66,39 @@ def find_levels(grey: Grey) -> Levels | None:
     is_dark = small <= middle
     if is_dark.all() or not is_dark.any():
         return None
-    dark, light = _side(is_dark), _side(~is_dark)
-    if min(dark.share, light.share) < AT_BORDER:
+    share = float(_border(is_dark).mean())
+    ink_is_dark = share <= HALF
+    if min(share, 1 - share) >= UNDECIDED and max(grey.shape) >= SLENDER * min(grey.shape):
+        dark, light = _touched(is_dark), _touched(~is_dark)
+        if max(dark, light) == ALL_SIDES and dark != light:
+            ink_is_dark = dark == ALL_SIDES
+    mask = is_dark if ink_is_dark else ~is_dark
+    paper, ink = small[~mask].astype(np.int16), small[mask]
+    level, extreme = int(np.median(paper)), int(grey.min() if ink_is_dark else grey.max())
+    if (np.abs(_border(small).astype(np.int16) - level) >= MIN_CONTRAST).mean() < AT_BORDER:
         return None
-    ink_is_dark = dark.share <= light.share
-    slender = max(grey.shape) >= SLENDER * min(grey.shape)
-    if slender and 4 in (dark.touched, light.touched) and dark.touched != light.touched:
-        ink_is_dark = dark.touched == 4
-    written, mask = (dark, is_dark) if ink_is_dark else (light, ~is_dark)
-    if written.touched == 0 or (written.touched < 4 and fits_a_square(mask, max(int(SOLID * max(mask.shape)), 3))):
+    contrast = abs(float(np.median(ink)) - level)
+    beyond = paper - level if ink_is_dark else level - paper
+    flat = (np.abs(beyond) < FLAT_RANGE).mean()
+    if contrast < LEAST_CONTRAST or flat < FLAT or (beyond > FLAT_RANGE).mean() > BEYOND:
         return None
-    paper = small[~mask]
-    extreme = float(np.percentile(paper, 95 if ink_is_dark else 5))
-    flat = paper[np.abs(paper - extreme) < FLAT_RANGE]
-    level = int(np.median(flat))
-    if len(flat) < FLAT * len(paper) or abs(float(np.median(small[mask])) - level) < LEAST_CONTRAST:
-        return None
-    return Levels(level, int(grey.min() if ink_is_dark else grey.max()))
+    if max(grey.shape) > SMALL_SIDE and not is_drawn(grey):
+        is_full = contrast >= FULL * abs(extreme - level)
+        if not is_full or not IN_PHOTO[0] <= _border(mask).mean() <= IN_PHOTO[1]:
+            return None
+        if fits_a_square(mask, int(SOLID * max(mask.shape))):
+            return None
+    return Levels(level, extreme)
 
 
-def _side(mask: npt.NDArray[np.bool_]) -> Side:
-    border = np.concatenate((mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+def _border(image: Values) -> Values:
+    return np.concatenate((image[0], image[-1], image[:, 0], image[:, -1]))
+
+
+def _touched(mask: Mask) -> int:
+    """The number of the border's sides that the mask's largest blob touches."""
     blobs = Blobs.of(mask.astype(np.uint8), 0)
     largest = int(blobs.area.argmax())
     height, width = mask.shape
     touched = (blobs.top == 0, blobs.bottom == height, blobs.left == 0, blobs.right == width)
-    return Side(float(border.mean()), sum(int(side[largest]) for side in touched))
+    return sum(int(side[largest]) for side in touched)

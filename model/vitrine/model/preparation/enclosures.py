@@ -32,6 +32,8 @@ def find_surrounding(blobs: Blobs, chosen: Numbers) -> npt.NDArray[np.bool_]:
     Returns:
         bool (C,).
     """
+    if len(chosen) < 2:
+        return np.zeros(len(chosen), np.bool_)
     sides = np.stack([side[chosen] for side in (blobs.top, blobs.left, blobs.bottom, blobs.right)])  # (4, C)
     starts, ends = sides[:2], sides[2:]
     length, width = (ends - starts).max(axis=0), (ends - starts).min(axis=0)

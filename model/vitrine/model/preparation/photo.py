@@ -199,7 +199,7 @@ def find_ink_in_photo(grey: Grey) -> Ink:
 
     What isn't the digit is paper. Where nothing differs from its surroundings by `MIN_CONTRAST`, all is paper.
     """
-    small = _mean(grey, max(max(grey.shape) // PHOTO_SIDE, 1))
+    small = reduce(grey)
     noise = measure_noise(small)
     photo = smooth(small, noise)
     best, best_score = None, 0.0
@@ -211,17 +211,21 @@ def find_ink_in_photo(grey: Grey) -> Ink:
     return np.zeros_like(photo) if best is None else best.widened().ink()
 
 
+def reduce(grey: Grey) -> Grey:
+    """The image averaged down to less than twice `PHOTO_SIDE`; smaller ones as they are."""
+    return _mean(grey, max(max(grey.shape) // PHOTO_SIDE, 1))
+
+
 def _candidates(relief: Relief) -> Iterator[Candidate]:
-    lengths = np.zeros(
-        relief.peaks.shape, np.int64
-    )  # of what surrounds; at a high threshold, what is inside falls apart
+    lengths = np.zeros(relief.peaks.shape, np.int64)  # of what surrounds: at a higher threshold, its inside falls apart
     for threshold in _thresholds(relief.peaks):
         blobs = Blobs.of(relief.peaks, threshold)
         heaviest = np.argsort(blobs.weight)[-HEAVIEST:]
         for blob in heaviest[find_surrounding(blobs, heaviest)]:
             lengths[blobs.labels == blob] = blobs.length[blob]
+        any_surrounds = lengths.any()
         for blob in heaviest:
-            surrounding = int(lengths[blobs.labels == blob].max())
+            surrounding = int(lengths[blobs.labels == blob].max()) if any_surrounds else 0
             yield Candidate(relief, blobs, int(blob), 0 < surrounding <= SAME_LENGTH * int(blobs.length[blob]))
 
 
@@ -252,7 +256,7 @@ def fits_a_square(mask: Mask, side: int) -> bool:
     """Tells whether the mask holds a square of `side` pixels, by the sums of all squares from a summed-area table."""
     if min(mask.shape) < side:
         return False
-    sums = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums = np.pad(mask.cumsum(0, np.int32).cumsum(1, np.int32), ((1, 0), (1, 0)))
     squares = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     return bool(squares.max() == side * side)
 

@@ -20,7 +20,14 @@ import numpy.typing as npt
 from vitrine.model.preparation.blobs import Blobs
 from vitrine.model.preparation.image import Grey
 from vitrine.model.preparation.paper import MIN_CONTRAST, Contrast
-from vitrine.model.preparation.photo import COARSE_SIDE, highest, split
+from vitrine.model.preparation.photo import COARSE_SIDE, Mask, highest, reduce, split
+
+SMALL_SIDE = 64
+"""Longest side of an image in which frames are searched for, even if it is none that a program drew."""
+
+DRAWN, GRAIN = 0.8, 8
+"""The share of neighbours along the border that have the same grey in what a program drew, of those that differ by less
+than so many levels; a photo's grain leaves fewer alike."""
 
 MOST_LAYERS = 12
 """The most that is peeled off: soft edges are layers of their own."""
@@ -39,6 +46,9 @@ WHOLE = 0.9
 
 CORNER = 0.15
 
+WITHIN = 0.85
+"""The share of a blob that lies within its rectangle: the rest is ticks and texts."""
+
 NEARLY = 0.85
 """The share that the outermost rows of a rectangle take, of the share of the longest: ticks and texts are shorter."""
 
@@ -47,6 +57,9 @@ SOFT_EDGE = 2
 
 THROUGH = 0.95
 """The share of a row or column that a line from one end to the other takes."""
+
+MOST_LINES = 0.5
+"""The share of an image's rows or columns from which on they are no lines."""
 
 FEW = 0.05
 """The share of a row or column that may differ where it belongs to a margin."""
@@ -66,6 +79,12 @@ LEAST_CONTENT = 0.3
 BAR_ASPECT, BAR_WIDTH = 2.5, 0.25
 """An upright bar of one grey is a 1 where it is so many times as high as wide, and no wider than this share."""
 
+RECTANGLES_SIDE = COARSE_SIDE // 2
+"""Rectangles are searched for in an image that is at most so long."""
+
+SAMPLES = 40
+"""So many rows and columns tell where no rectangle can be."""
+
 Rows: TypeAlias = npt.NDArray[np.bool_]
 """The rows, or columns, that have a property: bool (H,)."""
 
@@ -81,13 +100,27 @@ class Border(NamedTuple):
 
 def find_sheet(grey: Grey) -> Grey:
     """The part of an image that the digit is written on: uint8 (H, W) to a view (h, w), or the image itself."""
-    sheet = grey
+    if max(grey.shape) > SMALL_SIDE and not is_drawn(grey):
+        return grey
+    small = reduce(grey)
+    sheet = small
     for _ in range(MOST_LAYERS):
         inner = next((inner for inner in _insides(sheet) if has_content(inner)), None)
         if inner is None:
             break
         sheet = inner
-    return sheet
+    if sheet is small:
+        return grey
+    cell = -(-grey.shape[0] // small.shape[0])
+    top, left = (cell * place for place in divmod(sheet.ctypes.data - small.ctypes.data, small.strides[0]))
+    return grey[top : top + cell * sheet.shape[0], left : left + cell * sheet.shape[1]]
+
+
+def is_drawn(grey: Grey) -> bool:
+    """Tells a drawing, a screenshot or a plot from a photo: along its border, most neighbours are exactly alike."""
+    steps = np.concatenate([np.diff(side.astype(np.int16)) for side in (grey[0], grey[-1], grey[:, 0], grey[:, -1])])
+    on_paper = np.abs(steps) < GRAIN
+    return bool(np.count_nonzero(steps == 0) >= DRAWN * np.count_nonzero(on_paper))
 
 
 def has_content(sheet: Grey) -> bool:
@@ -128,8 +161,10 @@ def _insides(sheet: Grey) -> Iterator[Grey]:
 
 def _rectangles(sheet: Grey, level: int) -> Iterator[Grey]:
     """The rectangles that differ from the margin around them, at two thresholds: the least, and one beyond shadows."""
+    if not _may_hold_rectangle(sheet, level):
+        return
     contrast = _levels(level)[sheet]
-    cell = -(-max(sheet.shape) // COARSE_SIDE)
+    cell = -(-max(sheet.shape) // RECTANGLES_SIDE)
     peaks = highest(contrast, cell)
     strong = peaks[peaks >= MIN_CONTRAST]
     if strong.size == 0:
@@ -153,6 +188,34 @@ def _rectangles(sheet: Grey, level: int) -> Iterator[Grey]:
                 yield even
 
 
+def _may_hold_rectangle(sheet: Grey, level: int) -> bool:
+    """Tells fast, by a few rows and columns, where no rectangle can be: its sides are the longest runs."""
+    step = max(min(sheet.shape) // SAMPLES, 1)
+    down, across = _levels(level)[sheet[:, ::step]], _levels(level)[sheet[::step].T]
+    strong = down[down >= MIN_CONTRAST]
+    if strong.size == 0:
+        return False
+    for threshold in (MIN_CONTRAST - 1, split(strong)):
+        width, rows = _longest_runs(down > threshold)
+        height, columns = _longest_runs(across > threshold)
+        if (
+            rows >= step * (EVEN * height - 2)
+            and columns >= step * (EVEN * width - 2)
+            and width * step >= LEAST_RECTANGLE * sheet.shape[1] - 2 * step
+            and height * step >= LEAST_RECTANGLE * sheet.shape[0] - 2 * step
+        ):
+            return True
+    return False
+
+
+def _longest_runs(lines: Mask) -> tuple[int, int]:
+    """The length of the longest run in a line, and how far apart the first and last line are with one so long."""
+    places = np.arange(1, lines.shape[1] + 1, dtype=np.int16)
+    runs = (places - np.maximum.accumulate(np.where(lines, np.int16(0), places), axis=1)).max(axis=1)
+    longest = int(runs.max())
+    return longest, int(np.ptp(np.flatnonzero(runs >= NEARLY * longest - 2)))
+
+
 def _without_soft_edge(rectangle: Grey) -> Grey | None:
     """The rectangle without the pixels that an image's reduction mixed at its edges; None: its border isn't even."""
     for width in range(SOFT_EDGE + 1):
@@ -172,7 +235,10 @@ def _rectangle(blobs: Blobs, blob: int) -> tuple[int, int, int, int] | None:
     rows, columns = (np.flatnonzero(side) for side in whole)
     if np.ptp(rows) < EVEN * (len(own) - 1) or np.ptp(columns) < EVEN * (own.shape[1] - 1):
         return None
+    area = own.sum()
     own = own[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    if own.sum() < WITHIN * area:  # round
+        return None
     if not all(_middle(side).mean() >= WHOLE for side in (own[0], own[-1], own[:, 0], own[:, -1])):
         return None
     return top + int(rows[0]), top + int(rows[-1]) + 1, left + int(columns[0]), left + int(columns[-1]) + 1
@@ -211,15 +277,25 @@ def _papers(sheet: Grey) -> Iterator[int]:
 def _between_lines(sheet: Grey, paper: int) -> Iterator[Grey]:
     """The part with most on it between lines that go from one end to the other, if nothing touches any of them."""
     contrast = _levels(paper)
-    rows = (contrast[sheet[:, ::2]] >= MIN_CONTRAST).mean(axis=1) >= THROUGH
-    columns = (contrast[sheet[::2]] >= MIN_CONTRAST).mean(axis=0) >= THROUGH
-    if not (rows.any() or columns.any()) or rows.all() or columns.all():
+    rows, columns = _through(sheet, contrast), _through(sheet.T, contrast)
+    if not (rows.any() or columns.any()):
         return
     far = contrast[sheet] >= MIN_CONTRAST
     if far[_beside(rows)][:, ~columns].any() or far[:, _beside(columns)][~rows].any():
         return
     parts = [(slice(*row), slice(*column)) for row in _runs(~rows) for column in _runs(~columns)]
     yield sheet[max(parts, key=lambda part: int(far[part].sum()))]
+
+
+def _through(sheet: Grey, contrast: Contrast) -> Rows:
+    """The rows that a line takes from one end to the other; a few of their pixels tell most of the others."""
+    rows: Rows = (contrast[sheet[:, :: max(sheet.shape[1] // 20, 1)]] >= MIN_CONTRAST).mean(axis=1) >= WHOLE
+    likely = np.flatnonzero(rows)
+    if len(likely) > MOST_LINES * len(rows):
+        return np.zeros_like(rows)
+    if likely.size:
+        rows[likely] = (contrast[sheet[likely]] >= MIN_CONTRAST).mean(axis=1) >= THROUGH
+    return rows
 
 
 def _beside(lines: Rows) -> Rows:
