@@ -13,7 +13,7 @@ from vitrine.model.preparation.blobs import Blobs
 from vitrine.model.preparation.image import Grey
 from vitrine.model.preparation.paper import MIN_CONTRAST
 from vitrine.model.preparation.photo import COARSE_SIDE, Mask, fits_a_square, split
-from vitrine.model.preparation.surroundings import SMALL_SIDE, is_drawn
+from vitrine.model.preparation.surroundings import GRAIN, SMALL_SIDE, is_drawn
 
 Values = TypeVar("Values", Grey, Mask)
 
@@ -22,6 +22,9 @@ AT_BORDER = 0.005
 
 IN_PHOTO = (0.02, 0.3)
 """Range of the share of the border that is ink in a photo's crop: uneven light is less or more of it."""
+
+EXACT = 0.8
+"""The share of the paper that has exactly its level in what a program drew, of what differs by less than `GRAIN`."""
 
 UNDECIDED = 0.2
 """The share of the border that both greys take where a slender crop's paper may be the smaller one."""
@@ -82,7 +85,11 @@ def find_levels(grey: Grey) -> Levels | None:
     flat = (np.abs(beyond) < FLAT_RANGE).mean()
     if contrast < LEAST_CONTRAST or flat < FLAT or (beyond > FLAT_RANGE).mean() > BEYOND:
         return None
-    if max(grey.shape) > SMALL_SIDE and not is_drawn(grey):
+    away = np.abs(small.astype(np.int16) - level) >= MIN_CONTRAST
+    if _touched(away) == 0:
+        return None
+    exact = np.count_nonzero(paper == level) >= EXACT * np.count_nonzero(np.abs(beyond) < GRAIN)
+    if max(grey.shape) > SMALL_SIDE and not (exact or is_drawn(grey)):
         is_full = contrast >= FULL * abs(extreme - level)
         if not is_full or not IN_PHOTO[0] <= _border(mask).mean() <= IN_PHOTO[1]:
             return None
