@@ -62,6 +62,10 @@ class Blobs:
         length: Numbers = np.maximum(self.bottom - self.top, self.right - self.left)
         return length
 
+    def box(self, blob: int) -> tuple[slice, slice]:
+        """The rows and columns of a blob's box."""
+        return slice(self.top[blob], self.bottom[blob]), slice(self.left[blob], self.right[blob])
+
     def __len__(self) -> int:
         return len(self.area)
 

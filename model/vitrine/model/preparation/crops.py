@@ -2,7 +2,7 @@
 
 Such an image has no frame of paper. Which of its two greys is ink is told by its border, most of which is paper, and by
 a digit's being whole: in a tight crop it touches all four sides. It knows one digit on flat paper; in uneven light, and
-where what touches the border isn't the largest thing, it leaves the image to `photo`.
+where the largest thing doesn't reach the border, it leaves the image to `photo`.
 """
 
 from typing import NamedTuple, TypeVar
@@ -44,8 +44,14 @@ BEYOND = 0.01
 FULL = 0.6
 """The contrast of most of the ink in a photo, as a share of its strongest: less is a shadow with the digit in it."""
 
+NEAR = 0.05
+"""The distance from the border within which strokes reach it, as a share of the image's length: soft ends are pale."""
+
+HUGE = 0.4
+"""What holds a square of this share of the image's length is never ink."""
+
 SOLID = 0.25
-"""What holds a square of this share of the image's length, and doesn't touch all sides, is a shadow or a table."""
+"""What holds a square of this share of the image's length in a photo is a shadow or a table."""
 
 LEAST_CONTRAST = 2 * MIN_CONTRAST
 """Grey levels between paper and most of the ink: less is grain."""
@@ -72,7 +78,7 @@ def find_levels(grey: Grey) -> Levels | None:
     share = float(_border(is_dark).mean())
     ink_is_dark = share <= HALF
     if min(share, 1 - share) >= UNDECIDED and max(grey.shape) >= SLENDER * min(grey.shape):
-        dark, light = _touched(is_dark), _touched(~is_dark)
+        dark, light = _touched(is_dark, 0), _touched(~is_dark, 0)
         if max(dark, light) == ALL_SIDES and dark != light:
             ink_is_dark = dark == ALL_SIDES
     mask = is_dark if ink_is_dark else ~is_dark
@@ -85,15 +91,15 @@ def find_levels(grey: Grey) -> Levels | None:
     flat = (np.abs(beyond) < FLAT_RANGE).mean()
     if contrast < LEAST_CONTRAST or flat < FLAT or (beyond > FLAT_RANGE).mean() > BEYOND:
         return None
-    away = np.abs(small.astype(np.int16) - level) >= MIN_CONTRAST
-    if _touched(away) == 0:
+    length = max(mask.shape)
+    if _touched(mask, int(NEAR * length)) == 0 or fits_a_square(mask, max(int(HUGE * length), 1)):
         return None
     exact = np.count_nonzero(paper == level) >= EXACT * np.count_nonzero(np.abs(beyond) < GRAIN)
     if max(grey.shape) > SMALL_SIDE and not (exact or is_drawn(grey)):
         is_full = contrast >= FULL * abs(extreme - level)
         if not is_full or not IN_PHOTO[0] <= _border(mask).mean() <= IN_PHOTO[1]:
             return None
-        if fits_a_square(mask, int(SOLID * max(mask.shape))):
+        if fits_a_square(mask, int(SOLID * length)):
             return None
     return Levels(level, extreme)
 
@@ -102,10 +108,13 @@ def _border(image: Values) -> Values:
     return np.concatenate((image[0], image[-1], image[:, 0], image[:, -1]))
 
 
-def _touched(mask: Mask) -> int:
-    """The number of the border's sides that the mask's largest blob touches."""
+def _touched(mask: Mask, slack: int) -> int:
+    """The number of the border's sides that the mask's largest blob touches, or comes as near to as `slack` pixels."""
     blobs = Blobs.of(mask.astype(np.uint8), 0)
     largest = int(blobs.area.argmax())
     height, width = mask.shape
-    touched = (blobs.top == 0, blobs.bottom == height, blobs.left == 0, blobs.right == width)
+    touched = (
+        *(blobs.top <= slack, blobs.bottom >= height - slack),
+        *(blobs.left <= slack, blobs.right >= width - slack),
+    )
     return sum(int(side[largest]) for side in touched)

@@ -222,10 +222,12 @@ def _candidates(relief: Relief) -> Iterator[Candidate]:
         blobs = Blobs.of(relief.peaks, threshold)
         heaviest = np.argsort(blobs.weight)[-HEAVIEST:]
         for blob in heaviest[find_surrounding(blobs, heaviest)]:
-            lengths[blobs.labels == blob] = blobs.length[blob]
+            box = blobs.box(int(blob))
+            lengths[box][blobs.labels[box] == blob] = blobs.length[blob]
         any_surrounds = lengths.any()
         for blob in heaviest:
-            surrounding = int(lengths[blobs.labels == blob].max()) if any_surrounds else 0
+            box = blobs.box(int(blob))
+            surrounding = int(lengths[box][blobs.labels[box] == blob].max()) if any_surrounds else 0
             yield Candidate(relief, blobs, int(blob), 0 < surrounding <= SAME_LENGTH * int(blobs.length[blob]))
 
 
