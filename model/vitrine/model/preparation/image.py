@@ -19,6 +19,7 @@ from PIL import Image
 from vitrine.model.errors import ImageError, shortened
 from vitrine.model.preparation.cost import decoding_bytes
 from vitrine.model.preparation.metadata import count_scans, find_turn, name_format, no_warnings, without_metadata
+from vitrine.model.preparation.parts import check_parts
 from vitrine.model.preparation.ranges import is_narrow, spread, spread_strips, to_eight_bits
 from vitrine.model.preparation.strips import Strips
 from vitrine.model.preparation.transparency import any_transparent, is_transparent, lay_on_paper
@@ -48,6 +49,9 @@ MOST_IMAGE_PIXELS = 178_000_000
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """The file formats that are read. Pillow knows more, some of which run other programs (EPS) or are rarely tested."""
+
+JPEGS = ("JPEG", "MPO")
+"""Pillow's names of a JPEG; MPO: more pictures follow, and the first is read."""
 
 WORKING_SIDE = 512
 """Longer images are first averaged down towards this many pixels: models need no more, and photos get cheap."""
@@ -173,13 +177,15 @@ def _advice(other: str) -> str:
 
 
 def _decode_as_it_is(data: bytes, name: str, max_pixels: int, before_decoding: BeforeDecoding) -> Grey:
+    check_parts(data, name)
     with _decoding(name):
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     with image:
         _check_size(image, name, max_pixels)
         scans, declared = 1, image.width * image.height
-        if image.format == "JPEG":
+        if image.format in JPEGS:
             scans = _check_scans(count_scans(data), name)
+        if image.format == "JPEG":
             image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # at 1/2, 1/4 or 1/8 scale: a photo costs a tenth
         before_decoding(decoding_bytes(image, scans, declared))
         return _flatten(image, name, max_pixels)

@@ -59,6 +59,9 @@ SEQUENTIAL = (0xC0, 0xC1)
 JPEG_COLOURS = 0xEE
 """Adobe's segment, which says how colours are stored."""
 
+MAX_EXIF_BYTES = 4 << 20
+"""The most EXIF data in which the orientation is looked for: Pillow makes objects of every number in a tag."""
+
 IGNORED = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 """A filter for the warnings of Pillow."""
 
@@ -86,6 +89,8 @@ def find_turn(image: Image.Image) -> Image.Transpose | None:
 def _orientation(image: Image.Image) -> int:
     """The orientation, 1 to 8; 1 where it can't be read: fed with damaged EXIF data, Pillow raises nearly anything."""
     with suppress(Exception):
+        if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
+            return 1
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     return 1
 
