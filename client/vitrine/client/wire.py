@@ -92,6 +92,14 @@ def method_of(request: Message) -> str:
     return METHODS.get(request.DESCRIPTOR.full_name, HEALTH_CHECK.strip("/"))
 
 
+def check_text(name: str) -> None:
+    """Raises `UsageError` for a name that no message can hold: half of a pair of surrogates is no character."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the name {name!r:.80} has half a character, at position {error.start}") from error
+
+
 def check_preparation(preparation: str) -> None:
     """Raises `UsageError` unless it is one of `Preparation`."""
     if preparation not in PREPARATIONS:
@@ -168,7 +176,7 @@ def _preparable_shape(model: Model) -> Shape:
 
 def _read_file(image: ImageSource) -> bytes:
     if isinstance(image, (np.ndarray, Image.Image)) or not (
-        isinstance(image, (bytes, str, os.PathLike)) or hasattr(image, "read")
+        isinstance(image, (bytes, bytearray, memoryview, str, os.PathLike)) or hasattr(image, "read")
     ):
         raise ImageError(
             "IMAGE_UNSUPPORTED",
@@ -194,7 +202,7 @@ def check_images(images: object) -> None:
     """Raises `UsageError` if one image was given for many: a path would be read letter by letter."""
     if isinstance(images, np.ndarray):
         _check_image_array(images)
-    if isinstance(images, (str, bytes, os.PathLike, Image.Image)) or hasattr(images, "read"):
+    if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image)) or hasattr(images, "read"):
         raise UsageError(f"classify_many takes an iterable of images, not one {type(images).__name__}: use classify")
 
 
@@ -216,6 +224,7 @@ def build_selection(activations: Wanted) -> pb.LayerSelection | None:
         UsageError: it isn't one of `Wanted`.
     """
     if isinstance(activations, str):
+        check_text(activations)
         return pb.LayerSelection(all=True) if activations == "all" else pb.LayerSelection(names=[activations])
     taken = 'activations are "all", the name of a layer, several names, or None'
     if activations is not None and not isinstance(activations, Iterable):
@@ -223,6 +232,8 @@ def build_selection(activations: Wanted) -> pb.LayerSelection | None:
     names = list(activations or ())
     if not all(isinstance(name, str) for name in names):
         raise UsageError(f"{taken}, not {names!r:.60}")
+    for name in names:
+        check_text(name)
     return pb.LayerSelection(names=names) if names else None
 
 
