@@ -23,7 +23,7 @@ from vitrine.server.errors import InvalidRequest, RequestError, Unsupported
 from vitrine.server.frontends.grpc.aborting import abort
 from vitrine.server.frontends.grpc.field_count import SMALL_BYTES, UncountableError, has_more_fields
 from vitrine.server.frontends.grpc.gate import ADMITTED
-from vitrine.server.frontends.grpc.metadata import Metadata, request_id_of, trace_of
+from vitrine.server.frontends.grpc.metadata import Metadata, check_size, request_id_of, trace_of
 from vitrine.server.frontends.grpc.receiving import Context, Receiver
 from vitrine.server.frontends.grpc.status import internal_status, status_of
 from vitrine.server.inference.call import HANDLED, OUTCOMES, Call, Outcome, Stage
@@ -128,6 +128,7 @@ class _Method:
         receiver = self._receiver(context, caller)
         call = None
         try:
+            check_size(metadata)
             data = await receiver.message()
             if data is None:
                 raise InvalidRequest("NO_MESSAGE", "the request has no message")
@@ -146,6 +147,7 @@ class _Method:
         call = self._unread(receiver, metadata)
         try:
             with self.connections.open_stream(receiver.connection, public=self.public):
+                check_size(metadata)
                 data = await receiver.message()
                 if data is None:
                     raise InvalidRequest("NO_MESSAGE", "the request has no message")
@@ -164,6 +166,7 @@ class _Method:
         receiver = self._receiver(context, ADMITTED.get())
         try:
             with self.connections.open_stream(receiver.connection, public=self.public):
+                check_size(metadata)
                 while (data := await receiver.message(streamed=True)) is not None:
                     await self._answer_next(data, metadata, context, receiver)
                     del data
