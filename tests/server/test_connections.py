@@ -18,12 +18,14 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from hpack import Encoder
 from support.callers import bearer, line, secret
 from support.serving import RunningServer, running_server
 
 from endurance.attacking.attacks import CHECK, CLASSIFY
 from endurance.attacking.peer import dialled
 from endurance.fuzzing import frames as h2
+from endurance.fuzzing.connections import connected
 from vitrine.server.errors import InvalidRequest, Overloaded, listed
 from vitrine.server.frontends.grpc import sockets
 from vitrine.server.frontends.grpc.core_server import is_supported
@@ -118,6 +120,18 @@ async def test_a_request_that_does_not_arrive_ends(impatient: RunningServer) -> 
         peer.open(CLASSIFY, 1)
         await peer.send(1, h2.grpc_message(b"", length=1000), last=False)
         await peer.over(1)
+
+
+async def test_headers_are_bounded_for_a_peer_that_ignores_the_servers_settings(impatient: RunningServer) -> None:
+    large, encoder = ("x-large", "v" * 3500), Encoder()
+    first = encoder.encode([*h2.call_headers(CHECK), large], huffman=False)
+    again = encoder.encode([*h2.call_headers(CHECK), *[large] * 5], huffman=False)
+    assert len(again) < 200  # each repetition is a byte that refers to the first header
+    async with asyncio.timeout(60), connected(impatient.target) as (reader, writer):
+        writer.write(h2.greeting())
+        for stream, headers in ((1, first), (3, again)):
+            writer.write(h2.frame(h2.HEADERS, h2.END_HEADERS, stream, headers))
+        await reader.readuntil(b"grpc-status\x018")  # RESOURCE_EXHAUSTED; a call without its message has another one
 
 
 async def test_an_answer_that_is_not_read_ends_with_its_connection(impatient: RunningServer) -> None:

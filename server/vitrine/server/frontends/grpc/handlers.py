@@ -28,7 +28,7 @@ from vitrine.server.inference.connections import Connections
 from vitrine.server.protocols.compression import compression_of, decompressed
 from vitrine.server.protocols.decoding import message_decoder
 from vitrine.server.protocols.endpoint import Answer, Endpoint
-from vitrine.server.protocols.metadata import Metadata, request_id_of, trace_of
+from vitrine.server.protocols.metadata import Metadata, check_size, request_id_of, trace_of
 from vitrine.server.protocols.status import failed
 from vitrine.server.security.access import ANYONE, Caller
 from vitrine.server.threads import off_loop
@@ -103,6 +103,7 @@ class _Method:
         receiver = self._receiver(context, caller)
         call = None
         try:
+            check_size(metadata)
             data = await receiver.message()
             if data is None:
                 raise InvalidRequest("NO_MESSAGE", "the request has no message")
@@ -121,6 +122,7 @@ class _Method:
         call = self._unread(receiver, metadata)
         try:
             with self.connections.open_stream(receiver.connection, public=self.public):
+                check_size(metadata)
                 data = await receiver.message()
                 if data is None:
                     raise InvalidRequest("NO_MESSAGE", "the request has no message")
@@ -139,6 +141,7 @@ class _Method:
         receiver = self._receiver(context, ADMITTED.get())
         try:
             with self.connections.open_stream(receiver.connection, public=self.public):
+                check_size(metadata)
                 while (data := await receiver.message(streamed=True)) is not None:
                     await self._answer_next(data, metadata, context, receiver)
                     del data
