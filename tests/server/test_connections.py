@@ -467,7 +467,7 @@ async def test_calls_go_on_while_connections_are_counted(monkeypatch: pytest.Mon
 def test_without_a_limit_of_files_there_is_one_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     for files in (resource.RLIM_INFINITY, (1 << 63) - 1):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert max_connections(ledger()[0]) == 750_000
+        assert max_connections(ledger()[0].config) == 750_000
 
 
 def test_one_caller_takes_seven_eighths_at_most_and_others_find_the_rest() -> None:

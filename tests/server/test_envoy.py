@@ -24,7 +24,7 @@ from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 def configured(config: GrpcConfig, folder: Path) -> Any:
     """The configuration as Envoy reads it."""
-    return json.loads(json.dumps(envoy_config(config, "module:name", EnvoyFiles(folder, worker=7))))
+    return json.loads(json.dumps(envoy_config(config, "module:name", EnvoyFiles(folder, worker=7), max_connections=99)))
 
 
 def test_a_host_with_several_addresses_is_listened_on_at_all_of_them(tmp_path: Path) -> None:
@@ -46,6 +46,14 @@ def test_mutual_tls_asks_clients_for_certificates(tmp_path: Path, client_ca: Pat
     socket = listener["filter_chains"][0]["transport_socket"]["typed_config"]
     assert socket["require_client_certificate"] is (client_ca is not None)
     assert ("validation_context_sds_secret_config" in socket["common_tls_context"]) is (client_ca is not None)
+
+
+def test_what_envoy_takes_in_beforehand_is_bounded(tmp_path: Path) -> None:
+    written = configured(GrpcConfig(), tmp_path)
+    (monitor,) = written["overload_manager"]["resource_monitors"]
+    assert monitor["typed_config"]["max_active_downstream_connections"] == 99
+    http = written["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    assert http["http2_protocol_options"]["initial_connection_window_size"] <= 1 << 20
 
 
 def test_nobody_else_can_read_the_key_that_envoy_gets(tmp_path: Path) -> None:

@@ -42,9 +42,10 @@ from vitrine.server.frontends import Frontend
 from vitrine.server.frontends.asgi.http_server import HttpFrontend
 from vitrine.server.frontends.asgi.methods import JSON_BYTES
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.connections import ConnectionConfig
-from vitrine.server.inference.requests import ClassifyRequest
+from vitrine.server.inference.connections import SURPLUS, TOO_MUCH, UNREAD, ConnectionConfig
+from vitrine.server.inference.requests import ClassifyRequest, Limits
 from vitrine.server.inference.service import Service
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.process.port import can_be_shared
@@ -507,3 +508,78 @@ async def test_a_body_that_takes_too_long_is_refused(impatient_service: Service)
 async def test_a_host_that_is_not_there_is_refused(waiting_service: Service) -> None:
     with pytest.raises(StartupError, match=re.escape("can't listen on 192.0.2.1:1")):
         HttpFrontend(waiting_service, GrpcConfig("192.0.2.1", 1, insecure=True))
+
+
+async def opened(frontend: HttpFrontend) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(*frontend.address.rsplit(":", 1), limit=1024)
+
+
+async def test_a_body_counts_while_it_arrives_and_no_longer(waiting_service: Service) -> None:
+    frontend = await started(waiting_service)
+    _, writer = await opened(frontend)
+    head = f"POST {CLASSIFY} HTTP/1.1\r\nhost: a\r\ncontent-type: application/proto\r\ncontent-length: 9999999\r\n\r\n"
+    writer.write(head.encode() + bytes(2 << 20))
+    await at_last(lambda: waiting_service.workload.arriving_bytes == 2 << 20)
+    writer.close()
+    await at_last(lambda: waiting_service.workload.arriving_bytes == 0)
+    await frontend.drain(0)
+
+
+async def test_bodies_that_fill_the_room_are_ended(tiny_artifact: Path) -> None:
+    """Together they are larger than half of what may be pending; the largest goes."""
+    limits, admission = Limits(max_message_bytes=4 << 20), AdmissionConfig(max_bytes=8 << 20)
+    async with open_service(ServiceConfig(tiny_artifact, limits=limits, admission=admission)) as service:
+        frontend = await started(service)
+        head = f"POST {CLASSIFY} HTTP/1.1\r\nhost: a\r\ncontent-type: application/proto\r\ncontent-length: 4000000\r\n"
+        small, large = await opened(frontend), await opened(frontend)
+        for (_, writer), size in ((small, 5 << 19), (large, 3 << 20)):
+            writer.write(f"{head}\r\n".encode() + bytes(size))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer = await large[0].read(1000)
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        assert service.workload.closed == {TOO_MUCH: 1}
+        assert service.workload.arriving_bytes == 5 << 19
+        for _, writer in (small, large):
+            writer.close()
+        await frontend.drain(0)
+
+
+async def test_an_answer_that_is_not_read_ends_with_its_connection(
+    tiny_artifact: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_service(ServiceConfig(tiny_artifact, connections=ConnectionConfig(2.0))) as service:
+        frontend = await started(service)
+        many = request_of(np.zeros((1024, 18, 18), np.uint8), activations=pb.LayerSelection(all=True))
+        data = envelope(pb.ClassifyStreamRequest(request=many).SerializeToString()) * 20
+        _, writer = await opened(frontend)
+        head = f"POST {STREAM} HTTP/1.1\r\nhost: a\r\ncontent-type: application/connect+proto\r\n"
+        writer.write(f"{head}content-length: {len(data)}\r\n\r\n".encode() + data)
+        await at_last(lambda: service.workload.closed == {UNREAD: 1})
+        await at_last(lambda: service.workload.bytes == service.workload.streams == 0)
+        writer.close()
+        await frontend.drain(0)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]  # a caller's doing
+
+
+async def test_a_stream_that_is_idle_does_not_hold_a_drain(waiting_service: Service) -> None:
+    frontend = await started(waiting_service)
+    reader, writer = await opened(frontend)
+    head = f"POST {STREAM} HTTP/1.1\r\nhost: a\r\ncontent-type: application/connect+proto\r\n"
+    writer.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
+    await at_last(lambda: waiting_service.workload.streams == 1)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await frontend.drain(2 * PATIENCE_SECONDS)
+        assert b"unavailable" in await reader.read()
+    writer.close()
+
+
+async def test_beyond_the_limit_idle_connections_are_closed(tiny_artifact: Path) -> None:
+    connections = ConnectionConfig(max_connections=2)
+    async with open_service(ServiceConfig(tiny_artifact, connections=connections)) as service:
+        frontend = await started(service)
+        callers = [await opened(frontend) for _ in range(3)]
+        await at_last(lambda: service.workload.closed == {SURPLUS: 1})
+        await at_last(lambda: service.workload.connections == 2)
+        for _, writer in callers:
+            writer.close()
+        await frontend.drain(0)

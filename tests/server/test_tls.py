@@ -20,7 +20,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from support.scrapes import measured_server
-from support.serving import SERVER, RunningServer, becomes, logged_server, open_log, refused_start, running_server
+from support.serving import (
+    SERVER,
+    RunningServer,
+    becomes,
+    comes,
+    logged_server,
+    open_log,
+    refused_start,
+    running_server,
+)
 
 from vitrine.client import TLS, AuthenticationError, Client, PermissionDeniedError, UnavailableError
 from vitrine.server.cli import main
@@ -229,14 +238,14 @@ def test_a_damaged_replacement_leaves_the_old_certificate_and_the_log_says_why(
         half = files.cert.read_bytes()[:200]
         files.cert.write_bytes(half)
         assert presented(server.target) == presented(server.target) == old
-        assert becomes(damages, 1) == 1
+        assert comes(damages, 1) == 1
         publish(files, authority.issue_cert(HOST))
         files.key.write_bytes(key)  # the new certificate with the old key
         assert presented(server.target) == old
-        assert becomes(damages, 2) == 2
+        assert comes(damages, 2) == 2
         files.key.unlink()
         assert presented(server.target) == old
-        assert becomes(damages, 3) == 3
+        assert comes(damages, 3) == 3
         publish(files, authority.issue_cert(HOST))
         assert becomes(lambda: presented(server.target), leaf_of(files)) == leaf_of(files) != old
         said = (tmp_path / "log").read_text()

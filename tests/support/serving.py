@@ -86,7 +86,12 @@ def launched_server(
 
 def becomes(look: Callable[[], Seen], expected: Seen) -> Seen:
     """What is seen: at once, or behind Envoy as soon as it is as expected, since its files are looked at in turns."""
-    until = time.monotonic() + (PATIENCE_SECONDS if FRONTEND == "envoy" else 0)
+    return comes(look, expected, PATIENCE_SECONDS if FRONTEND == "envoy" else 0)
+
+
+def comes(look: Callable[[], Seen], expected: Seen, seconds: float = PATIENCE_SECONDS) -> Seen:
+    """What is seen as soon as it is as expected: lines of a log have a thread of their own, for example."""
+    until = time.monotonic() + seconds
     while (seen := look()) != expected and time.monotonic() < until:
         pass
     return seen

@@ -122,13 +122,13 @@ def main(
     answer, it prints its address on standard output.
     """
     check_limits(process.workers, threads or max(1, usable_cpus() // process.workers))
+    _require_extras(FrontendKind(frontend), http_port)
     logs = replace(logs, traced=tracing is not None)
     set_up_log = partial(log_to_stderr, logs, several=process.workers > 1)
     set_up_log()
     for warning in find_mistyped(os.environ):
         logger.warning("%s", warning)
     process = _possible(process)
-    _require_extras(FrontendKind(frontend), http_port)
     if metrics and not metrics.host:
         metrics = replace(metrics, host=grpc.host)
     service = ServiceConfig(
@@ -180,10 +180,12 @@ def _require_extras(frontend: FrontendKind, http_port: int | None) -> None:
 def _print_envoy_config(config: ServerConfig) -> None:
     """Prints the configuration as JSON; the paths in it are those of a worker that serves."""
     from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
+    from vitrine.server.frontends.grpc.watch import momentary
     from vitrine.server.process.envoy import APPLICATION
 
     files = EnvoyFiles(Path("FOLDER"), worker=0)
-    print(json.dumps(envoy_config(config.grpc, APPLICATION, files), indent=2))
+    written = envoy_config(config.grpc, APPLICATION, files, momentary(config.service.connections))
+    print(json.dumps(written, indent=2))
 
 
 def _possible(process: ProcessConfig) -> ProcessConfig:

@@ -3,16 +3,23 @@
 import asyncio
 import json
 import logging
+from collections.abc import Set
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vitrine.server.frontends.asgi.application import Application
 from vitrine.server.frontends.asgi.envoy_config import STATS, EnvoyFiles
+from vitrine.server.frontends.asgi.exchange import FRONT_END, name_of, network_of
+from vitrine.server.frontends.grpc import sockets
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.watch import max_connections
+from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
+from vitrine.server.observers import suppress_and_log
 from vitrine.server.security.addresses import address_of
-from vitrine.server.security.certificates import TlsFiles, read_certificates
+from vitrine.server.security.certificates import CertificateInForce, TlsFiles, read_certificates
+from vitrine.server.security.expiry import ExpiryWarning
 from vitrine.server.security.watched_files import WatchedFiles
 
 logger = logging.getLogger(__name__)
@@ -22,6 +29,9 @@ LOOK_SECONDS = 0.02
 
 RENEWAL_SECONDS = 1.0
 """Seconds between two looks at the files of the certificates."""
+
+COUNT_SECONDS = 0.5
+"""Seconds between two counts of the connections. One that has just come has so long to begin a call."""
 
 PENDING = (f"http.{STATS}.downstream_rq_active", f"http.{STATS}.downstream_cx_tx_bytes_buffered")
 """Envoy's figures of what is under way: requests, and bytes of answers that haven't left."""
@@ -41,7 +51,11 @@ class EnvoyFrontend:
         """Answers Envoy's requests."""
         self._config = config
         self._files = files
-        self._renewal: asyncio.Task[None] | None = None
+        self._certificate = service.certificate
+        self._connections = service.connections
+        self._most = max_connections(service.connections.config)
+        self._known: Set[str] = frozenset()
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def address(self) -> str:
@@ -52,7 +66,9 @@ class EnvoyFrontend:
         """Waits until Envoy listens."""
         self.application.start()
         if self._config.tls is not None:
-            self._renewal = asyncio.ensure_future(_renew_certificates(self._config.tls, self._files))
+            renewal = _renew_certificates(self._config.tls, self._files, self._certificate)
+            self._tasks.append(asyncio.ensure_future(renewal))
+        self._tasks.append(asyncio.ensure_future(self._watch_connections()))
         while (await ask(self._files.admin, "GET", "/ready")).strip() != "LIVE":
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -77,14 +93,37 @@ class EnvoyFrontend:
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             logger.warning("answers are left that their callers haven't read")
-        if self._renewal is not None:
-            self._renewal.cancel()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _watch_connections(self) -> None:
+        """Counts the connections again and again."""
+        count = suppress_and_log(self._count, "Envoy's connections can't be counted for now")
+        while True:
+            count(self._config.port)
+            await asyncio.sleep(COUNT_SECONDS)
+
+    def _count(self, port: int) -> None:
+        """Counts the connections, and closes some when they are too many: idle ones, of hosts that have the most.
+
+        Envoy would refuse new ones instead. Its sockets are this process's.
+        """
+        found = {_renamed(name): (name, file) for name, file in sockets.open_sockets(port).items()}
+        self._connections.counted(len(found), FRONT_END)
+        new, self._known = found.keys() - self._known, found.keys()
+        for name in self._connections.surplus(found.keys() - new, self._most - len(new), network_of):
+            self._connections.closed[SURPLUS] += sockets.close(*found[name])
 
     async def _pending(self) -> float:
         """The sum of the figures of what is under way."""
         query = "/stats?format=json&filter=" + "%7C".join(PENDING)
         stats: list[dict[str, Any]] = json.loads(await ask(self._files.admin, "GET", query))["stats"]
         return float(sum(stat.get("value", 0) for stat in stats))
+
+
+def _renamed(name: str) -> str:
+    """The application's name for a connection, by the name that gRPC gives it."""
+    return name_of({"client": (sockets.host_of(name).strip("[]"), name.rpartition(":")[2])})
 
 
 async def ask(admin: Path, method: str, path: str) -> str:
@@ -115,12 +154,13 @@ def _unchunked(body: bytes) -> bytes:
     return b"".join(pieces)
 
 
-async def _renew_certificates(tls: TlsFiles, files: EnvoyFiles) -> None:
+async def _renew_certificates(tls: TlsFiles, files: EnvoyFiles, in_force: CertificateInForce) -> None:
     """Gives Envoy the certificates anew when their files change; damaged ones are logged, and the old ones stay."""
-    watched = WatchedFiles(tls.paths, partial(read_certificates, tls))
+    watched, warn = WatchedFiles(tls.paths, partial(read_certificates, tls)), ExpiryWarning(tls)
     written = None
     while True:
         if (latest := watched.current()) is not written:
             files.write(latest)
-            written = latest
+            written, in_force.expires = latest, latest.expires
+        warn(latest)
         await asyncio.sleep(RENEWAL_SECONDS)

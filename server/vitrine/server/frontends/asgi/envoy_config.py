@@ -25,6 +25,15 @@ CONNECTION_CALLS = 1000
 HEAD_SECONDS = 20
 """Seconds that a TLS handshake, and the headers of a request, may take to arrive."""
 
+STREAM_WINDOW, CONNECTION_WINDOW = 256 << 10, 1 << 20
+"""Bytes of requests that Envoy takes before the application has asked for them: of a stream, and of a connection.
+
+By default 16 and 24 MiB: streams whose messages wait would hold so much, where nobody counts it.
+"""
+
+IDLE_SECONDS = 600
+"""Seconds without a call before a connection is closed."""
+
 HEAD_KILOBYTES = 64
 """The largest headers of a request, in KiB."""
 
@@ -84,13 +93,14 @@ class EnvoyFiles:
             path.unlink(missing_ok=True)
 
 
-def envoy_config(config: GrpcConfig, application: str, files: EnvoyFiles) -> Mapping[str, Any]:
+def envoy_config(config: GrpcConfig, application: str, files: EnvoyFiles, max_connections: int) -> Mapping[str, Any]:
     """Makes Envoy's configuration, to be written as JSON.
 
     Args:
         config: the address and the certificates.
         application: the ASGI application, as `MODULE:NAME`.
         files: the files of the worker.
+        max_connections: the connections that may be open for a moment, until idle ones are closed.
 
     Raises:
         StartupError: the host can't be found.
@@ -113,6 +123,18 @@ def envoy_config(config: GrpcConfig, application: str, files: EnvoyFiles) -> Map
         "node": {"id": "vitrine", "cluster": "vitrine"},
         "admin": {"address": {"pipe": {"path": str(files.admin), "mode": 0o600}}},
         "static_resources": {"listeners": [listener]},
+        "overload_manager": {"resource_monitors": [_limit_of(max_connections)]},
+    }
+
+
+def _limit_of(connections: int) -> Mapping[str, Any]:
+    """Refuses connections beyond a number."""
+    return {
+        "name": "envoy.resource_monitors.global_downstream_max_connections",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+            "max_active_downstream_connections": connections,
+        },
     }
 
 
@@ -130,7 +152,12 @@ def _http(application: str) -> Mapping[str, Any]:
         "request_headers_timeout": f"{HEAD_SECONDS}s",
         "stream_idle_timeout": "0s",  # a stream may idle for as long as its caller likes
         "max_request_headers_kb": HEAD_KILOBYTES,
-        "http2_protocol_options": {"max_concurrent_streams": CONNECTION_CALLS},
+        "common_http_protocol_options": {"idle_timeout": f"{IDLE_SECONDS}s"},
+        "http2_protocol_options": {
+            "max_concurrent_streams": CONNECTION_CALLS,
+            "initial_stream_window_size": STREAM_WINDOW,
+            "initial_connection_window_size": CONNECTION_WINDOW,
+        },
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"]}]},
         "http_filters": [
             {"name": "paths", "typed_config": PLAIN_PATHS},

@@ -174,7 +174,7 @@ class Exchange:
 def name_of(scope: Scope) -> str:
     """The name of a request's connection: the address at its other end."""
     host, port = scope.get("client") or ("", 0)
-    return f"{FRONT_END}:{host}:{port}"
+    return f"{FRONT_END}:{host.removeprefix('::ffff:')}:{port}"
 
 
 def network_of(name: str) -> str:

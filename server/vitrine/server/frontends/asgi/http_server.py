@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from vitrine.server.frontends.asgi.application import Application
+from vitrine.server.frontends.asgi.application import Application, CutOffError
 from vitrine.server.frontends.asgi.exchange import FRONT_END, name_of, network_of
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.connections import SURPLUS
@@ -86,6 +86,7 @@ class HttpFrontend:
             timeout_keep_alive=IDLE_SECONDS,
         )
         logging.getLogger("uvicorn").setLevel(logging.ERROR)
+        logging.getLogger("uvicorn.error").addFilter(_is_fault)
         http.load()
         loop = asyncio.get_running_loop()
         handshake = HEAD_SECONDS if self._tls else None
@@ -159,6 +160,11 @@ class _Connection(H11Protocol):  # type: ignore[misc, unused-ignore]  # uvicorn 
         self._silent.cancel()
         super().connection_lost(exc)
         self._count()
+
+
+def _is_fault(record: logging.LogRecord) -> bool:
+    """False for answers that were cut off on purpose, for which uvicorn logs a traceback."""
+    return not (record.exc_info and isinstance(record.exc_info[1], CutOffError))
 
 
 def _name_of(connection: Any) -> str:

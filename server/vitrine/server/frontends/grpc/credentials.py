@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from contextlib import suppress
 
 import grpc
@@ -10,17 +9,13 @@ import grpc
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.handshake import check_handshake
 from vitrine.server.security.certificates import CertificateInForce, Certificates, TlsFiles, read_certificates
+from vitrine.server.security.expiry import ExpiryWarning
 from vitrine.server.security.watched_files import WatchedFiles
 
 logger = logging.getLogger(__name__)
 
-DAY_SECONDS = 86_400
-
 RENEWAL_SECONDS = 1.0
 """Seconds that a new connection waits while renewed certificates are tried; then it gets those before."""
-
-WARNING_DAYS = 14
-"""Days before a certificate expires from which on the log warns, once a day."""
 
 
 def server_credentials(
@@ -52,7 +47,7 @@ def _dynamic_credentials(files: TlsFiles, in_force: CertificateInForce) -> grpc.
 
     renewal = _Renewal(WatchedFiles(files.paths, read))
     known = renewal.latest
-    warn = _ExpiryWarning(files)
+    warn = ExpiryWarning(files)
     in_force.expires = known.expires
     warn(known)
 
@@ -105,23 +100,3 @@ class _Renewal:
 
     def _read(self) -> None:
         self.latest = self._watched.current()
-
-
-class _ExpiryWarning:
-    """Warns of a certificate that is about to expire, or has expired: at once, and then once a day."""
-
-    def __init__(self, files: TlsFiles) -> None:
-        self._files = files
-        self._known: Certificates | None = None
-        self._next = 0.0
-
-    def __call__(self, certificates: Certificates) -> None:
-        now = time.time()
-        if certificates is self._known and now < self._next:
-            return
-        self._known, self._next = certificates, now + DAY_SECONDS
-        days = (certificates.expires - now) / DAY_SECONDS
-        if days < 0:
-            logger.error("the certificate in %s has expired: clients don't trust it, renew it", self._files.cert)
-        elif days < WARNING_DAYS:
-            logger.warning("the certificate in %s expires in %.1f days: renew it", self._files.cert, days)

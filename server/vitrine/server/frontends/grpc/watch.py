@@ -9,7 +9,7 @@ import resource
 
 from vitrine.server.frontends.grpc import sockets
 from vitrine.server.frontends.grpc.receiving import network_of
-from vitrine.server.inference.connections import CONNECTIONS, SURPLUS, Connection, Connections
+from vitrine.server.inference.connections import CONNECTIONS, SURPLUS, Connection, ConnectionConfig, Connections
 from vitrine.server.observers import suppress_and_log
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class ConnectionWatch:
         self._sockets: dict[str, int] = {}
         self._counting: asyncio.Future[dict[str, int]] | None = None
         self._counted = 0.0
-        self._most = max_connections(connections)
+        self._most = max_connections(connections.config)
 
     async def run(self) -> None:
         """Watches until it is cancelled."""
@@ -87,9 +87,15 @@ class ConnectionWatch:
             logger.debug("closed a connection: %s", reason)
 
 
-def max_connections(connections: Connections) -> int:
+def momentary(config: ConnectionConfig) -> int:
+    """The connections that may be open for a moment: idle ones beyond `max_connections` are closed soon."""
+    most = max_connections(config)
+    return most + max(16, most // 8)
+
+
+def max_connections(config: ConnectionConfig) -> int:
     """The connections that may be open: as set, or a part of the files that the process may open."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         files = CONNECTIONS.most
-    return connections.config.max_connections or max(1, int(min(files, CONNECTIONS.most) * FILES_RATIO))
+    return config.max_connections or max(1, int(min(files, CONNECTIONS.most) * FILES_RATIO))
