@@ -39,7 +39,7 @@ RETRY_SECONDS = 1.0
 """The pause that a caller is asked for when too many streams are open."""
 
 IDLE_SECONDS = 2.0
-"""Seconds in which a stream may send its next message while the server leaves."""
+"""Seconds in which a message must have arrived while the server leaves: what waits for it would hold the drain."""
 
 TRANSFER_SECONDS = RealRange(0.1, 86_400)
 """The seconds that a message may take to arrive or to leave."""
@@ -114,15 +114,12 @@ class Transfer:
         connection: its connection.
         limit: the largest message, in bytes.
         end: ends the call that waits for the message.
-        streamed: one of many: there may be none for a long time.
     """
 
-    __slots__ = ("_ledger", "arriving", "connection", "end", "limit", "since", "streamed")
+    __slots__ = ("_ledger", "arriving", "connection", "end", "limit", "since")
 
-    def __init__(
-        self, ledger: "Connections", connection: Connection, limit: int, end: Callable[[], None], *, streamed: bool
-    ) -> None:
-        self._ledger, self.connection, self.limit, self.end, self.streamed = ledger, connection, limit, end, streamed
+    def __init__(self, ledger: "Connections", connection: Connection, limit: int, end: Callable[[], None]) -> None:
+        self._ledger, self.connection, self.limit, self.end = ledger, connection, limit, end
         self.arriving = True
         self.since = ledger.clock()
 
@@ -170,7 +167,7 @@ class Connections:
         self.count = 0
         """Connections that are open, with those that never had a call; as counted last."""
         self.leaving = False
-        """The server leaves, and ends streams that are idle."""
+        """The server leaves, and ends calls whose message doesn't arrive soon."""
         self._left_at = 0.0
 
     @property
@@ -212,7 +209,7 @@ class Connections:
             end: ends the call, with an error that says why; called if the message takes too long.
             streamed: it is the next message of a stream, which may be silent for long.
         """
-        transfer = Transfer(self, connection, limit, end, streamed=streamed)
+        transfer = Transfer(self, connection, limit, end)
         connection.waiting += 1
         connection.allowed += limit
         (self._streamed if streamed else self._timed)[transfer] = None
@@ -245,7 +242,7 @@ class Connections:
             shares.give_back(host, 1)
 
     def leave(self) -> None:
-        """Ends streams that stay idle, from now on: they would hold a server that drains."""
+        """Ends calls whose message doesn't arrive soon, from now on: they would hold a server that drains."""
         self.leaving = True
         self._left_at = self.clock()
 
@@ -258,12 +255,12 @@ class Connections:
             else:
                 yield transfer.connection, UNREAD
         if self.leaving:
-            self._end_idle_streams(now)
+            self._end_unsent(now)
         yield from self._hoarders(now, longest)
 
-    def _end_idle_streams(self, now: float) -> None:
-        for transfer in list(self._streamed):
-            if max(transfer.since, self._left_at) < now - IDLE_SECONDS:
+    def _end_unsent(self, now: float) -> None:
+        for transfer in [*self._streamed, *self._timed]:
+            if transfer.arriving and max(transfer.since, self._left_at) < now - IDLE_SECONDS:
                 transfer.end()
 
     def _hoarders(self, now: float, longest: float) -> Iterator[tuple[Connection, str]]:

@@ -20,7 +20,7 @@ from vitrine.server.inference.rate_limit import caller_at
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 
-LEAVING = "this server stops, and the stream was idle: open another one"
+LEAVING = "this server stops, and the request hasn't arrived: send it again"
 
 
 def network_of(name: str) -> str:
@@ -62,7 +62,7 @@ class Receiver:
         Raises:
             RequestTooLarge: it has too many bytes.
             RequestTooSlow: it took too long to arrive.
-            Leaving: the server leaves while nothing is under way.
+            Leaving: the server leaves, and the message doesn't arrive soon.
         """
         transfer = self._transfer = self._connections.expect(self.connection, self._limit, self._end, streamed=streamed)
         size = 0
@@ -95,8 +95,7 @@ class Receiver:
 
     def _end(self) -> None:
         """Ends the wait for a message."""
-        streamed = self._transfer is not None and self._transfer.streamed
-        self._ended_by = Leaving("LEAVING", LEAVING) if streamed else self._too_slow()
+        self._ended_by = Leaving("LEAVING", LEAVING) if self._connections.leaving else self._too_slow()
         if self._task is not None:
             self._task.cancel()
 
