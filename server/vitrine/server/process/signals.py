@@ -19,7 +19,7 @@ def on_signals(
 
     Only signals count: if the event was set for another reason, the next signal is still the first. SIGHUP tells the
     process to read again what has changed; where standard input is a terminal, it says that the terminal has gone, and
-    stops the process like the others.
+    stops the process like the others. SIGUSR1 and SIGUSR2, which programs that rotate logs send, are ignored.
 
     Args:
         stopping: the event.
@@ -44,6 +44,8 @@ def on_signals(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, receive, number)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     if not os.isatty(0):
         loop.add_signal_handler(signal.SIGHUP, hang_up)
 
