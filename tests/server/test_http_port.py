@@ -66,11 +66,11 @@ def test_a_page_that_fails_is_an_error_of_the_server() -> None:
 )
 def test_what_is_no_request_is_answered_with_400(sent: bytes) -> None:
     with echoing() as port:
-        with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as connection:
-            with suppress(ConnectionResetError):  # closed before it had taken all that was sent
-                connection.sendall(sent)
-                connection.shutdown(socket.SHUT_WR)
-                assert connection.recv(12) == b"HTTP/1.1 400"
+        connection = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+        with connection, suppress(ConnectionResetError):  # closed before it had taken all that was sent
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(12) == b"HTTP/1.1 400"
         assert get(port, "/?still")[1] == b"still"
 
 

@@ -169,7 +169,7 @@ class _Server:
                 self._spares.append(os.dup(self._listener.fileno()))
 
     async def _serve_connection(self, connection: socket.socket) -> None:
-        """Answers one request, with status 400 if it is malformed. Whatever is wrong with the connection, it is closed."""
+        """Answers one request, a malformed one with status 400, and closes the connection."""
         with suppress(OSError):
             async with asyncio.timeout(CONNECTION_SECONDS):
                 reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_BYTES)

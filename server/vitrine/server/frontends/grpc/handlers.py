@@ -23,7 +23,7 @@ from vitrine.server.errors import InvalidRequest, RequestError, Unsupported
 from vitrine.server.frontends.grpc.aborting import abort
 from vitrine.server.frontends.grpc.field_count import SMALL_BYTES, UncountableError, has_more_fields
 from vitrine.server.frontends.grpc.gate import ADMITTED
-from vitrine.server.frontends.grpc.metadata import Metadata, check_size, request_id_of, trace_of
+from vitrine.server.frontends.grpc.metadata import Metadata, bounded, request_id_of, trace_of
 from vitrine.server.frontends.grpc.receiving import Context, Receiver
 from vitrine.server.frontends.grpc.status import internal_status, status_of
 from vitrine.server.inference.call import HANDLED, OUTCOMES, Call, Outcome, Stage
@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 COMPRESSED = (b"\x1f\x8b\x08", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 """First bytes of gzip and deflate. gRPC's core unpacks nothing here: 64 KB would be 64 MiB before they are counted."""
+
+NONE: Metadata = ()
+"""The metadata of a call whose own is too large."""
 
 Identify: TypeAlias = Callable[[Metadata | None], Caller]
 """Identifies a caller by its metadata; raises `Unauthenticated` when it can't."""
@@ -124,11 +127,11 @@ class _Method:
         return grpc.stream_unary_rpc_method_handler(self._answer_one)
 
     async def _answer_one(self, _: AsyncIterator[bytes], context: Context) -> bytes:
-        caller, metadata = ADMITTED.get(), context.invocation_metadata() or ()
+        caller, metadata = ADMITTED.get(), NONE
         receiver = self._receiver(context, caller)
         call = None
         try:
-            check_size(metadata)
+            metadata = bounded(context.invocation_metadata())
             data = await receiver.message()
             if data is None:
                 raise InvalidRequest("NO_MESSAGE", "the request has no message")
@@ -142,18 +145,18 @@ class _Method:
         return answer
 
     async def _answer_often(self, _: AsyncIterator[bytes], context: Context) -> None:
-        metadata = context.invocation_metadata() or ()
         receiver = self._receiver(context, ADMITTED.get())
-        call = self._unread(receiver, metadata)
+        call = None
         try:
+            call = self._unread(receiver, bounded(context.invocation_metadata()))
             with self.connections.open_stream(receiver.connection, public=self.public):
-                check_size(metadata)
                 data = await receiver.message()
                 if data is None:
                     raise InvalidRequest("NO_MESSAGE", "the request has no message")
                 async for message in self.answer(self.decode(data), call):
                     await _write(context, receiver, await _encoded(message, call))
         except Exception as error:
+            call = call or self._unread(receiver, NONE)
             await abort(context, _failure(call, error), call.request_id)
         _succeed(call)
 
@@ -162,11 +165,10 @@ class _Method:
 
         Each message's caller is identified anew: a stream can outlive a token.
         """
-        metadata = context.invocation_metadata() or ()
-        receiver = self._receiver(context, ADMITTED.get())
+        metadata, receiver = NONE, self._receiver(context, ADMITTED.get())
         try:
+            metadata = bounded(context.invocation_metadata())
             with self.connections.open_stream(receiver.connection, public=self.public):
-                check_size(metadata)
                 while (data := await receiver.message(streamed=True)) is not None:
                     await self._answer_next(data, metadata, context, receiver)
                     del data
