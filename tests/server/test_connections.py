@@ -213,6 +213,20 @@ def test_a_stream_that_is_idle_does_not_hold_a_server_that_drains(tiny_artifact:
         assert server.process.wait(60) == 0
 
 
+async def test_a_request_that_does_not_arrive_does_not_hold_a_server_that_drains(tiny_artifact: Path) -> None:
+    with running_server(tiny_artifact, "--drain-seconds", "7200", "--transfer-seconds", "7200") as server:
+        async with asyncio.timeout(60), dialled(server.target) as peer:
+            for stream in (1, 3):
+                peer.open(CHECK, stream)
+            await peer.send(1, h2.grpc_message(b"", length=1000), last=False)
+            await peer.send(3, h2.grpc_message(b""))
+            await peer.over(3)
+            server.process.terminate()
+            with pytest.raises(EOFError):
+                await peer.ended()
+        assert server.process.wait(60) == 0
+
+
 async def test_a_caller_who_reads_nothing_leaves_room_for_others(tiny_artifact: Path, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text(line("alice", "predict,activations") + line("mallory", "predict,activations"))

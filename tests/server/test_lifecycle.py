@@ -83,6 +83,14 @@ def test_a_server_whose_output_cant_be_written_serves(workers: str, tiny_artifac
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_signals_of_programs_that_rotate_logs_are_ignored(tiny_artifact: Path, workers: str) -> None:
+    with running_server(tiny_artifact, "--workers", workers) as server:
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            server.process.send_signal(number)
+        assert server.stop() == 0
+
+
 def test_a_watch_of_the_health_does_not_hold_a_server_that_drains(tiny_artifact: Path) -> None:
     hours = ("--drain-seconds", "7200")
     with running_server(tiny_artifact, *hours) as server, grpc.insecure_channel(server.target) as channel:

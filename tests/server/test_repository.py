@@ -77,6 +77,22 @@ def test_artifacts_that_no_version_holds_are_named_once_and_the_others_served(
     assert said() == [*(f"{path} {wanted}" for path in sorted(misplaced)), "model tiny@2 runs on CPUExecutionProvider"]
 
 
+@pytest.mark.parametrize("name", [" ", "new\nline", "not\udcffutf-8", "a@2", "\u202egnp", "end "])
+def test_a_model_whose_name_no_request_can_have_is_named_once_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    publish(tmp_path, "tiny", 1)
+    publish(tmp_path, name, 1)
+    said = _said(caplog)
+    repository = serve(tmp_path)
+    repository.refresh()
+    assert served(repository) == ["tiny@1"]
+    assert not failed(repository)
+    refused, _ = said()
+    assert "must be NAME/VERSION/model.onnx, with a name of printable characters" in refused
+    assert refused.isprintable()
+
+
 def test_a_repository_of_misplaced_artifacts_alone_is_refused_and_they_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,7 +103,7 @@ def test_a_repository_of_misplaced_artifacts_alone_is_refused_and_they_are_named
     assert f"{tmp_path / 'tiny' / 'v1' / 'model.onnx'} is not served" in caplog.text
 
 
-def test_hidden_and_temporary_names_and_names_that_no_request_can_ask_for_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_and_temporary_names_and_models_without_a_version_are_passed_over(tmp_path: Path) -> None:
     for name in ("tiny", ".hidden", "new.tmp", "new.part", "old~", "a@b", "line\nbreak", "lost+found"):
         (tmp_path / name / "1").mkdir(parents=True)
     (tmp_path / "empty").mkdir()

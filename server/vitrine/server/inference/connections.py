@@ -46,7 +46,7 @@ RETRY_SECONDS = 1.0
 """The pause that a caller is asked for when too many streams are open."""
 
 IDLE_SECONDS = 2.0
-"""Seconds in which a stream may send its next message while the server leaves."""
+"""Seconds in which a message must have arrived while the server leaves: what waits for it would hold the drain."""
 
 TRANSFER_SECONDS = RealRange(0.1, 86_400)
 """The seconds that a message may take to arrive or to leave."""
@@ -179,6 +179,8 @@ class Transfer:
         """The error of a message that hasn't arrived when `end` is called."""
         if self.streamed:
             return Leaving("LEAVING", "this server stops, and the stream was idle: open another one")
+        if self._ledger.leaving:
+            return Leaving("LEAVING", "this server stops, and the request hasn't arrived: send it again")
         seconds = self._ledger.config.transfer_seconds
         return RequestTooSlow("REQUEST_TOO_SLOW", f"the request took more than {seconds:g} s to arrive: send it again")
 
@@ -216,7 +218,7 @@ class Connections:
         self._streams = {True: Shares(PUBLIC_STREAMS), False: Shares(CALLER_STREAMS)}
         self._counted: dict[str, int] = {}
         self.leaving = False
-        """The server leaves, and ends streams that are idle."""
+        """The server leaves, and ends calls whose message doesn't arrive soon."""
         self._left_at = 0.0
 
     @property
@@ -313,7 +315,7 @@ class Connections:
             shares.give_back(host, 1)
 
     def leave(self) -> None:
-        """Ends streams that stay idle, from now on: they would hold a server that drains."""
+        """Ends calls whose message doesn't arrive soon, from now on: they would hold a server that drains."""
         self.leaving = True
         self._left_at = self.clock()
 
@@ -331,12 +333,12 @@ class Connections:
             else:
                 yield transfer.connection, UNREAD
         if self.leaving:
-            self._end_idle_streams(now)
+            self._end_unsent(now)
         yield from self._hoarders(now, longest)
 
-    def _end_idle_streams(self, now: float) -> None:
-        for transfer in list(self._streamed):
-            if max(transfer.since, self._left_at) < now - IDLE_SECONDS:
+    def _end_unsent(self, now: float) -> None:
+        for transfer in [*self._streamed, *self._timed]:
+            if transfer.arriving and max(transfer.since, self._left_at) < now - IDLE_SECONDS:
                 transfer.end()
 
     def _hoarders(self, now: float, longest: float) -> Iterator[tuple[Connection, str]]:

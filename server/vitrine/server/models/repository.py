@@ -20,7 +20,7 @@ from typing import TypeAlias
 from vitrine.model import VitrineError
 from vitrine.server.errors import InvalidRequest, NotFound, StartupError, quoted
 from vitrine.server.models.rollout import Attempt, RepositoryConfig, default_of, plan
-from vitrine.server.models.scan import ARTIFACT, ModelFolder, VersionFolder, scan
+from vitrine.server.models.scan import ARTIFACT, ModelFolder, VersionFolder, can_name_a_model, scan
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,10 @@ class ServedRepository:
         """Logs, once, the artifacts that aren't served because of where they are."""
         misplaced = frozenset(path for folder in folders for path in folder.misplaced)
         for path in sorted(misplaced - self._misplaced):
-            logger.warning("%s is not served: it must be NAME/VERSION/%s, with a version such as 1", path, ARTIFACT)
+            named = can_name_a_model(path.relative_to(self._config.root).parts[0])
+            needed = "a version such as 1" if named else "a name of printable characters, without @ and outer spaces"
+            shown = str(path) if str(path).isprintable() else repr(str(path))
+            logger.warning("%s is not served: it must be NAME/VERSION/%s, with %s", shown, ARTIFACT, needed)
         self._misplaced = misplaced
 
 

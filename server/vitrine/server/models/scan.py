@@ -47,7 +47,7 @@ class ModelFolder:
     unreadable: str = ""
     """The reason why its folder can't be read; empty when it can."""
     misplaced: tuple[Path, ...] = ()
-    """Artifacts that no version's folder holds: in `v1` or `01`, or beside the versions' folders."""
+    """Artifacts that aren't served: in `v1` or `01`, beside the versions' folders, or of a model without a name."""
 
 
 def scan(root: Path) -> dict[str, ModelFolder]:
@@ -56,26 +56,38 @@ def scan(root: Path) -> dict[str, ModelFolder]:
     Raises:
         OSError: `root` can't be read.
     """
-    found = {folder.name: _scan_model(folder) for folder in sorted(root.iterdir()) if _is_model(folder)}
+    found = {folder.name: _scan_model(folder) for folder in sorted(root.iterdir()) if _is_published(folder)}
     return {name: model for name, model in found.items() if model.versions or model.unreadable or model.misplaced}
 
 
-def _is_model(folder: Path) -> bool:
-    """The name can stand in a request, where `@` parts it from a version, and is neither hidden nor temporary."""
+def _is_published(folder: Path) -> bool:
+    """It is a folder whose name is neither hidden nor temporary."""
     name = folder.name
     if name == FILE_SYSTEMS_OWN or name.startswith(".") or name.endswith(TEMPORARY):
         return False
-    return "@" not in name and name.isprintable() and folder.is_dir()
+    return folder.is_dir()
+
+
+def can_name_a_model(name: str) -> bool:
+    """The name can stand in a request, where `@` parts it from a version, and people can read it in a log.
+
+    So it has printable characters alone, and no space at its ends. Bytes that are no UTF-8 aren't printable in Python.
+    """
+    return "@" not in name and name.isprintable() and name == name.strip() != ""
 
 
 def _scan_model(folder: Path) -> ModelFolder:
     try:
         paths = sorted(folder.iterdir())
         versions = tuple(_scan_version(path) for path in paths if _is_version(path))
+        if not can_name_a_model(folder.name):
+            return ModelFolder((), misplaced=tuple(version.artifact for version in versions if version.files[0]))
         return ModelFolder(versions, misplaced=tuple(_misplaced_in(paths)))
     except FileNotFoundError:  # it was moved away just now
         return ModelFolder(())
     except OSError as error:
+        if not can_name_a_model(folder.name):
+            return ModelFolder(())
         return ModelFolder((), f"its folder can't be read: {error.strerror}")
 
 

@@ -20,6 +20,7 @@ def on_signals(
     Only signals count: if the event was set for another reason, the next signal is still the first. SIGHUP tells the
     process to read again what has changed. Where standard input is a terminal, it says that the terminal has gone, and
     stops the process, unless `nohup` had it ignored. It is no second signal: a shell and the system both send it.
+    SIGUSR1 and SIGUSR2, which programs that rotate logs send, are ignored.
 
     Args:
         stopping: the event.
@@ -49,6 +50,8 @@ def on_signals(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receive, number)
     loop.add_signal_handler(signal.SIGHUP, hang_up)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def leave(status: int = 0) -> NoReturn:

@@ -25,8 +25,8 @@ TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-
 """See https://www.w3.org/TR/trace-context/#traceparent-header, version 00."""
 
 
-def check_size(metadata: Metadata) -> None:
-    """Checks that a call's metadata isn't too large.
+def bounded(metadata: Metadata | None) -> Metadata:
+    """A call's metadata, which isn't too large.
 
     gRPC's core checks it too, but only for a peer that has acknowledged the server's settings. For others it unpacks up
     to 16 MiB, out of some KiB that refer to one header again and again.
@@ -34,10 +34,12 @@ def check_size(metadata: Metadata) -> None:
     Raises:
         RequestTooLarge: it is.
     """
-    size = sum(len(name) + len(value) + 32 for name, value in metadata)
+    size = sum(len(name) + len(value) + 32 for name, value in metadata or ())
     if size > HEADER_BYTES:
+        del metadata  # the error's traceback would keep it until the call has ended
         message = f"the request has {size:,} bytes of headers, and {HEADER_BYTES:,} are taken at most"
         raise RequestTooLarge("HEADERS_TOO_LARGE", message)
+    return metadata or ()
 
 
 def request_id_of(metadata: Metadata) -> str:

@@ -39,6 +39,9 @@ BACKLOG = 128
 
 TEXT = "text/plain; charset=utf-8"
 
+MALFORMED = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+"""The answer to what is no request, or is too large."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -166,13 +169,16 @@ class _Server:
                 self._spares.append(os.dup(self._listener.fileno()))
 
     async def _serve_connection(self, connection: socket.socket) -> None:
-        """Answers one request. Whatever is wrong with the connection or the request, it is closed."""
-        with suppress(OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+        """Answers one request, a malformed one with status 400, and closes the connection."""
+        with suppress(OSError):
             async with asyncio.timeout(CONNECTION_SECONDS):
                 reader, writer = await asyncio.open_connection(sock=connection, limit=HEAD_BYTES)
                 try:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(self._answer(head.decode("latin-1")))
+                    try:
+                        answer = self._answer((await reader.readuntil(b"\r\n\r\n")).decode("latin-1"))
+                    except (EOFError, ValueError, asyncio.LimitOverrunError):
+                        answer = MALFORMED
+                    writer.write(answer)
                     writer.close()
                     await writer.wait_closed()
                 finally:

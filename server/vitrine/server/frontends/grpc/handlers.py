@@ -28,13 +28,16 @@ from vitrine.server.inference.connections import Connections
 from vitrine.server.protocols.compression import compression_of, decompressed
 from vitrine.server.protocols.decoding import message_decoder
 from vitrine.server.protocols.endpoint import Answer, Endpoint
-from vitrine.server.protocols.metadata import Metadata, check_size, request_id_of, trace_of
+from vitrine.server.protocols.metadata import Metadata, bounded, request_id_of, trace_of
 from vitrine.server.protocols.status import failed
 from vitrine.server.security.access import ANYONE, Caller
 from vitrine.server.threads import off_loop
 
 LARGEST_RATIO = 1032
 """How much larger deflate's messages can become."""
+
+NONE: Metadata = ()
+"""The metadata of a call whose own is too large."""
 
 Identify: TypeAlias = Callable[[Metadata | None], Caller]
 """Identifies a caller by its metadata; raises `Unauthenticated` when it can't."""
@@ -99,11 +102,11 @@ class _Method:
         return grpc.stream_unary_rpc_method_handler(self._answer_one)
 
     async def _answer_one(self, _: AsyncIterator[bytes], context: Context) -> bytes:
-        caller, metadata = ADMITTED.get(), context.invocation_metadata() or ()
+        caller, metadata = ADMITTED.get(), NONE
         receiver = self._receiver(context, caller)
         call = None
         try:
-            check_size(metadata)
+            metadata = bounded(context.invocation_metadata())
             data = await receiver.message()
             if data is None:
                 raise InvalidRequest("NO_MESSAGE", "the request has no message")
@@ -117,18 +120,18 @@ class _Method:
         return answer
 
     async def _answer_often(self, _: AsyncIterator[bytes], context: Context) -> None:
-        metadata = context.invocation_metadata() or ()
         receiver = self._receiver(context, ADMITTED.get())
-        call = self._unread(receiver, metadata)
+        call = None
         try:
+            call = self._unread(receiver, bounded(context.invocation_metadata()))
             with self.connections.open_stream(receiver.connection, public=self.public):
-                check_size(metadata)
                 data = await receiver.message()
                 if data is None:
                     raise InvalidRequest("NO_MESSAGE", "the request has no message")
                 async for message in self.answer(await self._decoded(data, call), call):
                     await _write(context, receiver, await _encoded(message, call))
         except Exception as error:
+            call = call or self._unread(receiver, NONE)
             await abort(context, _failure(call, error), call.request_id)
         _succeed(call)
 
@@ -137,11 +140,10 @@ class _Method:
 
         Each message's caller is identified anew: a stream can outlive a token.
         """
-        metadata = context.invocation_metadata() or ()
-        receiver = self._receiver(context, ADMITTED.get())
+        metadata, receiver = NONE, self._receiver(context, ADMITTED.get())
         try:
+            metadata = bounded(context.invocation_metadata())
             with self.connections.open_stream(receiver.connection, public=self.public):
-                check_size(metadata)
                 while (data := await receiver.message(streamed=True)) is not None:
                     await self._answer_next(data, metadata, context, receiver)
                     del data

@@ -59,7 +59,7 @@ class Receiver:
         Raises:
             RequestTooLarge: it has too many bytes.
             RequestTooSlow: it took too long to arrive.
-            Leaving: the server leaves while nothing is under way.
+            Leaving: the server leaves, and the message doesn't arrive soon.
         """
         transfer = self._transfer = self._connections.expect(self.connection, self._limit, self._end, streamed=streamed)
         size = 0
