@@ -20,14 +20,7 @@ from vitrine.client.base import IN_FLIGHT, LOOKUPS, BaseClient, Deadline
 from vitrine.client.batches import Batch, Batcher, Outcome, batches_for, batches_without
 from vitrine.client.catalogue import Description, is_outdated, is_outdated_shape, undescribed
 from vitrine.client.connection import open_channel
-from vitrine.client.errors import (
-    AnswerError,
-    CallCancelledError,
-    NotFoundError,
-    ServiceError,
-    closed_error,
-    service_errors,
-)
+from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, service_errors
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.tracing import CallSpan
 from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
@@ -298,10 +291,9 @@ class Client(BaseClient):
         except ValueError:  # gRPC's error for a channel that another thread has closed meanwhile
             self._check_open()
             raise
-        except CallCancelledError as error:
-            if not self._closed:
-                raise
-            raise closed_error(self.target) from error
+        except ServiceError as error:
+            self._explain_closing(error)
+            raise
 
     def _predict(self, images: Iterable[ImageSource], plan: Plan) -> Generator[Any]:
         done = 0
