@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 import pickle
+import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -181,6 +183,23 @@ def test_closing_the_client_ends_its_predictions(scripted: ScriptedServer) -> No
     scripted.script = [succeed, lambda *_: client.close(), wait_for_the_client_to_leave]
     with pytest.raises((CallCancelledError, UsageError)):  # the second request may be sent before, or refused
         list(predictions)
+
+
+def test_predictions_under_way_say_that_their_client_was_closed(scripted: ScriptedServer) -> None:
+    client, has_arrived = Client(scripted.target), threading.Event()
+
+    def wait(request: Any, context: grpc.ServicerContext) -> None:
+        has_arrived.set()
+        wait_for_the_client_to_leave(request, context)
+
+    scripted.script = [succeed, wait]
+    with ThreadPoolExecutor(1) as threads:
+        work = threads.submit(list, client.classify_many(np.zeros((1, 18, 18), np.uint8), preparation="none"))
+        has_arrived.wait()
+        client.close()
+        with pytest.raises(CallCancelledError, match=r"was cancelled \(the client was closed\)") as raised:
+            work.result()
+    assert isinstance(raised.value.__cause__, CallCancelledError)
 
 
 async def describe(client: AsyncClient) -> Any:

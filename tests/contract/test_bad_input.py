@@ -166,13 +166,13 @@ NOT_READABLE = "the file can't be read as PNG, JPEG, WEBP, GIF, BMP or TIFF: it 
 
 FILES = {
     "a text": (b"hello", "IMAGE_UNREADABLE", NOT_READABLE),
-    "nothing": (b"", "IMAGE_UNREADABLE", NOT_READABLE),
+    "nothing": (b"", "IMAGE_UNREADABLE", "the file is empty: it has no bytes"),
     "a truncated image": (png()[:200], "IMAGE_UNREADABLE", NOT_READABLE),
     "a header without an image": (png()[:40], "IMAGE_UNREADABLE", NOT_READABLE),
     "a format that runs programs": (
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        "IMAGE_UNREADABLE",
-        NOT_READABLE,
+        "IMAGE_UNSUPPORTED",
+        "the file is EPS or PostScript, which isn't read: save it as JPEG or PNG",
     ),
     "an image bomb": (
         png_that_declares(10_000, 10_000),

@@ -15,7 +15,7 @@ from support.serving import logged_server, open_log, running_server
 
 from endurance.memory import BASE_MIB, PENDING_SHARES, USUAL_PENDING_MIB, documented_mib
 from vitrine.client import Client
-from vitrine.model.preparation import image, paper, photo, ranges, transparency
+from vitrine.model.preparation import image, paper, parts, photo, ranges, transparency
 from vitrine.model.preparation import pipeline as preparation
 from vitrine.server.bundled import bundled_model
 from vitrine.server.cli import main as server_main
@@ -141,7 +141,7 @@ def test_the_constants_in_the_docs_are_the_preparations() -> None:
     text = (ROOT / "docs" / "preparation.md").read_text()
     found = re.findall(r"`([A-Z_]+)` = ([\d.,]*\d)", text)
     assert len(found) >= 10
-    modules = (preparation, photo, paper, image, ranges, transparency)
+    modules = (preparation, photo, paper, image, parts, ranges, transparency)
     for name, value in found:
         (constant, *_) = (getattr(module, name) for module in modules if hasattr(module, name))
         assert constant == float(value.replace(",", "")), name

@@ -12,7 +12,6 @@ from model.drawings import encoded
 from PIL import Image
 
 from vitrine.model import ImageError, read_grey
-from vitrine.model.preparation import image as images
 from vitrine.model.preparation import metadata
 from vitrine.model.preparation.image import MAX_SCANS
 from vitrine.model.preparation.metadata import END_OF_IMAGE, START_OF_SCAN, count_scans
@@ -95,7 +94,7 @@ def test_a_file_of_too_many_parts_is_refused_before_it_is_opened(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it was opened")
 
-    monkeypatch.setattr(images.Image, "open", never)
+    monkeypatch.setattr(Image, "open", never)
     with pytest.raises(ImageError, match=told) as caught:
         read_grey(file)
     assert caught.value.reason == "IMAGE_UNSUPPORTED"

@@ -51,6 +51,15 @@ def children() -> set[int]:
     return {int(child) for task in tasks for child in (task / "children").read_text().split()}
 
 
+def stop_idle_process(decoders: Decoders) -> int:
+    """Stops the one process that waits for the next image; its id."""
+    before = children()
+    prepared(decoders, EIGHT)
+    [process] = children() - before
+    os.kill(process, signal.SIGSTOP)
+    return process
+
+
 @pytest.fixture
 def decoders() -> Iterator[Decoders]:
     made = Decoders(512 << 20)
@@ -87,16 +96,59 @@ def test_a_process_that_died_is_replaced(decoders: Decoders) -> None:
     assert process not in children()
 
 
-def test_a_process_that_is_killed_at_work_is_no_fault_of_the_image(decoders: Decoders) -> None:
-    before = children()
-    prepared(decoders, EIGHT)
-    [process] = children() - before
+def test_an_image_whose_process_is_killed_is_prepared_by_another(decoders: Decoders) -> None:
+    process = stop_idle_process(decoders)
     with ThreadPoolExecutor(1) as threads:
-        os.kill(process, signal.SIGSTOP)
         work = threads.submit(prepared, decoders, EIGHT)
         os.kill(process, signal.SIGKILL)
-        with suppress(Overloaded):  # unless it was found dead before it was asked
-            np.testing.assert_array_equal(work.result(), prepare(EIGHT))
+        np.testing.assert_array_equal(work.result(), prepare(EIGHT))
+
+
+class Deadly(Decoders):
+    """Its processes end with a status as soon as they are asked."""
+
+    def __init__(self, status: int | None) -> None:
+        super().__init__(512 << 20)
+        self.status = status
+        self.asked = 0
+
+    def _take(self) -> Any:
+        self.asked += 1
+        return self
+
+    def answer(self, *_: object) -> bytes:
+        raise EOFError
+
+    def end(self) -> int | None:
+        return self.status
+
+
+@pytest.mark.parametrize("status", [-signal.SIGKILL, -signal.SIGTERM, 1, None])
+def test_an_image_whose_processes_are_killed_is_refused_after_two(status: int | None) -> None:
+    deadly = Deadly(status)
+    with pytest.raises(Overloaded, match="the process that prepared the image was killed"):
+        prepared(deadly, EIGHT)
+    assert deadly.asked == 2
+
+
+def test_an_image_that_makes_its_process_fail_is_given_to_no_other() -> None:
+    deadly = Deadly(-signal.SIGSEGV)
+    with pytest.raises(ImageError, match="it makes the decoder fail"):
+        prepared(deadly, EIGHT)
+    assert deadly.asked == 1
+
+
+@pytest.mark.parametrize("file", [EIGHT, EIGHT + bytes(8 << 20)], ids=["it doesn't answer", "it doesn't read"])
+def test_a_stopped_process_is_given_up_and_replaced(file: bytes) -> None:
+    hasty = Decoders(512 << 20, wall_seconds=5)
+    try:
+        process = stop_idle_process(hasty)
+        with pytest.raises(Overloaded, match="preparing the image took more than 5 s: try again"):
+            prepared(hasty, file)
+        assert process not in children()
+        np.testing.assert_array_equal(prepared(hasty, EIGHT), prepare(EIGHT))
+    finally:
+        hasty.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

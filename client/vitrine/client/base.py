@@ -22,7 +22,7 @@ from vitrine.client.connection import (
     check_whole,
 )
 from vitrine.client.environment import target_or_default, tls_or_default, token_or_default
-from vitrine.client.errors import ServiceError, UsageError
+from vitrine.client.errors import CallCancelledError, ServiceError, UsageError, closed_error
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.tracing import CallSpan, begin_span
 from vitrine.client.types import Model
@@ -179,6 +179,11 @@ class BaseClient:
     def _deadline(self, timeout: float | None) -> Deadline:
         """The deadline of a call that begins now."""
         return Deadline.after(self._seconds(timeout))
+
+    def _explain_closing(self, error: ServiceError) -> None:
+        """Raises the client's own error for a call that was cancelled because the client was closed."""
+        if self._closed and isinstance(error, CallCancelledError):
+            raise closed_error(self.target) from error
 
     def _options(self, timeout: float, span: CallSpan) -> CallOptions:
         """The options of a call on the wire."""

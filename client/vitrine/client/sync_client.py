@@ -336,6 +336,9 @@ class Client(BaseClient):
         except ValueError:  # gRPC's error for a channel that another thread has closed meanwhile
             self._check_open()
             raise
+        except ServiceError as error:
+            self._explain_closing(error)
+            raise
 
     def _predict(self, images: Iterable[ImageSource], plan: Plan) -> Generator[Any]:
         done = 0

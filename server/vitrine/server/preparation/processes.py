@@ -6,6 +6,8 @@ Threads call it, one for each process at work. It knows neither requests nor the
 import logging
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -37,6 +39,19 @@ PROGRAM = "vitrine.server.preparation.program"
 MOST_CPU_SECONDS = 10.0
 """CPU time that preparing one image may take: the largest photo that is taken by default takes about two seconds."""
 
+MOST_WALL_SECONDS = 3 * MOST_CPU_SECONDS
+"""Time after which a process is given up that neither reads nor answers: stopped, or waiting for a disk. A machine with
+too much work may take so long as well."""
+
+END_SECONDS = 1.0
+"""Time that a killed process has to end. One that waits for a disk doesn't, and holds up nobody here."""
+
+ATTEMPTS = 2
+"""Number of processes that one image may be given to: one that is killed from outside says nothing of the image."""
+
+FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
+"""The signals that end a process for what it does itself."""
+
 RETRY_SECONDS = 1.0
 """The pause that a caller is asked for when no process could be started, or one was ended from outside."""
 
@@ -55,11 +70,15 @@ class Decoders:
     Args:
         max_bytes: the most memory that decoding may take, in one process and in all together, in bytes.
         seconds: CPU time that one image may take.
+        wall_seconds: time after which a process that neither reads nor answers is given up.
     """
 
-    def __init__(self, max_bytes: int, seconds: float = MOST_CPU_SECONDS) -> None:
+    def __init__(
+        self, max_bytes: int, seconds: float = MOST_CPU_SECONDS, wall_seconds: float = MOST_WALL_SECONDS
+    ) -> None:
         self._max_bytes = max_bytes
         self._seconds = seconds
+        self._wall_seconds = wall_seconds
         self._budget = MemoryBudget(max_bytes)
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
@@ -68,7 +87,7 @@ class Decoders:
     def start(self) -> None:
         """Starts one process ahead of the first image."""
         with suppress(Overloaded):  # it was logged; each image tries anew
-            self._give_back(_Process())
+            self._give_back(_Process(self._wall_seconds))
 
     def prepare(self, file: bytes, max_pixels: int, shape: Shape) -> Pixels:
         """Turns an image file into pixels, as `vitrine.model.prepare` does.
@@ -83,15 +102,9 @@ class Decoders:
 
         Raises:
             ImageError: it can't be read, or takes too much memory or time.
-            Overloaded: no process could be started, or one was ended from outside.
+            Overloaded: no process could be started, one after the other was killed, or one didn't answer.
         """
-        order = Order(max_pixels, shape, self._max_bytes, self._seconds)
-        process = self._take()
-        try:
-            answer = process.answer(order, file, self._budget)
-        except (EOFError, OSError) as error:
-            raise self._death(process.end()) from error
-        self._give_back(process)
+        answer = self._answer(Order(max_pixels, shape, self._max_bytes, self._seconds), file)
         if answer.startswith(REFUSED):
             raise decode_refusal(answer)
         if answer.startswith(FAILED):
@@ -105,6 +118,23 @@ class Decoders:
         for process in idle:
             process.end()
 
+    def _answer(self, order: Order, file: bytes) -> bytes:
+        """The answer of a process; of another one if the first is killed from outside."""
+        for left in reversed(range(ATTEMPTS)):
+            process = self._take()
+            try:
+                answer = process.answer(order, file, self._budget)
+            except BlockingIOError as error:  # the socket's own time is over
+                raise self._silence(process.end()) from error
+            except (EOFError, OSError) as error:
+                death = self._death(process.end())
+                if left and isinstance(death, Overloaded):
+                    continue
+                raise death from error
+            self._give_back(process)
+            return answer
+        raise AssertionError("the last attempt gives an answer or an error")
+
     def _take(self) -> "_Process":
         with self._lock:
             while self._idle:
@@ -112,7 +142,7 @@ class Decoders:
                 if process.alive:
                     return process
                 process.end()
-        return _Process()
+        return _Process(self._wall_seconds)
 
     def _give_back(self, process: "_Process") -> None:
         with self._lock:
@@ -121,28 +151,43 @@ class Decoders:
                 return
         process.end()
 
-    def _death(self, status: int) -> ImageError | Overloaded:
+    def _death(self, status: int | None) -> ImageError | Overloaded:
         """The error for an image during which its process ended."""
         if status == -signal.SIGPROF:
             return ImageError(
                 "IMAGE_UNSUPPORTED",
                 f"the file takes more than {self._seconds:g} s to decode, as no photo does: save it anew",
             )
-        logger.warning("a process that prepared an image ended with status %d; another takes its place", status)
-        if status == -signal.SIGKILL:  # the system was out of memory, and this image needn't be the cause
-            return Overloaded("OVERLOADED", "memory ran out: try again in a moment", RETRY_SECONDS)
-        return ImageError("IMAGE_UNREADABLE", "the file can't be decoded: it makes the decoder fail")
+        logger.warning("a process that prepared an image ended with status %s; another takes its place", status)
+        if status in [-fault for fault in FAULTS]:
+            return ImageError("IMAGE_UNREADABLE", "the file can't be decoded: it makes the decoder fail")
+        message = "the process that prepared the image was killed, as where memory runs out: try again in a moment"
+        return Overloaded("OVERLOADED", message, RETRY_SECONDS)
+
+    def _silence(self, status: int | None) -> Overloaded:
+        """The error for an image whose process didn't answer, and has been ended with that status."""
+        logger.warning(
+            "a process that prepared an image didn't answer for %g s and ended with status %s; another takes its place",
+            self._wall_seconds,
+            status,
+        )
+        message = f"preparing the image took more than {self._wall_seconds:g} s: try again in a moment"
+        return Overloaded("OVERLOADED", message, RETRY_SECONDS)
 
 
 class _Process:
     """One process, and the server's end of the socket to it.
 
+    Args:
+        wall_seconds: time after which reading and writing fail if the process does neither.
+
     Raises:
         Overloaded: it can't be started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wall_seconds: float) -> None:
         self._connection, theirs = Pipe()
+        _limit_waiting(self._connection.fileno(), wall_seconds)
         with theirs:
             command = [sys.executable, "-P", "-m", PROGRAM, str(theirs.fileno())]
             try:
@@ -169,6 +214,7 @@ class _Process:
         """The answer to an order. Its decoding waits until there is memory for it.
 
         Raises:
+            BlockingIOError: the process neither reads nor answers.
             EOFError, OSError: the process has ended.
         """
         with ExitStack() as taken:
@@ -180,11 +226,22 @@ class _Process:
                 self._connection.send_bytes(GO)
             return message
 
-    def end(self) -> int:
-        """Ends it, and gives its exit status; negative: the signal that ended it before."""
+    def end(self) -> int | None:
+        """Ends it, and gives its exit status; negative: the signal that ended it before; None: it doesn't end yet."""
         self._connection.close()
         self._process.kill()
-        return self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(END_SECONDS)
+        return None
+
+
+def _limit_waiting(descriptor: int, seconds: float) -> None:
+    """Lets reading and writing of a socket fail after some time; `BlockingIOError` then."""
+    whole, part = divmod(seconds, 1)
+    limit = struct.pack("@ll", int(whole), int(part * 1e6))  # struct timeval
+    with socket.socket(fileno=os.dup(descriptor)) as shared:
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 class MemoryBudget:
