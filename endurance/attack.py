@@ -27,6 +27,7 @@ from benchmarks.harness.servers import VITRINE_SERVER, Server, start
 from endurance.attacking import honest
 from endurance.attacking.attacks import ATTACKS
 from endurance.attacking.memory_limit import IN_GROUP, memory_group, peak_bytes
+from endurance.memory import documented_mib
 from endurance.overload import peak_of
 from endurance.report import as_lines
 
@@ -37,11 +38,6 @@ START_SECONDS = 5.0
 """Seconds before the attacks begin: the honest caller has connected."""
 
 MIN_GOOD_RATIO, MAX_P99_MS = 0.99, 1000.0
-
-
-def documented_mib(pending_mib: int) -> int:
-    """The memory that docs/server.md asks for."""
-    return 120 + 3 * pending_mib
 
 
 @click.command()

@@ -1,6 +1,6 @@
 """Sends image files that cost far more than their bytes, and measures memory and the wait of a good file meanwhile.
 
-    python -m endurance.image_bombs [--program vitrine-server] [--mib 1656] [--seconds 20] [--json]
+    python -m endurance.image_bombs [--program vitrine-server] [--mib 2248] [--seconds 20] [--json]
 
 One server is attacked in each of these ways, by one caller with a token of its own:
 
@@ -39,6 +39,7 @@ from PIL import ExifTags, Image
 from benchmarks.harness.machine import machine
 from benchmarks.harness.rounds import log_progress
 from benchmarks.harness.servers import OWN_CONNECTION, VITRINE_SERVER, Server, running
+from endurance.memory import documented_mib
 from endurance.report import as_lines
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -58,7 +59,7 @@ TOKENS = {"honest": "honest-token", "attacker": "attacker-token"}
 
 @click.command()
 @click.option("--program", default=VITRINE_SERVER, type=click.Path(path_type=Path), help="The server to attack.")
-@click.option("--mib", default=120 + 3 * 512, show_default=True, help="MiB that may be resident.")
+@click.option("--mib", default=documented_mib(), show_default=True, help="MiB that may be resident.")
 @click.option("--seconds", default=20.0, show_default=True, help="Shortest duration of each attack.")
 @click.option("--only", default="", help="The attack to make; by default all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")

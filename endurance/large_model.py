@@ -1,6 +1,6 @@
 """Publishes a model file larger than memory beside a good version, and tells whether the good one serves on.
 
-    python -m endurance.large_model [--program vitrine-server] [--gib 3] [--mib 1656] [--json]
+    python -m endurance.large_model [--program vitrine-server] [--gib 3] [--mib 2248] [--json]
 
 The repository has a good version 1; version 2 declares `--gib` and has nothing on disk. One server meets it while it
 serves, another when it starts. Both have `--mib` of memory where this user may make memory cgroups; elsewhere only
@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks.harness.machine import machine
 from benchmarks.harness.servers import VITRINE_SERVER, Server, running
+from endurance.memory import documented_mib
 from endurance.report import as_lines
 from vitrine.client import Client, VitrineError
 from vitrine.server.bundled import bundled_model
@@ -39,7 +40,7 @@ GROUPS = Path("/sys/fs/cgroup")
 @click.command()
 @click.option("--program", default=VITRINE_SERVER, type=click.Path(path_type=Path), help="The server to try.")
 @click.option("--gib", default=3, show_default=True, help="Size of the model file, in GiB.")
-@click.option("--mib", default=120 + 3 * 512, show_default=True, help="Memory that the server may have, in MiB.")
+@click.option("--mib", default=documented_mib(), show_default=True, help="Memory that the server may have, in MiB.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def main(program: Path, gib: int, mib: int, as_json: bool) -> None:
     """Serve a repository with a model that is larger than memory, and print what becomes of the good version."""

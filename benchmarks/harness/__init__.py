@@ -1,6 +1,7 @@
 """Shared by `benchmarks/` and `endurance/`: servers under test and summaries of what was measured.
 
 - `servers`: starts `vitrine-server` in its own process and stops it
+- `callers`: concurrent calls from one client process, a program of its own
 - `processes`: memory, CPU time, open files and threads of a process and its children
 - `artifacts`: artifacts of random weights
 - `rounds`: takes turns between what is compared, with a progress bar

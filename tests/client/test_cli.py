@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from client.scripted import LAYERS, ScriptedServer, fail, running, succeed
 from PIL import Image
 from support.serving import RunningServer
 
-from vitrine.client import Client, Limits, Model, TrainingFacts, report
+from vitrine.client import Activations, Client, Limits, Model, TrainingFacts, UsageError, report
 from vitrine.client.cli import main
+from vitrine.client.cli.classifying import Printed, classify_files
 from vitrine.model import DIGITS, DIGITS_INPUT, prepare
 
 Run = Callable[..., Result]
@@ -240,6 +242,16 @@ def test_a_file_that_the_server_refuses_is_named_and_the_others_are_classified(
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["N", "file", "image.png"])
+def test_a_refused_file_is_named_though_its_name_is_a_word_of_the_reason(
+    run: Run, tmp_path: Path, server: RunningServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(b"no image")
+    result = run("classify", name, "--preparation", "server", "--target", server.target)
+    assert result.stderr.startswith(f"Error: {name}: the file can't be read as PNG")
+
+
 def test_what_was_classified_is_printed_as_json_though_a_later_call_fails(
     run: Run, drawings: list[Path], scripted: ScriptedServer
 ) -> None:
@@ -280,6 +292,22 @@ def test_npz_has_the_predictions_as_arrays(run: Run, mixed: list[Path], tmp_path
         assert arrays["probabilities"].shape == (2, 10)
         assert {f"activations/{layer.name}" for layer in LAYERS} < set(arrays)
         assert arrays["activations/relu_1"].shape == (2, 8)
+
+
+@pytest.mark.parametrize("changed", ["classes", "layers"])
+def test_arrays_of_two_models_are_one_sentence(
+    changed: str, scripted: ScriptedServer, drawings: list[Path], tmp_path: Path
+) -> None:
+    with Client(scripted.target) as client:
+        first, second = client.classify_many(drawings, activations="all")
+    second = {
+        "classes": replace(second, probabilities=second.probabilities[:3]),
+        "layers": replace(second, activations=Activations({}, {})),
+    }[changed]
+    outcomes, path = [first, second], tmp_path / "out.npz"
+    with pytest.raises(UsageError, match=r"out\.npz: another model has taken over meanwhile"):
+        classify_files(drawings, outcomes, Printed.TEXT, activations=False, npz=path, plot=None)
+    assert not path.exists()
 
 
 def test_a_folder_means_the_images_in_it(run: Run, drawings: list[Path], tmp_path: Path) -> None:
@@ -359,7 +387,7 @@ def test_output_of_an_old_code_page_has_question_marks_and_no_traceback(
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert b"acht-?.png" in ended.stdout
     ended = command("classify", missing, **settings)
-    assert (ended.returncode, b"fehlt-?.png: No such file" in ended.stderr) == (1, True)
+    assert (ended.returncode, rb"fehlt-\u516b.png: No such file" in ended.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense", "tkagg", ""])

@@ -198,6 +198,18 @@ def test_a_client_without_arguments_calls_the_server_of_the_variables(
         assert server.metadata[0]["authorization"] == "Bearer secret"
 
 
+def test_the_token_of_the_environment_goes_to_the_target_of_the_environment_alone(
+    ask: Ask, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_TOKEN", "secret")
+    monkeypatch.setenv("VITRINE_TARGET", "example.org:1")
+    ask(scripted.target, "models")
+    monkeypatch.setenv("VITRINE_TARGET", scripted.target)
+    ask(scripted.target, "models")
+    ask(scripted.target, "models", options={"token": "another"})
+    assert [sent.get("authorization") for sent in scripted.metadata] == [None, "Bearer secret", "Bearer another"]
+
+
 def test_a_server_that_nobody_vouches_for_isnt_talked_to(ask: Ask, authority: trustme.CA) -> None:
     tls = TLS(ca=trustme.CA().cert_pem.bytes())
     with running(server_credentials(authority)) as server:

@@ -340,7 +340,7 @@ def test_memory_that_grows_in_each_round_fails_a_campaign() -> None:
 
 def test_a_path_that_is_no_text_ends_nothing(tiny_artifact: Path) -> None:
     """It would end grpc.aio's own server: a single call from anybody was enough."""
-    with running_server(tiny_artifact) as server, Client(server.target, retries=False) as client:
+    with running_server(tiny_artifact) as server, Client(server.target, retries=0) as client:
         assert client.health()
         for _ in range(20):
             assert refused_path(server.target)

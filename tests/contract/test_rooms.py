@@ -52,7 +52,7 @@ FLOORS: dict[str, Floors] = {
         [""],
     ],
     "training": [
-        ["errors", "randomness", "markdown"],
+        ["errors", "randomness", "markdown", "pens"],
         ["lengths"],
         ["files"],
         ["data"],
@@ -82,6 +82,8 @@ FLOORS: dict[str, Floors] = {
         ["batches"],
         ["tracing", "plot", "report"],
         ["base"],
+        ["asking", "gathering"],
+        ["sync_gathering", "async_gathering"],
         ["sync_client", "async_client"],
         [""],
         ["cli"],

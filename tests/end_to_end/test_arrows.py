@@ -91,7 +91,7 @@ def test_the_report_has_its_classes(run: RunFolder) -> None:
     [
         (
             ["evaluate", "--novelty"],
-            "novelty and stress need a model of the ten digits, but the run has the classes down, left, right, up",
+            "novelty, stress and forms need a model of the ten digits, but the run has the classes down, left, ",
         ),
         (["evaluate", "--dataset", "digits"], "digits has the class '0'; the model has down, left, right, up"),
         (["fit", "--resume", "--size", "18x18", "--run"], "the run was started with size 12x20, not 18x18"),

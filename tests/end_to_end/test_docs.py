@@ -13,11 +13,13 @@ import pytest
 from click.testing import CliRunner
 from support.serving import logged_server, open_log, running_server
 
+from endurance.memory import BASE_MIB, PENDING_SHARES, USUAL_PENDING_MIB, documented_mib
 from vitrine.client import Client
 from vitrine.model.preparation import image, paper, photo, ranges, transparency
 from vitrine.model.preparation import pipeline as preparation
 from vitrine.server.bundled import bundled_model
 from vitrine.server.cli import main as server_main
+from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.training.cli import main as train_main
 from vitrine.training.rendering.nondigits import LOOK_ALIKES
 
@@ -91,6 +93,13 @@ def test_the_architectures_modules_are_there() -> None:
 def test_the_settings_in_the_docs_are_the_servers() -> None:
     shown = CliRunner().invoke(server_main, ["--help"], prog_name="vitrine-server", terminal_width=110).output
     assert shown.strip() in (ROOT / "docs" / "server.md").read_text()
+
+
+def test_the_memory_in_the_docs_is_what_endurance_tests_give() -> None:
+    assert PENDING_SHARES == 4
+    said = f"Plan {BASE_MIB} MiB plus four times `--max-pending-mb` for each worker: {documented_mib() / 1024:.1f} GiB"
+    assert said in (ROOT / "docs" / "server.md").read_text()
+    assert AdmissionConfig().max_bytes == USUAL_PENDING_MIB << 20
 
 
 def test_the_evaluations_settings_in_the_docs_are_the_programs() -> None:

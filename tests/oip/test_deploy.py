@@ -6,12 +6,10 @@ from typing import Any
 import pytest
 from oip.environments import Environment
 
-from vitrine.server.inference.admission import AdmissionConfig
+from endurance.memory import documented_mib
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parents[1] / "deploy" / "kserve"
-
-MEBIBYTE = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +57,4 @@ def test_the_service_wants_the_runtime_that_is_there(manifests: Any) -> None:
 def test_the_memory_is_what_a_server_with_the_default_limits_needs(manifests: Any) -> None:
     (container,) = manifests["servingruntime.yaml"]["manifest"]["spec"]["containers"]
     assert not any(argument.startswith("--max-pending-mb") for argument in container["args"])
-    needed = 120 * MEBIBYTE + 3 * AdmissionConfig().max_bytes  # docs/server.md
-    gibibytes = int(container["resources"]["limits"]["memory"].removesuffix("Gi"))
-    assert gibibytes << 30 >= needed
+    assert int(container["resources"]["limits"]["memory"].removesuffix("Mi")) >= documented_mib()

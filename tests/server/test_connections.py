@@ -4,9 +4,12 @@ import asyncio
 import gzip
 import itertools
 import queue
+import resource
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,21 @@ from endurance.attacking.attacks import CHECK, CLASSIFY
 from endurance.attacking.peer import dialled
 from endurance.fuzzing import frames as h2
 from vitrine.server.errors import InvalidRequest, Overloaded, listed
+from vitrine.server.frontends.grpc import sockets
 from vitrine.server.frontends.grpc.core_server import is_supported
+from vitrine.server.frontends.grpc.receiving import network_of
 from vitrine.server.frontends.grpc.status import to_grpc
+from vitrine.server.frontends.grpc.watch import ConnectionWatch, max_connections
 from vitrine.server.inference.admission import Admission, AdmissionConfig
-from vitrine.server.inference.connections import SLACK, TOO_LARGE, TOO_MUCH, UNREAD, ConnectionConfig, Connections
+from vitrine.server.inference.connections import (
+    SLACK,
+    TOO_LARGE,
+    TOO_MUCH,
+    TOO_SLOW,
+    UNREAD,
+    ConnectionConfig,
+    Connections,
+)
 from vitrine.server.inference.shares import Shares
 from vitrine.server.protocols.status import status_of
 from vitrine.v1 import classifier_pb2 as pb
@@ -239,10 +253,44 @@ def test_what_is_pending_leaves_less_room() -> None:
     assert closed(connections) == [("b", TOO_MUCH)]
 
 
-def test_more_than_the_method_takes_is_never_held() -> None:
-    connections, _ = ledger()
-    receiving(connections, "a", SLACK + 5000, limit=4096)
+def test_more_than_the_method_takes_is_not_held_for_long() -> None:
+    connections, clock = ledger()
+    receiving(connections, "a", SLACK + 50_000, limit=4096)
+    assert closed(connections) == []
+    clock.now += 0.9
+    connections.at("a", str).measure(SLACK + 50_000, clock.now)
+    assert closed(connections) == []
+    clock.now += 0.2
     assert closed(connections) == [("a", TOO_LARGE)]
+
+
+def test_those_that_hold_more_than_the_method_takes_go_before_larger_ones() -> None:
+    connections, _ = ledger()
+    receiving(connections, "large", 60 * MIB)
+    receiving(connections, "exceeding", 10 * MIB, limit=4096)
+    assert closed(connections) == [("exceeding", TOO_MUCH)]
+
+
+def test_a_burst_of_calls_is_taken_up_one_by_one() -> None:
+    """Their messages are received meanwhile, before anybody has asked for them."""
+    connections, clock = ledger()
+    for _ in range(40):
+        clock.now += 0.05
+        receiving(connections, "a", 30 * MIB, limit=2 * MIB)
+        assert closed(connections) == []
+
+
+def test_a_call_that_was_cancelled_in_the_middle_of_its_message_holds_nothing() -> None:
+    connections, clock = ledger()
+    connection = connections.at("a", str)
+    cancelled = connections.expect(connection, 64 * MIB, end=lambda: None)
+    connection.measure(40 * MIB, clock.now)
+    cancelled.arrived(0)
+    assert connection in connections.waiting()
+    connection.measure(41 * MIB, clock.now)
+    assert connections.waiting() == []
+    receiving(connections, "a", 42 * MIB)
+    assert connection.held == MIB
 
 
 def test_a_busy_connection_whose_messages_are_taken_in_holds_nothing() -> None:
@@ -258,6 +306,51 @@ def test_a_busy_connection_whose_messages_are_taken_in_holds_nothing() -> None:
     assert connection.held == 0
     connection.measure(received + 5 * MIB, 0.0)
     assert connection.held > 4 * MIB
+
+
+def test_large_messages_over_tls_do_not_add_up() -> None:
+    """Records of TLS and frames of HTTP/2, 31 bytes for 16 KiB, come with each message for as long as it is used."""
+    connections, clock = ledger()
+    connection = connections.at("a", str)
+    received = 0
+    for _ in range(10_000):
+        transfer = connections.expect(connection, 64 * MIB, end=lambda: None)
+        received += 16 * MIB + 31 * 1024
+        clock.now += 1
+        connection.measure(received - MIB, clock.now)
+        assert closed(connections) == []
+        transfer.arrived(16 * MIB)
+
+
+def test_a_connection_on_which_several_messages_are_always_arriving_is_not_slow() -> None:
+    connections, clock = ledger()
+    connection = connections.at("a", str)
+    arriving = connections.expect(connection, 64 * MIB, end=lambda: None)
+    received = 8 * MIB
+    for _ in range(1000):
+        clock.now += 1
+        following = connections.expect(connection, 64 * MIB, end=lambda: None)
+        received += 4 * MIB * 33 // 32
+        connection.measure(received, clock.now)
+        assert connection.held > SLACK
+        assert closed(connections) == []
+        arriving.arrived(4 * MIB)
+        arriving = following
+
+
+def test_a_message_that_stops_in_the_middle_is_slow_beside_small_ones() -> None:
+    connections, clock = ledger()
+    connection = connections.at("a", str)
+    connections.expect(connection, 64 * MIB, end=lambda: None, streamed=True)
+    received = 40 * MIB
+    for _ in range(11):
+        connection.measure(received, clock.now)
+        assert closed(connections) == []
+        clock.now += 1
+        connections.expect(connection, MIB, end=lambda: None).arrived(300)
+        received += 450
+    connection.measure(received, clock.now)
+    assert closed(connections) == [("a", TOO_SLOW)]
 
 
 def test_what_a_client_sends_beside_messages_is_forgiven() -> None:
@@ -297,11 +390,53 @@ def test_an_answer_has_its_time_to_leave_and_a_message_its_time_to_arrive() -> N
 def test_the_hosts_with_the_most_connections_lose_some_first() -> None:
     connections, _ = ledger()
     names = [f"ipv4:10.0.0.1:{port}" for port in range(6)] + ["ipv4:10.0.0.2:1"]
-    assert connections.surplus(names, 7) == []
-    assert set(connections.surplus(names, 5)) <= set(names[:6])
+    assert connections.surplus(names, 7, network_of) == []
+    assert set(connections.surplus(names, 5, network_of)) <= set(names[:6])
     for name in names[:5]:
         connections.at(name, str).calls = 1
-    assert connections.surplus(names, 5) == [names[5], names[6]]
+    assert connections.surplus(names, 5, network_of) == [names[5], names[6]]
+
+
+def test_all_addresses_of_an_ipv6_network_are_one_host() -> None:
+    connections, _ = ledger()
+    many = [f"ipv6:%5B2001:db8:0:1::{number:x}%5D:4711" for number in range(1, 7)]
+    few = ["ipv6:%5B2001:db8:0:2::1%5D:4711", "ipv6:%5B2001:db8:0:2::1%5D:4712"]
+    assert set(connections.surplus([*few, *many], 4, network_of)) <= set(many)
+
+
+def test_a_connection_that_came_while_others_were_counted_is_kept() -> None:
+    connections, clock = ledger()
+    connections.at("before", str).active = clock.now - 1
+    connections.at("since", str).active = clock.now + 1
+    connections.keep_only((), clock.now)
+    assert set(connections._open) == {"since"}
+
+
+async def test_calls_go_on_while_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, began, may_end = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def open_sockets(_: int) -> dict[str, int]:
+        loop.call_soon_threadsafe(began.set)
+        assert may_end.wait(60)
+        return {}
+
+    monkeypatch.setattr(sockets, "open_sockets", open_sockets)
+    connections, clock = ledger()
+    watching = asyncio.create_task(ConnectionWatch(connections, 0).run())
+    async with asyncio.timeout(60):
+        await began.wait()
+        late: asyncio.Future[None] = loop.create_future()
+        connections.expect(connections.at("a", str), MIB, end=partial(late.set_result, None))
+        clock.now += 11
+        await late
+    may_end.set()
+    watching.cancel()
+
+
+def test_without_a_limit_of_files_there_is_one_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    for files in (resource.RLIM_INFINITY, (1 << 63) - 1):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
+        assert max_connections(ConnectionConfig()) == 750_000
 
 
 def test_one_caller_takes_seven_eighths_at_most_and_others_find_the_rest() -> None:

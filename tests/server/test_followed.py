@@ -59,5 +59,5 @@ def test_a_damaged_file_is_read_once_and_again_when_it_changes(tmp_path: Path) -
 
 def test_a_pipe_in_the_place_of_a_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "tokens")
-    with pytest.raises(FileError, match="no regular file"):
+    with pytest.raises(FileError, match="only regular files are read"):
         read_file(tmp_path / "tokens")

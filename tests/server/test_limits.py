@@ -34,7 +34,8 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_may() -> None:
     assert subprocess.run(limited, capture_output=True, text=True, check=True).stdout == "200\n"
 
 
-def test_too_few_threads_are_said_and_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("workers", "needed"), [(1, 35), (4, 92)])
+def test_too_few_threads_are_said_and_none_is_left(monkeypatch: pytest.MonkeyPatch, workers: int, needed: int) -> None:
     before, start = threading.active_count(), threading.Thread.start
 
     def start_some(thread: threading.Thread) -> None:
@@ -45,8 +46,8 @@ def test_too_few_threads_are_said_and_none_is_left(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(threading.Thread, "start", start_some)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        with pytest.raises(StartupError, match=r"may start 3 more threads, and needs 35.*--pids-limit"):
-            check_limits(1, 2)
+        with pytest.raises(StartupError, match=rf"may start 3 more threads, and needs {needed}.*--pids-limit"):
+            check_limits(workers, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert threading.active_count() == before

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.serving import PATIENCE_SECONDS, logged_server, open_log
+from support.serving import PATIENCE_SECONDS, SERVER, logged_server, open_log
 
 from endurance.fuzzing import frames as h2
 from endurance.fuzzing.connections import connected, read_status
@@ -135,6 +135,15 @@ def test_a_reader_that_hangs_stops_neither_calls_nor_the_end(tiny_artifact: Path
                 client.classify(image, preparation="none")
             assert server.stop() == 0
         assert len(os.read(reading, 1 << 20)) > 1 << 15  # it was full
+
+
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=SHARED_PORT)])
+def test_a_server_without_standard_error_serves(tiny_artifact: Path, workers: str) -> None:
+    program = ("/bin/sh", "-c", 'exec "$0" "$@" 2>&-', SERVER)
+    with logged_server(None, tiny_artifact, "--workers", workers, program=program) as server:
+        with Client(server.target, retries=0) as client:
+            client.classify(np.zeros((18, 18), np.uint8), preparation="none")
+        assert server.stop() == 0
 
 
 def test_dropped_lines_are_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,16 @@ def test_a_process_that_is_killed_at_work_is_no_fault_of_the_image(decoders: Dec
             np.testing.assert_array_equal(work.result(), prepare(EIGHT))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_group_of_the_server_ends_no_preparation(decoders: Decoders, number: int) -> None:
+    before = children()
+    prepared(decoders, EIGHT)
+    [process] = children() - before
+    os.kill(process, number)
+    np.testing.assert_array_equal(prepared(decoders, EIGHT), prepare(EIGHT))
+    assert process in children()
+
+
 def test_no_process_is_left(decoders: Decoders) -> None:
     before = children()
     decoders.start()

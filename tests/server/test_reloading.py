@@ -17,6 +17,7 @@ from support.publishing import bad_files, good_file, probabilities_of, publish, 
 from support.serving import (
     PATIENCE_SECONDS,
     SERVER,
+    Log,
     RunningServer,
     logged_server,
     open_log,
@@ -123,7 +124,7 @@ def test_new_versions_take_over_under_traffic_and_every_answer_is_right(tmp_path
     {
         "corrupt": "it isn't an ONNX file, or is cut off",
         "truncated": "it isn't an ONNX file, or is cut off",
-        "empty": "it isn't a Vitrine artifact",
+        "empty": "it is an empty file",
         "golden-mismatched": "its golden sample disagrees: linear_2 deviates by",
     }.items(),
 )
@@ -270,13 +271,40 @@ def test_sighup_has_the_repository_looked_at_and_ends_no_call(tmp_path: Path, wo
         assert server.stop() == 0
 
 
-def test_sighup_from_a_terminal_that_has_gone_stops_the_server(tiny_artifact: Path) -> None:
+@contextmanager
+def server_of_a_terminal(*command: str | Path) -> Iterator[tuple["subprocess.Popen[str]", Log]]:
+    """A server that is ready, whose standard input is a terminal, and its log."""
     ours, terminal = os.openpty()
-    command: list[str | Path] = [SERVER, tiny_artifact, "--port", "0"]
-    with subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, text=True) as server:
+    with (
+        open_log() as (pipe, log),
+        subprocess.Popen(
+            [*command, "--port", "0"], stdin=terminal, stdout=subprocess.PIPE, stderr=pipe, text=True
+        ) as server,
+    ):
         os.close(terminal)
         assert server.stdout is not None
         assert server.stdout.readline().startswith(READY)
+        yield server, log
+    os.close(ours)
+
+
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=SHARED_PORT)])
+def test_sighup_from_a_terminal_that_has_gone_stops_the_server_however_often_it_comes(
+    tiny_artifact: Path, workers: str
+) -> None:
+    flags = ("--workers", workers, "--propagation-seconds", "0.5")
+    with server_of_a_terminal(SERVER, tiny_artifact, *flags) as (server, log):
+        server.send_signal(signal.SIGHUP)
+        log.wait_for(r"(stopping): serving", int(workers))
         server.send_signal(signal.SIGHUP)
         assert server.wait(PATIENCE_SECONDS) == 0
-    os.close(ours)
+
+
+def test_under_nohup_a_terminal_that_has_gone_stops_nothing(tiny_artifact: Path) -> None:
+    """Some systems' nohup leaves standard input as it is."""
+    command = ("/bin/sh", "-c", 'trap \'\' HUP; exec "$0" "$@"', SERVER, tiny_artifact)
+    with server_of_a_terminal(*command) as (server, log):
+        server.send_signal(signal.SIGHUP)
+        log.wait_for(r"(SIGHUP): looking")
+        server.terminate()
+        assert server.wait(PATIENCE_SECONDS) == 0

@@ -5,6 +5,7 @@ import re
 import ssl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -316,6 +317,19 @@ def test_a_renewed_certificate_that_grpc_can_not_use_leaves_the_old_one(
         assert len(log.wait_for(r"(can't be used by gRPC, and no client would get in.*stays in force)")) == 1
         publish(files, authority.issue_cert(HOST))
         assert presented(server.target) == leaf_of(files) != old
+
+
+def test_many_connections_at_a_renewal_neither_hold_it_up_nor_fail(
+    tiny_artifact: Path, files: TlsFiles, authority: trustme.CA
+) -> None:
+    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, *flags(files)) as server:
+        publish(files, authority.issue_cert(HOST))
+        with ThreadPoolExecutor(40) as connecting:
+            shown = list(connecting.map(presented, [server.target] * 40))
+        assert len(shown) == 40
+        log.wait_for(r"(read again, because of a change)")
+        assert presented(server.target) == leaf_of(files)
+        assert "couldn't be tried" not in log.text
 
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=SHARED_PORT)])

@@ -219,6 +219,16 @@ def test_a_stopped_worker_is_killed_and_replaced_and_counted(tiny_artifact: Path
     assert "vitrine_ready 2.0" in metrics
 
 
+def test_a_limit_below_a_second_kills_no_worker_that_answers(tiny_artifact: Path) -> None:
+    """Each worker is asked several times, and starts for longer than the limit."""
+    quick = impatient(ASK_SECONDS=0.25)
+    flags = ("--hang-seconds", "0.2", "--metrics-port", "0")
+    with running_workers(tiny_artifact, *flags, program=quick) as server:
+        stuck = server.ready(2)[0]
+        os.kill(stuck, signal.SIGSTOP)
+        assert server.log.wait_for(r"worker (\d+) hasn't answered for 0.2 s") == [str(stuck)]
+
+
 def serve_nothing(_: ServerConfig, line: Any, __: object) -> None:
     """A worker's program: it says that it is ready, and then its event loop hangs."""
     line.send(True)
@@ -234,7 +244,7 @@ async def test_a_worker_whose_event_loop_hangs_is_killed_and_replaced(
 ) -> None:
     monkeypatch.setattr(supervisor, "work", serve_nothing)
     monkeypatch.setattr(supervisor, "ASK_SECONDS", 0.02)
-    monkeypatch.setattr(supervisor, "START_FACTOR", 10_000)  # it isn't killed before it has said that it is ready
+    monkeypatch.setattr(supervisor, "START_SECONDS", 2_000.0)  # it isn't killed before it has said that it is ready
     monkeypatch.setattr(process_config, "GRACE_SECONDS", 0.0)
     config = ServerConfig(grpc=GrpcConfig(port=0), process=ProcessConfig(1, drain_seconds=0.0, hang_seconds=0.2))
     with caplog.at_level(logging.INFO):
@@ -260,7 +270,7 @@ def test_a_stopped_worker_does_not_count_as_ready(tiny_artifact: Path) -> None:
 
 def test_a_worker_that_never_comes_to_answer_is_replaced(tiny_artifact: Path) -> None:
     """The second of the starting workers is stopped before its event loop runs."""
-    quick = impatient(ASK_SECONDS=0.1, START_FACTOR=1)
+    quick = impatient(ASK_SECONDS=0.1, START_SECONDS=8.0)  # more than a start takes on a busy machine
     with (
         open_log() as (pipe, log),
         launched_server(pipe, "--workers", "2", "--hang-seconds", "2", program=quick) as server,
@@ -268,7 +278,7 @@ def test_a_worker_that_never_comes_to_answer_is_replaced(tiny_artifact: Path) ->
         log.wait_for(r"worker (\d+) is ready")
         stuck = int(log.wait_for(r"worker (\d+) starts", 2)[1])
         os.kill(stuck, signal.SIGSTOP)
-        log.wait_for(rf"worker {stuck} (hasn't answered for 2 s, and is killed)")
+        log.wait_for(rf"worker {stuck} (hasn't answered for 8 s, and is killed)")
         log.wait_for(r"worker (\d+) is ready", 2)
         server.terminate()
         assert server.wait(PATIENCE_SECONDS) == 0

@@ -140,7 +140,7 @@ def test_files_that_arent_read_are_named_where_images_are_too_few(folder: Path) 
         for image in (folder / label).iterdir():
             image.rename(image.with_suffix(".heic"))
     with pytest.raises(
-        DataError, match=r"4 has no different images.* files aren't read, such as 0\.heic: save them as"
+        DataError, match=r"4 has no different images.*files such as 0\.heic aren't read: save them as PNG"
     ):
         load_dataset(folder, progress=False)
 

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pytest
 
 from vitrine.model.preparation.blobs import Blobs
+from vitrine.training.pens import Pen, draw, draw_by_chance
 from vitrine.training.rendering.forms import FORMS, write_form
 from vitrine.training.rendering.forms_sheet import CELL, GAP, MARGIN, draw_forms
-from vitrine.training.rendering.pens import Pen, draw, draw_by_chance
 from vitrine.training.rendering.skeletons import ellipse, write
 
 SAMPLES = 40

@@ -5,9 +5,9 @@ from string import ascii_lowercase, ascii_uppercase
 import numpy as np
 import pytest
 
+from vitrine.training.pens import draw_by_chance
 from vitrine.training.rendering.letters import CAPITALS, GREEK, LETTERS, SMALL, write_letter
 from vitrine.training.rendering.nondigits import GREEK_LOOK_ALIKES, LOOK_ALIKES
-from vitrine.training.rendering.pens import draw_by_chance
 
 
 def test_every_latin_letter_is_there_and_no_letter_twice() -> None:

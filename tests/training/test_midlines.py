@@ -5,9 +5,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw
 
+from vitrine.training.pens import draw_by_chance
 from vitrine.training.rendering.midlines import skeleton_of
 from vitrine.training.rendering.nondigits.fonts import bundled_fonts, glyph
-from vitrine.training.rendering.pens import draw_by_chance
 from vitrine.training.rendering.skeletons import write
 
 

@@ -11,7 +11,7 @@ from vitrine.model import prepare
 from vitrine.model.preparation.pen import stroke_width
 from vitrine.model.preparation.pipeline import find_box
 from vitrine.training.data.originals import Originals
-from vitrine.training.rendering.pens import PENS, Drawing, Pen, draw, draw_by_chance, random_pen
+from vitrine.training.pens import PENS, Drawing, Pen, draw, draw_by_chance, random_pen
 
 
 def line(*points: tuple[float, float]) -> list[npt.NDArray[np.float64]]:

@@ -272,6 +272,8 @@ def test_forms_are_measured_each_by_itself_and_shown_on_a_sheet(run: Path, tmp_p
         assert sheet.height == len(FORMS) * CELL[1]
     page = (tmp_path / "report" / "REPORT.md").read_text()
     assert "| 1 with upstroke | 4 |" in page
+    assert "Forms are ways of writing a digit" in page
+    assert "Sources are" not in page
     assert "(handwriting.png)" in page
 
 
@@ -285,7 +287,10 @@ def test_examples_of_several_sources_are_measured_by_source(toy: Dataset, tmp_pa
     assert all(source.hardest for source in report.sources)
     write_report(report, files := ReportFolder(tmp_path / "report"))
     assert files.handwriting.exists()
-    assert "| unipen/ibm |" in files.page.read_text()
+    page = files.page.read_text()
+    assert "| unipen/ibm |" in page
+    assert "Sources are data sets" in page
+    assert "Forms are" not in page
     assert not make_report(run.checkpoint, toy.test, "toy", progress=False).sources
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from vitrine.training.pens import draw_by_chance
 from vitrine.training.rendering.letters import LETTERS
-from vitrine.training.rendering.pens import draw_by_chance
 from vitrine.training.rendering.scripts import CHARACTERS, CHINESE, KANA
 from vitrine.training.rendering.skeletons import write
 

@@ -17,15 +17,18 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from vitrine.client import wire
+from vitrine.client.asking import AsyncQuestions
+from vitrine.client.async_gathering import AsyncGatherer
 from vitrine.client.base import IN_FLIGHT, LOOKUPS, BaseClient, Deadline
 from vitrine.client.batches import Batch, Batcher, Outcome, batches_for, batches_without
 from vitrine.client.catalogue import Description, is_outdated, is_outdated_shape, undescribed
 from vitrine.client.connection import open_async_channel
 from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, closed_error, service_errors
+from vitrine.client.gathering import ApartError
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.tracing import CallSpan
 from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
-from vitrine.client.wire import Preparation, ReadImage, Wanted
+from vitrine.client.wire import Payload, Preparation, ReadImage, Wanted
 from vitrine.model import ImageSource, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -45,6 +48,10 @@ class Connected:
     """The channel."""
     classifier: "ClassifierServiceAsyncStub"
     """The calls of the service over it."""
+    gatherer: AsyncGatherer
+    """Gathers the calls of this event loop."""
+    questions: AsyncQuestions
+    """Asks for descriptions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +107,20 @@ class AsyncClient(BaseClient):
         preparation: Preparation = "local",
         timeout: float | None = None,
     ) -> Prediction:
-        """Classifies one image: see `Client.classify`."""
+        """Classifies one image: see `Client.classify`.
+
+        Calls of several tasks travel together: those of one turn of the event loop, and those that come while two
+        requests are under way. So `asyncio.gather` over many calls costs a few requests. A task that is cancelled takes
+        nothing from the others.
+        """
         wire.check_preparation(preparation)
         read: ImageSource | ReadImage = image
         is_first = self._catalogue.find(model) is None  # it is read before anything is sent
-        if is_first or hasattr(image, "read"):  # otherwise when it is prepared, which may be twice
+        if preparation == "none":
+            read = wire.read_image(image, preparation)
+        elif is_first or hasattr(image, "read"):  # otherwise when it is prepared, which may be twice
             read = await asyncio.to_thread(wire.read_image, image, preparation, self._max_image_pixels)
-        plan = self._plan(activations, model, preparation, timeout)
+        plan = self._plan_for_one(activations, model, preparation, timeout)
         return await self._classify(read, plan)
 
     @overload
@@ -184,6 +198,7 @@ class AsyncClient(BaseClient):
         connected = self._connections.pop(asyncio.get_running_loop(), None)
         self._connections.clear()  # those of other event loops, where nothing can be awaited from here
         if connected is not None:
+            connected.gatherer.close()
             await connected.channel.close()
 
     async def __aenter__(self) -> Self:
@@ -200,7 +215,10 @@ class AsyncClient(BaseClient):
         loop = asyncio.get_running_loop()
         if (connected := self._connections.get(loop)) is None:
             channel = open_async_channel(self._connection, self._credentials)
-            connected = self._connections[loop] = Connected(channel, ClassifierServiceStub(channel))
+            gatherer = AsyncGatherer(self.target, self._connection.max_message_bytes, self._exchange)
+            questions = AsyncQuestions(self.target)
+            connected = Connected(channel, ClassifierServiceStub(channel), gatherer, questions)
+            self._connections[loop] = connected
         return connected
 
     def _stub(self) -> "ClassifierServiceAsyncStub":
@@ -209,47 +227,68 @@ class AsyncClient(BaseClient):
     async def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Prediction:
         """Classifies one image; again if the model has another shape by now than the client remembers."""
         deadline = Deadline.after(plan.timeout)
-        description = self._find(image, plan) or await self._ask(plan.name, deadline)
+        description = self._find(image, plan) or await self._ask_once(plan.name, deadline)
         while True:
-            with deadline.paused():
-                payload = await asyncio.to_thread(plan.payload, image, description.model)
-            request = plan.request([payload], description.model)
+            if plan.is_prepared:
+                payload = plan.payload(image, description.model)
+            else:
+                payload = await asyncio.to_thread(self._prepare, image, plan, description.model, deadline)
             try:
-                response = await self._call(self._stub().Classify, request, deadline)
-                return (await self._read(response, 1, plan, deadline))[0]
+                return await self._send_one(payload, plan, description.model, deadline)
             except ServiceError as error:
-                self._heed(error, plan)
+                self._heed(error, plan, description.model)
                 if not is_outdated_shape(error):
                     raise
                 outdated, description = description, await self._describe(plan.name, deadline)
                 if description.model.input == outdated.model.input:
                     raise
 
+    async def _send_one(self, payload: Payload, plan: Plan, model: Model, deadline: Deadline) -> Prediction:
+        """Classifies one image: together with those of other tasks, or alone where that isn't possible."""
+        if plan.may_share:
+            with suppress(ApartError):
+                return await self._connected().gatherer.classify(payload, plan, model, deadline, self._span())
+        with self._span() as span:
+            return (await self._exchange(plan.request([payload], model), 1, plan, deadline, span))[0]
+
+    async def _exchange(
+        self, request: pb.ClassifyRequest, count: int, plan: Plan, deadline: Deadline, span: CallSpan
+    ) -> list[Prediction]:
+        """Sends a request, and reads the predictions of its answer."""
+        with self._errors(deadline):
+            response = await self._stub().Classify(request, **self._options(deadline.left, span))
+        return await self._read(response, count, plan, deadline, apart=count > 1)
+
     async def _describe(self, name: str, deadline: Deadline) -> Description:
         """The description that is remembered under a name, or the server's."""
-        return self._catalogue.find(name) or await self._ask(name, deadline)
+        return self._catalogue.find(name) or await self._ask_once(name, deadline)
+
+    async def _ask_once(self, name: str, deadline: Deadline) -> Description:
+        """The server's description of a model, asked for once for all tasks that need it now."""
+        return await self._connected().questions.ask(name, deadline, lambda: self._ask(name, deadline))
 
     async def _ask(self, name: str, deadline: Deadline) -> Description:
         """The server's description of a model, which is remembered."""
         return self._keep(name, await self._call(self._stub().GetModel, pb.GetModelRequest(model=name), deadline))
 
     async def _read(
-        self, response: pb.ClassifyResponse, count: int, plan: Plan, deadline: Deadline
+        self, response: pb.ClassifyResponse, count: int, plan: Plan, deadline: Deadline, *, apart: bool = False
     ) -> list[Prediction]:
         """The predictions of an answer, by the description of the version that gave it."""
         identity, digest = wire.read_identity(response.model), response.model.digest
         known = self._catalogue.find_version(identity, digest, plan.name)
         description = known or await self._ask_for(identity, digest, plan, deadline)
         try:
-            return wire.read_predictions(response, count, description)
+            return wire.read_predictions(response, count, description, apart=apart)
         except AnswerError:  # an older server, which sends no digest, may have replaced a version's file
-            return wire.read_predictions(response, count, await self._ask_for(identity, digest, plan, deadline))
+            description = await self._ask_for(identity, digest, plan, deadline)
+            return wire.read_predictions(response, count, description, apart=apart)
 
     async def _ask_for(self, identity: ModelIdentity, digest: str, plan: Plan, deadline: Deadline) -> Description:
         """The server's description of the version that answered, which is remembered for the next requests."""
         for _ in range(LOOKUPS):
             with suppress(NotFoundError):
-                description = await self._ask(identity.label, deadline)
+                description = await self._ask_once(identity.label, deadline)
                 if description.is_of(identity, digest):
                     return self._catalogue.keep(plan.name, description)
         raise undescribed(identity, self.target)
@@ -257,8 +296,8 @@ class AsyncClient(BaseClient):
     async def _call(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
     ) -> Response:
-        span = self._span(request)
-        with self._errors(deadline), span.ending():
+        span = self._span(wire.method_of(request))
+        with self._errors(deadline), span:
             return await method(request, **self._options(deadline.left, span))
 
     @contextmanager
@@ -332,7 +371,7 @@ class AsyncClient(BaseClient):
         if not batch.sent:
             return Flight(batch)
         request = batch.request(plan)
-        span, deadline = self._span(request), Deadline.after(plan.timeout)
+        span, deadline = self._span(), Deadline.after(plan.timeout)
         call = self._stub().Classify(request, **self._options(deadline.left, span))
         call.add_done_callback(span.landed)
         return Flight(batch, Sending(call, span, deadline))
@@ -354,13 +393,13 @@ class AsyncClient(BaseClient):
     async def _predictions(self, flight: Flight, plan: Plan) -> list[Prediction]:
         if (sending := flight.sending) is None:
             return []
-        with self._errors(sending.deadline), sending.span.ending():
+        with self._errors(sending.deadline), sending.span:
             response = await sending.call
         return await self._read(response, len(flight.batch.sent), plan, Deadline.after(plan.timeout))
 
     async def _instead(self, batch: Batch, error: ServiceError, plan: Plan) -> list[Batch]:
         """The batches to send instead of one that the server refused; raises the error if there are none."""
-        self._heed(error, plan)
+        self._heed(error, plan, batch.model)
         batches = batches_without(batch, error)
         if batches is None and is_outdated(error):
             latest = await self._describe(plan.name, Deadline.after(plan.timeout))

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from google.protobuf.message import Message
-
 from vitrine.client import wire
 from vitrine.client.batches import Batcher, Outcome, bad_image
 from vitrine.client.catalogue import Catalogue, Description, is_outdated
@@ -27,7 +25,8 @@ from vitrine.client.environment import target_or_default, tls_or_default, token_
 from vitrine.client.errors import ServiceError, UsageError
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.tracing import CallSpan, begin_span
-from vitrine.client.wire import Preparation, ReadImage, Wanted
+from vitrine.client.types import Model
+from vitrine.client.wire import Payload, Preparation, ReadImage, Wanted
 from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS, ImageSource, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
 
@@ -40,6 +39,9 @@ reach a replica that doesn't have this version yet."""
 
 LEAST_SECONDS = 0.001
 """The deadline of a call whose time is over already: gRPC then fails it as usual."""
+
+MOST_PLANS = 64
+"""Number of plans above which they are forgotten: a program may give each call another timeout."""
 
 
 @dataclass(slots=True)
@@ -81,8 +83,8 @@ class BaseClient:
         retries: number of times that a call is sent again if the server can't be reached, 0 to 4.
         tls: encryption of the connection: True, or a `TLS` with files; False: unencrypted. None: that of the variables
             VITRINE_CLIENT_TLS, …_TLS_CA, …_TLS_CERT, …_TLS_KEY and …_TLS_SERVER_NAME, or unencrypted without them.
-        token: bearer token of every call; None: that in the variable VITRINE_TOKEN. It is sent only over TLS or to this
-            machine.
+        token: bearer token of every call; None: that in the variable VITRINE_TOKEN, if the target is that of the
+            environment, too. It is sent only over TLS or to this machine.
         max_message_bytes: largest accepted answer, in bytes.
         max_image_pixels: largest width × height of an image that this client prepares, up to 178 million.
 
@@ -103,10 +105,12 @@ class BaseClient:
     ) -> None:
         check_whole("max_image_pixels", max_image_pixels, 1, MOST_IMAGE_PIXELS)
         self._max_image_pixels = max_image_pixels
-        target, token, tls = target_or_default(target), token_or_default(token), tls_or_default(tls)
+        target, tls = target_or_default(target), tls_or_default(tls)
+        token = token_or_default(token, target)
         self._connection = Connection(target, timeout, retries, tls, token, max_message_bytes)
         self._credentials = channel_credentials(tls)
         self._catalogue = Catalogue()
+        self._plans: dict[tuple[str | tuple[str, ...] | None, str, Preparation, float | None], Plan] = {}
         self._closed = False
         self._open()
 
@@ -139,7 +143,21 @@ class BaseClient:
         return_exceptions: bool = False,
     ) -> Plan:
         selection, seconds = wire.build_selection(activations), self._seconds(timeout)
-        return Plan(selection, model, preparation, seconds, progress, self._max_image_pixels, return_exceptions)
+        key = b"" if selection is None else selection.SerializeToString(deterministic=True)
+        return Plan(selection, model, preparation, seconds, progress, self._max_image_pixels, return_exceptions, key)
+
+    def _plan_for_one(self, activations: Wanted, model: str, preparation: Preparation, timeout: float | None) -> Plan:
+        """The plan of a call for one image: calls with the same arguments share one."""
+        wanted = tuple(activations) if isinstance(activations, list) else activations
+        if not (wanted is None or isinstance(wanted, str) or (isinstance(wanted, tuple) and _are_names(wanted))):
+            return self._plan(wanted, model, preparation, timeout)
+        arguments = (wanted, model, preparation, timeout)
+        if (plan := self._plans.get(arguments)) is None:
+            plan = self._plan(wanted, model, preparation, timeout)
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            self._plans[arguments] = plan
+        return plan
 
     def _batcher(self, plan: Plan, description: Description, position: int) -> Batcher:
         """Divides images, the first of which has this position, into batches for a model."""
@@ -161,9 +179,9 @@ class BaseClient:
         """The options of a call on the wire."""
         return call_options(self._connection, timeout, span.metadata)
 
-    def _span(self, request: Message) -> CallSpan:
-        """The span of the call that carries a request."""
-        return begin_span(request, self.target)
+    def _span(self, method: str = wire.CLASSIFY) -> CallSpan:
+        """The span of a call of a method."""
+        return begin_span(method, self.target)
 
     def _keep(self, name: str, response: pb.GetModelResponse) -> Description:
         """Remembers a description under the name that it was asked for by, under NAME@VERSION, and for its file."""
@@ -171,6 +189,13 @@ class BaseClient:
         self._catalogue.keep(description.key, description)
         self._catalogue.keep(description.model.label, description)
         return self._catalogue.keep(name, description)
+
+    def _prepare(self, image: ImageSource | ReadImage, plan: Plan, model: Model, deadline: Deadline) -> Payload:
+        """What is sent of an image. The time to prepare it isn't the server's."""
+        if plan.is_prepared:
+            return plan.payload(image, model)
+        with deadline.paused():
+            return plan.payload(image, model)
 
     def _find(self, image: ImageSource | ReadImage, plan: Plan) -> Description | None:
         """The description that is remembered; None if there is none, or if the image needs another one.
@@ -180,11 +205,15 @@ class BaseClient:
         known = self._catalogue.find(plan.name)
         return known if known is not None and wire.is_made_for(image, plan.preparation, known.model) else None
 
-    def _heed(self, error: ServiceError, plan: Plan) -> None:
-        """Forgets a description if a call may have failed because it is outdated."""
+    def _heed(self, error: ServiceError, plan: Plan, model: Model) -> None:
+        """Forgets the description that a call was made by, if it may have failed because that is outdated."""
         if is_outdated(error):
-            self._catalogue.forget(plan.name)
+            self._catalogue.forget(plan.name, model)
 
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError("this client is closed: make another one")
+
+
+def _are_names(wanted: tuple[object, ...]) -> bool:
+    return all(isinstance(name, str) for name in wanted)

@@ -83,10 +83,15 @@ class Catalogue:
                 del self._descriptions[next(iter(self._descriptions))]
         return description
 
-    def forget(self, name: str) -> None:
-        """Drops the description under a name, so that the next call asks for it again."""
+    def forget(self, name: str, outdated: Model) -> None:
+        """Drops the description under a name, so that the next call asks for it again.
+
+        Only if it is still this one: several calls may learn at once that it is outdated, and one has asked again.
+        """
         with self._lock:
-            self._descriptions.pop(name, None)
+            known = self._descriptions.get(name)
+            if known is not None and known.model is outdated:
+                del self._descriptions[name]
 
 
 def file_key(identity: ModelIdentity, digest: str) -> str:

@@ -32,9 +32,14 @@ def target_or_default(target: str | None) -> str:
     return target if target is not None else os.environ.get(TARGET) or DEFAULT_TARGET
 
 
-def token_or_default(token: str | None) -> str | None:
-    """The token that was given, or that of the environment."""
-    return token if token is not None else os.environ.get(TOKEN) or None
+def token_or_default(token: str | None, target: str) -> str | None:
+    """The token that was given, or that of the environment, unless the environment names another target.
+
+    A server that the program calls besides must not get to know it.
+    """
+    if token is None and target == target_or_default(None):
+        return os.environ.get(TOKEN) or None
+    return token
 
 
 def tls_or_default(tls: TLS | bool | None) -> TLS | None:

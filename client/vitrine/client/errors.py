@@ -188,6 +188,12 @@ def closed_error(target: str) -> CallCancelledError:
     return CallCancelledError(f"{ADVICE[code].format(target=target)} (the client was closed)", code)
 
 
+def deadline_error(target: str, seconds: float) -> DeadlineError:
+    """The error of a call whose own deadline is over, while the request that carries it goes on for others."""
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    return DeadlineError(ADVICE[code].format(target=target, timeout=seconds), code)
+
+
 def _read_details(error: grpc.RpcError) -> Details:
     """The content of the details; empty if the server, or a proxy before it, sent none."""
     # Imported here: only failures need them, and they take a tenth of the package's import time.

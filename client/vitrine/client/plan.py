@@ -35,6 +35,21 @@ class Plan:
     """The largest width × height of an image that this client prepares."""
     return_exceptions: bool = False
     """Give the error of a bad image in the place of its prediction, instead of raising it."""
+    selection_key: bytes = b""
+    """Equal for equal selections, which are messages that can't be keys."""
+
+    @property
+    def is_prepared(self) -> bool:
+        """True if images are pixels already, so that nothing takes time."""
+        return self.preparation == "none"
+
+    @property
+    def may_share(self) -> bool:
+        """True if images of several calls may travel in one request.
+
+        Files don't: the server prepares those of a request one after the other, and some take seconds.
+        """
+        return self.preparation != "server"
 
     def payload(self, image: ImageSource | ReadImage, model: Model) -> Payload:
         """The payload of an image for a model."""

@@ -16,15 +16,18 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from vitrine.client import wire
+from vitrine.client.asking import Questions
 from vitrine.client.base import IN_FLIGHT, LOOKUPS, BaseClient, Deadline
 from vitrine.client.batches import Batch, Batcher, Outcome, batches_for, batches_without
 from vitrine.client.catalogue import Description, is_outdated, is_outdated_shape, undescribed
 from vitrine.client.connection import open_channel
 from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, service_errors
+from vitrine.client.gathering import ApartError
 from vitrine.client.plan import Plan, Progress
+from vitrine.client.sync_gathering import Gatherer
 from vitrine.client.tracing import CallSpan
 from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
-from vitrine.client.wire import Preparation, ReadImage, Wanted
+from vitrine.client.wire import Payload, Preparation, ReadImage, Wanted
 from vitrine.model import ImageSource, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -79,6 +82,9 @@ class Client(BaseClient):
     def _open(self) -> None:
         self._channel = open_channel(self._connection, self._credentials)
         self._stub = ClassifierServiceStub(self._channel)
+        largest = self._connection.max_message_bytes
+        self._gatherer = Gatherer(self.target, largest, self._classify_one, self._begin, self._read_shared)
+        self._questions = Questions(self.target)
 
     def classify(
         self,
@@ -90,6 +96,10 @@ class Client(BaseClient):
         timeout: float | None = None,
     ) -> Prediction:
         """Classifies one image.
+
+        Calls of several threads travel together: a call goes at once if none is under way, and what comes meanwhile
+        shares the next request, if model and layers are the same. Each keeps its own deadline and error. Files that the
+        server prepares travel alone.
 
         Args:
             image: a path, the bytes of an image file, an open binary file, a PIL image, or an array (H, W),
@@ -108,7 +118,7 @@ class Client(BaseClient):
             NotFoundError: there is no such model.
         """
         read = wire.read_image(image, preparation, self._max_image_pixels)
-        plan = self._plan(activations, model, preparation, timeout)
+        plan = self._plan_for_one(activations, model, preparation, timeout)
         return self._classify(read, plan)
 
     @overload
@@ -215,6 +225,7 @@ class Client(BaseClient):
     def close(self) -> None:
         """Closes the connection; calls under way are cancelled. Closing twice does nothing."""
         self._closed = True
+        self._gatherer.close()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -228,25 +239,59 @@ class Client(BaseClient):
     def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Prediction:
         """Classifies one image; again if the model has another shape by now than the client remembers."""
         deadline = Deadline.after(plan.timeout)
-        description = self._find(image, plan) or self._ask(plan.name, deadline)
+        description = self._find(image, plan) or self._ask_once(plan.name, deadline)
         while True:
-            with deadline.paused():
-                payload = plan.payload(image, description.model)
-            request = plan.request([payload], description.model)
+            payload = self._prepare(image, plan, description.model, deadline)
             try:
-                response = self._call(self._stub.Classify, request, deadline)
-                return self._read(response, 1, plan, deadline)[0]
+                return self._send_one(payload, plan, description.model, deadline)
             except ServiceError as error:
-                self._heed(error, plan)
+                self._heed(error, plan, description.model)
                 if not is_outdated_shape(error):
                     raise
                 outdated, description = description, self._describe(plan.name, deadline)
                 if description.model.input == outdated.model.input:
                     raise
 
+    def _send_one(self, payload: Payload, plan: Plan, model: Model, deadline: Deadline) -> Prediction:
+        """Classifies one image: together with those of other threads, or alone where that isn't possible."""
+        self._check_open()
+        if plan.may_share:
+            with suppress(ApartError):
+                return self._gatherer.classify(payload, plan, model, deadline, self._span())
+        return self._classify_one(plan.request([payload], model), plan, deadline, self._span())
+
+    def _classify_one(self, request: pb.ClassifyRequest, plan: Plan, deadline: Deadline, span: CallSpan) -> Prediction:
+        with self._errors(deadline), span:
+            response = self._stub.Classify(request, **self._options(deadline.left, span))
+        return self._read(response, 1, plan, deadline)[0]
+
+    def _begin(
+        self, request: pb.ClassifyRequest, deadline: Deadline, span: CallSpan
+    ) -> "grpc.Future[pb.ClassifyResponse]":
+        """Sends a request, and doesn't wait."""
+        self._check_open()
+        with self._errors(deadline):
+            return self._stub.Classify.future(request, **self._options(deadline.left, span))
+
+    def _read_shared(
+        self, future: "grpc.Future[pb.ClassifyResponse]", count: int, plan: Plan, deadline: Deadline
+    ) -> list[Prediction]:
+        """The predictions of a shared request, which is over. It asks nothing, since gRPC's own thread waits for it."""
+        with self._errors(deadline):
+            response = future.result()
+        identity = wire.read_identity(response.model)
+        description = self._catalogue.find_version(identity, response.model.digest, plan.name)
+        if description is None:
+            raise ApartError(undescribed(identity, self.target))
+        return wire.read_predictions(response, count, description, apart=True)
+
     def _describe(self, name: str, deadline: Deadline) -> Description:
         """The description that is remembered under a name, or the server's."""
-        return self._catalogue.find(name) or self._ask(name, deadline)
+        return self._catalogue.find(name) or self._ask_once(name, deadline)
+
+    def _ask_once(self, name: str, deadline: Deadline) -> Description:
+        """The server's description of a model, asked for once for all threads that need it now."""
+        return self._questions.ask(name, deadline, lambda: self._ask(name, deadline))
 
     def _ask(self, name: str, deadline: Deadline) -> Description:
         """The server's description of a model, which is remembered."""
@@ -266,7 +311,7 @@ class Client(BaseClient):
         """The server's description of the version that answered, which is remembered for the next requests."""
         for _ in range(LOOKUPS):
             with suppress(NotFoundError):
-                description = self._ask(identity.label, deadline)
+                description = self._ask_once(identity.label, deadline)
                 if description.is_of(identity, digest):
                     return self._catalogue.keep(plan.name, description)
         raise undescribed(identity, self.target)
@@ -275,8 +320,8 @@ class Client(BaseClient):
         self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
     ) -> Response:
         self._check_open()
-        span = self._span(request)
-        with self._errors(deadline), span.ending():
+        span = self._span(wire.method_of(request))
+        with self._errors(deadline), span:
             return method(request, **self._options(deadline.left, span))
 
     @contextmanager
@@ -339,7 +384,7 @@ class Client(BaseClient):
         if not batch.sent:
             return Flight(batch)
         request = batch.request(plan)
-        span, deadline = self._span(request), Deadline.after(plan.timeout)
+        span, deadline = self._span(), Deadline.after(plan.timeout)
         with self._errors(deadline):
             future = self._stub.Classify.future(request, **self._options(deadline.left, span))
         future.add_done_callback(span.landed)
@@ -362,13 +407,13 @@ class Client(BaseClient):
     def _predictions(self, flight: Flight, plan: Plan) -> list[Prediction]:
         if (sending := flight.sending) is None:
             return []
-        with self._errors(sending.deadline), sending.span.ending():
+        with self._errors(sending.deadline), sending.span:
             response = sending.future.result()
         return self._read(response, len(flight.batch.sent), plan, Deadline.after(plan.timeout))
 
     def _instead(self, batch: Batch, error: ServiceError, plan: Plan) -> list[Batch]:
         """The batches to send instead of one that the server refused; raises the error if there are none."""
-        self._heed(error, plan)
+        self._heed(error, plan, batch.model)
         batches = batches_without(batch, error)
         if batches is None and is_outdated(error):
             latest = self._describe(plan.name, Deadline.after(plan.timeout))

@@ -6,27 +6,24 @@ program has set decides which spans are kept and where they go.
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 import grpc
-from google.protobuf.message import Message
 
 from vitrine.client.connection import Metadata
-from vitrine.client.wire import method_of
+from vitrine.client.errors import AnswerError
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 
-def begin_span(request: Message, target: str) -> "CallSpan":
-    """Begins the span of a call in the current trace."""
+def begin_span(method: str, target: str) -> "CallSpan":
+    """Begins the span of a call of a method, PACKAGE.SERVICE/METHOD, in the current trace."""
     if "opentelemetry.trace" not in sys.modules:
-        return CallSpan(None)
+        return UNTRACED
     from opentelemetry import trace
 
-    method = method_of(request)
     service, _, name = method.rpartition("/")
     attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name, "server.address": target}
     tracer = trace.get_tracer("vitrine.client")
@@ -50,18 +47,20 @@ class CallSpan:
         """Notes the end of the call, which its caller may learn later; gRPC's callback."""
         self._landed = time.time_ns()
 
-    @contextmanager
-    def ending(self) -> Iterator[None]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Ends the span with the block, which makes the call or waits for its answer."""
-        code = grpc.StatusCode.CANCELLED
-        try:
-            yield
-            code = grpc.StatusCode.OK
-        except grpc.RpcError as error:
-            code = error.code()
-            raise
-        finally:
-            self._end(code)
+        if self._span is not None:
+            self._end(_code_of(error))
+
+    def link(self, carrying: "CallSpan") -> None:
+        """Links the span to that of the call in whose name a shared request travels: the server's spans are there."""
+        if self._span is not None and carrying._span is not None:
+            self._span.add_link(carrying._span.get_span_context())
 
     def cancel(self) -> None:
         """Ends the span of a cancelled call."""
@@ -76,6 +75,18 @@ class CallSpan:
         if code is not grpc.StatusCode.OK:
             self._span.set_status(StatusCode.ERROR, code.name)
         self._span.end(self._landed)
+
+
+UNTRACED = CallSpan(None)
+"""The span of every call of a program without OpenTelemetry."""
+
+
+def _code_of(error: BaseException | None) -> grpc.StatusCode:
+    """The status of a call that ended with an error; None: with an answer."""
+    if error is None or isinstance(error, AnswerError):
+        return grpc.StatusCode.OK
+    code = getattr(error, "code", grpc.StatusCode.CANCELLED)  # gRPC's errors have a method, the client's a value
+    return code() if callable(code) else code
 
 
 def _context_of(span: "Span") -> Metadata:

@@ -46,6 +46,9 @@ from vitrine.v1 import classifier_pb2 as pb
 Preparation: TypeAlias = Literal["local", "server", "none"]
 """The place where an image becomes pixels: this process, the server, or neither, because it is pixels already."""
 
+PREPARATIONS = get_args(Preparation)
+"""All of them."""
+
 Wanted: TypeAlias = str | Iterable[str] | None
 """A choice of layers: "all", one name, several names, or None."""
 
@@ -63,6 +66,9 @@ HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"]
 """Descriptor of the service."""
+
+CLASSIFY = f"{SERVICE.full_name}/Classify"
+"""Name of the method that classifies."""
 
 METHODS = {method.input_type.full_name: f"{SERVICE.full_name}/{method.name}" for method in SERVICE.methods}
 """Method of each request by the message's name; no two methods take the same message."""
@@ -87,7 +93,7 @@ def method_of(request: Message) -> str:
 
 def check_preparation(preparation: str) -> None:
     """Raises `UsageError` unless it is one of `Preparation`."""
-    if preparation not in get_args(Preparation):
+    if preparation not in PREPARATIONS:
         raise UsageError(f'preparation is "local", "server" or "none", not {preparation!r}')
 
 
@@ -245,13 +251,16 @@ def build_request(
     return pb.ClassifyRequest(model=name, pixels=pixels, activations=selection)
 
 
-def read_predictions(response: pb.ClassifyResponse, count: int, description: Description) -> list[Prediction]:
-    """One prediction for each of `count` images; their arrays are rows of the answer's.
+def read_predictions(
+    response: pb.ClassifyResponse, count: int, description: Description, *, apart: bool = False
+) -> list[Prediction]:
+    """One prediction for each of `count` images; their arrays are rows of the answer's, or copies of these.
 
     Args:
         response: the answer.
         count: number of images in the request.
         description: the model that answered.
+        apart: True gives copies, so that no prediction holds the memory of the others.
 
     Raises:
         AnswerError: the answer isn't for `count` images or not of this model, or can't be read.
@@ -262,6 +271,7 @@ def read_predictions(response: pb.ClassifyResponse, count: int, description: Des
     layers = {
         tensor.name: _read_rows(tensor, count, _shape_of(tensor.name, description)) for tensor in response.activations
     }  # (N, *layer.shape) each
+    row = _copy if apart else _view
     if len(response.digits) != count:
         raise AnswerError(f"the server sent {len(response.digits)} digits for {count} images")
     if any(not 0 <= index < len(classes) for index in response.digits):
@@ -270,8 +280,8 @@ def read_predictions(response: pb.ClassifyResponse, count: int, description: Des
     return [
         Prediction(
             index,
-            probabilities[i],
-            Activations({name: rows[i] for name, rows in layers.items()}, description.layers),
+            row(probabilities, i),
+            Activations({name: row(rows, i) for name, rows in layers.items()}, description.layers),
             identity,
             classes,
             model.input,
@@ -279,6 +289,18 @@ def read_predictions(response: pb.ClassifyResponse, count: int, description: Des
         )
         for i, index in enumerate(response.digits)
     ]
+
+
+def _view(rows: Floats, index: int) -> Floats:
+    """One image's row of an answer, which holds the whole answer."""
+    return rows[index]  # type: ignore[no-any-return]
+
+
+def _copy(rows: Floats, index: int) -> Floats:
+    """The same, holding nothing else; read-only, too."""
+    row = rows[index].copy()
+    row.flags.writeable = False
+    return row  # type: ignore[no-any-return]
 
 
 def _read_judgements(response: pb.ClassifyResponse, count: int) -> Sequence[tuple[float | None, bool | None]]:

@@ -17,14 +17,14 @@ def safe_output() -> Iterator[None]:
     """Runs a command whose output always ends well.
 
     Characters that the output's encoding lacks become question marks: on Windows, a redirect has an old code page.
+    (Standard error escapes them by itself.)
     Where output can't be written, to a full disk for example, one sentence goes to standard error.
 
     Raises:
         SystemExit: the output can't be written; the status is 1.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         yield
     except OSError as error:

@@ -86,7 +86,7 @@ def _read_size(_context: click.Context, _option: click.Parameter, value: str | N
 _data_dir = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder with MNIST's four files, or with a subfolder mnist that holds them. Without it and without "
+    help="Folder with MNIST's four files, itself or in a subfolder such as mnist or MNIST/raw. Without it and without "
     "VITRINE_DATA_DIR in the environment, MNIST is downloaded.",
 )
 _pen_data = click.option(
@@ -220,7 +220,7 @@ def fit_command(
     dataset = load_dataset(source, data_dir, pen_data, shape=shape or PIXELS_SHAPE, progress=not quiet)
     if not (quiet or resume) and dataset.source not in BUILT_IN:
         click.echo(_describe(dataset), err=True)
-    if not resume:
+    if not resume and not {"forms", "counter_examples"} <= given.keys():
         config = replace(for_classes(base, dataset.classes), **given)
     _print_run(fit(dataset, config, folder.path, name=name, resume=resume, teacher=teacher, progress=not quiet))
 

@@ -21,6 +21,7 @@ from vitrine.client.batches import Outcome, place_of
 from vitrine.client.errors import UsageError
 from vitrine.client.plot import plot_prediction
 from vitrine.client.types import Prediction
+from vitrine.model import ImageError
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
@@ -88,7 +89,8 @@ def classify_files(
     try:
         for position, (file, outcome) in enumerate(zip(files, outcomes, strict=True)):
             if not isinstance(outcome, Prediction):
-                output.show_error(file, str(outcome).removeprefix(place_of(position)))
+                text = str(outcome).removeprefix(place_of(position))
+                output.show_error(file, text, is_named=isinstance(outcome, ImageError))  # the server knows no names
                 good = False
                 continue
             output.show(file, outcome)
@@ -128,10 +130,15 @@ class Output:
                 if self.activations:
                     click.echo(report.activations_text(prediction, colour=_has_colours()))
 
-    def show_error(self, file: Path, text: str) -> None:
-        """Prints why a file has no prediction: to standard error, and in its place in JSON or in the table."""
-        sentence = text if str(file) in text else f"{file}: {text}"
-        click.echo(f"Error: {sentence}", err=True)
+    def show_error(self, file: Path, text: str, *, is_named: bool) -> None:
+        """Prints why a file has no prediction: to standard error, and in its place in JSON or in the table.
+
+        Args:
+            file: the file.
+            text: the reason.
+            is_named: the reason names the file.
+        """
+        click.echo(f"Error: {text if is_named else f'{file}: {text}'}", err=True)
         if self.printed is Printed.JSON:
             self.documents.append({"image": str(file), "error": text})
         elif self.printed is Printed.CSV:
@@ -193,7 +200,22 @@ class Figures:
 
 
 def _write_arrays(path: Path, seen: Sequence[tuple[Path, Prediction]]) -> None:
-    """Writes predictions as arrays: row i is image i; the activations of each layer are stacked."""
+    try:
+        arrays = _stacked(seen)
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"can't write the arrays to {path}: another model has taken over meanwhile, with layers of other shapes"
+        ) from error
+    try:
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+    except OSError as error:
+        raise UsageError(f"can't write the arrays to {path}: {error.strerror}") from error
+    click.echo(f"arrays in {path}: {', '.join(arrays)}", err=True)
+
+
+def _stacked(seen: Sequence[tuple[Path, Prediction]]) -> dict[str, Any]:
+    """Predictions as arrays: row i is image i; the activations of each layer are stacked."""
     arrays: dict[str, Any] = {
         "images": np.array([str(file) for file, _ in seen]),
         "labels": np.array([prediction.label for _, prediction in seen]),
@@ -202,12 +224,7 @@ def _write_arrays(path: Path, seen: Sequence[tuple[Path, Prediction]]) -> None:
     }
     for name in seen[0][1].activations if seen else ():
         arrays[f"activations/{name}"] = np.stack([prediction.activations[name] for _, prediction in seen])
-    try:
-        with path.open("wb") as file:
-            np.savez(file, **arrays)
-    except OSError as error:
-        raise UsageError(f"can't write the arrays to {path}: {error.strerror}") from error
-    click.echo(f"arrays in {path}: {', '.join(arrays)}", err=True)
+    return arrays
 
 
 def _or_nan(novelty: float | None) -> float:

@@ -14,7 +14,7 @@ def usable_cpus(membership: Path = MEMBERSHIP, mount: Path = MOUNT) -> int:
 
 
 def _quotas(membership: Path, mount: Path) -> Iterator[float]:
-    """The CPU time that each group around this process may take, in CPUs;"""
+    """The CPU time that each group around this process may take, in CPUs."""
     for folder in groups("cpu", membership, mount):
         quota = words(folder / "cpu.max") or [  # version 2: QUOTA PERIOD, or max PERIOD; version 1 has a file for each
             *words(folder / "cpu.cfs_quota_us"),

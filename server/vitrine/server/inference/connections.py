@@ -21,13 +21,20 @@ SLACK = 1 << 20
 """Bytes that a connection may hold beyond what its calls may send: headers, and what is read ahead."""
 
 CALL_ALLOWANCE = 1024
-"""Bytes of headers and frames that a call may take beside its message."""
+"""Bytes of headers that a call may take beside its message."""
+
+FRAME_ALLOWANCE = 1 / 32
+"""Part of a message's bytes that may come with it: frames of HTTP/2 and records of TLS, small ones too."""
 
 ANSWER_ALLOWANCE = 1 / 100
 """Part of an answer's bytes that its caller may send back to ask for more of it (WINDOW_UPDATE), encrypted or not."""
 
 FORGIVEN_BYTES = 1024
 """Bytes a second that count as no message: PINGs and the like, which would add up beside a stream that waits."""
+
+GRACE_SECONDS = 1.0
+"""Seconds that a connection may hold more than its calls may send. Many calls that begin at once are taken up one by
+one, and gRPC's core receives the messages of those that wait for that, too."""
 
 MIN_ROOM_RATIO = 1 / 8
 """Part of `max_bytes` that messages may take while they arrive, however much is pending."""
@@ -92,26 +99,43 @@ class Connection:
     """Bytes that have arrived and weren't taken in, when it was measured last."""
     measured: float = 0.0
     """When it was measured last, in seconds of `time.monotonic`."""
+    mark: int = 0
+    """Bytes that had arrived at `held_since`."""
     held_since: float = 0.0
-    """When `held` last grew beyond `SLACK`, in the same seconds."""
+    """Since when some bytes may be held, in the same seconds: as many as had arrived then weren't taken in yet."""
+    fitted: float = 0.0
+    """When it last held no more than its messages may have, in the same seconds."""
     active: float = 0.0
     """When a call last began, in the same seconds."""
     front_end: str = ""
     """The name of the front end that it belongs to, which closes it."""
 
+    @property
+    def exceeds(self) -> bool:
+        """It holds more than its messages may have."""
+        return self.held > self.allowed + SLACK
+
     def measure(self, received: int, now: float) -> None:
-        """Notes the bytes that have arrived since the connection was opened."""
+        """Notes the bytes that have arrived since the connection was opened.
+
+        Where no message is waited for, nothing is held: the rest was of calls that were cancelled or refused. On a busy
+        connection some message is always arriving: what it holds is slow only if it isn't taken in later.
+        """
         forgiven = int((now - self.measured) * FORGIVEN_BYTES) if self.held else 0
         self.taken = min(self.taken + forgiven, received) if self.waiting else received
-        before, self.held, self.measured = self.held, received - self.taken, now
-        if before <= SLACK:
-            self.held_since = now
+        before, self.held, self.measured = self.measured, received - self.taken, now
+        if self.taken + SLACK >= self.mark:
+            self.mark, self.held_since = received, now
+        if not self.exceeds or before < now - GRACE_SECONDS:
+            self.fitted = now
 
     def hold(self, change: int, now: float) -> None:
         """Counts bytes of messages that a front end has read itself: more of one that arrives, or less of those."""
         if change < 0 or self.held <= SLACK:
             self.held_since = now
         self.held += change
+        if not self.exceeds:
+            self.fitted = now
 
 
 class Transfer:
@@ -139,7 +163,7 @@ class Transfer:
         connection = self.connection
         connection.waiting -= 1
         connection.allowed -= self.limit
-        connection.taken += size + CALL_ALLOWANCE
+        connection.taken += size + int(size * FRAME_ALLOWANCE) + CALL_ALLOWANCE
         self._ledger.forget(self)
         self.arriving = False
 
@@ -218,8 +242,8 @@ class Connections:
         return connection
 
     def waiting(self) -> list[Connection]:
-        """Connections with calls whose message hasn't arrived."""
-        return [connection for connection in self._open.values() if connection.waiting]
+        """Connections with calls whose message hasn't arrived, and those that held much when last measured."""
+        return [connection for connection in self._open.values() if connection.waiting or connection.held > SLACK]
 
     def counted(self, number: int, front_end: str = "") -> None:
         """Notes how many connections a front end has."""
@@ -229,10 +253,19 @@ class Connections:
         """Forgets a connection."""
         self._open.pop(connection.name, None)
 
-    def keep_only(self, names: Collection[str]) -> None:
-        """Forgets connections that have ended: all but these, and those with calls under way."""
+    def keep_only(self, names: Collection[str], counted: float) -> None:
+        """Forgets connections that have ended.
+
+        Args:
+            names: those that were open at the moment `counted`.
+            counted: the moment; calls have come by further ones since then.
+        """
         self.counted(len(names))
-        gone = [name for name, found in self._open.items() if name not in names and not found.calls]
+        gone = [
+            name
+            for name, found in self._open.items()
+            if name not in names and not found.calls and found.active < counted
+        ]
         for name in gone:
             del self._open[name]
 
@@ -310,13 +343,13 @@ class Connections:
         """Connections that hold too much of messages that haven't arrived: each by itself, or all together."""
         holding = [connection for connection in self.waiting() if connection.held > SLACK]
         for connection in holding:
-            if connection.held > connection.allowed + SLACK:
+            if connection.exceeds and connection.fitted < now - GRACE_SECONDS:
                 yield connection, TOO_LARGE
             elif connection.held_since < now - longest:
                 yield connection, TOO_SLOW
-        # Strangers first, and then those with the most, until the rest has room.
+        # Strangers first, then those that exceed, and then those with the most, until the rest has room.
         excess = sum(connection.held for connection in holding) - self._room()
-        for connection in sorted(holding, key=lambda found: (found.known, -found.held)):
+        for connection in sorted(holding, key=lambda found: (found.known, not found.exceeds, -found.held)):
             if excess <= 0:
                 return
             excess -= connection.held
@@ -328,22 +361,23 @@ class Connections:
         free = max(whole - self._admission.bytes, int(whole * MIN_ROOM_RATIO))
         return min(free, whole // 2 + SLACK)  # half is at least one message: see `ServiceConfig`
 
-    def surplus(self, names: Collection[str], most: int) -> list[str]:
+    def surplus(self, names: Collection[str], most: int, host_of: Callable[[str], str]) -> list[str]:
         """The connections to close when there are more than `most`: without calls, of the hosts that have the most.
 
         Args:
             names: all that are open.
             most: the connections that may stay.
+            host_of: the host of each; for IPv6 its network, or one host would be many.
         """
         excess = len(names) - most
         if excess <= 0:
             return []
         found = {name: self._open.get(name) for name in names}
-        hosts = Counter(name.rpartition(":")[0] for name in names)
+        hosts = Counter(map(host_of, names))
         idle = [name for name, connection in found.items() if connection is None or not connection.calls]
 
         def standing(name: str) -> tuple[int, float]:
             connection = found[name]
-            return -hosts[name.rpartition(":")[0]], connection.active if connection else 0.0
+            return -hosts[host_of(name)], connection.active if connection else 0.0
 
         return sorted(idle, key=standing)[:excess]

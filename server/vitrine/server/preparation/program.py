@@ -45,7 +45,8 @@ KILLED_FIRST = "1000"
 
 def main(descriptor: int) -> None:
     """Answers orders until the server closes its end."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the server's whole group; what is under way may end
+    # Sent to the server's whole group; what is under way may end.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(KILLED_FIRST)

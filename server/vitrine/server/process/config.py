@@ -26,16 +26,15 @@ class ProcessConfig:
     """Seconds to keep serving after SIGTERM while health reports NOT_SERVING, up to a day."""
     drain_seconds: float = 30.0
     """Seconds that requests under way may take to finish after that, up to a day."""
-
     hang_seconds: float = 10.0
     """Seconds that a worker may leave its supervisor without an answer, up to a day; 0: it is never killed for that."""
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        SECONDS.check("hang_seconds", self.hang_seconds)
         PROCESSES.check("workers", self.workers)
         SECONDS.check("propagation_seconds", self.propagation_seconds)
         SECONDS.check("drain_seconds", self.drain_seconds)
+        SECONDS.check("hang_seconds", self.hang_seconds)
 
     @property
     def stop_seconds(self) -> float:

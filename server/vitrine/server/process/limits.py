@@ -12,8 +12,11 @@ from vitrine.server.errors import StartupError
 FILES, FILES_PER_WORKER = 64, 8
 """Open files that a process needs before anybody has connected, and a supervisor for each worker."""
 
-THREADS = 32
-"""Threads that gRPC, the log, the metrics and the model's loading have, beside those that prepare and run."""
+THREADS_PER_WORKER, SPARE_THREADS = 16, 16
+"""Threads that gRPC, the log and the loading of models have in each worker, and room for all that come for a moment."""
+
+STACK_BYTES = 256 << 10
+"""The stack of a thread that is started for the check alone: thousands of the usual 8 MiB could be refused."""
 
 
 def check_limits(workers: int, threads: int) -> None:
@@ -27,7 +30,7 @@ def check_limits(workers: int, threads: int) -> None:
         StartupError: one of them is too low to serve.
     """
     _check_files(FILES + (FILES_PER_WORKER * workers if workers > 1 else 0))
-    _check_threads(THREADS + threads + threads // 2)
+    _check_threads(workers * (THREADS_PER_WORKER + threads + threads // 2) + SPARE_THREADS)
 
 
 def _check_files(needed: int) -> None:
@@ -43,8 +46,9 @@ def _check_files(needed: int) -> None:
 
 
 def _check_threads(needed: int) -> None:
-    """Starts as many threads as the server will have, and ends them again."""
+    """Starts as many threads as all processes will have, and ends them again."""
     enough, started = threading.Event(), list[threading.Thread]()
+    usual = threading.stack_size(STACK_BYTES)
     try:
         for _ in range(needed):
             thread = threading.Thread(target=enough.wait)
@@ -52,10 +56,12 @@ def _check_threads(needed: int) -> None:
             started.append(thread)
     except RuntimeError as error:
         raise StartupError(
-            f"this process may start {len(started)} more threads, and needs {needed}: allow more, by Docker's "
-            "--pids-limit, Kubernetes' podPidsLimit, systemd's TasksMax= or `ulimit -u`, or lower --threads"
+            f"this server may start {len(started)} more threads, and needs {needed}: allow more, by Docker's "
+            "--pids-limit, Kubernetes' podPidsLimit, systemd's TasksMax= or `ulimit -u`, or lower --workers or "
+            "--threads"
         ) from error
     finally:
+        threading.stack_size(usual)
         enough.set()
         for thread in started:
             thread.join()

@@ -18,8 +18,8 @@ def on_signals(
     """Makes the first SIGTERM or SIGINT set the event, and the second end the process with status 128 + its number.
 
     Only signals count: if the event was set for another reason, the next signal is still the first. SIGHUP tells the
-    process to read again what has changed; where standard input is a terminal, it says that the terminal has gone, and
-    stops the process like the others.
+    process to read again what has changed. Where standard input is a terminal, it says that the terminal has gone, and
+    stops the process, unless `nohup` had it ignored. It is no second signal: a shell and the system both send it.
 
     Args:
         stopping: the event.
@@ -27,6 +27,7 @@ def on_signals(
         before_exit: called before the second signal ends the process.
     """
     received: list[signal.Signals] = []
+    survives_terminal = not os.isatty(0) or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
     def receive(number: signal.Signals) -> None:
         if received:
@@ -38,14 +39,16 @@ def on_signals(
         stopping.set()
 
     def hang_up() -> None:
+        if not survives_terminal:
+            stopping.set()
+            return
         logger.info("SIGHUP: looking at the model repository; tokens and certificates follow their files anyway")
         reread()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receive, number)
-    if not os.isatty(0):
-        loop.add_signal_handler(signal.SIGHUP, hang_up)
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
 
 
 def leave(status: int = 0) -> NoReturn:

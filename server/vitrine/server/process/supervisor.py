@@ -44,8 +44,8 @@ ASK_SECONDS = 1.0
 DOUBTFUL = 3
 """Questions without an answer after which a worker doesn't count as ready."""
 
-START_FACTOR = 6
-"""Times that a worker may take longer to answer while it starts: imports and models hold its event loop up."""
+START_SECONDS = 60.0
+"""Seconds that a worker may take at least to answer while it starts: imports and models hold its event loop up."""
 
 
 async def supervise(config: ServerConfig, announce: Callable[[str], None], initializer: Callable[[], None]) -> None:
@@ -235,7 +235,7 @@ class _Slot:
         )
 
     def ask(self) -> None:
-        """Asks its worker whether it answers, and kills it if it hasn't for too long.
+        """Asks its worker whether it answers, or kills it if it hasn't for too long.
 
         Questions are counted, and not seconds: while the supervisor doesn't run either, as on a machine that was
         suspended or is far too busy, no time passes.
@@ -243,15 +243,16 @@ class _Slot:
         worker, patience = self.worker, self._config.process.hang_seconds
         if worker is None or worker.exited.is_set():
             return
-        worker.ask()
-        if not worker.ready:
-            patience *= START_FACTOR
-        if patience and worker.unanswered * ASK_SECONDS > patience:
-            logger.error("worker %d hasn't answered for %g s, and is killed", worker.pid, patience)
-            worker.unanswered = 0
-            worker.kill()
-            if self._metrics:
-                self._metrics.hung()
+        if patience and not worker.ready:
+            patience = max(patience, START_SECONDS)
+        if not patience or worker.unanswered * ASK_SECONDS < patience:
+            worker.ask()
+            return
+        logger.error("worker %d hasn't answered for %g s, and is killed", worker.pid, patience)
+        worker.unanswered = 0
+        worker.kill()
+        if self._metrics:
+            self._metrics.hung()
 
     async def run(self) -> None:
         """Runs one worker after another until the server stops; an error here stops the server.

@@ -40,6 +40,11 @@ class WatchedFiles(Generic[Content]):
         self._refused: list[Stamp] | None = None
         self._logged = ""
 
+    @property
+    def changed(self) -> bool:
+        """True if `current` would read the files again."""
+        return self._look() not in (self._stamps, self._refused)
+
     def current(self) -> Content:
         """The content, or the one before the files were damaged; the same object until they change.
 

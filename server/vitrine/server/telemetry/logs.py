@@ -46,12 +46,17 @@ class LogConfig:
 
 def log_to_stderr(config: LogConfig, *, several: bool) -> None:
     """Sets up a process's log; where there are several processes, a line of text has the process's id."""
-    descriptor = sys.stderr.fileno()
-    let_writes_fail(descriptor)
-    handler = WaitlessHandler(LineWriter(descriptor))
+    handler = _stderr_handler()
     dress(handler, config, several=several)
     logging.basicConfig(level=config.level.upper(), handlers=[handler])
     silence()
+
+
+def _stderr_handler() -> logging.Handler:
+    if sys.stderr is None:  # a daemon may be started without one
+        return logging.NullHandler()
+    let_writes_fail(sys.stderr.fileno())
+    return WaitlessHandler(LineWriter(sys.stderr.fileno()))
 
 
 def dress(handler: logging.Handler, config: LogConfig, *, several: bool = False) -> None:

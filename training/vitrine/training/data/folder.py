@@ -149,7 +149,7 @@ def _is_image(path: Path) -> bool:
 
 def _too_few(label: Path, images: int) -> str:
     others = sorted(path.name for path in label.iterdir() if path.is_file() and _may_be_meant(path))
-    unread = f" ({len(others):,} files aren't read, such as {others[0]}: save them as PNG or JPEG)" if others else ""
+    unread = f" (files such as {others[0]} aren't read: save them as PNG or JPEG)" if others else ""
     return (
         f"{label} has {images or 'no'} different image{'s' * (images != 1)}, folders in it not counted: "
         f"a class needs at least {FEWEST}{unread}"

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import DIGITS, PIXELS_SHAPE, Shape
+from vitrine.training import pens
 from vitrine.training.data.cache import code_key, prepare_all
 from vitrine.training.data.examples import Dataset, Examples
 from vitrine.training.data.unipen import WrittenCharacter, is_part, load_unipen, without_repeats
 from vitrine.training.errors import DataError
-from vitrine.training.rendering import pens
-from vitrine.training.rendering.pens import Drawing, draw_by_chance
+from vitrine.training.pens import Drawing, draw_by_chance
 
 DRAWINGS = 8
 """Drawings of each digit, each with another pen. A fit chooses how many of them it learns from."""

@@ -13,9 +13,10 @@ from types import MappingProxyType
 import numpy as np
 
 from vitrine.model import DIGITS, PIXELS_SHAPE, ImageSource, Shape
+from vitrine.training import pens
 from vitrine.training.data import Examples
 from vitrine.training.data.cache import code_key, prepare_all
-from vitrine.training.rendering import letters, midlines, nondigits, pens, scripts, skeletons, splines
+from vitrine.training.rendering import letters, midlines, nondigits, scripts, skeletons, splines
 from vitrine.training.rendering.nondigits import EXPOSURE_SETS, draw_non_digits, draw_printed_digits
 from vitrine.training.rendering.stress import scene, strokes
 

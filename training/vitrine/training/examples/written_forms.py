@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from vitrine.model import DIGITS, PIXELS_SHAPE, Shape
+from vitrine.training import pens
 from vitrine.training.data import Examples
 from vitrine.training.data.cache import code_key, prepare_all
-from vitrine.training.rendering import forms, pens, skeletons
+from vitrine.training.pens import Drawing, draw_by_chance
+from vitrine.training.rendering import forms, skeletons, splines
 from vitrine.training.rendering.forms import FORMS, write_form
-from vitrine.training.rendering.nondigits import sketch
-from vitrine.training.rendering.pens import Drawing, draw_by_chance
 
 CACHE_NAME = "forms"
 """Name in the progress bar and in the cache."""
@@ -60,4 +60,4 @@ def _key(count: int, seed: int) -> str:
 
 def drawing_code() -> list[Path]:
     """Source files that decide the look of the forms."""
-    return [Path(str(module.__file__)) for module in (forms, pens, skeletons, sketch)]
+    return [Path(str(module.__file__)) for module in (forms, pens, skeletons, splines)]

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vitrine.training.pens import draw, random_pen
 from vitrine.training.rendering.forms import FORMS, write_form
-from vitrine.training.rendering.pens import draw, random_pen
 
 CELL = 56
 """The side of a drawing, in pixels."""

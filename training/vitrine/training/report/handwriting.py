@@ -17,8 +17,8 @@ from vitrine.model import DIGITS, OutputKind, prepare
 from vitrine.training.data import Examples
 from vitrine.training.network.evaluate import Evaluation, calculate_logits, probabilities_of
 from vitrine.training.network.mlp import MLP, novelty_of
+from vitrine.training.pens import draw_by_chance
 from vitrine.training.rendering.forms import FORMS, write_form
-from vitrine.training.rendering.pens import draw_by_chance
 from vitrine.training.report.mistakes import Mistake, find_mistakes
 
 MOST_SHOWN = 10

@@ -1,6 +1,7 @@
 """Formats a report: tables for a terminal, and a Markdown page with the pictures. It measures nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from vitrine.model import DIGITS
 from vitrine.training.network.evaluate import Evaluation, percent
@@ -104,15 +105,24 @@ def _groups(report: Report) -> dict[str, Sequence[GroupResult]]:
     return {noun: groups for noun, groups in (("source", report.sources), ("form", report.forms)) if groups}
 
 
+GROUPS: Mapping[str, str] = MappingProxyType(
+    {
+        "source": "Sources are data sets, and contributors within a data set; their writers wrote no training image.",
+        "form": "Forms are ways of writing a digit that data have few of, made with random numbers that no fit learns "
+        "from.",
+    }
+)
+"""What examples are grouped by, and what that means."""
+
+
 def _handwriting_page(report: Report) -> list[str]:
     groups = _groups(report)
     if not groups:
         return []
+    kept = "Kept is the share of images at or below the novelty threshold."
     return [
         "## Whose handwriting, and which forms",
-        "Sources are data sets, and contributors within a data set; their writers wrote no training image. Forms are "
-        "ways of writing a digit that data have few of, made with random numbers that no fit learns from. Kept is the "
-        "share of images at or below the novelty threshold.",
+        " ".join((*(GROUPS[noun] for noun in groups), kept)),
         *(groups_table(each, noun).to_markdown() for noun, each in groups.items()),
         "The images of each with the highest loss, worst first:",
         "![Images of each source and form with the highest loss](handwriting.png)",

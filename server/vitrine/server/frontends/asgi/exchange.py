@@ -177,6 +177,11 @@ def name_of(scope: Scope) -> str:
     return f"{FRONT_END}:{host.removeprefix('::ffff:')}:{port}"
 
 
+def network_of(name: str) -> str:
+    """The host of a connection, by the name of that, as callers are told apart by it: of IPv6 its network."""
+    return caller_at(name.removeprefix(f"{FRONT_END}:").rpartition(":")[0])
+
+
 def _network_of(scope: Scope, _: str) -> str:
-    """The host of a connection as callers are told apart by it: an address, or of IPv6 its network."""
+    """The host of a request's connection; a trusted proxy's header may name another than the connection's own."""
     return caller_at(host_of(scope))

@@ -82,9 +82,14 @@ class RequestBody:
         """
         return await self._counted(self._message(), streamed=True)
 
+    @property
+    def arriving(self) -> bool:
+        """A message is waited for."""
+        return self.transfer is not None and self.transfer.arriving
+
     def end(self, error: RequestError) -> None:
         """Ends the wait for a message with an error; does nothing where none is waited for."""
-        if self._task is not None and self.transfer is not None and self.transfer.arriving:
+        if self._task is not None and self.arriving:
             self._ended_by = error
             self._task.cancel()
 

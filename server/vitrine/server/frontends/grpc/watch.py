@@ -8,7 +8,8 @@ import logging
 import resource
 
 from vitrine.server.frontends.grpc import sockets
-from vitrine.server.inference.connections import SURPLUS, Connection, ConnectionConfig, Connections
+from vitrine.server.frontends.grpc.receiving import network_of
+from vitrine.server.inference.connections import CONNECTIONS, SURPLUS, Connection, ConnectionConfig, Connections
 from vitrine.server.observers import suppress_and_log
 
 logger = logging.getLogger(__name__)
@@ -16,8 +17,8 @@ logger = logging.getLogger(__name__)
 STEP_SECONDS = 0.05
 """Seconds between two measurements: what can arrive meanwhile goes beyond the limit."""
 
-STEPS_PER_COUNT = 10
-"""Measurements before all connections are counted again."""
+COUNT_SECONDS = 0.5
+"""Seconds before all connections are counted again."""
 
 FILES_RATIO = 0.75
 """Part of the files that the process may open, for connections; the rest is for models, logs and metrics."""
@@ -35,23 +36,23 @@ class ConnectionWatch:
         self._connections = connections
         self._port = port
         self._sockets: dict[str, int] = {}
+        self._counting: asyncio.Future[dict[str, int]] | None = None
         self._counted = 0.0
         self._most = max_connections(connections.config)
 
     async def run(self) -> None:
         """Watches until it is cancelled."""
         look = suppress_and_log(self._look, "gRPC's connections can't be watched for now")
-        step = 0
         while True:
-            look(step % STEPS_PER_COUNT == 0)
-            step += 1
+            look(self._connections.clock())
             await asyncio.sleep(STEP_SECONDS)
 
-    def _look(self, counting: bool) -> None:
+    def _look(self, now: float) -> None:
         waiting = [connection for connection in self._connections.waiting() if not connection.front_end]
-        if counting or any(self._is_new(connection) for connection in waiting):
-            self._count()
-        now = self._connections.clock()
+        if self._counting is None and (
+            now >= self._counted + COUNT_SECONDS or any(self._is_new(connection) for connection in waiting)
+        ):
+            self._start_count(now)
         for connection in waiting:
             file = self._sockets.get(connection.name)
             received = None if file is None else sockets.received_bytes(connection.name, file)
@@ -63,12 +64,20 @@ class ConnectionWatch:
     def _is_new(self, connection: Connection) -> bool:
         return connection.name not in self._sockets and connection.active > self._counted
 
-    def _count(self) -> None:
-        """Finds all connections, and closes some when they are too many."""
-        self._counted = self._connections.clock()
-        self._sockets = sockets.open_sockets(self._port)
-        self._connections.keep_only(self._sockets.keys())
-        for name in self._connections.surplus(self._sockets.keys(), self._most):
+    def _start_count(self, now: float) -> None:
+        """Finds all connections, in a thread: of thousands, that takes longer than calls can wait."""
+        self._counted = now
+        self._counting = asyncio.get_running_loop().run_in_executor(None, sockets.open_sockets, self._port)
+        self._counting.add_done_callback(self._end_count)
+
+    def _end_count(self, found: "asyncio.Future[dict[str, int]]") -> None:
+        """Closes some connections when they are too many."""
+        self._counting = None
+        if found.cancelled():
+            return
+        self._sockets = found.result()
+        self._connections.keep_only(self._sockets.keys(), self._counted)
+        for name in self._connections.surplus(self._sockets.keys(), self._most, network_of):
             self._close(name, SURPLUS)
 
     def _close(self, name: str, reason: str) -> None:
@@ -87,4 +96,6 @@ def momentary(config: ConnectionConfig) -> int:
 def max_connections(config: ConnectionConfig) -> int:
     """The connections that may be open: as set, or a part of the files that the process may open."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return config.max_connections or max(1, int(files * FILES_RATIO))
+    if files == resource.RLIM_INFINITY:
+        files = CONNECTIONS.most
+    return config.max_connections or max(1, int(min(files, CONNECTIONS.most) * FILES_RATIO))

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from numpy.random import Generator
 
+from vitrine.training.pens import draw_by_chance
 from vitrine.training.rendering.midlines import skeleton_of
 from vitrine.training.rendering.nondigits.alphabets import TWINS
 from vitrine.training.rendering.nondigits.fonts import glyph
 from vitrine.training.rendering.nondigits.kit import Kit
 from vitrine.training.rendering.nondigits.page import GreyImage
 from vitrine.training.rendering.nondigits.printed_text import one_character
-from vitrine.training.rendering.pens import draw_by_chance
 from vitrine.training.rendering.skeletons import Skeleton, write
 
 FREE_SHARE = 0.6

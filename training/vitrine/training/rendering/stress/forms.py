@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
 
+from vitrine.training.pens import draw, random_pen
 from vitrine.training.rendering.forms import FORMS, write_form
-from vitrine.training.rendering.pens import draw, random_pen
 from vitrine.training.rendering.stress import scene
 from vitrine.training.rendering.stress.scene import BLACK_INK, BLUE_INK, TABLES, WHITE, Picture
 
