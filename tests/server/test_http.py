@@ -39,6 +39,7 @@ from support.serving import PATIENCE_SECONDS, Log, a_call, logged_server, open_l
 
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends import Frontend
+from vitrine.server.frontends.asgi.compression import largest_unpacked
 from vitrine.server.frontends.asgi.http_server import HttpFrontend
 from vitrine.server.frontends.asgi.methods import JSON_BYTES
 from vitrine.server.frontends.grpc.config import GrpcConfig
@@ -236,6 +237,13 @@ def test_a_compressed_request_may_not_grow_beyond_the_limit(address: str, encodi
         address, CLASSIFY, envelope(packed, flags=1), content_type="application/grpc-web", grpc_encoding=encoding
     )
     assert b"grpc-status: 8\r\n" in web.body
+
+
+def test_a_compressed_request_may_become_32_times_as_large() -> None:
+    assert largest_unpacked(size=65_536, limit=64 << 20) == 2 << 20
+    assert largest_unpacked(size=4 << 20, limit=64 << 20) == 64 << 20
+    assert largest_unpacked(size=10, limit=64 << 20) == 1 << 20
+    assert largest_unpacked(size=10, limit=4096) == 4096
 
 
 @pytest.mark.parametrize(

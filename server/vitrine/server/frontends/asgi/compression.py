@@ -8,6 +8,17 @@ from vitrine.server.errors import InvalidRequest
 FORMATS: Mapping[bytes, int] = {b"gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
 """The compressions that requests may have, and zlib's number for each; gRPC's `deflate` is zlib's own format."""
 
+MAX_RATIO = 32
+"""Bytes that one compressed byte may become: otherwise 64 KB would hold up all calls while 64 MiB are unpacked."""
+
+FREE_BYTES = 1 << 20
+"""Bytes that a message may become whatever its ratio."""
+
+
+def largest_unpacked(size: int, limit: int) -> int:
+    """The bytes that a message of `size` compressed bytes may become, where no message may be larger than `limit`."""
+    return min(limit, max(FREE_BYTES, MAX_RATIO * size))
+
 
 def decompressed(data: bytes, encoding: bytes, limit: int) -> bytes | None:
     """The message that was compressed; None: it is larger than the limit, and no more than that was unpacked.

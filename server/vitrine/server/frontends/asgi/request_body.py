@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from vitrine.server.errors import InvalidRequest, RequestError, RequestTooLarge, Unsupported
-from vitrine.server.frontends.asgi.compression import decompressed
+from vitrine.server.frontends.asgi.compression import decompressed, largest_unpacked
 from vitrine.server.frontends.asgi.events import Receive
 from vitrine.server.frontends.asgi.wires import Wire
 from vitrine.server.inference.connections import Connection, Connections, Transfer
@@ -212,9 +212,13 @@ class RequestBody:
         return PREFIX + size
 
     def _unpacked(self, data: bytes) -> bytes:
-        message = decompressed(data, self._encoding, self._limit)
+        largest = largest_unpacked(len(data), self._limit)
+        message = decompressed(data, self._encoding, largest)
         if message is None:
-            raise self._too_large(self._limit + 1)
+            said = (
+                f"the request becomes more than {largest:,} bytes when it is unpacked: split it, or don't compress it"
+            )
+            raise RequestTooLarge("REQUEST_TOO_LARGE", said)
         return message
 
     def _too_large(self, size: int) -> RequestTooLarge:
