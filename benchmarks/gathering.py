@@ -74,7 +74,7 @@ def measure(
     python: Path, target: str, kind: str, callers: int, seconds: float, layers: tuple[str, ...]
 ) -> dict[str, float]:
     """One measurement in a process of its own, with the client of that Python's environment."""
-    command: list[str | Path] = [python, str(calling.__file__), target, kind, str(callers), str(seconds), *layers]
+    command = [str(python), str(calling.__file__), target, kind, str(callers), str(seconds), *layers]
     values: dict[str, float] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return values
 

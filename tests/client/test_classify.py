@@ -1,6 +1,8 @@
 """One image: what is sent of it, and what comes back."""
 
+import copy
 import pickle
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -392,3 +394,34 @@ def test_threads_share_a_client(scripted: ScriptedServer, images: npt.NDArray[np
     with Client(scripted.target) as client, ThreadPoolExecutor(4) as pool:
         digits = pool.map(lambda image: client.classify(image, preparation="none").digit, images)
         assert list(digits) == list(range(10))
+
+
+HALF = "\ud800"
+"""Half of a pair of surrogates: a text that no message can hold."""
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "options"),
+    [
+        ("classify", (SEVEN,), {"model": HALF}),
+        ("classify", (SEVEN,), {"activations": HALF}),
+        ("classify", (SEVEN,), {"activations": ["relu_1", HALF]}),
+        ("model", (HALF,), {}),
+        ("parameters", (HALF,), {}),
+        ("parameters", ("linear_1", HALF), {}),
+    ],
+)
+def test_a_name_that_no_message_can_hold_is_refused(
+    ask: Ask, scripted: ScriptedServer, method: str, arguments: tuple[Any, ...], options: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match=r"the name '\\ud800' has half a character, at position 0"):
+        ask(scripted.target, method, *arguments, **options)
+
+
+@pytest.mark.parametrize("make", [Client, AsyncClient])
+@pytest.mark.parametrize("move", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_client_that_is_sent_to_another_process_says_what_to_do(
+    make: type[Client] | type[AsyncClient], move: Callable[[object], object]
+) -> None:
+    with pytest.raises(TypeError, match="Client can't be pickled or copied: make one in each process"):
+        move(make())

@@ -323,6 +323,16 @@ def test_a_folder_means_the_images_in_it(run: Run, drawings: list[Path], tmp_pat
     assert (result.exit_code, "phone.heic is HEIC, which isn't read" in result.stderr) == (1, True)
 
 
+def test_a_fifo_in_a_folder_gets_a_sentence_and_the_others_are_classified(
+    run: Run, drawings: list[Path], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "camera.png")
+    (tmp_path / "disk.png").symlink_to("/dev/zero")
+    result = run("classify", tmp_path)
+    assert [line.split("  ")[0] for line in result.stdout.splitlines()] == sorted(map(str, drawings))
+    assert (result.exit_code, result.stderr.count("only regular files are read")) == (1, 2)
+
+
 def test_a_folder_without_images_is_one_sentence(run: Run, tmp_path: Path) -> None:
     result = run("classify", tmp_path)
     assert (result.exit_code, result.stdout) == (1, "")

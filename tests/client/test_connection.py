@@ -329,6 +329,9 @@ ADVICE_FOR_TARGETS = {
     "ipv4:127.0.0.1:99999": "a port is 1 to 65535",
     "localhost:50051/path": "leave out what is behind the port",
     ":50051": "it has no host",
+    "user@localhost:1": "leave out what is before the @, and pass a token as token=",
+    "ipv4:1.2.3.4:1,1.2.3": "'1.2.3' is no such address",
+    "ipv6:[::g]:1": r"'\[::g\]:1' is no such address",
     "a:1,b:2": "several addresses need a scheme, as in ipv4:",
 }
 """What to write instead of a target that can't be meant."""

@@ -264,19 +264,16 @@ def test_a_new_version_answers_calls_that_were_made_for_the_old_one(
 
 
 def test_a_short_deadline_ends_its_own_call_only(together: Together, scripted: ScriptedServer) -> None:
-    """The shared request is answered once the impatient call is over: the others must still be there."""
-    is_over = threading.Event()
-
     def outlast(request: Any, context: grpc.ServicerContext) -> None:
         assert context.time_remaining() > 1
-        is_over.wait(1)
+        threading.Event().wait(1.5)  # longer than the short deadline: it must be over before the answer
 
     calls: list[dict[str, Any]] = [{"image": page(first)} for first in range(5)]
-    calls[2]["timeout"] = 0.3
+    calls[2]["timeout"] = 1.0
     outcomes = together(scripted, Gate(scripted, outlast), calls)
     assert digits(outcomes) == [0, 1, 3, 4]
     assert isinstance(outcomes[2], DeadlineError)
-    assert "within 0.3 s" in str(outcomes[2])
+    assert "within 1 s" in str(outcomes[2])
 
 
 async def test_calls_of_one_turn_of_the_loop_travel_together(scripted: ScriptedServer) -> None:
@@ -463,4 +460,4 @@ async def test_a_server_that_has_gone_fails_every_call(scripted: ScriptedServer)
         calls = (client.classify(page(0), preparation="none") for _ in range(5))
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(outcome, UnavailableError) for outcome in outcomes)
-    assert scripted.sizes == [4, 1]
+    assert sorted(scripted.sizes) == [1, 4]

@@ -1,7 +1,10 @@
 """Reading images: every kind that a user has, and every kind that can't be read."""
 
+import gzip
 import io
+import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from PIL import Image, features
 
 from vitrine.model import ImageError, read_grey
+from vitrine.model.preparation.files import MAX_FILE_BYTES
 from vitrine.model.preparation.image import Grey
 
 RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5  # (6, 8): no two corners alike
@@ -197,6 +201,17 @@ def test_an_opened_image_that_is_cut_off_is_refused(kind: str) -> None:
         read_grey(cut_off)
 
 
+def saved_array() -> bytes:
+    file = io.BytesIO()
+    np.save(file, RAMP)
+    return file.getvalue()
+
+
+def endless_array() -> Grey:
+    """A byte that passes for a terapixel: copying it would fill the memory."""
+    return np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (10**6, 10**6), (0, 0))
+
+
 @pytest.mark.parametrize(
     ("source", "reason", "says"),
     [
@@ -205,7 +220,51 @@ def test_an_opened_image_that_is_cut_off_is_refused(kind: str) -> None:
         (Image.new("L", (0, 0)), "IMAGE_UNSUPPORTED", "it has no pixels"),
         (b"no image", "IMAGE_UNREADABLE", "it is no image, truncated or damaged"),
         (encoded(Image.fromarray(RAMP))[:50], "IMAGE_UNREADABLE", "it is no image, truncated or damaged"),
-        (encoded(Image.fromarray(RAMP), "PPM"), "IMAGE_UNREADABLE", "can't be read as PNG, JPEG"),
+        (b"", "IMAGE_UNREADABLE", "the file is empty: it has no bytes"),
+        (
+            "https://example.org/a.png",
+            "IMAGE_NOT_FOUND",
+            "can't read https://example.org/a.png: it is a URL; download it",
+        ),
+        (Path("https://example.org/a.png"), "IMAGE_NOT_FOUND", "it is a URL; download it, and pass its path or its by"),
+        (Path("/dev/zero"), "IMAGE_UNSUPPORTED", "can't read /dev/zero: it is a FIFO, a device or a socket"),
+        (Path("/"), "IMAGE_NOT_FOUND", "can't read /: Is a directory"),
+        (
+            encoded(Image.fromarray(RAMP), "PPM"),
+            "IMAGE_UNSUPPORTED",
+            "the file is PPM or one of its kin .* as JPEG or PNG",
+        ),
+        (
+            encoded(Image.fromarray(RAMP), "ICO"),
+            "IMAGE_UNSUPPORTED",
+            "is ICO, which isn't read: save it as JPEG or PNG",
+        ),
+        (
+            encoded(Image.fromarray(RAMP), "PCX"),
+            "IMAGE_UNSUPPORTED",
+            "is PCX, which isn't read: save it as JPEG or PNG",
+        ),
+        (
+            encoded(Image.fromarray(RAMP), "TGA"),
+            "IMAGE_UNSUPPORTED",
+            "is TGA, which isn't read: save it as JPEG or PNG",
+        ),
+        (encoded(Image.fromarray(RAMP), "EPS"), "IMAGE_UNSUPPORTED", "is EPS or PostScript, which isn't read"),
+        (b"8BPS\0\1" + bytes(90), "IMAGE_UNSUPPORTED", "is PSD, which isn't read: save it as JPEG or PNG"),
+        (b"PK\3\4" + bytes(90), "IMAGE_UNSUPPORTED", "is a ZIP archive, which isn't read: take the images out of it"),
+        (
+            gzip.compress(b"image"),
+            "IMAGE_UNSUPPORTED",
+            "is a gzip archive, which isn't read: take the images out of it",
+        ),
+        (b"<!DOCTYPE html><html>404", "IMAGE_UNSUPPORTED", "is HTML, which isn't read: it may be the page of a failed"),
+        (b"\0\0\0\x18ftypqt  " + bytes(90), "IMAGE_UNSUPPORTED", "is a video, which isn't read: save one of its"),
+        (
+            saved_array(),
+            "IMAGE_UNSUPPORTED",
+            "is an array of NumPy, which isn't read: pass the array, which numpy.load",
+        ),
+        (endless_array(), "IMAGE_TOO_LARGE", "the array is 1000000 × 1000000; at most 52,000,000 pixels are decoded"),
         (RAMP.astype(np.float32), "IMAGE_UNSUPPORTED", "holds uint8, 0 .black. to 255 .white., not float32"),
         (RAMP[0], "IMAGE_UNSUPPORTED", "is .H, W., .H, W, 3. or .H, W, 4., not .8,.: it is flat; give it its height"),
         (np.zeros((784, 1), np.uint8), "IMAGE_UNSUPPORTED", r"not .784, 1.: .* for example array.reshape.28, 28."),
@@ -236,3 +295,26 @@ def test_what_is_no_image_is_refused(source: Any, reason: str, says: str) -> Non
     with pytest.raises(ImageError, match=says) as caught:
         read_grey(source)
     assert caught.value.reason == reason
+
+
+def test_a_fifo_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "link.png").symlink_to("/dev/zero")
+    for name in ("a.png", "link.png"):
+        with pytest.raises(ImageError, match="only regular files are read") as caught:
+            read_grey(tmp_path / name)
+        assert caught.value.reason == "IMAGE_UNSUPPORTED"
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)  # it takes no place on the disk
+    with pytest.raises(ImageError, match="it has 2,047 MiB, and at most 2,047 are read") as caught:
+        read_grey(tmp_path / "a.png")
+    assert caught.value.reason == "IMAGE_TOO_LARGE"
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_the_bytes_of_a_file_may_lie_in_any_buffer(kind: Callable[[bytes], Any]) -> None:
+    file = encoded(Image.fromarray(RAMP))
+    np.testing.assert_array_equal(read_grey(kind(file)), read_grey(file))

@@ -18,12 +18,14 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from hpack import Encoder
 from support.callers import bearer, line, secret
 from support.serving import FRONTEND, RunningServer, running_server
 
 from endurance.attacking.attacks import CHECK, CLASSIFY
 from endurance.attacking.peer import dialled
 from endurance.fuzzing import frames as h2
+from endurance.fuzzing.connections import connected
 from vitrine.server.errors import InvalidRequest, Overloaded, listed
 from vitrine.server.frontends.grpc import sockets
 from vitrine.server.frontends.grpc.core_server import is_supported
@@ -87,15 +89,31 @@ def test_a_health_check_has_few_bytes(impatient: RunningServer) -> None:
     assert refusal(impatient.target, CHECK, bytes(5000)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
 
 
-@GRPC_ONLY
-def test_compressed_messages_are_not_unpacked(impatient: RunningServer) -> None:
-    packed = gzip.compress(ONE_IMAGE.SerializeToString())
-    assert refusal(impatient.target, CLASSIFY, packed) == (grpc.StatusCode.UNIMPLEMENTED, "COMPRESSED")
-    with grpc.insecure_channel(impatient.target, compression=grpc.Compression.Gzip) as channel:
-        large = pb.ClassifyRequest(model="x" * 10_000)
-        with pytest.raises(grpc.RpcError) as caught:
-            ClassifierServiceStub(channel).Classify(large)
-    assert reason_of(caught.value) == "COMPRESSED"
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed_messages_are_answered(impatient: RunningServer, compression: grpc.Compression) -> None:
+    with grpc.insecure_channel(impatient.target, compression=compression) as channel:
+        assert len(ClassifierServiceStub(channel).Classify(MANY, timeout=60).digits) == 180
+
+
+@pytest.mark.parametrize(("path", "size"), [(CHECK, 5000), (CLASSIFY, 65 << 20)])
+def test_messages_are_unpacked_up_to_their_limit(impatient: RunningServer, path: str, size: int) -> None:
+    bomb = gzip.compress(bytes(size))
+    assert refusal(impatient.target, path, bomb) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_TOO_LARGE")
+
+
+def test_what_is_unpacked_counts(impatient: RunningServer) -> None:
+    message = ONE_IMAGE.SerializeToString() + b"\xfa\x7f\x80\x80\x80\x18" + bytes(48 << 20)  # an unknown field
+    bomb = gzip.compress(message)
+    with grpc.insecure_channel(impatient.target) as channel:
+        method: Any = channel.unary_unary(CLASSIFY)
+        calls = [method.future(bomb, timeout=60) for _ in range(40)]
+        codes = {call.code() for call in calls}
+    assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+def test_bytes_that_only_begin_as_compressed_ones_are_no_message(impatient: RunningServer) -> None:
+    broken = gzip.compress(ONE_IMAGE.SerializeToString())[:-9]
+    assert refusal(impatient.target, CLASSIFY, broken) == (grpc.StatusCode.INVALID_ARGUMENT, "NOT_A_MESSAGE")
 
 
 async def test_a_request_that_does_not_arrive_ends(impatient: RunningServer) -> None:
@@ -103,6 +121,18 @@ async def test_a_request_that_does_not_arrive_ends(impatient: RunningServer) -> 
         peer.open(CLASSIFY, 1)
         await peer.send(1, h2.grpc_message(b"", length=1000), last=False)
         await peer.over(1)
+
+
+async def test_headers_are_bounded_for_a_peer_that_ignores_the_servers_settings(impatient: RunningServer) -> None:
+    large, encoder = ("x-large", "v" * 3500), Encoder()
+    first = encoder.encode([*h2.call_headers(CHECK), large], huffman=False)
+    again = encoder.encode([*h2.call_headers(CHECK), *[large] * 5], huffman=False)
+    assert len(again) < 200  # each repetition is a byte that refers to the first header
+    async with asyncio.timeout(60), connected(impatient.target) as (reader, writer):
+        writer.write(h2.greeting())
+        for stream, headers in ((1, first), (3, again)):
+            writer.write(h2.frame(h2.HEADERS, h2.END_HEADERS, stream, headers))
+        await reader.readuntil(b"grpc-status\x018")  # RESOURCE_EXHAUSTED; a call without its message has another one
 
 
 @GRPC_ONLY
@@ -440,7 +470,7 @@ async def test_calls_go_on_while_connections_are_counted(monkeypatch: pytest.Mon
 def test_without_a_limit_of_files_there_is_one_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     for files in (resource.RLIM_INFINITY, (1 << 63) - 1):
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert max_connections(ConnectionConfig()) == 750_000
+        assert max_connections(ledger()[0].config) == 750_000
 
 
 def test_one_caller_takes_seven_eighths_at_most_and_others_find_the_rest() -> None:

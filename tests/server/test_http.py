@@ -39,7 +39,6 @@ from support.serving import PATIENCE_SECONDS, Log, a_call, logged_server, open_l
 
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends import Frontend
-from vitrine.server.frontends.asgi.compression import largest_unpacked
 from vitrine.server.frontends.asgi.http_server import HttpFrontend
 from vitrine.server.frontends.asgi.methods import JSON_BYTES
 from vitrine.server.frontends.grpc.config import GrpcConfig
@@ -50,6 +49,7 @@ from vitrine.server.inference.requests import ClassifyRequest, Limits
 from vitrine.server.inference.service import Service
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.process.port import can_be_shared
+from vitrine.server.protocols.compression import largest_unpacked
 from vitrine.server.protocols.endpoint import NAME_BYTES
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub

@@ -171,6 +171,7 @@ class AsyncClient(BaseClient):
 
     async def model(self, name: str = "", *, timeout: float | None = None) -> Model:
         """Asks for the description of a model: see `Client.model`."""
+        wire.check_text(name)
         return (await self._ask(name, self._deadline(timeout))).complete_model
 
     async def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
@@ -180,6 +181,8 @@ class AsyncClient(BaseClient):
 
     async def parameters(self, layer: str, model: str = "", *, timeout: float | None = None) -> Parameters:
         """Gets the parameters of a linear layer: see `Client.parameters`."""
+        wire.check_text(model)
+        wire.check_text(layer)
         request, deadline = pb.GetParametersRequest(model=model, layer=layer), self._deadline(timeout)
         return wire.read_parameters(await self._call(self._stub().GetParameters, request, deadline), layer)
 
@@ -358,7 +361,8 @@ class AsyncClient(BaseClient):
         """The batches of all images. A failing image ends them; the images before it are still classified."""
         try:
             async for image in images:
-                for batch in batcher.add(await asyncio.to_thread(batcher.take, image)):
+                item = batcher.take(image) if plan.is_prepared else await asyncio.to_thread(batcher.take, image)
+                for batch in batcher.add(item):
                     yield batch
                     for left in batcher.follow(self._catalogue.find(plan.name)):  # an answer may have changed it
                         yield left

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import NoReturn, Self
 
 from vitrine.client import wire
 from vitrine.client.batches import Batcher, Outcome, bad_image
@@ -122,6 +122,10 @@ class BaseClient:
         """Address of the server."""
         return self._connection.target
 
+    def __reduce__(self) -> NoReturn:
+        """Refuses to be copied or sent to another process: a connection belongs to the process that made it."""
+        raise TypeError(f"a {type(self).__name__} can't be pickled or copied: make one in each process")
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r}{', closed' if self._closed else ''})"
 
@@ -142,6 +146,7 @@ class BaseClient:
         *,
         return_exceptions: bool = False,
     ) -> Plan:
+        wire.check_text(model)
         selection, seconds = wire.build_selection(activations), self._seconds(timeout)
         key = b"" if selection is None else selection.SerializeToString(deterministic=True)
         return Plan(selection, model, preparation, seconds, progress, self._max_image_pixels, return_exceptions, key)

@@ -196,6 +196,7 @@ class Client(BaseClient):
         Raises:
             NotFoundError: there is no such model.
         """
+        wire.check_text(name)
         return self._ask(name, self._deadline(timeout)).complete_model
 
     def models(self, *, timeout: float | None = None) -> tuple[ModelSummary, ...]:
@@ -209,6 +210,8 @@ class Client(BaseClient):
             InvalidRequestError: there is no such layer, or it stores no parameters.
             NotFoundError: there is no such model.
         """
+        wire.check_text(model)
+        wire.check_text(layer)
         request = pb.GetParametersRequest(model=model, layer=layer)
         return wire.read_parameters(self._call(self._stub.GetParameters, request, self._deadline(timeout)), layer)
 

@@ -5,7 +5,7 @@ It reads text and asks no resolver.
 
 import ipaddress
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from vitrine.client.errors import UsageError
 
@@ -15,10 +15,10 @@ DEFAULT_TARGET = "localhost:50051"
 SCHEMES = ("dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock", "xds", "google-c2p")
 """The schemes of targets that gRPC resolves; see its document on name resolution. Anything else is HOST:PORT."""
 
-HOST_AND_PORT = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/,\s]+):(?P<port>[0-9]+)")
+HOST_AND_PORT = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/,@\s]+):(?P<port>[0-9]+)")
 """A host name, an IPv4 address, or an IPv6 address in brackets; and a port."""
 
-HOST = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/,\s]+):?")
+HOST = re.compile(r"(?:\[[^\[\]\s]+\]|[^\[\]:/,@\s]+):?")
 """The same without a port."""
 
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -39,7 +39,7 @@ def check_target(target: str) -> None:
     scheme, colon, _ = target.partition(":") if isinstance(target, str) else ("", "", "")
     if colon and scheme in SCHEMES:
         ports = RESOLVED_PORT.finditer(target) if scheme in ("dns", "ipv4", "ipv6") else ()
-        if all(int(found["port"][:6]) <= MAX_PORT for found in ports):
+        if all(int(found["port"][:6]) <= MAX_PORT for found in ports) and not _wrong_addresses(target):
             return
     elif colon and (found := HOST_AND_PORT.fullmatch(target)) and 1 <= int(found["port"][:6]) <= MAX_PORT:
         return
@@ -54,14 +54,26 @@ def _advice(target: object) -> str:
         return _advice_for_url(target)
     if HOST.fullmatch(target):
         return f": it has no port; the server's default is {target.rstrip(':')}:50051"
-    if _is_ipv6(target):
+    if _version_of(target) == 6:
         return f": put an IPv6 address in brackets, and a port behind it, as in [{target}]:50051"
+    if wrong := _wrong_addresses(target):
+        return f": {wrong[0]!r:.80} is no such address"
+    if "@" in target.partition(":")[0]:
+        return ": leave out what is before the @, and pass a token as token="
     if target.partition(":")[0] in SCHEMES or HOST_AND_PORT.fullmatch(target):
         return f": a port is 1 to {MAX_PORT}"
     if HOST_AND_PORT.match(target):
         several = "," in target
         return ": several addresses need a scheme, as in ipv4:" if several else ": leave out what is behind the port"
     return ": it has no host" if target.startswith(":") else ""
+
+
+def _wrong_addresses(target: str) -> list[str]:
+    """The addresses after `ipv4:` or `ipv6:` that are none: gRPC has no error of its own for them."""
+    scheme, _, rest = target.partition(":")
+    version = {"ipv4": 4, "ipv6": 6}.get(scheme)
+    addresses = unquote(rest).lstrip("/").split(",") if version else []
+    return [address for address in addresses if _version_of(_host_of(address)) != version]
 
 
 def _advice_for_url(target: str) -> str:
@@ -75,11 +87,11 @@ def _advice_for_url(target: str) -> str:
     return f": it is a URL; write {written}{encrypted}"
 
 
-def _is_ipv6(target: str) -> bool:
+def _version_of(address: str) -> int | None:
     try:
-        return ipaddress.ip_address(target).version == 6
+        return ipaddress.ip_address(address).version
     except ValueError:
-        return False
+        return None
 
 
 def is_loopback(target: str) -> bool:

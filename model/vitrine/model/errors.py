@@ -8,6 +8,7 @@ The client's errors grow from the same root: see `vitrine.client.errors`.
 """
 
 import reprlib
+from typing import Self
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist = 100, 200, 4  # characters, and elements of a list
@@ -38,6 +39,9 @@ class ImageError(VitrineError, ValueError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:  # without it, it can't be unpickled
+        return type(self), (self.reason, str(self))
 
 
 class ArtifactError(VitrineError, ValueError):

@@ -62,6 +62,10 @@ class Blobs:
         length: Numbers = np.maximum(self.bottom - self.top, self.right - self.left)
         return length
 
+    def box(self, blob: int) -> tuple[slice, slice]:
+        """The rows and columns of a blob's box."""
+        return slice(self.top[blob], self.bottom[blob]), slice(self.left[blob], self.right[blob])
+
     def __len__(self) -> int:
         return len(self.area)
 
@@ -74,8 +78,8 @@ def _connect(starts: Numbers, ends: Numbers, width: int) -> tuple[Numbers, int]:
     offsets = np.arange(len(above)) - np.repeat(touching.cumsum() - touching, touching)
     below = np.repeat(first, touching) + offsets
     parent = _merge(np.arange(len(starts)), above, below)
-    roots, blob = np.unique(parent, return_inverse=True)
-    return blob.astype(np.int64), len(roots)
+    is_root = parent == np.arange(len(parent))
+    return (is_root.cumsum() - 1)[parent], int(is_root.sum())
 
 
 def _merge(parent: Numbers, above: Numbers, below: Numbers) -> Numbers:

@@ -9,16 +9,24 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vitrine.model.errors import ImageError, shortened
+from vitrine.model.errors import ImageError
 from vitrine.model.preparation.cost import decoding_bytes
-from vitrine.model.preparation.metadata import count_scans, find_turn, name_format, no_warnings, without_metadata
+from vitrine.model.preparation.files import read_image_file
+from vitrine.model.preparation.metadata import (
+    advice_for,
+    count_scans,
+    find_turn,
+    name_format,
+    no_warnings,
+    without_metadata,
+)
+from vitrine.model.preparation.parts import check_parts
 from vitrine.model.preparation.ranges import is_narrow, spread, spread_strips, to_eight_bits
 from vitrine.model.preparation.strips import Strips
 from vitrine.model.preparation.transparency import any_transparent, is_transparent, lay_on_paper
@@ -27,6 +35,8 @@ ImageSource: TypeAlias = (
     str
     | os.PathLike[str]
     | bytes
+    | bytearray
+    | memoryview
     | IO[bytes]
     | Image.Image
     | npt.NDArray[np.uint8]
@@ -35,6 +45,11 @@ ImageSource: TypeAlias = (
 )
 """An image: a path, the bytes of a file, an open binary file, a PIL image, or an array of whole numbers or truth
 values, (H, W), (H, W, 3) RGB or (H, W, 4) RGBA."""
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+"""The bytes of a file."""
+
+BUFFERS = (bytes, bytearray, memoryview)
 
 Grey: TypeAlias = npt.NDArray[np.uint8]
 """A grey image, uint8 (H, W), 0 = black and 255 = white, as cameras and screens have it."""
@@ -49,6 +64,9 @@ MOST_IMAGE_PIXELS = 178_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """The file formats that are read. Pillow knows more, some of which run other programs (EPS) or are rarely tested."""
 
+JPEGS = ("JPEG", "MPO")
+"""Pillow's names of a JPEG; MPO: more pictures follow, and the first is read."""
+
 WORKING_SIDE = 512
 """Longer images are first averaged down towards this many pixels: models need no more, and photos get cheap."""
 
@@ -57,9 +75,6 @@ MAX_SCANS = 100
 
 BeforeDecoding: TypeAlias = Callable[[int], None]
 """Told the bytes of memory that decoding will take, before each decoding; an `ImageError` of its prevents that."""
-
-LONGEST_SHOWN = 400
-"""Characters of a path that an error shows whole."""
 
 CHANNELS = (3, 4)
 """RGB and RGBA."""
@@ -94,7 +109,7 @@ def read_grey(
     if isinstance(source, Image.Image):
         with no_warnings():
             return _flatten(source, "the image", max_pixels)
-    if isinstance(source, (bytes, str, os.PathLike)) or hasattr(source, "read"):
+    if isinstance(source, (*BUFFERS, str, os.PathLike)) or hasattr(source, "read"):
         data, name = read_file(source)
         with no_warnings():
             return _decode(data, name, max_pixels, before_decoding)
@@ -105,16 +120,16 @@ def read_grey(
     )
 
 
-def read_file(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[bytes, str]:
+def read_file(source: str | os.PathLike[str] | Buffer | IO[bytes]) -> tuple[bytes, str]:
     """The bytes of an image file, and its name for errors.
 
     Raises:
         ImageError: the file is missing, can't be read, or was opened as text.
     """
-    if isinstance(source, bytes):
-        return source, "the file"
+    if isinstance(source, BUFFERS):
+        return bytes(source), "the file"
     if isinstance(source, (str, os.PathLike)):
-        return _read(Path(source)), str(source)
+        return read_image_file(source), str(source)
     name = str(getattr(source, "name", "the file"))
     try:
         if hasattr(source, "seekable") and source.seekable():
@@ -130,24 +145,10 @@ def read_file(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[bytes
     return data, name
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        why = error.strerror if isinstance(error, OSError) else error
-        raise ImageError("IMAGE_NOT_FOUND", f"can't read {_shown(path)}: {why}") from error
-
-
-def _shown(path: Path) -> str:
-    """A path as an error shows it. Text that was meant as an image can be as long as one."""
-    text = str(path)
-    if len(text) <= LONGEST_SHOWN and not text.startswith("data:"):
-        return text
-    return f"a path of {len(text):,} characters, {shortened(text)!r}; if it is base64, pass base64.b64decode(text)"
-
-
 def _decode(data: bytes, name: str, max_pixels: int, before_decoding: BeforeDecoding) -> Grey:
     """The grey of a file. Where it can't be read, it is tried again without its metadata."""
+    if not data:
+        raise ImageError("IMAGE_UNREADABLE", f"{name} is empty: it has no bytes")
     try:
         return _decode_as_it_is(data, name, max_pixels, before_decoding)
     except ImageError as error:
@@ -157,29 +158,22 @@ def _decode(data: bytes, name: str, max_pixels: int, before_decoding: BeforeDeco
             with suppress(ImageError):
                 return _decode_as_it_is(bare, name, max_pixels, before_decoding)
         if other := name_format(data):
-            raise ImageError("IMAGE_UNSUPPORTED", f"{name} is {other}, which isn't read: {_advice(other)}") from error
+            raise ImageError(
+                "IMAGE_UNSUPPORTED", f"{name} is {other}, which isn't read: {advice_for(other)}"
+            ) from error
         raise
 
 
-def _advice(other: str) -> str:
-    if other == "HEIC":
-        return (
-            "save it as JPEG or PNG. In Python, install pillow-heif, call pillow_heif.register_heif_opener(), and pass "
-            "PIL.Image.open(path)"
-        )
-    if other == "AVIF":
-        return "save it as JPEG or PNG. In Python, pass PIL.Image.open(path), which reads it from Pillow 11.3 on"
-    return "save it as JPEG or PNG"
-
-
 def _decode_as_it_is(data: bytes, name: str, max_pixels: int, before_decoding: BeforeDecoding) -> Grey:
+    check_parts(data, name)
     with _decoding(name):
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     with image:
-        _check_size(image, name, max_pixels)
+        _check_size(image.size, name, max_pixels)
         scans, declared = 1, image.width * image.height
-        if image.format == "JPEG":
+        if image.format in JPEGS:
             scans = _check_scans(count_scans(data), name)
+        if image.format == "JPEG":
             image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # at 1/2, 1/4 or 1/8 scale: a photo costs a tenth
         before_decoding(decoding_bytes(image, scans, declared))
         return _flatten(image, name, max_pixels)
@@ -210,6 +204,7 @@ def _decoding(name: str) -> Iterator[None]:
 
 def _read_array(array: npt.NDArray[Any], max_pixels: int) -> Grey:
     _check_shape(array)
+    _check_size((array.shape[1], array.shape[0]), "the array", max_pixels)
     values = array if array.dtype == np.uint8 else to_eight_bits(array, "the array")
     is_small = values.ndim == 2 and max(values.shape) < 2 * WORKING_SIDE and values.size <= max_pixels
     if is_small and not is_narrow(values):
@@ -238,8 +233,8 @@ def _check_shape(array: npt.NDArray[Any]) -> None:
     raise ImageError("IMAGE_UNSUPPORTED", f"an image array is (H, W), (H, W, 3) or (H, W, 4), not {shape}{advice}")
 
 
-def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
-    width, height = image.size
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    width, height = size
     if width * height > max_pixels:
         message = f"{name} is {width} × {height}; at most {max_pixels:,} pixels are decoded: scale it down"
         raise ImageError("IMAGE_TOO_LARGE", message)
@@ -249,7 +244,7 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
 
 def _flatten(image: Image.Image, name: str, max_pixels: int) -> Grey:
     """An opened image as grey; nothing of it is decoded before its declared size is known to be fine."""
-    _check_size(image, name, max_pixels)
+    _check_size(image.size, name, max_pixels)
     if image.mode not in MODES:
         raise ImageError("IMAGE_UNSUPPORTED", f"{name} is of mode {image.mode}: scale it to 0 to 255, in mode L")
     with _decoding(name):

@@ -30,10 +30,40 @@ OTHER_FORMATS = (
     (re.compile(rb".{4}ftypavi[fs]", re.DOTALL), "AVIF"),
     (re.compile(rb"\xff\x0a|.{4}JXL \r\n", re.DOTALL), "JPEG XL"),
     (re.compile(rb".{4}jP  \r\n", re.DOTALL), "JPEG 2000"),
+    (re.compile(rb".{4}ftyp", re.DOTALL), "a video"),
     (re.compile(rb"%PDF-"), "PDF"),
     (re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?(?:<!DOCTYPE svg[^>]*>\s*)?<svg", re.DOTALL), "SVG"),
+    (
+        re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<(?:!DOCTYPE html|html)", re.DOTALL | re.IGNORECASE),
+        "HTML",
+    ),
+    (re.compile(rb"P[1-7]\s"), "PPM or one of its kin (PBM, PGM, PNM, PAM)"),
+    (re.compile(rb"\0\0[\x01\x02]\0"), "ICO"),
+    (re.compile(rb"\n[\0\x02-\x05]\x01[\x01\x02\x04\x08]"), "PCX"),
+    (re.compile(rb"8BPS"), "PSD"),
+    (re.compile(rb"%!PS|\xc5\xd0\xd3\xc6"), "EPS or PostScript"),
+    (re.compile(rb"PK\x03\x04|PK\x05\x06"), "a ZIP archive"),
+    (re.compile(rb"\x1f\x8b"), "a gzip archive"),
+    (re.compile(rb"\x93NUMPY"), "an array of NumPy"),
 )
 """The beginnings of files that people take for images and that aren't read."""
+
+TGA_END = b"TRUEVISION-XFILE.\0"
+"""The end of a TGA file, which has no beginning of its own."""
+
+SAVE_IT_ANEW = "save it as JPEG or PNG"
+
+OTHER_ADVICE = {
+    "HEIC": f"{SAVE_IT_ANEW}. In Python, install pillow-heif, call pillow_heif.register_heif_opener(), and pass "
+    "PIL.Image.open(path)",
+    "AVIF": f"{SAVE_IT_ANEW}. In Python, pass PIL.Image.open(path), which reads it from Pillow 11.3 on",
+    "HTML": "it may be the page of a failed download",
+    "a ZIP archive": "take the images out of it",
+    "a gzip archive": "take the images out of it",
+    "a video": "save one of its pictures as JPEG or PNG",
+    "an array of NumPy": "pass the array, which numpy.load reads",
+}
+"""Advice for the formats that need their own."""
 
 BEGINNING = 1024
 """Number of bytes in which a format is looked for."""
@@ -58,6 +88,9 @@ SEQUENTIAL = (0xC0, 0xC1)
 
 JPEG_COLOURS = 0xEE
 """Adobe's segment, which says how colours are stored."""
+
+MAX_EXIF_BYTES = 4 << 20
+"""The most EXIF data in which the orientation is looked for: Pillow makes objects of every number in a tag."""
 
 IGNORED = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 """A filter for the warnings of Pillow."""
@@ -86,14 +119,23 @@ def find_turn(image: Image.Image) -> Image.Transpose | None:
 def _orientation(image: Image.Image) -> int:
     """The orientation, 1 to 8; 1 where it can't be read: fed with damaged EXIF data, Pillow raises nearly anything."""
     with suppress(Exception):
+        if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
+            return 1
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     return 1
 
 
 def name_format(data: bytes) -> str | None:
     """The name of a file's format, if it is one that people take for an image and that isn't read."""
+    if data.endswith(TGA_END):
+        return "TGA"
     beginning = data[:BEGINNING]
     return next((name for pattern, name in OTHER_FORMATS if pattern.match(beginning)), None)
+
+
+def advice_for(other: str) -> str:
+    """What to do with a file of a format that isn't read."""
+    return OTHER_ADVICE.get(other, SAVE_IT_ANEW)
 
 
 def without_metadata(data: bytes) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from vitrine.model.preparation.blobs import Blobs
+from vitrine.model.preparation.enclosures import find_surrounding
 from vitrine.model.preparation.image import Grey
 from vitrine.model.preparation.paper import MIN_CONTRAST, Contrast, measure_contrast, measure_noise, smooth
 
@@ -50,6 +51,12 @@ SOLID_SIDE, SOLID = 0.35, 0.3
 AT_BORDER, ACROSS, FRAMING = 0.2, 0.1, 0.02
 """Factors of the score of a blob that touches the border, that reaches from end to end, or that takes a third of the
 border."""
+
+SURROUNDING = 0.05
+"""Factor of the score of a blob that surrounds another one, such as a box."""
+
+SAME_LENGTH = 1.1
+"""A blob that surrounds others still does at a higher threshold, unless it gets shorter by more."""
 
 LEAST_PAPER = 0.2
 """The share of the image that is at least as light as paper: the dark loop of a chalk 0 has its ink everywhere."""
@@ -96,6 +103,8 @@ class Candidate:
     """All blobs of its threshold."""
     blob: int
     """Its number among them."""
+    surrounds: bool = False
+    """Another of the heaviest blobs lies inside it, or beside it where it is a line."""
 
     @property
     def strength(self) -> float:
@@ -118,7 +127,8 @@ class Candidate:
         """Its likeness to a digit, 0 or more."""
         weight = float(self.blobs.weight[self.blob]) ** 0.25
         solid = SOLID if self._is_solid() else 1.0
-        return float(weight * self.strength * self._surroundings() ** 2 * solid * self._place())
+        surrounds = SURROUNDING if self.surrounds else 1.0
+        return float(weight * self.strength * self._surroundings() ** 2 * solid * surrounds * self._place())
 
     def _surroundings(self) -> float:
         """The share of what lies around its box that is paper rather than ink, 0 to 1; less if little anywhere is."""
@@ -189,7 +199,7 @@ def find_ink_in_photo(grey: Grey) -> Ink:
 
     What isn't the digit is paper. Where nothing differs from its surroundings by `MIN_CONTRAST`, all is paper.
     """
-    small = _mean(grey, max(max(grey.shape) // PHOTO_SIDE, 1))
+    small = reduce(grey)
     noise = measure_noise(small)
     photo = smooth(small, noise)
     best, best_score = None, 0.0
@@ -201,11 +211,24 @@ def find_ink_in_photo(grey: Grey) -> Ink:
     return np.zeros_like(photo) if best is None else best.widened().ink()
 
 
+def reduce(grey: Grey) -> Grey:
+    """The image averaged down to less than twice `PHOTO_SIDE`; smaller ones as they are."""
+    return _mean(grey, max(max(grey.shape) // PHOTO_SIDE, 1))
+
+
 def _candidates(relief: Relief) -> Iterator[Candidate]:
+    lengths = np.zeros(relief.peaks.shape, np.int64)  # of what surrounds: at a higher threshold, its inside falls apart
     for threshold in _thresholds(relief.peaks):
         blobs = Blobs.of(relief.peaks, threshold)
-        for blob in np.argsort(blobs.weight)[-HEAVIEST:]:
-            yield Candidate(relief, blobs, int(blob))
+        heaviest = np.argsort(blobs.weight)[-HEAVIEST:]
+        for blob in heaviest[find_surrounding(blobs, heaviest)]:
+            box = blobs.box(int(blob))
+            lengths[box][blobs.labels[box] == blob] = blobs.length[blob]
+        any_surrounds = lengths.any()
+        for blob in heaviest:
+            box = blobs.box(int(blob))
+            surrounding = int(lengths[box][blobs.labels[box] == blob].max()) if any_surrounds else 0
+            yield Candidate(relief, blobs, int(blob), 0 < surrounding <= SAME_LENGTH * int(blobs.length[blob]))
 
 
 def _thresholds(peaks: Contrast) -> Iterator[int]:
@@ -235,7 +258,7 @@ def fits_a_square(mask: Mask, side: int) -> bool:
     """Tells whether the mask holds a square of `side` pixels, by the sums of all squares from a summed-area table."""
     if min(mask.shape) < side:
         return False
-    sums = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums = np.pad(mask.cumsum(0, np.int32).cumsum(1, np.int32), ((1, 0), (1, 0)))
     squares = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     return bool(squares.max() == side * side)
 

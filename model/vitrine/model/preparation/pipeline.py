@@ -24,10 +24,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from vitrine.model.digits import PIXELS_SHAPE
+from vitrine.model.preparation.blobs import Blobs
+from vitrine.model.preparation.crops import find_levels
+from vitrine.model.preparation.enclosures import find_surrounding
 from vitrine.model.preparation.image import MAX_IMAGE_PIXELS, Grey, ImageSource, read_grey
 from vitrine.model.preparation.paper import MIN_CONTRAST
 from vitrine.model.preparation.pen import even_strokes
 from vitrine.model.preparation.photo import Ink, find_ink_in_photo
+from vitrine.model.preparation.surroundings import BAR_ASPECT, find_sheet
 
 FRAME_INK = 0.1
 """Largest share of a plain image's frame that may be ink, where strokes reach it."""
@@ -37,6 +41,9 @@ FRAME_SIZE = 18 / 16
 
 NOISE_FLOOR = 0.1
 """The share of the contrast below which a pixel counts as paper: paper grain, JPEG noise."""
+
+LINE_RANGE = 64
+"""Grey levels within which the places of a drawn line lie; those of a written one differ by more."""
 
 PLAIN_SIDE = 64
 """Longest side of a plain image, in pixels."""
@@ -73,13 +80,54 @@ def pixels_of(box: Ink, shape: Shape = PIXELS_SHAPE) -> Pixels:
 
 def find_box(grey: Grey) -> Ink:
     """Steps 2 and 3: the digit's ink in its box, 0 = paper and 255 = ink; uint8 (H, W) to uint8 (h, w)."""
-    if max(grey.shape) <= PLAIN_SIDE:
-        frame = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
-        frame.sort()
-        aside = int(FRAME_INK * len(frame))
-        if int(frame[-1 - aside]) - int(frame[aside]) < MIN_CONTRAST:
-            return crop(find_ink(grey, int(frame[len(frame) // 2])))
-    return crop(even_strokes(crop(find_ink_in_photo(grey))))
+    paper = _plain_paper(grey)
+    if paper is not None:
+        box = crop(find_ink(grey, paper))
+        if not _may_be_surrounded(box):
+            return box
+    sheet = find_sheet(grey)
+    paper = _plain_paper(sheet)
+    if paper is not None:
+        return crop(_without_surrounding(crop(find_ink(sheet, paper))))
+    levels = find_levels(sheet)
+    if levels is not None:
+        return crop(even_strokes(crop(_ink_of_level(*levels)[sheet])))
+    return crop(even_strokes(crop(find_ink_in_photo(sheet))))
+
+
+def _plain_paper(grey: Grey) -> int | None:
+    """The grey of a plain image's paper; None where it isn't plain."""
+    if max(grey.shape) > PLAIN_SIDE:
+        return None
+    frame = np.concatenate((grey[0], grey[-1], grey[:, 0], grey[:, -1]))
+    frame.sort()
+    aside = int(FRAME_INK * len(frame))
+    return int(frame[len(frame) // 2]) if int(frame[-1 - aside]) - int(frame[aside]) < MIN_CONTRAST else None
+
+
+def _may_be_surrounded(box: Ink) -> bool:
+    """Tells a box of ink that may be drawn: one side has the same ink at five places, or all have ink at three."""
+    bottom, right = box.shape[0] - 1, box.shape[1] - 1
+    if bottom > BAR_ASPECT * right:
+        return False
+    sides = []
+    for side in (box[0], box[bottom], box[:, 0], box[:, right]):
+        ink: list[int] = side.tolist()  # much faster to look into
+        quarter = len(ink) // 4
+        sides.append((ink[0], ink[-1], (ink[quarter], ink[len(ink) // 2], ink[-1 - quarter])))
+    for start, end, middle in sides:
+        if start and end and min(places := (start, end, *middle)) > max(places) - LINE_RANGE:
+            return min(places) > 0
+    return all(all(middle) for _, _, middle in sides)
+
+
+def _without_surrounding(ink: Ink) -> Ink:
+    """The ink without the blobs that surround others."""
+    blobs = Blobs.of(ink, 0)
+    if len(blobs) < 2:
+        return ink
+    surrounding = np.flatnonzero(find_surrounding(blobs, np.arange(len(blobs))))
+    return np.where(np.isin(blobs.labels, surrounding), np.uint8(0), ink) if surrounding.size else ink
 
 
 def find_ink(grey: Grey, paper: int) -> Ink:

@@ -5,15 +5,12 @@ from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
-from vitrine.server.errors import InvalidRequest, Unsupported
+from vitrine.server.errors import InvalidRequest
 from vitrine.server.protocols.field_count import SMALL_BYTES, UncountableError, has_more_fields
-
-COMPRESSED = (b"\x1f\x8b\x08", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
-"""First bytes of gzip and deflate. gRPC's core unpacks nothing here: 64 KB would be 64 MiB before they are counted."""
 
 
 def message_decoder(
-    message_class: type[Message], max_fields: Callable[[], int], packed_bytes: int = 1, *, unpacked: bool = False
+    message_class: type[Message], max_fields: Callable[[], int], packed_bytes: int = 1
 ) -> Callable[[bytes], Message]:
     """A decoder of messages; it raises `InvalidRequest` for bytes that are none, or have too many fields.
 
@@ -21,7 +18,6 @@ def message_decoder(
         message_class: the class of the messages.
         max_fields: gives the present limit on their fields.
         packed_bytes: the bytes of a list of numbers that count as one field.
-        unpacked: the front end undoes compression. Otherwise bytes that look compressed raise `Unsupported`.
     """
     descriptor: Any = message_class.DESCRIPTOR  # of a type whose stubs know two
 
@@ -34,9 +30,6 @@ def message_decoder(
         try:
             return parse(data)
         except (DecodeError, UncountableError) as error:
-            if not unpacked and data.startswith(COMPRESSED):
-                message = "this server takes no compressed messages: send them as they are"
-                raise Unsupported("COMPRESSED", message) from error
             name = message_class.DESCRIPTOR.full_name
             raise InvalidRequest("NOT_A_MESSAGE", f"the request's bytes are no {name}") from error
 

@@ -7,8 +7,13 @@ import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from vitrine.server.errors import RequestTooLarge
+
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 """Names and values, as gRPC has them."""
+
+HEADER_BYTES = 16 << 10
+"""Bytes of metadata that a call may have, as HTTP/2 counts them: names, values, and 32 for each (RFC 9113, 6.5.2)."""
 
 REQUEST_ID = "x-request-id"
 """The header in which a caller may give its request an id, and in which a failed call returns it."""
@@ -18,6 +23,21 @@ SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """See https://www.w3.org/TR/trace-context/#traceparent-header, version 00."""
+
+
+def check_size(metadata: Metadata) -> None:
+    """Checks that a call's metadata isn't too large.
+
+    gRPC's core checks it too, but only for a peer that has acknowledged the server's settings. For others it unpacks up
+    to 16 MiB, out of some KiB that refer to one header again and again.
+
+    Raises:
+        RequestTooLarge: it is.
+    """
+    size = sum(len(name) + len(value) + 32 for name, value in metadata)
+    if size > HEADER_BYTES:
+        message = f"the request has {size:,} bytes of headers, and {HEADER_BYTES:,} are taken at most"
+        raise RequestTooLarge("HEADERS_TOO_LARGE", message)
 
 
 def request_id_of(metadata: Metadata) -> str:

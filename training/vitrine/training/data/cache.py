@@ -19,7 +19,7 @@ import PIL
 from tqdm import tqdm
 
 from vitrine.model import PIXELS_SHAPE, ImageError, ImageSource, Shape, read_grey
-from vitrine.model.preparation import blobs, image, paper, pen, photo, pipeline
+from vitrine.model.preparation import blobs, crops, enclosures, image, paper, pen, photo, pipeline, surroundings
 from vitrine.model.preparation.photo import Ink
 from vitrine.model.preparation.pipeline import find_box, pixels_of
 from vitrine.training import lengths
@@ -29,7 +29,11 @@ from vitrine.training.errors import MOST_LISTED, list_problems
 from vitrine.training.files.atomic import atomic_file
 
 PREPARATION_CODE = tuple(
-    Path(str(module.__file__)) for module in (blobs, image, lengths, originals, paper, pen, photo, pipeline)
+    Path(str(module.__file__))
+    for module in (
+        *(blobs, crops, enclosures, image, lengths, originals, paper, pen, photo, pipeline),
+        surroundings,
+    )
 )
 """The files that decide how an image becomes pixels, with their constants."""
 

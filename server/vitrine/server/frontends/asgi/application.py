@@ -13,7 +13,6 @@ from functools import partial
 from google.protobuf.message import Message
 
 from vitrine.server.errors import Overloaded, PermissionDenied, RequestError, Unauthenticated, Unsupported, quoted
-from vitrine.server.frontends.asgi.compression import FORMATS
 from vitrine.server.frontends.asgi.events import Event, Receive, Scope, Send, whole
 from vitrine.server.frontends.asgi.exchange import FRONT_END, LEAVING, Exchange
 from vitrine.server.frontends.asgi.methods import Method, methods_by_path
@@ -24,6 +23,7 @@ from vitrine.server.inference.call import HANDLED, Call, Outcome, Stage
 from vitrine.server.inference.connections import UNREAD, Connection
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
+from vitrine.server.protocols.compression import FORMATS
 from vitrine.server.protocols.metadata import REQUEST_ID, request_id_of, trace_of
 from vitrine.server.protocols.services import endpoints_of
 from vitrine.server.protocols.status import failed

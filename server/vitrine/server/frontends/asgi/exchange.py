@@ -8,7 +8,6 @@ from typing import Any
 
 from google.rpc import code_pb2, status_pb2
 
-from vitrine.server.frontends.asgi.compression import FORMATS
 from vitrine.server.frontends.asgi.events import Event, Receive, Scope, Send, body
 from vitrine.server.frontends.asgi.methods import Method
 from vitrine.server.frontends.asgi.request_body import RequestBody
@@ -16,6 +15,7 @@ from vitrine.server.frontends.asgi.request_headers import host_of
 from vitrine.server.frontends.asgi.wires import OK, Wire
 from vitrine.server.inference.connections import Connections
 from vitrine.server.inference.rate_limit import caller_at
+from vitrine.server.protocols.compression import FORMATS
 
 PART_BYTES = 256 << 10
 """The largest part of an answer. Each waits until the one before has left, so that an answer counts until then."""
@@ -183,5 +183,5 @@ def network_of(name: str) -> str:
 
 
 def _network_of(scope: Scope, _: str) -> str:
-    """The host of a request's connection; a trusted proxy's header may name another than the connection's own."""
+    """The host of a request's connection, as callers are told apart by it."""
     return caller_at(host_of(scope))

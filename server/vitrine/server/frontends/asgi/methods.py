@@ -72,7 +72,7 @@ def _method(
         path=endpoint.path(descriptor.name),
         answer=endpoint.methods[descriptor.name],
         permission=None if endpoint.public else endpoint.permissions.get(descriptor.name, Permission.PREDICT),
-        decode=message_decoder(message_class, endpoint.max_fields, endpoint.packed_bytes, unpacked=True),
+        decode=message_decoder(message_class, endpoint.max_fields, endpoint.packed_bytes),
         decode_json=json_decoder(message_class, endpoint.max_fields),
         max_bytes=endpoint.message_limit(descriptor.name, max_message_bytes),
         takes_stream=descriptor.client_streaming,

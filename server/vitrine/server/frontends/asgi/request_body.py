@@ -7,10 +7,10 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from vitrine.server.errors import InvalidRequest, RequestError, RequestTooLarge, Unsupported
-from vitrine.server.frontends.asgi.compression import decompressed, largest_unpacked
 from vitrine.server.frontends.asgi.events import Receive
 from vitrine.server.frontends.asgi.wires import Wire
 from vitrine.server.inference.connections import Connection, Connections, Transfer
+from vitrine.server.protocols.compression import decompressed, largest_unpacked
 
 Message = TypeVar("Message")
 

@@ -18,19 +18,23 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from vitrine.server.errors import InvalidRequest, RequestError
+from vitrine.server.errors import InvalidRequest, RequestError, RequestTooLarge
 from vitrine.server.frontends.grpc.aborting import abort
 from vitrine.server.frontends.grpc.gate import ADMITTED
 from vitrine.server.frontends.grpc.receiving import Context, Receiver
 from vitrine.server.frontends.grpc.status import to_grpc
 from vitrine.server.inference.call import HANDLED, Call, Outcome, Stage
 from vitrine.server.inference.connections import Connections
+from vitrine.server.protocols.compression import compression_of, decompressed
 from vitrine.server.protocols.decoding import message_decoder
 from vitrine.server.protocols.endpoint import Answer, Endpoint
-from vitrine.server.protocols.metadata import Metadata, request_id_of, trace_of
+from vitrine.server.protocols.metadata import Metadata, check_size, request_id_of, trace_of
 from vitrine.server.protocols.status import failed
 from vitrine.server.security.access import ANYONE, Caller
 from vitrine.server.threads import off_loop
+
+LARGEST_RATIO = 1032
+"""How much larger deflate's messages can become."""
 
 Identify: TypeAlias = Callable[[Metadata | None], Caller]
 """Identifies a caller by its metadata; raises `Unauthenticated` when it can't."""
@@ -99,6 +103,7 @@ class _Method:
         receiver = self._receiver(context, caller)
         call = None
         try:
+            check_size(metadata)
             data = await receiver.message()
             if data is None:
                 raise InvalidRequest("NO_MESSAGE", "the request has no message")
@@ -117,10 +122,11 @@ class _Method:
         call = self._unread(receiver, metadata)
         try:
             with self.connections.open_stream(receiver.connection, public=self.public):
+                check_size(metadata)
                 data = await receiver.message()
                 if data is None:
                     raise InvalidRequest("NO_MESSAGE", "the request has no message")
-                async for message in self.answer(self.decode(data), call):
+                async for message in self.answer(await self._decoded(data, call), call):
                     await _write(context, receiver, await _encoded(message, call))
         except Exception as error:
             await abort(context, _failure(call, error), call.request_id)
@@ -135,6 +141,7 @@ class _Method:
         receiver = self._receiver(context, ADMITTED.get())
         try:
             with self.connections.open_stream(receiver.connection, public=self.public):
+                check_size(metadata)
                 while (data := await receiver.message(streamed=True)) is not None:
                     await self._answer_next(data, metadata, context, receiver)
                     del data
@@ -164,7 +171,25 @@ class _Method:
         call.size = len(data)
         call.caller = caller
         call.address = partial(str, receiver.connection.host)
-        return await _encoded(await self.answer(self.decode(data), call), call)
+        return await _encoded(await self.answer(await self._decoded(data, call), call), call)
+
+    async def _decoded(self, data: bytes, call: Call) -> Message:
+        """Decodes a message. gRPC's core unpacks none: 64 KB would become 64 MiB before they are counted.
+
+        How a message is compressed is in a header that core keeps to itself, so it is told from the first bytes.
+        """
+        try:
+            return self.decode(data)
+        except InvalidRequest as error:
+            if error.reason != "NOT_A_MESSAGE" or (encoding := compression_of(data)) is None:
+                raise
+        size = min(self.limit, len(data) * LARGEST_RATIO)
+        message = await off_loop(size, partial(decompressed, data, encoding, self.limit))
+        if message is None:
+            what = f"the request has more than {self.limit:,} bytes once it is unpacked: split it"
+            raise RequestTooLarge("REQUEST_TOO_LARGE", what)
+        call.size = len(message)
+        return self.decode(message)
 
     def _call(self, metadata: Metadata) -> Call:
         """A call, which this task's log lines are about from now on: gRPC has a task for each stream."""

@@ -68,6 +68,12 @@ Clients behind load balancers ping every 10 s (Go allows no less), and networks 
 HANDSHAKE_MS = 20_000
 """Milliseconds that a connection may take to send the preface of HTTP/2. Each silent one holds an open file."""
 
+SETTINGS_MS = 10_000
+"""Milliseconds that a peer may take to acknowledge the server's settings; then its connection is closed.
+
+Until then core has limits of its own for it: 16 MiB of headers a call. By default 60 s.
+"""
+
 IDLE_MS = 600_000
 """Milliseconds without a call before a connection is closed. A client of gRPC opens another one by itself."""
 
@@ -191,7 +197,7 @@ def _safe(observers: Iterable[Callable[[Call], None]]) -> list[Callable[[Call], 
 def _options(max_message_bytes: int, max_connections: int, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.per_message_decompression", 0),  # see COMPRESSED in `handlers`
+        ("grpc.per_message_decompression", 0),  # see `handlers`
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
         ("grpc.keepalive_permit_without_calls", 1),  # else PING_MS is two hours for a connection without calls
@@ -203,6 +209,7 @@ def _options(max_message_bytes: int, max_connections: int, *, shares_port: bool)
         ("grpc.http2.ping_on_rst_stream_percent", 100),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.max_connection_idle_ms", IDLE_MS),
+        ("grpc.http2.settings_timeout", SETTINGS_MS),
         ("grpc.max_allowed_incoming_connections", max_connections),
         ("grpc.so_reuseport", int(shares_port)),  # else two servers would share a port and not know of it
     ]

@@ -155,11 +155,45 @@ def phone_photo(digit: Digit, random: Generator) -> bytes:
     return scene.encode_jpeg(scene.sensor_noise(scene.enlarge(soft, width), float(random.uniform(2, 9)), random), 80)
 
 
+def tight_crop(digit: Digit, random: Generator) -> bytes:
+    """Cut out by the digit's box, without any paper around it, in both polarities."""
+    strokes = pen_strokes(digit, int(random.integers(60, 561)))
+    inked = strokes > 0.02
+    rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
+    tight = strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    paper, ink = _two_levels(random)
+    page = np.full((*tight.shape, 3), paper, np.float32)
+    return scene.encode_png(scene.draw_strokes(page, tight, (0, 0), (ink, ink, ink)))
+
+
+def boxed(digit: Digit, random: Generator) -> bytes:
+    """In a box of 1 to 6 pixels with up to two sides missing, as in forms; at the image's edge or within a page."""
+    side, width = int(random.integers(48, 401)), int(random.integers(1, 7))
+    paper, ink = _two_levels(random)
+    box = np.full((side, side, 3), ink, np.float32)
+    missing = random.permutation(4)[: random.integers(3)]
+    top, bottom, left, right = (0 if place in missing else width for place in range(4))
+    inside = box[top : side - bottom, left : side - right]
+    inside[:] = _written_page(digit, np.full_like(inside, paper), random, share=(0.7, 0.85), colour=(ink, ink, ink))
+    margin = 0 if random.random() < 0.5 else int(random.integers(2, side // 2))
+    return scene.encode_png(np.pad(box, ((margin, margin), (margin, margin), (0, 0)), constant_values=paper))
+
+
+def screenshot(digit: Digit, random: Generator) -> bytes:
+    """A canvas in a page of the other polarity, with 30 to 140 pixels of page on each side."""
+    side = int(random.integers(84, 301))
+    paper, ink = _two_levels(random)
+    canvas = _written_page(digit, np.full((side, side, 3), paper, np.float32), random, colour=(ink, ink, ink))
+    top, bottom, left, right = (int(margin) for margin in random.integers(30, 141, 4))
+    return scene.encode_png(np.pad(canvas, ((top, bottom), (left, right), (0, 0)), constant_values=ink))
+
+
 CONDITIONS: Mapping[str, Condition] = {
     condition.__name__: condition
     for condition in (
         *(clean, drawing, thin_pen, thick_marker, light_on_dark, blue_pen, coloured_paper, off_centre, any_size),
         *(uneven_light, cast_shadow, paper_border, lined_paper, jpeg_noise, blurred, noisy_sensor, phone_photo),
+        *(tight_crop, boxed, screenshot),
     )
 }
 """All conditions by name, in the order of the tables."""
@@ -175,6 +209,11 @@ def render(condition: str, digit: Digit, seed: int, number: int) -> bytes:
         number: position in the stress set, 0 or more.
     """
     return CONDITIONS[condition](digit, np.random.default_rng([zlib.crc32(condition.encode()), seed, number]))
+
+
+def _two_levels(random: Generator) -> tuple[float, float]:
+    """The grey levels of paper and ink, in either polarity."""
+    return (255, 0) if random.random() < 0.5 else (0, 255)
 
 
 def _size(random: Generator, least: int, most: int) -> Size:

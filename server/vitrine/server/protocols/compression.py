@@ -14,10 +14,21 @@ MAX_RATIO = 32
 FREE_BYTES = 1 << 20
 """Bytes that a message may become whatever its ratio."""
 
+MARKS: Mapping[bytes, bytes] = {
+    b"\x1f\x8b\x08": b"gzip",
+    **dict.fromkeys((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), b"deflate"),
+}
+"""First bytes of compressed messages; gzip's begin none of ours, and deflate's hardly ever do."""
+
 
 def largest_unpacked(size: int, limit: int) -> int:
     """The bytes that a message of `size` compressed bytes may become, where no message may be larger than `limit`."""
     return min(limit, max(FREE_BYTES, MAX_RATIO * size))
+
+
+def compression_of(data: bytes) -> bytes | None:
+    """The compression that a message's first bytes show; None: it isn't compressed."""
+    return MARKS.get(data[:3]) or MARKS.get(data[:2])
 
 
 def decompressed(data: bytes, encoding: bytes, limit: int) -> bytes | None:
