@@ -49,6 +49,7 @@ from vitrine.server.inference.requests import ClassifyRequest, Limits
 from vitrine.server.inference.service import Service
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.process.port import can_be_shared
+from vitrine.server.protocols.compression import largest_unpacked
 from vitrine.server.protocols.endpoint import NAME_BYTES
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -236,6 +237,13 @@ def test_a_compressed_request_may_not_grow_beyond_the_limit(address: str, encodi
         address, CLASSIFY, envelope(packed, flags=1), content_type="application/grpc-web", grpc_encoding=encoding
     )
     assert b"grpc-status: 8\r\n" in web.body
+
+
+def test_a_compressed_request_may_become_32_times_as_large() -> None:
+    assert largest_unpacked(size=65_536, limit=64 << 20) == 2 << 20
+    assert largest_unpacked(size=4 << 20, limit=64 << 20) == 64 << 20
+    assert largest_unpacked(size=10, limit=64 << 20) == 1 << 20
+    assert largest_unpacked(size=10, limit=4096) == 4096
 
 
 @pytest.mark.parametrize(

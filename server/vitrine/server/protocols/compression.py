@@ -8,11 +8,22 @@ from vitrine.server.errors import InvalidRequest
 FORMATS: Mapping[bytes, int] = {b"gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
 """The compressions that requests may have, and zlib's number for each; gRPC's `deflate` is zlib's own format."""
 
+MAX_RATIO = 32
+"""Bytes that one compressed byte may become: otherwise 64 KB would hold up all calls while 64 MiB are unpacked."""
+
+FREE_BYTES = 1 << 20
+"""Bytes that a message may become whatever its ratio."""
+
 MARKS: Mapping[bytes, bytes] = {
     b"\x1f\x8b\x08": b"gzip",
     **dict.fromkeys((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), b"deflate"),
 }
 """First bytes of compressed messages; gzip's begin none of ours, and deflate's hardly ever do."""
+
+
+def largest_unpacked(size: int, limit: int) -> int:
+    """The bytes that a message of `size` compressed bytes may become, where no message may be larger than `limit`."""
+    return min(limit, max(FREE_BYTES, MAX_RATIO * size))
 
 
 def compression_of(data: bytes) -> bytes | None:

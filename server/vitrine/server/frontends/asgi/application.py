@@ -117,21 +117,26 @@ class Application:
             for exchange in tuple(self._under_way):
                 exchange.look_after(now)
             for connection, reason in self._connections.sweep(FRONT_END):
-                self._connections.closed[reason] += 1
-                logger.debug("ended the calls of a connection: %s", reason)
-                self._end_calls(connection, reason)
+                if self._end_calls(connection, reason):
+                    self._connections.closed[reason] += 1
+                    logger.debug("ended the calls of a connection: %s", reason)
 
-    def _end_calls(self, connection: Connection, reason: str) -> None:
-        """Ends what a connection holds: its requests that arrive, or its answers where it doesn't read."""
-        for exchange in tuple(self._under_way):
-            if exchange.connection is connection:
-                if reason == UNREAD:
-                    exchange.break_off()
-                else:
-                    message = "too much is arriving, and this request has waited for its rest: try again"
-                    exchange.body.end(Overloaded("TOO_MUCH_ARRIVING", message, retry_after=RETRY_SECONDS))
+    def _end_calls(self, connection: Connection, reason: str) -> bool:
+        """Ends what a connection holds: its requests that arrive, or its answers where it doesn't read.
+
+        False: it holds messages that have arrived, and that will be taken.
+        """
+        of_it = [exchange for exchange in self._under_way if exchange.connection is connection]
         if reason == UNREAD:
+            for exchange in of_it:
+                exchange.break_off()
             self._close(connection.name)
+            return True
+        arriving = [exchange for exchange in of_it if exchange.body.arriving]
+        for exchange in arriving:
+            message = "too much is arriving, and this request has waited for its rest: try again"
+            exchange.body.end(Overloaded("TOO_MUCH_ARRIVING", message, retry_after=RETRY_SECONDS))
+        return bool(arriving)
 
     async def _serve(self, exchange: Exchange) -> None:
         method = exchange.method

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,18 +97,18 @@ class EnvoyFrontend:
             task.cancel()
 
     async def _watch_connections(self) -> None:
-        """Counts the connections again and again."""
-        count = suppress_and_log(self._count, "Envoy's connections can't be counted for now")
+        """Counts the connections again and again: Envoy's sockets are this process's."""
+        close_surplus = suppress_and_log(self._close_surplus, "Envoy's connections can't be closed for now")
         while True:
-            count(self._config.port)
+            close_surplus(await asyncio.to_thread(sockets.open_sockets, self._config.port))
             await asyncio.sleep(COUNT_SECONDS)
 
-    def _count(self, port: int) -> None:
-        """Counts the connections, and closes some when they are too many: idle ones, of hosts that have the most.
+    def _close_surplus(self, files: Mapping[str, int]) -> None:
+        """Closes some connections when they are too many: idle ones, of hosts that have the most.
 
-        Envoy would refuse new ones instead. Its sockets are this process's.
+        Envoy would refuse new ones instead.
         """
-        found = {_renamed(name): (name, file) for name, file in sockets.open_sockets(port).items()}
+        found = {_renamed(name): (name, file) for name, file in files.items()}
         self._connections.counted(len(found), FRONT_END)
         new, self._known = found.keys() - self._known, found.keys()
         for name in self._connections.surplus(found.keys() - new, self._most - len(new), network_of):

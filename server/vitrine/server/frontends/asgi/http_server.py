@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import resource
 import socket
 import ssl
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from uvicorn.server import ServerState
 from vitrine.server.frontends.asgi.application import Application, CutOffError
 from vitrine.server.frontends.asgi.exchange import FRONT_END, name_of, network_of
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.watch import max_connections
 from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
 from vitrine.server.security.addresses import address_of
@@ -36,8 +36,8 @@ IDLE_SECONDS = 75
 HEAD_SECONDS = 20.0
 """Seconds that a TLS handshake may take, and that a new connection may take to send the head of its first request."""
 
-FILES_RATIO = 1 / 8
-"""Part of the files that the process may open, for connections; gRPC's own server has three quarters beside it."""
+CONNECTIONS_RATIO = 1 / 6
+"""Connections for one of gRPC's own server, where no limit is set: together they leave files for other things."""
 
 CLOSED_SECONDS = 1.0
 """Seconds that connections may take to close when their calls are over."""
@@ -57,8 +57,8 @@ class HttpFrontend:
     def __init__(self, service: Service, config: GrpcConfig) -> None:
         self._application = Application(service, reflection=config.reflection, close=self._abort)
         self._connections = service.connections
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most = service.connections.config.max_connections or max(1, int(files * FILES_RATIO))
+        limits = service.connections.config
+        self._most = limits.max_connections or max(1, int(max_connections(limits) * CONNECTIONS_RATIO))
         self._tls = None if config.tls is None else _tls_context(config.tls)
         self._sockets = _bind(config.host, config.port, shares_port=config.shares_port)
         self._address = address_of(config.host, self._sockets[0].getsockname()[1])

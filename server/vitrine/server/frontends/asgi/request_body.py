@@ -10,7 +10,7 @@ from vitrine.server.errors import InvalidRequest, RequestError, RequestTooLarge,
 from vitrine.server.frontends.asgi.events import Receive
 from vitrine.server.frontends.asgi.wires import Wire
 from vitrine.server.inference.connections import Connection, Connections, Transfer
-from vitrine.server.protocols.compression import decompressed
+from vitrine.server.protocols.compression import decompressed, largest_unpacked
 
 Message = TypeVar("Message")
 
@@ -82,9 +82,14 @@ class RequestBody:
         """
         return await self._counted(self._message(), streamed=True)
 
+    @property
+    def arriving(self) -> bool:
+        """A message is waited for."""
+        return self.transfer is not None and self.transfer.arriving
+
     def end(self, error: RequestError) -> None:
         """Ends the wait for a message with an error; does nothing where none is waited for."""
-        if self._task is not None and self.transfer is not None and self.transfer.arriving:
+        if self._task is not None and self.arriving:
             self._ended_by = error
             self._task.cancel()
 
@@ -207,9 +212,13 @@ class RequestBody:
         return PREFIX + size
 
     def _unpacked(self, data: bytes) -> bytes:
-        message = decompressed(data, self._encoding, self._limit)
+        largest = largest_unpacked(len(data), self._limit)
+        message = decompressed(data, self._encoding, largest)
         if message is None:
-            raise self._too_large(self._limit + 1)
+            said = (
+                f"the request becomes more than {largest:,} bytes when it is unpacked: split it, or don't compress it"
+            )
+            raise RequestTooLarge("REQUEST_TOO_LARGE", said)
         return message
 
     def _too_large(self, size: int) -> RequestTooLarge:
