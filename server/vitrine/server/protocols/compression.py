@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Mapping
 
-from vitrine.server.errors import InvalidRequest
+from vitrine.server.errors import InvalidRequest, RequestTooLarge
 
 FORMATS: Mapping[bytes, int] = {b"gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
 """The compressions that requests may have, and zlib's number for each; gRPC's `deflate` is zlib's own format."""
@@ -31,19 +31,22 @@ def compression_of(data: bytes) -> bytes | None:
     return MARKS.get(data[:3]) or MARKS.get(data[:2])
 
 
-def decompressed(data: bytes, encoding: bytes, limit: int) -> bytes | None:
-    """The message that was compressed; None: it is larger than the limit, and no more than that was unpacked.
+def unpacked(data: bytes, encoding: bytes, limit: int) -> bytes:
+    """The message that was compressed, where no message may be larger than `limit`; no more than that is unpacked.
 
     Raises:
+        RequestTooLarge: it is larger, or grows beyond `MAX_RATIO`.
         InvalidRequest: it isn't of that compression, or is cut off.
     """
+    largest = largest_unpacked(len(data), limit)
     unpacking = zlib.decompressobj(FORMATS[encoding])
     try:
-        message = unpacking.decompress(data, limit + 1)
+        message = unpacking.decompress(data, largest + 1)
     except zlib.error as error:
         raise InvalidRequest("NOT_A_MESSAGE", f"the request's bytes are no {encoding.decode()}") from error
-    if len(message) > limit:
-        return None
+    if len(message) > largest:
+        what = f"the request becomes more than {largest:,} bytes when it is unpacked: split it, or don't compress it"
+        raise RequestTooLarge("REQUEST_TOO_LARGE", what)
     if not unpacking.eof or unpacking.unused_data:
         raise InvalidRequest("NOT_A_MESSAGE", f"the request's bytes are no whole {encoding.decode()}")
     return message

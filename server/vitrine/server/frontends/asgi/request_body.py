@@ -10,7 +10,7 @@ from vitrine.server.errors import InvalidRequest, RequestError, RequestTooLarge,
 from vitrine.server.frontends.asgi.events import Receive
 from vitrine.server.frontends.asgi.wires import Wire
 from vitrine.server.inference.connections import Connection, Connections, Transfer
-from vitrine.server.protocols.compression import decompressed, largest_unpacked
+from vitrine.server.protocols.compression import unpacked
 
 Message = TypeVar("Message")
 
@@ -212,14 +212,7 @@ class RequestBody:
         return PREFIX + size
 
     def _unpacked(self, data: bytes) -> bytes:
-        largest = largest_unpacked(len(data), self._limit)
-        message = decompressed(data, self._encoding, largest)
-        if message is None:
-            said = (
-                f"the request becomes more than {largest:,} bytes when it is unpacked: split it, or don't compress it"
-            )
-            raise RequestTooLarge("REQUEST_TOO_LARGE", said)
-        return message
+        return unpacked(data, self._encoding, self._limit)
 
     def _too_large(self, size: int) -> RequestTooLarge:
         message = f"the request is larger than max: it has {size:,} bytes or more, of {self._limit:,}; split it"

@@ -18,14 +18,14 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from vitrine.server.errors import InvalidRequest, RequestError, RequestTooLarge
+from vitrine.server.errors import InvalidRequest, RequestError
 from vitrine.server.frontends.grpc.aborting import abort
 from vitrine.server.frontends.grpc.gate import ADMITTED
 from vitrine.server.frontends.grpc.receiving import Context, Receiver
 from vitrine.server.frontends.grpc.status import to_grpc
 from vitrine.server.inference.call import HANDLED, Call, Outcome, Stage
 from vitrine.server.inference.connections import Connections
-from vitrine.server.protocols.compression import compression_of, decompressed
+from vitrine.server.protocols.compression import compression_of, largest_unpacked, unpacked
 from vitrine.server.protocols.decoding import message_decoder
 from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.protocols.metadata import Metadata, bounded, request_id_of, trace_of
@@ -33,8 +33,8 @@ from vitrine.server.protocols.status import failed
 from vitrine.server.security.access import ANYONE, Caller
 from vitrine.server.threads import off_loop
 
-LARGEST_RATIO = 1032
-"""How much larger deflate's messages can become."""
+UNDECODED = ("NOT_A_MESSAGE", "TOO_MANY_FIELDS")
+"""The reasons that compressed bytes are refused for, as if they were a message."""
 
 NONE: Metadata = ()
 """The metadata of a call whose own is too large."""
@@ -183,13 +183,9 @@ class _Method:
         try:
             return self.decode(data)
         except InvalidRequest as error:
-            if error.reason != "NOT_A_MESSAGE" or (encoding := compression_of(data)) is None:
+            if error.reason not in UNDECODED or (encoding := compression_of(data)) is None:
                 raise
-        size = min(self.limit, len(data) * LARGEST_RATIO)
-        message = await off_loop(size, partial(decompressed, data, encoding, self.limit))
-        if message is None:
-            what = f"the request has more than {self.limit:,} bytes once it is unpacked: split it"
-            raise RequestTooLarge("REQUEST_TOO_LARGE", what)
+        message = await off_loop(largest_unpacked(len(data), self.limit), partial(unpacked, data, encoding, self.limit))
         call.size = len(message)
         return self.decode(message)
 
