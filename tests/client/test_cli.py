@@ -294,6 +294,28 @@ def test_npz_has_the_predictions_as_arrays(run: Run, mixed: list[Path], tmp_path
         assert arrays["activations/relu_1"].shape == (2, 8)
 
 
+def test_arrays_that_cant_be_written_are_refused_before_anything_is_sent(
+    run: Run, drawings: list[Path], scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    for path, reason in ((tmp_path / "none" / "out.npz", "No such file or directory"), (tmp_path, "Is a directory")):
+        result = run("classify", *drawings, "--npz", path)
+        assert result.exit_code == 1
+        assert result.stderr == f"Error: can't write the arrays to {path}: {reason}\n"
+    assert scripted.requests == []
+
+
+def test_arrays_of_before_stay_where_a_call_fails(
+    run: Run, drawings: list[Path], scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    (path := tmp_path / "out.npz").write_bytes(b"of before")
+    scripted.script = [fail(grpc.StatusCode.PERMISSION_DENIED, "not any more")] * 2
+    assert run("classify", *drawings, "--npz", path).exit_code == 1
+    assert path.read_bytes() == b"of before"
+    scripted.script = []
+    assert run("classify", *drawings, "--npz", path).exit_code == 0
+    assert path.read_bytes() != b"of before"
+
+
 @pytest.mark.parametrize("changed", ["classes", "layers"])
 def test_arrays_of_two_models_are_one_sentence(
     changed: str, scripted: ScriptedServer, drawings: list[Path], tmp_path: Path
