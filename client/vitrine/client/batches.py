@@ -140,7 +140,8 @@ def bad_image(error: Exception, position: int) -> BadImage | None:
 def batches_without(batch: Batch, error: ServiceError) -> list[Batch] | None:
     """The same images in batches, the one that the server refuses apart; None: the error is about no single image.
 
-    The server names the first bad image. Those before it are good, and those behind it are still unknown.
+    The server names the first bad image. Those before it are good. Those behind it are still unknown, and go in halves:
+    a request of them all would be sent again whole for each bad one.
     """
     found = REFUSED_FILE.search(error.field)
     if not isinstance(error, InvalidRequestError) or found is None:
@@ -151,7 +152,9 @@ def batches_without(batch: Batch, error: ServiceError) -> list[Batch] | None:
     refused = sent[index]
     at = batch.items.index(refused)
     alone = replace(refused, error=placed_error(error, refused.position))
-    parts = (batch.items[:at], (alone,), batch.items[at + 1 :])
+    unknown = batch.items[at + 1 :]
+    middle = len(unknown) // 2
+    parts = (batch.items[:at], (alone,), unknown[:middle], unknown[middle:])
     return [replace(batch, items=items) for items in parts if items]
 
 
