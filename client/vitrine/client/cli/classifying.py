@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from vitrine.client import report
-from vitrine.client.batches import Outcome, place_of
+from vitrine.client.batches import Outcome
 from vitrine.client.errors import UsageError
 from vitrine.client.plot import plot_prediction
 from vitrine.client.types import Prediction
@@ -89,10 +89,10 @@ def classify_files(
     seen: list[tuple[Path, Prediction]] = []
     good = True
     try:
-        for position, (file, outcome) in enumerate(zip(files, outcomes, strict=True)):
+        for file, outcome in zip(files, outcomes, strict=True):
             if not isinstance(outcome, Prediction):
-                text = str(outcome).removeprefix(place_of(position))
-                output.show_error(file, text, is_named=isinstance(outcome, ImageError))  # the server knows no names
+                is_named = isinstance(outcome, ImageError)  # the server knows no names
+                output.show_error(file, outcome.message, is_named=is_named)
                 good = False
                 continue
             output.show(file, outcome)
