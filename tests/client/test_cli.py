@@ -484,6 +484,19 @@ def test_an_authority_means_tls(run: Run, tmp_path: Path) -> None:
         assert run("health", "--target", server.target, VITRINE_CLIENT_TLS_CA=str(tmp_path / "ca.pem")).exit_code == 0
 
 
+@pytest.mark.parametrize(("settings", "lines"), [({}, 1), ({"GRPC_VERBOSITY": "INFO"}, 2)], ids=["default", "wanted"])
+def test_a_failed_handshake_is_one_sentence_unless_grpcs_notes_are_wanted(
+    settings: dict[str, str], lines: int, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    target = scripted.target.replace("localhost", "127.0.0.1")
+    words = [sys.executable, "-m", "vitrine.ask", "health", "--tls", "--target", target]
+    ended = subprocess.run(words, capture_output=True, check=False, env=os.environ | settings)
+    assert ended.returncode == 1
+    assert min(ended.stderr.count(b"\n"), 2) == lines
+    assert ended.stderr.splitlines()[-1].startswith(b"Error: ")
+
+
 def test_the_servers_own_certificate_in_the_environment_isnt_the_clients(run: Run) -> None:
     assert run("health", VITRINE_TLS_CERT="server.pem", VITRINE_TLS_KEY="server.key").exit_code == 0
 
