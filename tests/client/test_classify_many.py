@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from client.scripted import (
     PATIENCE_SECONDS,
     ScriptedServer,
     bad_field,
+    count_of,
     error_info,
     fail,
     succeed,
@@ -42,7 +44,7 @@ from vitrine.client.base import IN_FLIGHT
 from vitrine.client.batches import FRAME_BYTES, KEPT_BYTES, Batcher, Item, capacity_for
 from vitrine.client.plan import Plan
 from vitrine.client.wire import build_request, build_selection
-from vitrine.model import DIGITS, DIGITS_INPUT
+from vitrine.model import DIGITS, DIGITS_INPUT, prepare
 from vitrine.model.answer import ENVELOPE_BYTES, LAYER_BYTES
 from vitrine.v1 import classifier_pb2 as pb
 
@@ -346,6 +348,8 @@ def test_a_bad_images_error_takes_its_place_and_the_others_are_classified(
         if position in bad:
             assert isinstance(outcome, ImageError)
             assert str(outcome).startswith(f'images[{position}]: preparation="none" takes pixels')
+            assert outcome.message.startswith('preparation="none" takes pixels')
+            assert outcome.position == position
         else:
             assert outcome.digit == position
 
@@ -377,9 +381,21 @@ def test_a_file_that_the_server_cant_read_takes_away_no_other(
         if position in bad:
             assert isinstance(outcome, InvalidRequestError)
             assert str(outcome) == f"images[{position}]: the file can't be read"
+            assert (outcome.message, outcome.position) == ("the file can't be read", position)
+            assert str(pickle.loads(pickle.dumps(outcome))) == str(outcome)
             assert outcome.reason == "IMAGE_UNREADABLE"
         else:
             assert outcome.digit == position
+
+
+def test_files_that_the_server_cant_read_are_each_sent_a_few_times_only(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.limits.max_images = count = 60
+    refuse_files(scripted, *range(count))
+    files = [bytes([position]) * 20 for position in range(count)]
+    outcomes = ask(scripted.target, "classify_many", files, preparation="server", return_exceptions=True)
+    assert [outcome.position for outcome in outcomes] == list(range(count))
+    assert len(scripted.sizes) == count  # the server names one in each
+    assert sum(scripted.sizes) <= count * count.bit_length()  # the halves of halves
 
 
 def test_the_image_that_the_server_cant_read_is_named_after_those_before_it(scripted: ScriptedServer) -> None:
@@ -435,19 +451,58 @@ def test_images_are_prepared_again_when_a_model_of_another_shape_takes_over(
     assert predictions[-1].input.shape == (24, 12)
 
 
+REFILLED: dict[str, Callable[[Images], Any]] = {
+    "array": lambda page: page,
+    "view": lambda page: page[::-1, ::-1],
+    "colours": lambda page: np.repeat(page[:, :, None], 3, axis=2),
+    "PIL image": Image.fromarray,
+}
+"""Images that a caller may fill again."""
+
+
+@pytest.mark.parametrize("kind", REFILLED)
+def test_what_the_caller_refills_is_prepared_again_as_it_was(kind: str, ask: Ask, scripted: ScriptedServer) -> None:
+    buffer = REFILLED[kind](drawings(1)[0].copy())
+    pages = drawings(3)
+    for page, end in zip(pages, (14, 20, 26), strict=True):
+        page[end:] = 255  # bars of different lengths
+
+    def refill() -> Iterator[Any]:
+        for page in pages:
+            latest = REFILLED[kind](page)
+            if isinstance(buffer, Image.Image):
+                buffer.paste(latest)
+            else:
+                buffer[:] = latest
+            yield buffer
+
+    scripted.script = [succeed, taking_over(scripted, shape=(24, 12))]
+    ask(scripted.target, "classify_many", refill())
+    sent = np.frombuffer(scripted.classified[-1].pixels.data, np.uint8).reshape(3, 24, 12)
+    expected = [prepare(REFILLED[kind](page), shape=(24, 12)) for page in pages]
+    np.testing.assert_array_equal(sent, expected)
+    assert len(np.unique(sent, axis=0)) == 3
+
+
 def test_images_too_large_to_be_kept_end_in_the_servers_refusal(scripted: ScriptedServer) -> None:
-    side = 1 + int((KEPT_BYTES / 4) ** 0.5)
-    large = Image.new("RGBA", (side, side), "white")
+    Image.fromarray(drawings(1)[0]).save(file := BytesIO(), "PNG")
+    large = file.getvalue() + bytes(KEPT_BYTES)
     scripted.script = [succeed, taking_over(scripted, shape=(24, 12))]
     with Client(scripted.target) as client, pytest.raises(InvalidRequestError, match="wrong shape"):
         list(client.classify_many([large]))
 
 
 def test_a_smaller_limit_of_images_cuts_the_batches_anew(ask: Ask, scripted: ScriptedServer, images: Images) -> None:
+    refused = []
+
     def shrink(request: Any, context: grpc.ServicerContext) -> None:
+        refused.append(request)
         scripted.limits.max_images = 2
         fail(grpc.StatusCode.INVALID_ARGUMENT, "too many", (error_info("TOO_MANY_IMAGES"),))(request, context)
 
     scripted.script = [succeed, shrink]
     assert many(scripted, images, ask) == list(range(10))
-    assert scripted.sizes[-1] <= 2
+    again = [request for request in scripted.classified if request.pixels.data in refused[0].pixels.data]
+    again.remove(refused[0])  # others may arrive behind its parts, though they left before
+    assert again
+    assert max(map(count_of, again)) <= 2

@@ -294,6 +294,28 @@ def test_npz_has_the_predictions_as_arrays(run: Run, mixed: list[Path], tmp_path
         assert arrays["activations/relu_1"].shape == (2, 8)
 
 
+def test_arrays_that_cant_be_written_are_refused_before_anything_is_sent(
+    run: Run, drawings: list[Path], scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    for path, reason in ((tmp_path / "none" / "out.npz", "No such file or directory"), (tmp_path, "Is a directory")):
+        result = run("classify", *drawings, "--npz", path)
+        assert result.exit_code == 1
+        assert result.stderr == f"Error: can't write the arrays to {path}: {reason}\n"
+    assert scripted.requests == []
+
+
+def test_arrays_of_before_stay_where_a_call_fails(
+    run: Run, drawings: list[Path], scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    (path := tmp_path / "out.npz").write_bytes(b"of before")
+    scripted.script = [fail(grpc.StatusCode.PERMISSION_DENIED, "not any more")] * 2
+    assert run("classify", *drawings, "--npz", path).exit_code == 1
+    assert path.read_bytes() == b"of before"
+    scripted.script = []
+    assert run("classify", *drawings, "--npz", path).exit_code == 0
+    assert path.read_bytes() != b"of before"
+
+
 @pytest.mark.parametrize("changed", ["classes", "layers"])
 def test_arrays_of_two_models_are_one_sentence(
     changed: str, scripted: ScriptedServer, drawings: list[Path], tmp_path: Path
@@ -460,6 +482,19 @@ def test_an_authority_means_tls(run: Run, tmp_path: Path) -> None:
     key, chain = leaf.private_key_pem.bytes(), leaf.cert_chain_pems[0].bytes()
     with running(grpc.ssl_server_credentials([(key, chain)])) as server:
         assert run("health", "--target", server.target, VITRINE_CLIENT_TLS_CA=str(tmp_path / "ca.pem")).exit_code == 0
+
+
+@pytest.mark.parametrize(("settings", "lines"), [({}, 1), ({"GRPC_VERBOSITY": "INFO"}, 2)], ids=["default", "wanted"])
+def test_a_failed_handshake_is_one_sentence_unless_grpcs_notes_are_wanted(
+    settings: dict[str, str], lines: int, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    target = scripted.target.replace("localhost", "127.0.0.1")
+    words = [sys.executable, "-m", "vitrine.ask", "health", "--tls", "--target", target]
+    ended = subprocess.run(words, capture_output=True, check=False, env=os.environ | settings)
+    assert ended.returncode == 1
+    assert min(ended.stderr.count(b"\n"), 2) == lines
+    assert ended.stderr.splitlines()[-1].startswith(b"Error: ")
 
 
 def test_the_servers_own_certificate_in_the_environment_isnt_the_clients(run: Run) -> None:

@@ -1,14 +1,18 @@
 """One `AsyncClient` in several event loops: scripts call `asyncio.run` more than once, and threads have their own."""
 
 import asyncio
+import gc
+import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
-from client.scripted import ScriptedServer
+from client.scripted import PATIENCE_SECONDS, ScriptedServer
 
-from vitrine.client import AsyncClient, UsageError
+from vitrine.client import AsyncClient, CallCancelledError, UsageError
 
 PIXELS = np.full((18, 18), 7, np.uint8)
 
@@ -51,3 +55,44 @@ def test_a_client_that_another_event_loop_has_closed_is_closed(scripted: Scripte
     asyncio.run(client.close())
     asyncio.run(client.close())
     assert repr(client).endswith("closed)")
+
+
+def test_event_loops_that_are_over_leave_no_channel_behind(scripted: ScriptedServer) -> None:
+    client = AsyncClient(scripted.target)
+    channels = []
+
+    async def call() -> None:
+        await classify(client)
+        channels.append(weakref.ref(client._connected().channel))
+
+    for _ in range(5):
+        asyncio.run(call())
+    gc.collect()
+    assert [channel() is not None for channel in channels] == [False] * 4 + [True]
+    asyncio.run(client.close())
+    gc.collect()
+    assert not any(channel() for channel in channels)
+
+
+def test_closing_a_client_closes_the_channels_of_other_event_loops_too(scripted: ScriptedServer) -> None:
+    client, arrived, leave = AsyncClient(scripted.target), threading.Event(), threading.Event()
+
+    def hang(request: Any, context: grpc.ServicerContext) -> None:
+        arrived.set()
+        leave.wait(PATIENCE_SECONDS)
+
+    async def other_loop() -> None:
+        await classify(client)
+        scripted.script = [hang]
+        under_way = asyncio.create_task(classify(client))
+        with pytest.raises(CallCancelledError, match="the client was closed"):
+            await under_way
+
+    with ThreadPoolExecutor(1) as threads:
+        other = threads.submit(asyncio.run, other_loop())
+        assert arrived.wait(PATIENCE_SECONDS)
+        asyncio.run(client.close())
+        try:
+            other.result(PATIENCE_SECONDS)
+        finally:
+            leave.set()

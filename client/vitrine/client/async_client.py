@@ -4,13 +4,13 @@ It sends calls, awaits them and keeps several under way. Their content is the bu
 """
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
-from weakref import WeakKeyDictionary
 
 import grpc
 from google.protobuf.message import Message
@@ -52,6 +52,11 @@ class Connected:
     """Gathers the calls of this event loop."""
     questions: AsyncQuestions
     """Asks for descriptions."""
+
+    async def close(self) -> None:
+        """Closes the channel, in its own event loop; calls under way are cancelled."""
+        self.gatherer.close()
+        await self.channel.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,8 @@ class AsyncClient(BaseClient):
     """
 
     def _open(self) -> None:
-        self._connections: WeakKeyDictionary[asyncio.AbstractEventLoop, Connected] = WeakKeyDictionary()
+        self._connections: dict[asyncio.AbstractEventLoop, Connected] = {}  # not weak: a channel holds its loop
+        self._lock = threading.Lock()
 
     async def classify(
         self,
@@ -196,13 +202,19 @@ class AsyncClient(BaseClient):
         return wire.read_health(await self._call(check, health_pb2.HealthCheckRequest(), self._deadline(timeout)))
 
     async def close(self) -> None:
-        """Closes the connection; calls under way are cancelled. Closing twice does nothing."""
-        self._closed = True
-        connected = self._connections.pop(asyncio.get_running_loop(), None)
-        self._connections.clear()  # those of other event loops, where nothing can be awaited from here
-        if connected is not None:
-            connected.gatherer.close()
-            await connected.channel.close()
+        """Closes the connection; calls under way are cancelled. Closing twice does nothing.
+
+        Other event loops are told to close their channels, and not waited for: they may stand still.
+        """
+        with self._lock:
+            self._closed = True
+            connections, self._connections = self._connections, {}
+        own = connections.pop(asyncio.get_running_loop(), None)
+        for loop, connected in connections.items():
+            with suppress(RuntimeError):  # it has been closed, and its channel goes with the last reference
+                loop.call_soon_threadsafe(_close_here, connected)
+        if own is not None:
+            await own.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -216,12 +228,17 @@ class AsyncClient(BaseClient):
         """The channel of the event loop that runs now, made at the first call in it."""
         self._check_open()
         loop = asyncio.get_running_loop()
-        if (connected := self._connections.get(loop)) is None:
+        return self._connections.get(loop) or self._connect(loop)
+
+    def _connect(self, loop: asyncio.AbstractEventLoop) -> Connected:
+        """Opens the channel of an event loop, and drops those of loops that are over: see `asyncio.run`."""
+        with self._lock:
+            self._check_open()  # again: another thread may have closed the client since
             channel = open_async_channel(self._connection, self._credentials)
             gatherer = AsyncGatherer(self.target, self._connection.max_message_bytes, self._exchange)
-            questions = AsyncQuestions(self.target)
-            connected = Connected(channel, ClassifierServiceStub(channel), gatherer, questions)
-            self._connections[loop] = connected
+            connected = Connected(channel, ClassifierServiceStub(channel), gatherer, AsyncQuestions(self.target))
+            going_on = {each: known for each, known in self._connections.items() if not each.is_closed()}
+            self._connections = {**going_on, loop: connected}
         return connected
 
     def _stub(self) -> "ClassifierServiceAsyncStub":
@@ -411,6 +428,12 @@ class AsyncClient(BaseClient):
         if batches is None:
             raise error
         return batches
+
+
+def _close_here(connected: Connected) -> None:
+    """Closes a channel in the event loop that runs now."""
+    closing = asyncio.ensure_future(connected.close())
+    closing.add_done_callback(lambda _: closing)  # the loop itself holds tasks only weakly
 
 
 def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:

@@ -7,19 +7,19 @@ caller's, whatever becomes of it. This module knows neither channels nor clients
 import os
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
-from PIL import Image
 
 from vitrine.client.catalogue import Description
 from vitrine.client.errors import InvalidRequestError, ServiceError
 from vitrine.client.plan import Plan
 from vitrine.client.types import Model, Prediction
-from vitrine.client.wire import Payload
-from vitrine.model import ENVELOPE_BYTES, ImageError, ImageSource, answer_size
+from vitrine.client.wire import Payload, ReadImage
+from vitrine.model import ENVELOPE_BYTES, ImageError, ImageSource, answer_size, read_grey
 from vitrine.v1 import classifier_pb2 as pb
 
 FRAME_BYTES = 16
@@ -37,6 +37,9 @@ BadImage: TypeAlias = ImageError | InvalidRequestError
 Outcome: TypeAlias = Prediction | BadImage
 """What becomes of an image."""
 
+KeptSource: TypeAlias = str | os.PathLike[str] | bytes | ReadImage
+"""What an image is prepared from again. The caller may change none of it meanwhile, but for the content of a file."""
+
 
 @dataclass(slots=True, eq=False)  # not frozen, which would double the time to make one
 class Item:
@@ -46,55 +49,52 @@ class Item:
     """Its place among the caller's images, from 0."""
     payload: Payload = b""
     """What is sent of it."""
-    source: ImageSource | None = None
-    """The image itself, to be prepared again for another model; None: it is too large, or can be read only once."""
+    source: KeptSource | None = None
+    """What it is prepared from again for another model; None: nothing is, or it would hold too much memory."""
     error: BadImage | None = None
     """The reason why nothing is sent of it."""
 
 
-def make_item(image: ImageSource, position: int, plan: Plan, model: Model) -> Item:
+def make_item(image: ImageSource | ReadImage, position: int, plan: Plan, model: Model) -> Item:
     """Prepares an image for a model.
 
     Raises:
         ImageError: it can't be read, unless the plan returns such errors.
     """
     try:
-        payload = plan.payload(image, model)
+        source = _kept_source(image, plan) if plan.preparation == "local" else None
+        payload = plan.payload(image if source is None else source, model)
     except ImageError as error:
         placed = placed_error(error, position)
         if plan.return_exceptions:
             return Item(position, error=placed)
         raise placed from error
-    return Item(position, payload, image if plan.preparation == "local" else None)
+    return Item(position, payload, source)
 
 
-def _size(image: ImageSource | None) -> float:
-    """Bytes that keeping an image holds; infinity where it can be read only once."""
-    match image:
-        case np.ndarray():
-            return image.nbytes
-        case Image.Image():
-            return image.width * image.height * 4
+def _kept_source(image: ImageSource | ReadImage, plan: Plan) -> KeptSource:
+    """The image, or its grey where the caller may refill it: arrays, PIL images, buffers and open files."""
+    if isinstance(image, (str, os.PathLike, bytes, ReadImage)):
+        return image
+    grey = read_grey(image, plan.max_image_pixels)
+    return ReadImage(grey.copy() if isinstance(image, np.ndarray) else grey)  # an array's grey may be the array itself
+
+
+def _size(source: KeptSource) -> int:
+    """Bytes that keeping a source holds."""
+    match source:
+        case ReadImage():
+            return source.grey.nbytes
         case bytes() | str():
-            return len(image)
-        case os.PathLike():
-            return 0
+            return len(source)
         case _:
-            return float("inf")
+            return 0
 
 
-def place_of(position: int) -> str:
-    """The beginning of the text of an error of one image: its place in Python's words."""
-    return f"images[{position}]: "
-
-
-def placed_error(error: ImageError | InvalidRequestError, position: int) -> BadImage:
-    """The same error, whose text says which of the caller's images it is about."""
-    text = place_of(position) + str(error)
-    if isinstance(error, ImageError):
-        return ImageError(error.reason, text)
-    placed = InvalidRequestError(text, error.code, error.reason, error.field, error.retry_after, error.request_id)
-    placed.__cause__ = error.__cause__
+def placed_error(error: BadImage, position: int) -> BadImage:
+    """The same error, which says which of the caller's images it is about."""
+    placed = copy(error)
+    placed.position, placed.__cause__ = position, error.__cause__
     return placed
 
 
@@ -140,7 +140,8 @@ def bad_image(error: Exception, position: int) -> BadImage | None:
 def batches_without(batch: Batch, error: ServiceError) -> list[Batch] | None:
     """The same images in batches, the one that the server refuses apart; None: the error is about no single image.
 
-    The server names the first bad image. Those before it are good, and those behind it are still unknown.
+    The server names the first bad image. Those before it are good. Those behind it are still unknown, and go in halves:
+    a request of them all would be sent again whole for each bad one.
     """
     found = REFUSED_FILE.search(error.field)
     if not isinstance(error, InvalidRequestError) or found is None:
@@ -151,7 +152,9 @@ def batches_without(batch: Batch, error: ServiceError) -> list[Batch] | None:
     refused = sent[index]
     at = batch.items.index(refused)
     alone = replace(refused, error=placed_error(error, refused.position))
-    parts = (batch.items[:at], (alone,), batch.items[at + 1 :])
+    unknown = batch.items[at + 1 :]
+    middle = len(unknown) // 2
+    parts = (batch.items[:at], (alone,), unknown[:middle], unknown[middle:])
     return [replace(batch, items=items) for items in parts if items]
 
 
@@ -243,17 +246,17 @@ class Batcher:
         full = self.rest() if self._payload_bytes + size > self._capacity.payload_bytes else ()
         self._payload_bytes += size
         if item.source is not None:
-            self._keep_within_budget(item)
+            self._keep_within_budget(item, item.source)
         self._items.append(item)
         return full if len(self._items) < self._capacity.images else (*full, *self.rest())
 
-    def _keep_within_budget(self, item: Item) -> None:
-        """Lets the image go if this batch keeps enough already."""
-        size = _size(item.source)
+    def _keep_within_budget(self, item: Item, source: KeptSource) -> None:
+        """Lets the source go if this batch keeps enough already."""
+        size = _size(source)
         if self._kept_bytes + size > KEPT_BYTES:
             item.source = None
         else:
-            self._kept_bytes += int(size)
+            self._kept_bytes += size
 
     def rest(self) -> Sequence[Batch]:
         """The batch of the images that are left, if there are any."""

@@ -30,6 +30,7 @@ from google.protobuf.message import DecodeError
 
 from vitrine.client.advice import ADVICE, advise
 from vitrine.model import VitrineError
+from vitrine.model.errors import with_place
 
 DETAILS_KEY = "grpc-status-details-bin"
 """Key of the trailing metadata with a serialized `google.rpc.Status`."""
@@ -71,11 +72,25 @@ class ServiceError(VitrineError):
         """Id of the request in the server's log, for its operator; empty if the server didn't say."""
 
     def __reduce__(self) -> tuple[Any, ...]:  # without it, an error with more than a message can't be unpickled
-        return type(self), (str(self), self.code, self.reason, self.field, self.retry_after, self.request_id)
+        arguments = (*self.args, self.code, self.reason, self.field, self.retry_after, self.request_id)
+        return type(self), arguments, self.__dict__
 
 
 class InvalidRequestError(ServiceError):
-    """The server refuses the request; `field` is the wrong field."""
+    """The server refuses the request; `field` is the wrong field.
+
+    If it is about one of many images, `position` is its place among them, from 0, and the text begins with it.
+    """
+
+    position: int | None = None
+
+    @property
+    def message(self) -> str:
+        """The text without the image's place."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return with_place(self.message, self.position)
 
 
 class NotFoundError(ServiceError):

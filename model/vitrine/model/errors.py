@@ -8,7 +8,7 @@ The client's errors grow from the same root: see `vitrine.client.errors`.
 """
 
 import reprlib
-from typing import Self
+from typing import Any
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist = 100, 200, 4  # characters, and elements of a list
@@ -33,15 +33,31 @@ class ImageError(VitrineError, ValueError):
     """An image can't be turned into pixels.
 
     `reason` says why in UPPER_SNAKE, for programs: IMAGE_NOT_FOUND, IMAGE_UNREADABLE, IMAGE_TOO_LARGE or
-    IMAGE_UNSUPPORTED.
+    IMAGE_UNSUPPORTED. If it is about one of many images, `position` is its place among them, from 0, and the text
+    begins with it.
     """
+
+    position: int | None = None
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:  # without it, it can't be unpickled
-        return type(self), (self.reason, str(self))
+    @property
+    def message(self) -> str:
+        """The text without the image's place."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return with_place(self.message, self.position)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # without it, it can't be unpickled
+        return type(self), (self.reason, self.message), self.__dict__
+
+
+def with_place(message: str, position: int | None) -> str:
+    """The text of an error about one of many images: its place in Python's words comes first."""
+    return message if position is None else f"images[{position}]: {message}"
 
 
 class ArtifactError(VitrineError, ValueError):

@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from vitrine.client import report
-from vitrine.client.batches import Outcome, place_of
+from vitrine.client.batches import Outcome
 from vitrine.client.errors import UsageError
 from vitrine.client.plot import plot_prediction
 from vitrine.client.types import Prediction
@@ -82,15 +82,17 @@ def classify_files(
     Raises:
         VitrineError: a call failed, or a file can't be written.
     """
+    if npz is not None:
+        _check_writable(npz)
     figures = None if plot is None else Figures(plot, len(files))
     output = Output(printed, activations)
     seen: list[tuple[Path, Prediction]] = []
     good = True
     try:
-        for position, (file, outcome) in enumerate(zip(files, outcomes, strict=True)):
+        for file, outcome in zip(files, outcomes, strict=True):
             if not isinstance(outcome, Prediction):
-                text = str(outcome).removeprefix(place_of(position))
-                output.show_error(file, text, is_named=isinstance(outcome, ImageError))  # the server knows no names
+                is_named = isinstance(outcome, ImageError)  # the server knows no names
+                output.show_error(file, outcome.message, is_named=is_named)
                 good = False
                 continue
             output.show(file, outcome)
@@ -199,6 +201,23 @@ class Figures:
         return path if path not in self.drawn else self.path / f"{image.stem}-{self.number}.png"
 
 
+def _check_writable(path: Path) -> None:
+    """Raises now what writing would raise after all images are classified. The file stays as it is."""
+    is_new = not path.exists()
+    if path.is_fifo():
+        return  # opening it and closing it again would end its reader
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if is_new:
+        path.unlink()
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"can't write the arrays to {path}: {error.strerror}")
+
+
 def _write_arrays(path: Path, seen: Sequence[tuple[Path, Prediction]]) -> None:
     try:
         arrays = _stacked(seen)
@@ -210,7 +229,7 @@ def _write_arrays(path: Path, seen: Sequence[tuple[Path, Prediction]]) -> None:
         with path.open("wb") as file:
             np.savez(file, **arrays)
     except OSError as error:
-        raise UsageError(f"can't write the arrays to {path}: {error.strerror}") from error
+        raise _unwritable(path, error) from error
     click.echo(f"arrays in {path}: {', '.join(arrays)}", err=True)
 
 
