@@ -7,7 +7,7 @@ text of a Python exception.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -121,7 +121,7 @@ class _Method:
         receiver = self._receiver(context, ADMITTED.get())
         call = self._unread(receiver, metadata)
         try:
-            with self.connections.open_stream(receiver.connection, public=self.public):
+            with self._open_stream(receiver):
                 check_size(metadata)
                 data = await receiver.message()
                 if data is None:
@@ -140,7 +140,7 @@ class _Method:
         metadata = context.invocation_metadata() or ()
         receiver = self._receiver(context, ADMITTED.get())
         try:
-            with self.connections.open_stream(receiver.connection, public=self.public):
+            with self._open_stream(receiver):
                 check_size(metadata)
                 while (data := await receiver.message(streamed=True)) is not None:
                     await self._answer_next(data, metadata, context, receiver)
@@ -161,6 +161,11 @@ class _Method:
 
     def _receiver(self, context: Context, caller: Caller | None) -> Receiver:
         return Receiver(self.connections, context, self.limit, known=caller is not None and caller is not ANYONE)
+
+    def _open_stream(self, receiver: Receiver) -> AbstractContextManager[None]:
+        caller = ADMITTED.get() or ANYONE
+        token = "" if caller is ANYONE else caller.name
+        return self.connections.open_stream(receiver.connection, public=self.public, token=token)
 
     def _unread(self, receiver: Receiver, metadata: Metadata) -> Call:
         """A call whose message hasn't come."""

@@ -110,7 +110,6 @@ class GrpcFrontend:
         self._server = _core_server(handlers, gates, options)
         self._address = _bind(self._server, config, credentials)
         self._watch = ConnectionWatch(self._connections, self.port)
-        self._watching: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -125,7 +124,7 @@ class GrpcFrontend:
     async def start(self) -> None:
         """Starts to answer."""
         await self._server.start()
-        self._watching = asyncio.create_task(self._watch.run())
+        self._watch.start()
 
     async def failed(self) -> str:
         """Waits until gRPC's server has ended without being stopped; gives the name of its exception.
@@ -160,8 +159,7 @@ class GrpcFrontend:
         stopping.result()
         if left := _call_tasks():
             await asyncio.wait(left, timeout=LAST_SECONDS)
-        if self._watching is not None:
-            self._watching.cancel()
+        self._watch.stop()
 
 
 def _core_server(
