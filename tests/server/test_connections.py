@@ -27,9 +27,11 @@ from endurance.attacking.peer import dialled
 from endurance.fuzzing import frames as h2
 from endurance.fuzzing.connections import connected
 from vitrine.server.errors import InvalidRequest, Overloaded, listed
-from vitrine.server.frontends.grpc import sockets
+from vitrine.server.frontends.grpc import sockets, watch
+from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.core_server import is_supported
 from vitrine.server.frontends.grpc.receiving import network_of
+from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.frontends.grpc.status import to_grpc
 from vitrine.server.frontends.grpc.watch import ConnectionWatch, max_connections
 from vitrine.server.inference.admission import Admission, AdmissionConfig
@@ -43,6 +45,7 @@ from vitrine.server.inference.connections import (
     Connections,
 )
 from vitrine.server.inference.shares import Shares
+from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.protocols.status import status_of
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -234,6 +237,34 @@ async def test_a_caller_who_reads_nothing_leaves_room_for_others(tiny_artifact: 
                 for _ in range(20):
                     answer = await stub.Classify(ONE_IMAGE, metadata=bearer(secret("alice")))
                     assert len(answer.digits) == 1
+
+
+async def test_callers_behind_a_proxy_have_shares_of_their_own(
+    tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(line("greedy", "predict") + line("other", "predict"))
+    monkeypatch.setattr("vitrine.server.inference.connections.CALLER_STREAMS", 8)
+    async with open_service(ServiceConfig(tiny_artifact, tokens=tokens)) as service:
+        server = GrpcFrontend(service, GrpcConfig(port=0))
+        await server.start()
+        async with asyncio.timeout(60), grpc.aio.insecure_channel(server.address) as channel:
+            stub: Any = ClassifierServiceStub(channel)
+
+            async def open_stream(name: str) -> Any:
+                stream = stub.ClassifyStream(metadata=bearer(secret(name)))
+                await stream.write(pb.ClassifyStreamRequest(request=ONE_IMAGE))
+                await stream.read()
+                return stream
+
+            opened = [await open_stream("greedy") for _ in range(7)]
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await open_stream("greedy")
+            assert reason_of(caught.value) == "TOO_MANY_STREAMS"
+            opened.append(await open_stream("other"))
+            for stream in opened:
+                stream.cancel()
+        await server.drain(0)
 
 
 class Clock:
@@ -469,6 +500,45 @@ async def test_calls_go_on_while_connections_are_counted(monkeypatch: pytest.Mon
         await late
     may_end.set()
     watching.cancel()
+
+
+async def test_a_count_that_fails_is_logged_once_and_made_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop, unhandled, third = asyncio.get_running_loop(), list[object](), asyncio.Event()
+    counts = itertools.count(1)
+
+    def open_sockets(_: int) -> dict[str, int]:
+        if next(counts) >= 3:
+            loop.call_soon_threadsafe(third.set)
+        raise OSError(24, "too many open files")
+
+    monkeypatch.setattr(sockets, "open_sockets", open_sockets)
+    monkeypatch.setattr(watch, "COUNT_SECONDS", 0)
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    watching = ConnectionWatch(ledger()[0], 0)
+    watching.start()
+    await asyncio.wait_for(third.wait(), 60)
+    watching.stop()
+    assert unhandled == []
+    assert [record.message for record in caplog.records] == ["gRPC's connections can't be counted for now"]
+
+
+async def test_a_watch_that_ends_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Clock):
+        def __call__(self) -> float:
+            raise RuntimeError
+
+    connections, _ = ledger()
+    connections.clock = Broken()
+    watching = ConnectionWatch(connections, 0)
+    watching.start()
+    assert watching._running is not None
+    await asyncio.wait([watching._running])
+    await asyncio.sleep(0)
+    assert [record.message for record in caplog.records] == [
+        "gRPC's connections aren't watched any more: restart this server"
+    ]
 
 
 def test_without_a_limit_of_files_there_is_one_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import grpc.aio
 import numpy as np
 import numpy.typing as npt
 import pytest
+from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.serving import PATIENCE_SECONDS, SERVER, RunningServer, a_call, becomes, running_server
 
@@ -286,6 +287,25 @@ async def test_a_front_end_that_was_drained_has_not_failed(tiny_artifact: Path) 
         assert not failing.done()
         assert time.process_time() - begin < 0.5
         failing.cancel()
+
+
+async def test_a_front_end_that_takes_up_no_more_calls_of_a_method_has_failed(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    async with open_service(ServiceConfig(tiny_artifact)) as service:
+        server = GrpcFrontend(service, GrpcConfig(port=0))
+        await server.start()
+        failing = asyncio.ensure_future(server.failed())
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            with monkeypatch.context() as broken:
+                broken.setattr(cygrpc, "_handle_rpc", fail)
+                call: Any = ClassifierServiceStub(channel).Classify(ONE_IMAGE)
+                assert await asyncio.wait_for(failing, PATIENCE_SECONDS) == "MemoryError"
+            call.cancel()
+        await server.drain(0)
 
 
 async def test_a_request_whose_caller_has_gone_is_not_prepared_further(

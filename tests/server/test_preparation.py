@@ -242,6 +242,20 @@ async def test_a_place_of_a_caller_that_has_gone_is_given_on() -> None:
     await asyncio.wait_for(turns.enter("eve"), 60)
 
 
+async def test_callers_that_go_while_they_wait_are_forgotten() -> None:
+    turns = Turns(places=1, share=1)
+    await turns.enter("ann")
+    waiting = [asyncio.ensure_future(turns.enter(caller)) for caller in ("bob", "bob", "eve")]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    waiting[2].cancel()
+    await asyncio.wait([waiting[0], waiting[2]])
+    assert {caller: len(queue) for caller, queue in turns._waiting.items()} == {"bob": 1}
+    turns.leave("ann")
+    await asyncio.wait_for(waiting[1], 60)
+    assert not turns._waiting
+
+
 async def test_one_callers_files_hold_up_no_other_caller() -> None:
     go_on = threading.Event()
 

@@ -9,12 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 from vitrine.server.errors import Leaving, Overloaded, RequestError, RequestTooSlow
 from vitrine.server.inference.admission import Admission
 from vitrine.server.inference.shares import Shares
+from vitrine.server.inference.upload_queue import UNREAD_BYTES, UploadQueue, Uploads
 from vitrine.server.ranges import RealRange, WholeRange
 
 SLACK = 1 << 20
@@ -109,6 +110,8 @@ class Connection:
     """When a call last began, in the same seconds."""
     front_end: str = ""
     """The name of the front end that it belongs to, which closes it."""
+    uploads: Uploads = field(default_factory=Uploads)
+    """Its messages that wait to be read, or are."""
 
     @property
     def exceeds(self) -> bool:
@@ -149,7 +152,7 @@ class Transfer:
         streamed: one of many: there may be none for a long time.
     """
 
-    __slots__ = ("_ledger", "arriving", "connection", "end", "limit", "since", "streamed")
+    __slots__ = ("_counts_as", "_ledger", "arriving", "connection", "end", "limit", "since", "streamed")
 
     def __init__(
         self, ledger: "Connections", connection: Connection, limit: int, end: Callable[[], None], *, streamed: bool
@@ -157,6 +160,18 @@ class Transfer:
         self._ledger, self.connection, self.limit, self.end, self.streamed = ledger, connection, limit, end, streamed
         self.arriving = True
         self.since = ledger.clock()
+        self._counts_as = 0
+
+    def may_read(self) -> bool:
+        """There is room for the message, and it counts from now on; False: it has to wait for its turn."""
+        if self.limit <= UNREAD_BYTES:  # health checks, which wait for no upload
+            return True
+        self._counts_as = self._ledger.uploads.enter(self.connection.uploads, self.limit)
+        return bool(self._counts_as)
+
+    async def turn(self) -> None:
+        """Waits until there is room for the message. Its time runs."""
+        self._counts_as = await self._ledger.uploads.wait(self.connection.uploads, self.limit)
 
     def arrived(self, size: int) -> None:
         """The message was taken in; 0: it didn't come, and won't."""
@@ -166,6 +181,8 @@ class Transfer:
         connection.taken += size + int(size * FRAME_ALLOWANCE) + CALL_ALLOWANCE
         self._ledger.forget(self)
         self.arriving = False
+        if self._counts_as:
+            self._ledger.uploads.leave(connection.uploads, self._counts_as, size)
 
     def began(self) -> None:
         """The first bytes of a stream's next message have come: from now on, its time is bounded."""
@@ -211,6 +228,8 @@ class Connections:
         self.clock = clock
         self.closed: Counter[str] = Counter()
         """Connections that were closed, by the reason."""
+        self.uploads = UploadQueue(self._room, int(admission.max_bytes * MIN_ROOM_RATIO))
+        """Messages that wait until there is room for them."""
         self._admission = admission
         self._open: dict[str, Connection] = {}
         self._timed: dict[Transfer, None] = {}  # oldest first
@@ -298,21 +317,26 @@ class Connections:
         self._streamed.pop(transfer, None)
 
     @contextmanager
-    def open_stream(self, connection: Connection, *, public: bool) -> Iterator[None]:
+    def open_stream(self, connection: Connection, *, public: bool, token: str = "") -> Iterator[None]:
         """Counts a stream as open while the context lasts.
 
+        Args:
+            connection: its connection.
+            public: strangers may open such streams.
+            token: the name of its caller's token; empty: it has none, and counts in its host's share.
+
         Raises:
-            Overloaded: too many are open, in all or of this host.
+            Overloaded: too many are open, in all or of this caller.
         """
-        shares, host = self._streams[public], connection.host
-        if not (shares.fits(1) and shares.is_fair(host, 1)):
-            message = f"{shares.held:,} streams are open, too many of them from {host}: close some, or try again"
+        shares, caller = self._streams[public], token or connection.host  # behind a proxy, all have one host
+        if not (shares.fits(1) and shares.is_fair(caller, 1)):
+            message = f"{shares.held:,} streams are open, too many of them from {caller}: close some, or try again"
             raise Overloaded("TOO_MANY_STREAMS", message, retry_after=RETRY_SECONDS)
-        shares.take(host, 1)
+        shares.take(caller, 1)
         try:
             yield
         finally:
-            shares.give_back(host, 1)
+            shares.give_back(caller, 1)
 
     def leave(self) -> None:
         """Ends calls whose message doesn't arrive soon, from now on: they would hold a server that drains."""
@@ -335,6 +359,14 @@ class Connections:
         if self.leaving:
             self._end_unsent(now)
         yield from self._hoarders(now, longest)
+        self._look_at_lines(now)
+
+    def _look_at_lines(self, now: float) -> None:
+        """Lets further calls read where those that do send nothing."""
+        in_line = [connection for connection in self.waiting() if connection.uploads.waiting]
+        free = self._room() - self.held_bytes if in_line else 0
+        for connection in in_line:
+            self.uploads.look(connection.uploads, connection.held, free, now)
 
     def _end_unsent(self, now: float) -> None:
         for transfer in [*self._streamed, *self._timed]:

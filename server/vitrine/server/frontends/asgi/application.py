@@ -180,9 +180,10 @@ class Application:
 
     async def _hold_stream(self, exchange: Exchange, call: Call) -> None:
         """Answers a call that is a stream. Only so many are open at once."""
-        method = exchange.method
+        method, public = exchange.method, exchange.method.permission is None
+        token = "" if call.caller is ANYONE else call.caller.name
         try:
-            with self._connections.open_stream(exchange.connection, public=method.permission is None):
+            with self._connections.open_stream(exchange.connection, public=public, token=token):
                 if method.takes_stream:
                     call.observers = ()  # each message is a call of its own
                     await self._answer_stream(exchange)

@@ -80,12 +80,25 @@ class _RegisteredMethods(cygrpc.AioServer):  # type: ignore[misc]  # grpcio has 
     ) -> None:
         self._handlers, self._interceptors_asked, self._unknown = handlers, interceptors, unknown
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
         self.add_registered_method_handlers(handlers)
 
     async def start(self) -> None:
         await super().start()
         for path in self._handlers:
-            self._keep(asyncio.create_task(self._take_calls(path)))
+            taking = asyncio.create_task(self._take_calls(path))
+            taking.add_done_callback(self._note_end)
+            self._keep(taking)
+
+    async def wait_for_termination(self, timeout: float | None) -> bool:
+        """Waits until the server was stopped, for `timeout` seconds at most; True: it runs on.
+
+        Raises:
+            Exception: calls of a method aren't taken up any more, as `start`'s tasks have noticed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        return bool(await super().wait_for_termination(timeout))
 
     def resolve_handler(self, details: Any) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """Called by grpcio, behind the interceptors."""
@@ -117,6 +130,11 @@ class _RegisteredMethods(cygrpc.AioServer):  # type: ignore[misc]  # grpcio has 
                 answering = cygrpc._handle_rpc(path, self, self._interceptors_asked, state, loop, False)
                 scheduled = cygrpc._schedule_rpc_coro(answering, state, loop, *named)
                 self._keep(loop.create_task(scheduled, name=CALL_TASK))
+
+    def _note_end(self, taking: "asyncio.Task[None]") -> None:
+        """Without this, one method would be dead, and health would go on saying SERVING."""
+        if not taking.cancelled():
+            self._failure = self._failure or taking.exception()
 
     def _keep(self, task: "asyncio.Task[None]") -> None:
         """Keeps a task from being collected: an event loop has weak references alone."""

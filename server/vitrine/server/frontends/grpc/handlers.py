@@ -7,7 +7,7 @@ text of a Python exception.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -124,7 +124,7 @@ class _Method:
         call = None
         try:
             call = self._unread(receiver, bounded(context.invocation_metadata()))
-            with self.connections.open_stream(receiver.connection, public=self.public):
+            with self._open_stream(receiver):
                 data = await receiver.message()
                 if data is None:
                     raise InvalidRequest("NO_MESSAGE", "the request has no message")
@@ -143,7 +143,7 @@ class _Method:
         metadata, receiver = NONE, self._receiver(context, ADMITTED.get())
         try:
             metadata = bounded(context.invocation_metadata())
-            with self.connections.open_stream(receiver.connection, public=self.public):
+            with self._open_stream(receiver):
                 while (data := await receiver.message(streamed=True)) is not None:
                     await self._answer_next(data, metadata, context, receiver)
                     del data
@@ -163,6 +163,11 @@ class _Method:
 
     def _receiver(self, context: Context, caller: Caller | None) -> Receiver:
         return Receiver(self.connections, context, self.limit, known=caller is not None and caller is not ANYONE)
+
+    def _open_stream(self, receiver: Receiver) -> AbstractContextManager[None]:
+        caller = ADMITTED.get() or ANYONE
+        token = "" if caller is ANYONE else caller.name
+        return self.connections.open_stream(receiver.connection, public=self.public, token=token)
 
     def _unread(self, receiver: Receiver, metadata: Metadata) -> Call:
         """A call whose message hasn't come."""

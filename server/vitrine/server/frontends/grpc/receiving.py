@@ -64,6 +64,8 @@ class Receiver:
         transfer = self._transfer = self._connections.expect(self.connection, self._limit, self._end, streamed=streamed)
         size = 0
         try:
+            if not (streamed or transfer.may_read()):
+                await transfer.turn()
             data = await self._context.read()
             if data is grpc.aio.EOF:
                 return None

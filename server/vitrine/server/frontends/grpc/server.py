@@ -110,7 +110,6 @@ class GrpcFrontend:
         self._server = _core_server(handlers, gates, options)
         self._address = _bind(self._server, config, credentials)
         self._watch = ConnectionWatch(self._connections, self.port)
-        self._watching: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -125,7 +124,7 @@ class GrpcFrontend:
     async def start(self) -> None:
         """Starts to answer."""
         await self._server.start()
-        self._watching = asyncio.create_task(self._watch.run())
+        self._watch.start()
 
     async def failed(self) -> str:
         """Waits until gRPC's server has ended without being stopped; gives the name of its exception.
@@ -160,8 +159,7 @@ class GrpcFrontend:
         stopping.result()
         if left := _call_tasks():
             await asyncio.wait(left, timeout=LAST_SECONDS)
-        if self._watching is not None:
-            self._watching.cancel()
+        self._watch.stop()
 
 
 def _core_server(
@@ -205,6 +203,7 @@ def _options(max_message_bytes: int, max_connections: int, *, shares_port: bool)
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         ("grpc.server_max_unrequested_time_in_server", WAITING_SECONDS),
         ("grpc.max_concurrent_streams", CONNECTION_CALLS),
+        ("grpc.http2.bdp_probe", 0),  # or core receives 4 MB of each message that nobody reads, rather than 64 KiB
         ("grpc.http.overload_protection", 0),
         ("grpc.http2.ping_on_rst_stream_percent", 100),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),

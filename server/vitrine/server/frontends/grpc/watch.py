@@ -39,6 +39,18 @@ class ConnectionWatch:
         self._counting: asyncio.Future[dict[str, int]] | None = None
         self._counted = 0.0
         self._most = max_connections(connections.config)
+        self._end_count = suppress_and_log(self._close_surplus, "gRPC's connections can't be counted for now")
+        self._running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts to watch, on the event loop that runs."""
+        self._running = asyncio.create_task(self.run())
+        self._running.add_done_callback(_log_death)
+
+    def stop(self) -> None:
+        """Ends the watch; does nothing where it wasn't started."""
+        if self._running is not None:
+            self._running.cancel()
 
     async def run(self) -> None:
         """Watches until it is cancelled."""
@@ -70,7 +82,7 @@ class ConnectionWatch:
         self._counting = asyncio.get_running_loop().run_in_executor(None, sockets.open_sockets, self._port)
         self._counting.add_done_callback(self._end_count)
 
-    def _end_count(self, found: "asyncio.Future[dict[str, int]]") -> None:
+    def _close_surplus(self, found: "asyncio.Future[dict[str, int]]") -> None:
         """Closes some connections when they are too many."""
         self._counting = None
         if found.cancelled():
@@ -85,6 +97,11 @@ class ConnectionWatch:
         if file is not None and sockets.close(name, file):
             self._connections.closed[reason] += 1
             logger.debug("closed a connection: %s", reason)
+
+
+def _log_death(watch: "asyncio.Task[None]") -> None:
+    if not watch.cancelled() and (error := watch.exception()):
+        logger.error("gRPC's connections aren't watched any more: restart this server", exc_info=error)
 
 
 def momentary(config: ConnectionConfig) -> int:
