@@ -53,6 +53,9 @@ HUGE = 0.4
 SOLID = 0.25
 """What holds a square of this share of the image's length in a photo is a shadow or a table."""
 
+STEEP, EDGES = 0.2, 0.02
+"""The share of the contrast that some share of neighbours differ by in small images: light has no such edges."""
+
 LEAST_CONTRAST = 2 * MIN_CONTRAST
 """Grey levels between paper and most of the ink: less is grain."""
 
@@ -91,6 +94,8 @@ def find_levels(grey: Grey) -> Levels | None:
     flat = (np.abs(beyond) < FLAT_RANGE).mean()
     if contrast < LEAST_CONTRAST or flat < FLAT or (beyond > FLAT_RANGE).mean() > BEYOND:
         return None
+    if max(grey.shape) <= SMALL_SIDE and not _has_edges(grey, abs(extreme - level)):
+        return None
     length = max(mask.shape)
     if _touched(mask, int(NEAR * length)) == 0 or fits_a_square(mask, max(int(HUGE * length), 1)):
         return None
@@ -102,6 +107,12 @@ def find_levels(grey: Grey) -> Levels | None:
         if fits_a_square(mask, int(SOLID * length)):
             return None
     return Levels(level, extreme)
+
+
+def _has_edges(grey: Grey, contrast: int) -> bool:
+    signed = grey.astype(np.int16)
+    steps = np.concatenate([np.abs(np.diff(signed, axis=axis)).ravel() for axis in (0, 1)])
+    return bool((steps >= STEEP * contrast).mean() >= EDGES)
 
 
 def _border(image: Values) -> Values:
