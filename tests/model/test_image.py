@@ -253,7 +253,7 @@ def endless_array() -> Grey:
         (b"8BPS\0\1" + bytes(90), "IMAGE_UNSUPPORTED", "is PSD, which isn't read: save it as JPEG or PNG"),
         (b"PK\3\4" + bytes(90), "IMAGE_UNSUPPORTED", "is a ZIP archive, which isn't read: take the images out of it"),
         (
-            gzip.compress(b"image"),
+            gzip.compress(b"image", mtime=0),
             "IMAGE_UNSUPPORTED",
             "is a gzip archive, which isn't read: take the images out of it",
         ),
