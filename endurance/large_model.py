@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks.harness.machine import machine
 from benchmarks.harness.servers import VITRINE_SERVER, Server, running
+from endurance.attacking.memory_limit import memory_group
 from endurance.memory import documented_mib
 from endurance.report import as_lines
 from vitrine.client import Client, VitrineError
@@ -34,7 +35,6 @@ from vitrine.server.bundled import bundled_model
 NAME = "digits"
 SAMPLE_SECONDS = 0.02
 WATCH_SECONDS = 15.0
-GROUPS = Path("/sys/fs/cgroup")
 
 
 @click.command()
@@ -113,22 +113,16 @@ def _peak_mib(server: Server, over: threading.Event) -> int:
 @contextmanager
 def _memory_limit(size: int) -> Iterator[bool]:
     """Puts this process, and the servers that it starts, into a group with so much memory; False: it can't."""
-    is_second = (GROUPS / "cgroup.controllers").exists()
-    root = GROUPS if is_second else GROUPS / "memory"
-    group = root / f"vitrine-large-model-{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / ("memory.max" if is_second else "memory.limit_in_bytes")).write_text(str(size))
-        (group / "cgroup.procs").write_text(str(os.getpid()))
-    except OSError:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        (root / "cgroup.procs").write_text(str(os.getpid()))
-        with suppress(OSError):  # a server that is being killed
-            group.rmdir()
+    with memory_group(size) as group:
+        if group is None:
+            yield False
+            return
+        own = str(os.getpid())
+        (group / "cgroup.procs").write_text(own)
+        try:
+            yield True
+        finally:
+            (group.parent / "cgroup.procs").write_text(own)
 
 
 if __name__ == "__main__":
