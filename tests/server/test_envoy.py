@@ -17,6 +17,7 @@ from support.serving import PATIENCE_SECONDS, SERVER, Log, RunningServer, logged
 from vitrine.client import Client
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.security.certificates import Certificates, TlsFiles
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -24,7 +25,8 @@ from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 def configured(config: GrpcConfig, folder: Path) -> Any:
     """The configuration as Envoy reads it."""
-    return json.loads(json.dumps(envoy_config(config, "module:name", EnvoyFiles(folder, worker=7), max_connections=99)))
+    connections = ConnectionConfig(max_connections=90, max_age_seconds=300)
+    return json.loads(json.dumps(envoy_config(config, "module:name", EnvoyFiles(folder, worker=7), connections)))
 
 
 def test_a_host_with_several_addresses_is_listened_on_at_all_of_them(tmp_path: Path) -> None:
@@ -51,7 +53,7 @@ def test_mutual_tls_asks_clients_for_certificates(tmp_path: Path, client_ca: Pat
 def test_what_envoy_takes_in_beforehand_is_bounded(tmp_path: Path) -> None:
     written = configured(GrpcConfig(), tmp_path)
     (monitor,) = written["overload_manager"]["resource_monitors"]
-    assert monitor["typed_config"]["max_active_downstream_connections"] == 99
+    assert 90 < monitor["typed_config"]["max_active_downstream_connections"] <= 110
     http = written["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     assert http["http2_protocol_options"]["initial_connection_window_size"] <= 1 << 20
 

@@ -13,7 +13,7 @@ from typing import TypeAlias, TypedDict
 import grpc
 
 from vitrine.client.errors import UsageError
-from vitrine.client.target import DEFAULT_TARGET, check_target, is_loopback
+from vitrine.client.target import DEFAULT_TARGET, check_target, is_loopback, may_name_several
 
 DEFAULT_TIMEOUT = 30.0
 """Default deadline of a call in seconds."""
@@ -32,6 +32,9 @@ RETRIED_SERVICES = ("vitrine.v1.ClassifierService", "grpc.health.v1.Health")
 
 RETRY_BUFFER_BYTES = 64 << 20
 """Largest request that is kept for a retry. gRPC's default, 256 KiB, is less than a full batch of images."""
+
+RESOLUTION_MS = 2_000
+"""Least milliseconds between two questions to DNS. gRPC's default, 30 s, is longer than the start of a new server."""
 
 KEEPALIVE_SECONDS = 10
 """Seconds of silence during a call before gRPC probes the connection. Without a call it doesn't probe.
@@ -80,7 +83,7 @@ class Connection:
     """
 
     target: str = DEFAULT_TARGET
-    """HOST:PORT, or any other name that gRPC resolves (`dns:///…`, `unix:…`)."""
+    """HOST:PORT, or any other name that gRPC resolves (`dns:///…`, `ipv4:…`, `unix:…`); see `may_name_several`."""
     timeout: float = DEFAULT_TIMEOUT
     """Deadline of each call in seconds; `math.inf`: no deadline."""
     retries: int = DEFAULT_RETRIES
@@ -192,7 +195,8 @@ def _read_file(path: str | os.PathLike[str]) -> bytes:
 def channel_options(connection: Connection) -> list[tuple[str, str | int]]:
     """The settings of a connection in gRPC's terms."""
     return [
-        ("grpc.service_config", json.dumps(_service_config(connection.retries))),
+        ("grpc.service_config", json.dumps(_service_config(connection))),
+        ("grpc.dns_min_time_between_resolutions_ms", RESOLUTION_MS),
         ("grpc.enable_retries", int(connection.retries > 0)),
         ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 100),  # gRPC's own 1 s would be longer than all retries
@@ -210,7 +214,18 @@ def _expected_name(tls: TLS | None) -> list[tuple[str, str]]:
     return [("grpc.ssl_target_name_override", tls.server_name)] if tls and tls.server_name else []
 
 
-def _service_config(retries: int) -> dict[str, object]:
+def _service_config(connection: Connection) -> dict[str, object]:
+    """See gRPC's document on service configs."""
+    balanced = _balancing() if may_name_several(connection.target) else {}
+    return {**balanced, **_retrying(connection.retries)}
+
+
+def _balancing() -> dict[str, object]:
+    """Calls take turns over all addresses whose server says that it serves; see the gRPC proposal A17."""
+    return {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
+
+
+def _retrying(retries: int) -> dict[str, object]:
     """See the gRPC proposal A6, client retries."""
     if retries == 0:
         return {}

@@ -46,6 +46,15 @@ def check_target(target: str) -> None:
     raise UsageError(f"the target is HOST:PORT, such as {DEFAULT_TARGET}, not {target!r:.80}{_advice(target)}")
 
 
+def may_name_several(target: str) -> bool:
+    """True if a target may name several servers, whose calls are balanced: `dns:…`, or a list such as `ipv4:A:1,B:1`.
+
+    HOST:PORT names one: where its name has several addresses, as `localhost` has, one that answers is taken.
+    """
+    scheme, _, rest = target.partition(":")
+    return scheme == "dns" or (scheme in ("ipv4", "ipv6") and "," in unquote(rest))
+
+
 def _advice(target: object) -> str:
     """What to write instead of a target that gRPC couldn't resolve, or would misunderstand; may be empty."""
     if not isinstance(target, str):

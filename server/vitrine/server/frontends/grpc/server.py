@@ -16,6 +16,7 @@ from vitrine.server.frontends.grpc.gate import NO_SUCH_METHOD, Gate, caller_of
 from vitrine.server.frontends.grpc.handlers import guarded_handlers
 from vitrine.server.frontends.grpc.watch import ConnectionWatch, momentary
 from vitrine.server.inference.call import Call
+from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
 from vitrine.server.protocols.metadata import Metadata, request_id_of
@@ -106,7 +107,7 @@ class GrpcFrontend:
             handlers |= guarded_handlers(endpoint, identify, self._connections, largest, told)
         # 4. gRPC's own server, bound to the address, and a watch over its connections.
         credentials = server_credentials(config, service.certificate, takes_tokens=access.takes_tokens)
-        options = _options(largest, momentary(self._connections.config), shares_port=config.shares_port)
+        options = _options(largest, self._connections.config, shares_port=config.shares_port)
         self._server = _core_server(handlers, gates, options)
         self._address = _bind(self._server, config, credentials)
         self._watch = ConnectionWatch(self._connections, self.port)
@@ -192,8 +193,10 @@ def _safe(observers: Iterable[Callable[[Call], None]]) -> list[Callable[[Call], 
     return [suppress_and_log(observe, "an observer of calls failed") for observe in observers]
 
 
-def _options(max_message_bytes: int, max_connections: int, *, shares_port: bool) -> list[tuple[str, int]]:
+def _options(max_message_bytes: int, connections: ConnectionConfig, *, shares_port: bool) -> list[tuple[str, int]]:
+    age = [("grpc.max_connection_age_ms", round(connections.max_age_seconds * 1000))]
     return [
+        *(age if connections.max_age_seconds else ()),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.per_message_decompression", 0),  # see `handlers`
         ("grpc.max_send_message_length", max_message_bytes),
@@ -209,7 +212,7 @@ def _options(max_message_bytes: int, max_connections: int, *, shares_port: bool)
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
         ("grpc.max_connection_idle_ms", IDLE_MS),
         ("grpc.http2.settings_timeout", SETTINGS_MS),
-        ("grpc.max_allowed_incoming_connections", max_connections),
+        ("grpc.max_allowed_incoming_connections", momentary(connections)),
         ("grpc.so_reuseport", int(shares_port)),  # else two servers would share a port and not know of it
     ]
 
