@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 from support.artifacts import ARROWS, ARROWS_SHAPE, export_random, random_pixels
+from support.environments import Environment
 from support.serving import RunningServer, running_server
 
 settings.register_profile("whatever else the machine does", deadline=None)
@@ -51,3 +52,11 @@ def judging_server(judging_artifact: Path) -> Iterator[RunningServer]:
     """A real server that serves the model with a novelty threshold."""
     with running_server(judging_artifact) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def kserve_environment() -> Environment:
+    """Where KServe's client is installed."""
+    environment = Environment("kserve")
+    environment.make()
+    return environment

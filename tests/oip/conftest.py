@@ -9,8 +9,8 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
-from oip.environments import Environment
 from support.callers import bearer, line, secret
+from support.environments import Environment
 from support.publishing import publish
 from support.serving import RunningServer, running_server
 
@@ -69,14 +69,6 @@ class Repository:
 def triton_environment() -> Environment:
     """Where Triton's client is installed."""
     environment = Environment("triton")
-    environment.make()
-    return environment
-
-
-@pytest.fixture(scope="session")
-def kserve_environment() -> Environment:
-    """Where KServe's client is installed."""
-    environment = Environment("kserve")
     environment.make()
     return environment
 

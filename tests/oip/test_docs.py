@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from oip.environments import Environment
+from support.environments import Environment
 from support.serving import running_server
 
 from vitrine.oip import inference_pb2 as pb

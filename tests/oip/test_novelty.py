@@ -8,9 +8,9 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
-from oip.environments import Environment
 from oip.wire import Output, array, pixels_input, refused, request
 from support.artifacts import random_pixels
+from support.environments import Environment
 from support.serving import RunningServer
 
 from vitrine.client import Client, Prediction

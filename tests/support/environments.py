@@ -1,6 +1,6 @@
-"""Makes the virtual environments that other servers' clients live in, and runs scripts there.
+"""Makes virtual environments for what tests need and can't share a process with, and runs scripts there.
 
-They can't share this process: every copy of the open protocol's stubs claims the same names. An environment is made
+Every copy of the open protocol's stubs claims the same names, and Kubernetes' schemas are large. An environment is made
 once, under `.venvs`, and again when its file of requirements changes. Where it can't be made (there is no network),
 what needs it is skipped, unless VITRINE_REQUIRE_CLIENTS is set, as `make test` does: then that is a failure.
 """
@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 120
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment with the packages of `requirements-NAME.txt`."""
+    """A virtual environment with the packages of `requirements/NAME.txt`."""
 
     name: str
     """Which one."""
@@ -44,7 +44,7 @@ class Environment:
 
     @property
     def _requirements(self) -> Path:
-        return HERE / f"requirements-{self.name}.txt"
+        return HERE / "requirements" / f"{self.name}.txt"
 
     def make(self) -> None:
         """Sees to it that it is there and up to date; ends the test when it can't be."""

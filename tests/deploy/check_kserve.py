@@ -1,6 +1,6 @@
 """Reads manifests into the models of KServe's SDK, and reports what it took them for.
 
-It runs in an environment of its own, where nothing of Vitrine is installed: `check_deploy.py FILE…`. For each file it
+It runs in an environment of its own, where nothing of Vitrine is installed: `check_kserve.py FILE…`. For each file it
 prints the name of the model's class, the manifest, and the manifest as the model writes it: a field that the schema
 lacks is missing there.
 """

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oip.environments import Environment
+from support.environments import Environment
 
 from endurance.memory import documented_mib
 
@@ -15,7 +15,7 @@ DEPLOY = HERE.parents[1] / "deploy" / "kserve"
 @pytest.fixture(scope="module")
 def manifests(kserve_environment: Environment) -> Any:
     """What KServe's SDK took the manifests for, by the names of their files."""
-    return kserve_environment.run(HERE / "check_deploy.py", *sorted(DEPLOY.glob("*.yaml")))
+    return kserve_environment.run(HERE / "check_kserve.py", *sorted(DEPLOY.glob("*.yaml")))
 
 
 def lost(manifest: Any, read: Any, path: str = "") -> list[str]:
