@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import count
 from typing import TypeAlias
@@ -10,6 +11,7 @@ from typing import TypeAlias
 import grpc
 import numpy as np
 import pytest
+from client.scripted import ScriptedServer, succeed
 from support.serving import PATIENCE_SECONDS, RunningServer, running_server
 
 from vitrine.client import Client
@@ -81,6 +83,22 @@ def test_calls_take_turns(servers: Servers) -> None:
             client.classify(PIXELS, preparation="none", activations=None)
         got = [answered(server) - earlier for server, earlier in zip(servers, before, strict=True)]
     assert got == [ROUNDS] * len(servers)
+
+
+def test_requests_to_several_servers_are_under_way_together(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitrine.client.sync_gathering.LONGEST_WAIT_SECONDS", PATIENCE_SECONDS)
+    together = threading.Barrier(4, timeout=PATIENCE_SECONDS)
+
+    def wait(_request: object, _context: grpc.ServicerContext) -> None:
+        together.wait()
+
+    scripted.script = [succeed, *[wait] * 4]
+    with Client(f"dns:///{scripted.target}") as client, ThreadPoolExecutor(4) as threads:
+        client.model()
+        calls = [threads.submit(client.classify, PIXELS, preparation="none") for _ in range(4)]
+        assert [call.result().digit for call in calls] == [0] * 4
 
 
 def test_no_call_fails_when_servers_leave_die_and_come(servers: Servers) -> None:

@@ -87,7 +87,7 @@ class AsyncGatherer:
 
     def __init__(self, target: str, max_message_bytes: int, exchange: Exchange) -> None:
         self._target, self._exchange = target, exchange
-        self._groups: Groups[AsyncSeat] = Groups(MOST_UNDER_WAY, max_message_bytes)
+        self._groups: Groups[AsyncSeat] = Groups(target, MOST_UNDER_WAY, max_message_bytes)
         self._called: set[Group[AsyncSeat]] = set()
         self._timers: dict[Group[AsyncSeat], asyncio.TimerHandle] = {}
 

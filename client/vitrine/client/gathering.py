@@ -30,6 +30,7 @@ from vitrine.client.errors import (
     deadline_error,
 )
 from vitrine.client.plan import Plan
+from vitrine.client.target import may_name_several
 from vitrine.client.tracing import CallSpan
 from vitrine.client.types import Model
 from vitrine.client.wire import Payload
@@ -38,6 +39,12 @@ from vitrine.v1 import classifier_pb2 as pb
 
 LONGEST_WAIT_SECONDS = 0.01
 """Longest wait for an answer before the calls that wait travel all the same: a request may hang, or be far away."""
+
+MOST_OVER_SEVERAL = 8
+"""Requests of a group under way from which on further calls wait, where the target may name several servers.
+
+With fewer, most servers would have nothing to do, and the one that answers last would get the largest requests.
+"""
 
 SLACK_SECONDS = 0.01
 """Deadlines that differ by less are one deadline: that of the request which carries the calls."""
@@ -113,12 +120,14 @@ class Groups(Generic[SeatT]):
     """The groups by what their calls have in common.
 
     Args:
-        most: number of requests of a group under way from which on further calls wait.
+        target: address of the server, or of several.
+        most: number of requests of a group under way from which on further calls wait, if it is one server.
         max_message_bytes: largest answer that the client takes.
     """
 
-    def __init__(self, most: int, max_message_bytes: int) -> None:
-        self._most, self._max_message_bytes = most, max_message_bytes
+    def __init__(self, target: str, most: int, max_message_bytes: int) -> None:
+        self._most = max(most, MOST_OVER_SEVERAL) if may_name_several(target) else most
+        self._max_message_bytes = max_message_bytes
         self._groups: dict[Key, Group[SeatT]] = {}
 
     def find(self, plan: Plan, model: Model) -> Group[SeatT]:

@@ -74,7 +74,7 @@ class Gatherer:
 
     def __init__(self, target: str, max_message_bytes: int, call: Call, begin: Begin, read: Read) -> None:
         self._target, self._call, self._begin, self._read = target, call, begin, read
-        self._groups: Groups[ThreadSeat] = Groups(MOST_UNDER_WAY, max_message_bytes)
+        self._groups: Groups[ThreadSeat] = Groups(target, MOST_UNDER_WAY, max_message_bytes)
         self._lock = threading.Lock()
 
     def classify(self, payload: Payload, plan: Plan, model: Model, deadline: Deadline, span: CallSpan) -> Prediction:
