@@ -11,7 +11,7 @@ SERVER_READY := $(VENV)/.ready-server
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 
-$(READY): EXTRAS := train,server,tracing,plot,dev
+$(READY): EXTRAS := train,server,tracing,plot,bulk,dev
 $(SERVER_READY): EXTRAS := server
 $(READY) $(SERVER_READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -9,8 +9,10 @@ import os
 def main() -> None:
     """Runs the command. GRPC_VERBOSITY=INFO brings gRPC's notes back."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    from vitrine.bulk.cli import score
     from vitrine.client.cli import main as run  # loads gRPC
 
+    run.add_command(score)
     run()
 
 

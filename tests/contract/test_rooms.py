@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "training": {"training", "model"},
     "server": {"server", "model", "v1", "oip"},
     "client": {"client", "model", "v1"},
+    "bulk": {"bulk", "server", "client", "model"},
 }
 
 
@@ -70,6 +71,14 @@ FLOORS: dict[str, Floors] = {
         ["catalogue", "deviation"],
         ["artifact"],
         [""],
+    ],
+    "bulk": [
+        ["chunks"],
+        ["sources", "engines"],
+        ["results"],
+        ["run"],
+        [""],
+        ["cli"],
     ],
     "client": [
         ["advice"],

@@ -10,6 +10,7 @@ DISTRIBUTION = "vitrine-serving"
 """The name to install; on PyPI, `vitrine` is another project. The import name is `vitrine`."""
 
 EXTRAS = {
+    "bulk": ("pyarrow", "tqdm"),
     "server": ("grpc_reflection", "grpc_status", "onnx", "onnxruntime", "prometheus_client", "pythonjsonlogger"),
     "envoy": ("pyvoy",),
     "http": ("uvicorn",),

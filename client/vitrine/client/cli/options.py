@@ -59,17 +59,34 @@ IMAGE_PIXELS = option(
 
 def connected(timeout: float = DEFAULT_TIMEOUT) -> Callable[[Command], Command]:
     """Adds the options of a connection to a command, and passes it the client as its first argument."""
+
+    def decorate(command: Command) -> Command:
+        @connection_options(timeout)
+        @functools.wraps(command)
+        def run(connection: dict[str, Any], **options: Any) -> None:
+            with one_sentence_errors(), Client(**connection) as client:
+                command(client, **options)
+
+        return run
+
+    return decorate
+
+
+def connection_options(timeout: float = DEFAULT_TIMEOUT) -> Callable[[Command], Command]:
+    """Adds the options of a connection to a command, and passes it the arguments of a client as its first argument."""
     seconds = option("--timeout", "Deadline of each call, in seconds.", "VITRINE_TIMEOUT", type=float, default=timeout)
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def run(target: str, timeout: float, token: str | None, **options: Any) -> None:
+            names = ("tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name")
             with one_sentence_errors():
-                names = ("tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name")
                 tls = _tls(**{name: options.pop(name) for name in names})
-                pixels = options.pop("max_image_megapixels", MAX_IMAGE_PIXELS // MEGAPIXEL) * MEGAPIXEL
-                with Client(target, timeout=timeout, tls=tls, token=token or None, max_image_pixels=pixels) as client:
-                    command(client, **options)
+            pixels = options.pop("max_image_megapixels", MAX_IMAGE_PIXELS // MEGAPIXEL) * MEGAPIXEL
+            command(
+                {"target": target, "timeout": timeout, "tls": tls, "token": token or None, "max_image_pixels": pixels},
+                **options,
+            )
 
         decorated: Command = run
         for each in (seconds, *CONNECTION):

@@ -1,0 +1,61 @@
+"""A folder of image files, folders in it included, in the order of their paths."""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from vitrine.bulk.chunks import Files
+from vitrine.bulk.sources.source import SUFFIXES, Part, Source, cut, fingerprint_of, in_chunks
+from vitrine.model import VitrineError
+
+
+class Folder(Source):
+    """The image files in a folder. Hidden files and folders aren't among them.
+
+    Args:
+        path: the folder.
+        part_images: images from which on a part is full.
+
+    Raises:
+        VitrineError: it has no images.
+    """
+
+    def __init__(self, path: Path, part_images: int) -> None:
+        self._path = path
+        self._files = sorted(_images_in(path))
+        if not self._files:
+            raise VitrineError(f"{path} has no images: files such as .png or .jpg, also in folders in it")
+        self._ranges = cut([1] * len(self._files), part_images)
+
+    @cached_property
+    def parts(self) -> Sequence[Part]:
+        """Its parts."""
+        return [Part(number, len(files)) for number, files in enumerate(self._ranges)]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the files' names and of the parts."""
+        return fingerprint_of([*self._ranges, *self._files])
+
+    def read(self, part: Part) -> Iterator[Files]:
+        """The files of a part; one that can't be read has the reason in its place."""
+        names = (self._files[place] for place in self._ranges[part.number])
+        return in_chunks((name, _content(self._path / name)) for name in names)
+
+
+def _images_in(folder: Path) -> Iterator[str]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(place, name).relative_to(folder).as_posix()
+
+
+def _content(path: Path) -> bytes | str:
+    if not path.is_file():  # a FIFO would be waited for
+        return "it is no regular file, or is gone"
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return f"it can't be read: {error.strerror}"

@@ -1,0 +1,214 @@
+"""Scoring in bulk: what is in the results, whatever the source, the engine and the accidents on the way."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import pytest
+from bulk.conftest import BROKEN, Drawings, as_folder, rows_of, write_pixels
+from click.testing import CliRunner, Result
+from support.artifacts import random_pixels
+from support.serving import PATIENCE_SECONDS, RunningServer, running_server
+
+from vitrine.bulk import Job, open_source, score
+from vitrine.bulk.cli import score as command
+from vitrine.bulk.engines import OpenEngine
+from vitrine.bulk.engines.local import open_local
+from vitrine.bulk.engines.remote import open_remote
+from vitrine.bulk.run import results_of
+from vitrine.client import Client
+from vitrine.model import VitrineError
+
+VITRINE = Path(sys.executable).with_name("vitrine")
+
+
+@pytest.fixture(params=["local", "remote"])
+def engine(request: pytest.FixtureRequest, judging_artifact: Path, judging_server: RunningServer) -> OpenEngine:
+    """The same model in this process, and behind a server."""
+    if request.param == "local":
+        return partial(open_local, judging_artifact)
+    return partial(open_remote, {"target": judging_server.target})
+
+
+async def scored(source: Path, folder: Path, engine: OpenEngine, activations: Sequence[str] = ()) -> list[Any]:
+    await score(Job(open_source(source, 4), folder, engine, activations))
+    return rows_of(folder)
+
+
+async def test_every_image_has_a_row(
+    source: Path, engine: OpenEngine, tmp_path: Path, drawings: Drawings, judging_server: RunningServer
+) -> None:
+    rows = await scored(source, tmp_path / "out", engine, ["relu_1"])
+    assert sorted(row["id"].rpartition("/")[2] for row in rows) == sorted(drawings)
+    with Client(judging_server.target) as client:
+        for row in rows:
+            name = row["id"].rpartition("/")[2]
+            if name == BROKEN:
+                assert "isn't an image" in row["error"] or "no image" in row["error"]
+                assert [value for key, value in row.items() if key not in ("id", "error")] == [None] * (len(row) - 2)
+                continue
+            expected = client.classify(drawings[name], activations=["relu_1"])
+            assert (row["digit"], row["label"], row["is_digit"]) == (expected.digit, expected.label, expected.is_digit)
+            assert np.allclose(row["probabilities"], expected.probabilities, atol=1e-6)
+            assert np.allclose(row["activations.relu_1"], expected.activations["relu_1"], atol=1e-5)
+            assert row["novelty"] == pytest.approx(expected.novelty, abs=1e-5)
+            assert row["error"] is None
+
+
+async def test_pixels_are_scored_as_they_are(
+    engine: OpenEngine, tmp_path: Path, pixels: npt.NDArray[np.uint8], judging_server: RunningServer
+) -> None:
+    rows = await scored(write_pixels(tmp_path / "some.parquet", pixels), tmp_path / "out", engine, ["all"])
+    with Client(judging_server.target) as client:
+        expected = list(client.classify_many(pixels, preparation="none", activations="all"))
+        layers = client.model().layers
+    assert [row["digit"] for row in rows] == [prediction.digit for prediction in expected]
+    for layer in layers:
+        values = np.array([row[f"activations.{layer.name}"] for row in rows])
+        assert np.allclose(values, [prediction.activations[layer.name] for prediction in expected], atol=1e-5)
+
+
+async def test_a_model_of_other_classes_has_labels_and_no_digits(arrows_artifact: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 12, 20), np.uint8)
+    rows = await scored(
+        write_pixels(tmp_path / "some.parquet", pixels), tmp_path / "out", partial(open_local, arrows_artifact)
+    )
+    assert "digit" not in rows[0]
+    assert {row["label"] for row in rows} <= {"up", "down", "left", "right"}
+
+
+async def test_only_missing_parts_are_scored(
+    tmp_path: Path, tiny_artifact: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    source, folder = write_pixels(tmp_path / "some.parquet", pixels), tmp_path / "out"
+    engine = partial(open_local, tiny_artifact)
+    first = await scored(source, folder, engine)
+    (folder / "part-00002.parquet").unlink()
+    (folder / "_part-00002.parquet.1.tmp").write_text("half")
+    summary = await score(Job(open_source(source, 4), folder, engine))
+    assert (summary.images, summary.images_before) == (4, 12)
+    assert rows_of(folder) == first
+    assert not list(folder.glob("*.tmp"))
+
+
+async def test_results_of_something_else_stay(
+    tmp_path: Path, tiny_artifact: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    source, engine = write_pixels(tmp_path / "some.parquet", pixels), partial(open_local, tiny_artifact)
+    first = await scored(source, tmp_path / "out", engine)
+    with pytest.raises(VitrineError, match="results of a run with another activations: name another folder"):
+        await scored(source, tmp_path / "out", engine, ["relu_1"])
+    other = write_pixels(tmp_path / "other.parquet", pixels[:5])
+    with pytest.raises(VitrineError, match="another source and another parts"):
+        await scored(other, tmp_path / "out", engine)
+    with pytest.raises(VitrineError, match="Parquet files of something else"):
+        await scored(other, tmp_path, engine)
+    assert rows_of(tmp_path / "out") == first
+
+
+async def test_two_runs_dont_write_to_one_folder(
+    tmp_path: Path, tiny_artifact: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    source, engine = write_pixels(tmp_path / "some.parquet", pixels), partial(open_local, tiny_artifact)
+    job = Job(open_source(source, 4), tmp_path / "out", engine)
+    async with engine() as opened:
+        with results_of(job, opened.model).held(), pytest.raises(VitrineError, match="another run writes to"):
+            await score(job)
+    assert (await score(job)).images == 16
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(command, list(map(str, arguments)))
+
+
+def test_the_command_says_what_it_did(tmp_path: Path, drawings: Drawings, tiny_artifact: Path) -> None:
+    source = as_folder(tmp_path, drawings)
+    arguments = (source, "--out", tmp_path / "out", "--local", "--artifact", tiny_artifact)
+    ran = run(*arguments)
+    assert ran.exit_code == 0, ran.output
+    assert "10 images, 1 of them can't be read" in ran.output
+    again = run(*arguments, "--json")
+    document = json.loads(again.stdout)
+    assert (document["images"], document["images_before"]) == (0, 10)
+
+
+def test_a_wrong_layer_and_a_missing_server_are_sentences(
+    tmp_path: Path, drawings: Drawings, tiny_artifact: Path
+) -> None:
+    source = as_folder(tmp_path, drawings)
+    ran = run(source, "--out", tmp_path / "out", "--local", "--artifact", tiny_artifact, "--activations", "relu_9")
+    assert ran.exit_code == 1
+    assert "has no layer 'relu_9'; its layers: input, linear_1" in ran.output
+    ran = run(source, "--out", tmp_path / "out", "--target", "127.0.0.1:1", "--timeout", "2")
+    assert ran.exit_code == 1
+    assert "127.0.0.1:1" in ran.output
+    assert "Traceback" not in ran.output
+
+
+def test_a_run_that_is_killed_goes_on(tmp_path: Path, tiny_artifact: Path) -> None:
+    pixels = random_pixels(20_000)
+    source = write_pixels(tmp_path / "many.parquet", pixels, rows=1_000)
+    folder = tmp_path / "out"
+    arguments: list[str | Path] = [
+        source,
+        "--out",
+        folder,
+        "--local",
+        "--artifact",
+        tiny_artifact,
+        "--part-images",
+        "1000",
+    ]
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, *map(str, arguments)]) as killed:
+        wait_for_a_part(folder, killed)
+        killed.send_signal(signal.SIGKILL)
+    made = len(list(folder.glob("*.parquet")))
+    assert 0 < made < 20
+    ran = run(*arguments, "--json")
+    document = json.loads(ran.stdout)
+    assert document["images"] + document["images_before"] == 20_000
+    assert document["images_before"] >= made * 1_000
+    ids = [row["id"] for row in rows_of(folder)]
+    assert ids == [f"many.parquet:{row}" for row in range(20_000)]
+
+
+PROGRAM = "from vitrine.bulk.cli import score; score()"
+
+
+def wait_for_a_part(folder: Path, process: "subprocess.Popen[bytes]") -> None:
+    while not list(folder.glob("*.parquet")):
+        assert process.poll() is None
+
+
+def test_a_server_that_restarts_costs_no_image(tmp_path: Path, tiny_artifact: Path) -> None:
+    pixels = random_pixels(8_000)
+    source = write_pixels(tmp_path / "many.parquet", pixels, rows=1_000)
+    with running_server(tiny_artifact) as first:
+        port = first.target.rpartition(":")[2]
+        stopped = threading.Event()
+
+        def stop(_images: int) -> None:
+            if not stopped.is_set():
+                first.process.kill()
+                first.process.wait(PATIENCE_SECONDS)
+                stopped.set()
+
+        engine = partial(open_remote, {"target": first.target})
+        job = Job(open_source(source, 1_000), tmp_path / "out", engine)
+        scoring = threading.Thread(target=lambda: asyncio.run(score(job, stop)))
+        scoring.start()
+        assert stopped.wait(PATIENCE_SECONDS)
+        with running_server(tiny_artifact, "--port", port):
+            scoring.join(PATIENCE_SECONDS)
+    assert not scoring.is_alive()
+    assert pq.read_table(tmp_path / "out").num_rows == 8_000

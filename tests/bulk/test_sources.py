@@ -1,0 +1,127 @@
+"""Sources: which images they have, in which parts."""
+
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bulk.conftest import Drawings, as_folder, as_parquet, as_tars, write_pixels
+
+from vitrine.bulk import open_source
+from vitrine.bulk.chunks import CHUNK_IMAGES, Files, Pixels
+from vitrine.bulk.sources.source import cut, in_chunks
+from vitrine.model import VitrineError
+
+
+def contents_of(path: Path, part_images: int = 4) -> dict[str, bytes | str]:
+    source, found = open_source(path, part_images), dict[str, bytes | str]()
+    for part in source.parts:
+        chunks = list(source.read(part))
+        assert sum(map(len, chunks)) == part.images
+        for chunk in chunks:
+            assert isinstance(chunk, Files)
+            found |= zip(chunk.ids, chunk.files, strict=True)
+    assert len(found) == source.images
+    return found
+
+
+def test_each_form_has_the_same_images(source: Path, drawings: Drawings) -> None:
+    found = contents_of(source)
+    assert {name.rpartition("/")[2]: content for name, content in found.items()} == drawings
+
+
+@pytest.mark.parametrize("kind", ["fixed", "binary", "list", "fixed list"])
+def test_pixels_come_as_they_are(kind: str, tmp_path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    source = open_source(write_pixels(tmp_path / "some.parquet", pixels, kind), 8)
+    chunks = [chunk for part in source.parts for chunk in source.read(part)]
+    assert all(isinstance(chunk, Pixels) for chunk in chunks)
+    read = np.concatenate([chunk.shaped((18, 18)).pixels for chunk in chunks if isinstance(chunk, Pixels)])
+    assert np.array_equal(read, pixels)
+    assert chunks[-1].ids[-1] == "some.parquet:15"
+    assert [part.images for part in source.parts] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "parts"),
+    [
+        ([1] * 5, [range(2), range(2, 4), range(4, 5)]),
+        ([3, 1, 1], [range(1), range(1, 3)]),
+        ([9], [range(1)]),
+        ([], []),
+    ],
+)
+def test_pieces_make_parts(sizes: Sequence[int], parts: Sequence[range]) -> None:
+    assert cut(sizes, 2) == parts
+
+
+def test_a_chunk_has_few_images_and_few_bytes() -> None:
+    assert [len(chunk) for chunk in in_chunks([("name", b"")] * (CHUNK_IMAGES + 1))] == [CHUNK_IMAGES, 1]
+    large = bytes(40 << 20)
+    assert [len(chunk) for chunk in in_chunks([("name", large)] * 3)] == [2, 1]
+
+
+def test_the_fingerprint_knows_the_images_and_the_parts(tmp_path: Path, drawings: Drawings) -> None:
+    for make in (as_folder, as_tars, as_parquet):
+        (folder := tmp_path / make.__name__).mkdir()
+        path = make(folder, drawings)
+        (other := tmp_path / f"less {make.__name__}").mkdir()
+        less = make(other, dict(list(drawings.items())[1:]))
+        prints = [open_source(path, 4), open_source(path, 4), open_source(path, 7), open_source(less, 4)]
+        assert [source.fingerprint == prints[0].fingerprint for source in prints] == [True, True, False, False]
+
+
+def test_an_image_that_is_gone_is_an_error_in_its_place(tmp_path: Path, drawings: Drawings) -> None:
+    path = as_folder(tmp_path, drawings)
+    source = open_source(path)
+    (path / "a.png").unlink()
+    (chunk,) = source.read(source.parts[0])
+    assert isinstance(chunk, Files)
+    assert dict(zip(chunk.ids, chunk.files, strict=True))["a.png"] == "it is no regular file, or is gone"
+
+
+def refusal(path: Path, column: str = "") -> str:
+    with pytest.raises(VitrineError) as refused:
+        read_first_part(path, column)
+    return str(refused.value)
+
+
+def read_first_part(path: Path, column: str) -> None:
+    source = open_source(path, column=column)
+    list(source.read(source.parts[0]))
+
+
+def test_what_is_no_source_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "no.tar").write_text("no archive")
+    (tmp_path / "no.parquet").write_text("no table")
+    tarfile.open(tmp_path / "nothing.tar", "w").close()
+    tarfile.open(tmp_path / "packed.tar", "w:gz").close()
+    assert "isn't there" in refusal(tmp_path / "nowhere")
+    assert "has no images" in refusal(tmp_path / "empty")
+    assert "not .tar or .parquet" in refusal(tmp_path / "notes.txt")
+    assert "no tar file, or is compressed" in refusal(tmp_path / "no.tar")
+    assert "no tar file, or is compressed" in refusal(tmp_path / "packed.tar")
+    assert "has no images" in refusal(tmp_path / "nothing.tar")
+    assert "can't be read as Parquet" in refusal(tmp_path / "no.parquet")
+
+
+def test_a_table_without_images_says_which_columns_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"name": ["a"], "size": [1]}), path)
+    assert "no column of images among name, size: name it with --column" in refusal(path)
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), path)
+    assert "has no rows" in refusal(path)
+
+
+def test_pixels_that_differ_in_size_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "uneven.parquet"
+    for rows in ([[1, 2], [3]], [[1.5], [2.5]]):
+        pq.write_table(pa.table({"pixels": rows}), path)
+        assert "aren't bytes, 0 to 255, as many in each row" in refusal(path)
+    pq.write_table(pa.table({"pixels": pa.array([b"12", None])}), path)
+    assert "rows without pixels" in refusal(path)
