@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from vitrine.client.wire import KINDS
 from vitrine.model import DIGITS, PIXELS_SHAPE, Layer, Shape, layer_catalogue
+from vitrine.server.protocols.metadata import NO_RETRY
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server
 
@@ -36,6 +37,12 @@ Step = Callable[[Any, grpc.ServicerContext], None]
 
 def succeed(request: Any, context: grpc.ServicerContext) -> None:
     """Goes on to the answer."""
+
+
+def fail_inside(_request: Any, context: grpc.ServicerContext) -> None:
+    """Ends the call as the server does when something went wrong inside."""
+    context.set_trailing_metadata((NO_RETRY,))
+    context.abort(grpc.StatusCode.INTERNAL, "told to")
 
 
 def fail(code: grpc.StatusCode, text: str = "told to", details: tuple[Message, ...] = ()) -> Step:

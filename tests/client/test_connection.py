@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trustme
 from client.conftest import Ask
-from client.scripted import ScriptedServer, fail, running
+from client.scripted import ScriptedServer, Step, fail, fail_inside, running
 from support.serving import RunningServer
 
 from vitrine.client import TLS, AsyncClient, Client, LimitError, UnavailableError, UsageError
@@ -68,11 +68,18 @@ def test_no_retries_means_none(ask: Ask, scripted: ScriptedServer) -> None:
     assert len(scripted.requests) == 1
 
 
-def test_only_unavailable_is_retried(ask: Ask, scripted: ScriptedServer) -> None:
-    scripted.script = [fail(grpc.StatusCode.INTERNAL)]
+@pytest.mark.parametrize("failure", [fail(grpc.StatusCode.INVALID_ARGUMENT), fail_inside])
+def test_a_call_that_would_fail_again_is_sent_once(ask: Ask, scripted: ScriptedServer, failure: Step) -> None:
+    scripted.script = [failure]
     with pytest.raises(Exception, match="told to"):
         ask(scripted.target, "model")
     assert len(scripted.requests) == 1
+
+
+def test_a_proxys_word_that_its_server_has_died_is_no_answer(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.script = [fail(grpc.StatusCode.INTERNAL)]
+    assert ask(scripted.target, "model")
+    assert len(scripted.requests) == 2
 
 
 def test_a_proxy_of_the_environment_isnt_used_for_this_machine(

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from client.conftest import Ask
-from client.scripted import ScriptedServer, fail
+from client.scripted import ScriptedServer, fail_inside
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -62,7 +62,7 @@ def test_the_health_check_is_a_span_too(scripted: ScriptedServer, ask: Ask, span
 def test_a_failed_call_is_a_failed_span(
     scripted: ScriptedServer, ask: Ask, images: Any, spans: InMemorySpanExporter
 ) -> None:
-    scripted.script = [fail(grpc.StatusCode.INTERNAL)]
+    scripted.script = [fail_inside]
     with pytest.raises(ServerError):
         ask(scripted.target, "classify", images[0], preparation="none")
     (span,) = spans.get_finished_spans()

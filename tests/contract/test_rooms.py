@@ -48,7 +48,7 @@ FLOORS: dict[str, Floors] = {
         ["protocols"],
         ["frontends"],
         ["opening"],
-        ["process"],
+        ["process", "ray_serve"],
         ["cli"],
         [""],
     ],

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ class Environment:
 
     name: str
     """Which one."""
+    shares: bool = False
+    """It has this environment's packages, too, where it has none of its own."""
 
     @property
     def python(self) -> Path:
@@ -69,13 +72,22 @@ class Environment:
 
     def _install(self) -> None:
         venv.create(self._folder, clear=True, with_pip=True)
-        # Everything is pinned, so there is nothing to resolve; little of it is imported, so nothing is to be compiled.
-        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
+        # Everything is pinned, so there is nothing to resolve. Of clients, little is imported, so nothing is compiled.
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", *([] if self.shares else ["--no-compile"])]
         command = [str(self.python), "-E", "-m", "pip", "install", *options, "-r", str(self._requirements)]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode != 0:
             _give_up(f"{self._requirements.name} can't be installed: {ran.stderr.strip()[-2000:]}")
+        if self.shares:
+            self._share()
         (self._folder / ".made").write_text(self._digest())
+
+    def _share(self) -> None:
+        """Adds this environment's packages and commands, behind its own."""
+        (packages,) = self._folder.glob("lib/python*/site-packages")
+        (packages / "shared.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+        for command in Path(sys.executable).parent.glob("vitrine*"):
+            (self.python.parent / command.name).symlink_to(command)
 
     def _digest(self) -> str:
         return hashlib.sha256(f"{sys.version}\n{self._requirements.read_text()}".encode()).hexdigest()

@@ -235,8 +235,9 @@ def _retrying(retries: int) -> dict[str, object]:
         "maxBackoff": "1s",
         "backoffMultiplier": 2,
         # A server that stops ends the calls that it hasn't taken up yet with CANCELLED (grpc/grpc#41785). A call that
-        # its own caller cancels is never sent again.
-        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+        # its own caller cancels is never sent again. A proxy may answer INTERNAL for a server that has died; a server
+        # that failed itself asks not to be asked again (`grpc-retry-pushback-ms`).
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED", "INTERNAL"],
     }
     names = [{"service": service} for service in RETRIED_SERVICES]
     return {"methodConfig": [{"name": names, "retryPolicy": policy}]}

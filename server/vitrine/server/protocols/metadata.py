@@ -18,6 +18,9 @@ HEADER_BYTES = 16 << 10
 REQUEST_ID = "x-request-id"
 """The header in which a caller may give its request an id, and in which a failed call returns it."""
 
+NO_RETRY = ("grpc-retry-pushback-ms", "-1")
+"""Trailing metadata that keeps clients from sending a call again (gRPC proposal A6): what failed inside fails again."""
+
 SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 """The form of an id: as proxies and programs make them, and nothing that could be mistaken for more in a log."""
 

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 
 from vitrine.server.frontends.asgi.events import Event, Headers, body, start, trailers, whole
-from vitrine.server.protocols.metadata import REQUEST_ID
+from vitrine.server.protocols.metadata import NO_RETRY, REQUEST_ID
 
 OK = status_pb2.Status()
 """The status of a call that was answered."""
@@ -196,6 +196,7 @@ class ConnectStream(Wire):
         return envelope(json.dumps({**error, "metadata": metadata}).encode(), END_STREAM)
 
 
+NO_RETRY_HEADER = [(NO_RETRY[0].encode(), NO_RETRY[1].encode())]
 OK_TRAILERS = trailers([(b"grpc-status", b"0")])
 
 
@@ -207,6 +208,7 @@ def _grpc_status(status: status_pb2.Status, request_id: str) -> Headers:
         (b"grpc-message", quote(status.message, safe=PRINTABLE).encode()),
         (b"grpc-status-details-bin", b64encode(status.SerializeToString())),
         *_request_id(request_id),
+        *(NO_RETRY_HEADER if status.code == code_pb2.INTERNAL else ()),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from vitrine.server.protocols.metadata import with_request_id
+from vitrine.server.protocols.metadata import NO_RETRY, with_request_id
 
 
 async def abort(context: "grpc.aio.ServicerContext[Any, Any]", status: grpc.Status, request_id: str) -> NoReturn:
@@ -18,10 +18,15 @@ async def abort(context: "grpc.aio.ServicerContext[Any, Any]", status: grpc.Stat
         grpc.aio.AbortError: always; gRPC awaits it.
     """
     try:
-        await context.abort(status.code, status.details, with_request_id(status.trailing_metadata, request_id))
+        await context.abort(status.code, status.details, _trailing(status, request_id))
     except grpc.aio.AbortError as error:
         when_over(partial(_forget, error))
         raise
+
+
+def _trailing(status: grpc.Status, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
+    further = (NO_RETRY,) if status.code is grpc.StatusCode.INTERNAL else ()
+    return (*with_request_id(status.trailing_metadata, request_id), *further)
 
 
 def when_over(tell: Callable[[], None]) -> None:

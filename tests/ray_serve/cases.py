@@ -1,0 +1,164 @@
+"""Vitrine on a real Ray cluster of three nodes on this machine, through Ray's gRPC proxy: callers see no difference."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import pytest
+import ray
+import yaml
+from ray import serve
+from ray.cluster_utils import Cluster
+from ray.serve.config import gRPCOptions
+from ray.serve.schema import ServeDeploySchema
+from support.callers import bearer, line, secret
+from support.serving import PATIENCE_SECONDS, RunningServer
+
+from vitrine.client import AuthenticationError, Client, InvalidRequestError, PermissionDeniedError
+from vitrine.oip import inference_pb2
+from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
+from vitrine.server.errors import ConfigError
+from vitrine.server.ray_serve import SERVICERS, application
+from vitrine.server.ray_serve.application import USUAL
+from vitrine.v1 import classifier_pb2 as pb
+from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
+
+Pixels = npt.NDArray[np.uint8]
+
+CALLS = 200
+SERVE_YAML = Path(__file__).parents[2] / "deploy" / "ray" / "serve.yaml"
+NODE = {"num_cpus": 2, "object_store_memory": 100 << 20}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head and two more nodes."""
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    cluster.add_node(**NODE)
+    cluster.add_node(**NODE)
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    serve.shutdown()
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def monkeymodule() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def target(
+    cluster: Cluster, tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory, monkeymodule: pytest.MonkeyPatch
+) -> str:
+    """The address of Ray's proxy, for an application that takes tokens, with a replica on each node."""
+    monkeymodule.setitem(USUAL, "autoscaling_config", None)
+    monkeymodule.setitem(USUAL, "num_replicas", 3)
+    monkeymodule.setitem(USUAL, "max_replicas_per_node", 1)
+    tokens = tmp_path_factory.mktemp("tokens") / "tokens"
+    tokens.write_text(line("all", "predict,activations,parameters") + line("board", "predict"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"port": 0},
+        grpc_options=gRPCOptions(port=port, grpc_servicer_functions=list(SERVICERS)),
+    )
+    settings = {"model": str(tiny_artifact), "tokens": str(tokens)}
+    serve.run(application(settings), name="vitrine")
+    return f"127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def client(target: str) -> Iterator[Client]:
+    with Client(target, token=secret("all")) as client:
+        yield client
+
+
+def test_the_sdk_is_used_as_ever(client: Client, server: RunningServer, pixels: Pixels) -> None:
+    with Client(server.target) as direct:
+        expected = direct.classify(pixels[0], preparation="none")
+        through_ray = client.classify(pixels[0], preparation="none")
+        assert through_ray.digit == expected.digit
+        for layer, values in expected.activations.items():
+            assert np.allclose(through_ray.activations[layer], values, atol=1e-6)
+        assert client.model().label == direct.model().label
+        assert np.array_equal(client.parameters("linear_1").weight, direct.parameters("linear_1").weight)
+        assert [p.digit for p in client.classify_many(pixels, preparation="none")] == [
+            p.digit for p in direct.classify_many(pixels, preparation="none")
+        ]
+    assert client.health()
+
+
+def test_errors_have_their_reasons(client: Client, pixels: Pixels) -> None:
+    with pytest.raises(InvalidRequestError, match="no layer is called 'nope'") as refused:
+        client.classify(pixels[0], preparation="none", activations=["nope"])
+    assert (refused.value.reason, refused.value.field) == ("LAYER_UNKNOWN", "activations.names[0]")
+    assert refused.value.request_id
+
+
+def test_tokens_are_asked_for(target: str, pixels: Pixels) -> None:
+    with Client(target, token="wrong") as stranger, pytest.raises(AuthenticationError):
+        stranger.classify(pixels[0], preparation="none")
+    with Client(target, token=secret("board")) as board, pytest.raises(PermissionDeniedError):
+        board.parameters("linear_1")
+
+
+def test_the_open_protocol_and_streams_work(target: str, pixels: Pixels) -> None:
+    with grpc.insecure_channel(target) as channel:
+        oip = GRPCInferenceServiceStub(channel)
+        assert oip.ServerReady(inference_pb2.ServerReadyRequest(), metadata=bearer(secret("all"))).ready
+        tensor = pb.Tensor(shape=[1, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=pixels[:1].tobytes())
+        request = pb.ClassifyStreamRequest(request=pb.ClassifyRequest(pixels=tensor))
+        stream = ClassifierServiceStub(channel).ClassifyStream(iter([request] * 3), metadata=bearer(secret("all")))
+        assert [len(answer.response.digits) for answer in stream] == [1, 1, 1]
+
+
+def test_an_unknown_setting_is_named() -> None:
+    with pytest.raises(ConfigError, match="no setting 'modle'; it knows model, repository"):
+        application({"modle": "model.onnx"})
+
+
+def test_the_configuration_is_one_that_ray_takes() -> None:
+    written = ServeDeploySchema.model_validate(yaml.safe_load(SERVE_YAML.read_text()))
+    (app,) = written.applications
+    assert app.import_path == "vitrine.server.ray_serve:application"
+    assert tuple(written.grpc_options.grpc_servicer_functions) == SERVICERS
+    assert [deployment.name for deployment in app.deployments] == ["vitrine"]
+
+
+def test_no_call_fails_when_a_node_dies(cluster: Cluster, client: Client, pixels: Pixels) -> None:
+    """The last test: a node is missing afterwards."""
+    failures: list[Exception] = []
+    answered = threading.Semaphore(0)
+    enough = threading.Event()
+
+    def keep_calling() -> None:
+        while not enough.is_set():
+            try:
+                client.classify(pixels[0], preparation="none", activations=None)
+                answered.release()
+            except Exception as error:
+                failures.append(error)
+                answered.release()
+
+    callers = [threading.Thread(target=keep_calling) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    try:
+        for _ in range(CALLS):
+            assert answered.acquire(timeout=PATIENCE_SECONDS)
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        for _ in range(CALLS):
+            assert answered.acquire(timeout=PATIENCE_SECONDS)
+    finally:
+        enough.set()
+        for caller in callers:
+            caller.join(PATIENCE_SECONDS)
+    assert failures == []

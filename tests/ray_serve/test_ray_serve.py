@@ -1,0 +1,33 @@
+"""Runs `cases.py` in an environment that has Ray: it needs fifty packages that nothing else here does."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.environments import Environment
+
+HERE = Path(__file__).parent
+OPTIONS = ("-p", "no:cacheprovider", "-W", "ignore::DeprecationWarning", "-W", "ignore:Using extra keyword arguments")
+RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300"}
+"""Ray reads its settings when it is imported. A busy machine may take long to start a node."""
+
+PATIENCE_SECONDS = 600
+"""Time limit for all cases; never waited for when all is well."""
+
+
+@pytest.fixture(scope="module")
+def ray_environment() -> Environment:
+    """Where Ray is installed, beside everything that is here."""
+    environment = Environment("ray", shares=True)
+    environment.make()
+    return environment
+
+
+def test_vitrine_is_an_application_of_ray_serve(ray_environment: Environment) -> None:
+    command: list[str | Path] = [ray_environment.python, "-m", "pytest", "-q", *OPTIONS, HERE / "cases.py"]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=os.environ | RAY
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "7 passed" in ran.stdout
