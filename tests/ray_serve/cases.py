@@ -133,6 +133,12 @@ def test_the_configuration_is_one_that_ray_takes() -> None:
     assert [deployment.name for deployment in app.deployments] == ["vitrine"]
 
 
+def test_kuberays_manifest_has_the_same_configuration() -> None:
+    manifest = yaml.safe_load(SERVE_YAML.with_name("rayservice.yaml").read_text())
+    assert yaml.safe_load(manifest["spec"]["serveConfigV2"]) == yaml.safe_load(SERVE_YAML.read_text())
+    assert manifest["spec"]["rayClusterConfig"]["rayVersion"] == ray.__version__
+
+
 def test_no_call_fails_when_a_node_dies(cluster: Cluster, client: Client, pixels: Pixels) -> None:
     """The last test: a node is missing afterwards."""
     failures: list[Exception] = []
