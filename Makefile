@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVER_READY := $(VENV)/.ready-server
+TOOLS := .venvs/release/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-envoy check format protos protos-check serve figures image
+.PHONY: help setup demo test test-envoy check format protos protos-check serve figures dist image
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -51,6 +52,11 @@ protos-check: $(READY)
 
 figures: $(READY) ## draw the pictures in docs/
 	$(BIN)/python docs/figures.py
+
+dist: ## build the sdist and the wheel into dist/, check both, try the wheel with every Python here
+	@$(TOOLS)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venvs/release
+	$(TOOLS)/python -m pip install --quiet 'build>=1.2' 'twine>=6.1'
+	$(TOOLS)/python release/dist.py
 
 image: ## build the container image, vitrine-server
 	docker build --tag vitrine-server .

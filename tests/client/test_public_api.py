@@ -10,6 +10,7 @@ import pytest
 import vitrine.client
 from vitrine.client import AsyncClient, Client, ServiceError, VitrineError
 from vitrine.client.errors import ERROR_OF_STATUS
+from vitrine.model.distribution import version
 
 METHODS = ["classify", "classify_many", "close", "health", "model", "models", "parameters"]
 
@@ -51,6 +52,12 @@ def test_the_public_names_are_these() -> None:
         "render_pixels",
         "render_strips",
     ]
+
+
+def test_the_version_is_the_distributions() -> None:
+    assert vitrine.client.__version__ == version()
+    with pytest.raises(AttributeError, match="no attribute 'version_'"):
+        vitrine.client.version_  # noqa: B018  # looked up, and not there
 
 
 def types_in(hint: Any) -> Iterator[type]:

@@ -36,6 +36,7 @@ from vitrine.client.types import (
     Prediction,
 )
 from vitrine.model import ImageError, Layer, LayerKind, ModelInput, TrainingFacts, VitrineError
+from vitrine.model.distribution import version
 
 __all__ = [
     "TLS",
@@ -73,3 +74,10 @@ __all__ = [
     "render_pixels",
     "render_strips",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """`__version__`: the version of the installed distribution, looked up when it is asked for."""
+    if name == "__version__":
+        return version()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
