@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from support.serving import logged_server, open_log, running_server
 
+from docs import errors
 from endurance.memory import BASE_MIB, PENDING_SHARES, USUAL_PENDING_MIB, documented_mib
 from vitrine.client import Client
 from vitrine.model.preparation import image, paper, parts, photo, ranges, transparency
@@ -20,6 +21,7 @@ from vitrine.model.preparation import pipeline as preparation
 from vitrine.server.bundled import bundled_model
 from vitrine.server.cli import main as server_main
 from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.call import Outcome
 from vitrine.training.cli import main as train_main
 from vitrine.training.rendering.nondigits import LOOK_ALIKES
 
@@ -93,6 +95,18 @@ def test_the_architectures_modules_are_there() -> None:
 def test_the_settings_in_the_docs_are_the_servers() -> None:
     shown = CliRunner().invoke(server_main, ["--help"], prog_name="vitrine-server", terminal_width=110).output
     assert shown.strip() in (ROOT / "docs" / "server.md").read_text()
+
+
+def test_the_errors_in_the_docs_are_the_servers() -> None:
+    assert errors.PAGE.read_text() == errors.page()
+
+
+def test_the_reasons_in_the_contract_are_in_the_docs() -> None:
+    contract = (ROOT / "protos" / "vitrine" / "v1" / "classifier.proto").read_text()
+    named = set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", contract.partition("// - INVALID")[2].partition("service")[0]))
+    named -= {outcome.value for outcome in Outcome}
+    assert len(named) > 20
+    assert named <= errors.MEANINGS.keys()
 
 
 def test_the_memory_in_the_docs_is_what_endurance_tests_give() -> None:
