@@ -20,7 +20,7 @@ USER 10001
 # VITRINE_INSECURE=1 allows plaintext: the network outside decides who reaches a container (`docker run --publish`).
 # VITRINE_TLS_CERT and VITRINE_TLS_KEY still turn TLS on; VITRINE_INSECURE=0 makes the server refuse to start without.
 # MALLOC_ARENA_MAX=2: with one arena for each of gRPC's threads, the process keeps half as much memory again after a
-# flood of calls (docs/server.md, "Memory").
+# flood of calls (docs/operations.md, "Memory").
 ENV PATH=/opt/vitrine/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MALLOC_ARENA_MAX=2 \

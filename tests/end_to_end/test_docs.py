@@ -112,7 +112,7 @@ def test_the_reasons_in_the_contract_are_in_the_docs() -> None:
 def test_the_memory_in_the_docs_is_what_endurance_tests_give() -> None:
     assert PENDING_SHARES == 4
     said = f"Plan {BASE_MIB} MiB plus four times `--max-pending-mb` for each worker: {documented_mib() / 1024:.1f} GiB"
-    assert said in (ROOT / "docs" / "server.md").read_text()
+    assert said in (ROOT / "docs" / "operations.md").read_text()
     assert AdmissionConfig().max_bytes == USUAL_PENDING_MIB << 20
 
 
@@ -128,7 +128,7 @@ def test_the_letters_in_the_docs_are_those_that_are_left_out() -> None:
 
 
 def test_the_recipe_in_the_docs_makes_a_token(tmp_path: Path) -> None:
-    (recipe,) = re.findall(r"```sh\n(python3 .*?)```", (ROOT / "docs" / "server.md").read_text(), re.DOTALL)
+    (recipe,) = re.findall(r"```sh\n(python3 .*?)```", (ROOT / "docs" / "security.md").read_text(), re.DOTALL)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     made = [
         subprocess.run(

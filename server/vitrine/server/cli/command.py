@@ -30,7 +30,7 @@ from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.requests import Limits
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig
-from vitrine.server.process.config import FrontendKind, ProcessConfig, ServerConfig
+from vitrine.server.process.config import FrontendKind, ProcessConfig, ServerConfig, pod_advice
 from vitrine.server.process.limits import check_limits
 from vitrine.server.process.port import can_be_shared
 from vitrine.server.process.signals import leave
@@ -128,6 +128,8 @@ def main(
     set_up_log()
     for warning in find_mistyped(os.environ):
         logger.warning("%s", warning)
+    if advice := pod_advice(process, os.environ):
+        logger.info("%s", advice)
     process = _possible(process)
     if metrics and not metrics.host:
         metrics = replace(metrics, host=grpc.host)
