@@ -33,6 +33,21 @@ PAGES = [
     path.relative_to(ROOT) for folder in (".", "docs", "deploy/kserve") for path in sorted((ROOT / folder).glob("*.md"))
 ]
 
+PROMISED = {
+    "client.md": [
+        *(r"^9 (9\d|100)\.\d%$", r"^9$", r"^\(1000,\)$", r"^\['8', '9'\]$", r"^score of 9: \d+\.\d, of 4: -?\d+\.\d$"),
+        *(r"^4 \d\d\.\d%$", r"^MODEL_UNKNOWN$"),
+    ],
+    "tutorial.md": [
+        r"^\d\.\d+e-0[67]$",
+        r"^True$",
+        r"^\d\d% of the units are off$",
+        r"^unit \d+ is at \d\.\d\d$",
+        r"^8$",
+    ],
+}
+"""Lines that the code of a page prints, as its comments say."""
+
 
 def headings_of(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
@@ -71,6 +86,22 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
 def test_links_are_found() -> None:
     assert len(PAGES) > 10
     assert README.count("](") > 10
+
+
+@pytest.mark.parametrize("page", ["client.md", "tutorial.md"])
+def test_the_code_of_a_page_says_what_its_comments_promise(
+    page: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    assert len(blocks) > 4
+    monkeypatch.chdir(ROOT)
+    names: dict[str, object] = {}
+    with running_server() as server:
+        for block in blocks:  # later ones use what earlier ones have found, as in a notebook
+            exec(compile(block.replace("localhost:50051", server.target), page, "exec"), names)
+    said = capsys.readouterr().out
+    for promised in PROMISED[page]:
+        assert re.search(promised, said, re.MULTILINE), promised
 
 
 async def test_the_architectures_example_runs_as_it_stands(
@@ -128,7 +159,9 @@ def test_the_letters_in_the_docs_are_those_that_are_left_out() -> None:
 
 
 def test_the_recipe_in_the_docs_makes_a_token(tmp_path: Path) -> None:
-    (recipe,) = re.findall(r"```sh\n(python3 .*?)```", (ROOT / "docs" / "security.md").read_text(), re.DOTALL)
+    (recipe,) = re.findall(
+        r"```sh\n(vitrine-server token .*?)```", (ROOT / "docs" / "security.md").read_text(), re.DOTALL
+    )
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     made = [
         subprocess.run(
