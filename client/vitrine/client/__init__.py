@@ -22,9 +22,10 @@ from vitrine.client.errors import (
     UnsupportedError,
     UsageError,
 )
-from vitrine.client.plot import plot_prediction
+from vitrine.client.plot import draw_prediction, plot_prediction
 from vitrine.client.sync_client import Client
-from vitrine.client.terminal import render_pixels, render_strips
+from vitrine.client.tables import stack_activations, to_frame
+from vitrine.client.terminal import render_pixels, render_strips, strips_legend
 from vitrine.client.types import (
     Activations,
     Health,
@@ -70,9 +71,13 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "VitrineError",
+    "draw_prediction",
     "plot_prediction",
     "render_pixels",
     "render_strips",
+    "stack_activations",
+    "strips_legend",
+    "to_frame",
 ]
 
 
