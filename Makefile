@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVER_READY := $(VENV)/.ready-server
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # $(call tools,EXTRA) makes .venvs/EXTRA with the packages of that extra of pyproject.toml, and nothing of ours.
 define tools
 	@.venvs/$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venvs/$(1)
@@ -69,4 +70,5 @@ docs: ## build the documentation's site into out/site; a broken link fails
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs build
 
 image: ## build the container image, vitrine-server
-	docker build --tag vitrine-server .
+	docker build --tag vitrine-server --tag vitrine-server:$(VERSION) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git log -1 --format=%cI) .
