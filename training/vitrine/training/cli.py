@@ -194,7 +194,9 @@ def main() -> None:
     "same seed unless the data set names its writers.  [teacher.pt in the run folder]",
 )
 @click.option(
-    "--resume", is_flag=True, help="Continue the run in the run folder with the settings it was started with."
+    "--resume",
+    is_flag=True,
+    help="Continue the run in the run folder with the settings it was started with; with --epochs, up to more of them.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
 @click.option("--quiet", is_flag=True, help="Hide the progress bars.")
