@@ -4,9 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVER_READY := $(VENV)/.ready-server
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+# $(call tools,EXTRA) makes .venvs/EXTRA with the packages of that extra of pyproject.toml, and nothing of ours.
+define tools
+	@.venvs/$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venvs/$(1)
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"], sep="\n")' \
+	  > .venvs/$(1)/requirements.txt
+	.venvs/$(1)/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venvs/$(1)/requirements.txt
+endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-envoy check format protos protos-check serve figures image
+.PHONY: help setup demo test test-envoy check format protos protos-check serve figures dist docs image
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -52,5 +60,15 @@ protos-check: $(READY)
 figures: $(READY) ## draw the pictures in docs/
 	$(BIN)/python docs/figures.py
 
+dist: ## build the sdist and the wheel into dist/, check both, try the wheel with every Python here
+	$(call tools,release)
+	.venvs/release/bin/python release/dist.py
+
+docs: ## build the documentation's site into out/site; a broken link fails
+	$(call tools,docs)
+	$(PYTHON) docs/site.py
+	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs build
+
 image: ## build the container image, vitrine-server
-	docker build --tag vitrine-server .
+	docker build --tag vitrine-server --tag vitrine-server:$(VERSION) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git log -1 --format=%cI) .

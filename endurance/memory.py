@@ -1,4 +1,4 @@
-"""The memory that a server needs, as docs/server.md says; a test compares the two."""
+"""The memory that a server needs, as docs/operations.md says; a test compares the two."""
 
 BASE_MIB, PENDING_SHARES = 200, 4
 """MiB of a worker without work, and the parts of its --max-pending-mb: three for answers, one for image files."""

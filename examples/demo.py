@@ -17,7 +17,7 @@ from PIL import Image
 
 from vitrine.client import Client, Prediction
 from vitrine.client.plot import plot_prediction
-from vitrine.client.terminal import render_pixels, render_strips
+from vitrine.client.terminal import render_pixels, render_strips, strips_legend
 from vitrine.training import fit, held_out_digit_images, load_dataset
 
 SHOWN = 5
@@ -25,6 +25,17 @@ SHOWN = 5
 
 READY = "vitrine-server listening on "
 """The server's words before its address when it is ready."""
+
+
+NEXT = """\
+look at every layer         open {layers}
+serve this model            {folder}/vitrine-server {run}/model.onnx
+ask it, in another terminal {folder}/vitrine classify {image} --activations
+look at a unit's weights    {folder}/vitrine parameters linear_1 --unit 12 --image {image}
+see where it is weak        {folder}/vitrine-train evaluate {run}
+train on MNIST, 18 s        {folder}/vitrine-train fit --recipe quick
+calculate a layer yourself  docs/tutorial.md"""
+"""The demo's last words."""
 
 
 @click.command()
@@ -43,6 +54,7 @@ def main(out: Path, required_accuracy: float) -> None:
     with served(run.folder.model) as target, Client(target) as client:
         click.echo(f"{client!r} says it is {client.health().status}; {client.model()!r}")
         predictions = [show(client, file) for file in files[:SHOWN]]
+        click.echo(f"\n{strips_legend(predictions[0])}")
         heading(f"Classifying all {len(files)} held-out images through the SDK")
         accuracy = accuracy_of(client, files, labels)
 
@@ -51,6 +63,8 @@ def main(out: Path, required_accuracy: float) -> None:
     click.echo(f"served accuracy {accuracy:.2%}; every layer of {files[0].name} is drawn in {layers}")
     if accuracy < required_accuracy:
         sys.exit(f"the demo failed: the accuracy is {accuracy:.2%}, and {required_accuracy:.2%} are required")
+    heading("What to try next")
+    click.echo(NEXT.format(folder=Path(sys.executable).parent, run=run.folder.path, image=files[0], layers=layers))
 
 
 def heading(text: str) -> None:
@@ -101,7 +115,7 @@ def judged(prediction: Prediction) -> str:
 
 def accuracy_of(client: Client, files: list[Path], labels: npt.NDArray[np.int64]) -> float:
     """The share of files with the right digit."""
-    digits = [prediction.digit for prediction in client.classify_many(files)]
+    digits = [prediction.digit for prediction in client.classify_many(files, activations=None)]
     return float(np.mean(digits == labels))
 
 

@@ -41,7 +41,9 @@ def one_file_prepared_by_client(client: Client) -> None:
 
 def many_images(client: Client) -> None:
     """More images than fit into a batch."""
-    assert len(list(client.classify_many(np.tile(PIXELS, (8, 1, 1)), preparation="none"))) == 8 * len(PIXELS)
+    assert len(list(client.classify_many(np.tile(PIXELS, (8, 1, 1)), activations=None, preparation="none"))) == 8 * len(
+        PIXELS
+    )
 
 
 def many_images_abandoned(client: Client) -> None:
@@ -128,7 +130,7 @@ async def concurrent_images(client: AsyncClient, _: grpc.aio.Channel) -> None:
 async def many_files(client: AsyncClient, _: grpc.aio.Channel) -> None:
     """Image files of every format, which the server prepares."""
     good = list(files().values())
-    assert len([p async for p in client.classify_many(good, preparation="server")]) == len(good)
+    assert len([p async for p in client.classify_many(good, activations=None, preparation="server")]) == len(good)
 
 
 async def cancelled_call(client: AsyncClient, _: grpc.aio.Channel) -> None:

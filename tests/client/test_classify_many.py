@@ -93,14 +93,15 @@ def test_answers_stay_within_the_clients_own_limit(ask: Ask, scripted: ScriptedS
 def test_files_are_sent_within_the_servers_message_limit(ask: Ask, scripted: ScriptedServer) -> None:
     scripted.limits.max_message_bytes = ENVELOPE_BYTES + 2100
     files = [bytes([digit]) * 1000 for digit in range(5)]
-    predictions = ask(scripted.target, "classify_many", files, preparation="server")
+    predictions = ask(scripted.target, "classify_many", files, activations=None, preparation="server")
     assert [prediction.digit for prediction in predictions] == [0, 1, 2, 3, 4]
     assert sorted(scripted.sizes) == [1, 2, 2]
 
 
-def test_no_activations_come_unless_asked_for(scripted: ScriptedServer, images: Images) -> None:
+def test_activations_come_unless_declined(scripted: ScriptedServer, images: Images) -> None:
     with Client(scripted.target) as client:
-        assert not any(p.activations for p in client.classify_many(images, preparation="none"))
+        assert all(p.activations for p in client.classify_many(images, preparation="none"))
+        assert not any(p.activations for p in client.classify_many(images, activations=None, preparation="none"))
         wanted = client.classify_many(images, activations=["relu_1"], preparation="none")
         assert [list(prediction.activations) for prediction in wanted] == [["relu_1"]] * 10
 

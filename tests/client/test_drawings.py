@@ -20,6 +20,7 @@ from vitrine.client import (
     plot_prediction,
     render_pixels,
     render_strips,
+    strips_legend,
 )
 from vitrine.client.layout import Box, arrange, choose_ticks, grid_shape
 from vitrine.client.plot import draw_prediction
@@ -119,16 +120,23 @@ def test_a_few_units_take_several_characters_each() -> None:
     assert strip_of(render_strips(relu(0, 1), width=5)) == "  ██ "
 
 
-def test_a_linear_strip_goes_from_its_smallest_to_its_largest() -> None:
-    line = render_strips(single(LayerKind.LINEAR, -2, 0, 2), width=3)
-    assert strip_of(line) == "▁▅█"
+def test_a_linear_strip_shows_below_zero_zero_and_above_without_colours() -> None:
+    line = render_strips(single(LayerKind.LINEAR, -2, -0.5, 0, 0.01, 2), width=5)
+    assert strip_of(line) == "▓░·▁█"
     assert line.endswith("-2.00 to 2.00")
+
+
+def test_the_legend_tells_how_many_units_a_character_stands_for() -> None:
+    made = prediction_of([96])
+    assert "one unit, or the mean of up to 7 neighbours" in strips_legend(made, width=48)  # of the 324 pixels
+    assert strips_legend(relu(0, 1)).startswith("a character is one unit: ")
+    assert strips_legend(prediction({}, ())) == ""
 
 
 def test_a_layer_of_a_newer_kind_is_drawn_in_grey() -> None:
     newer = prediction({"gelu_1": [-2, 0, 2]}, ())
     line = render_strips(newer, width=3)
-    assert strip_of(line) == "▁▅█"
+    assert strip_of(line) == "▓·█"
     assert line.endswith("-2.00 to 2.00")
     assert render_strips(newer, width=3, colour=True).count("\x1b[38;5;245m") == 3
 
@@ -147,7 +155,7 @@ def test_many_units_are_averaged_in_runs_of_nearly_equal_length() -> None:
 
 
 def test_what_stands_out_is_said_beside_a_strip() -> None:
-    assert render_strips(relu(0, 0, 0, 2)).endswith("75% zero, up to 2.00")
+    assert render_strips(relu(0, 0, 0, 2)).endswith("75% of the units zero, up to 2.00")
     layers = layer_catalogue([8], classes=2)
     softmax = prediction({"softmax": [0.25, 0.75]}, layers, [0.25, 0.75], ("left", "right"))
     assert render_strips(softmax).endswith("right at 75.0%")
@@ -357,7 +365,7 @@ def test_structure_comes_from_the_catalogue_and_not_from_names() -> None:
     assert list(column.panels) == ["widen", "linear_gate"]
     assert column.panels["widen"].bottom > column.panels["linear_gate"].top
     remarks = [line.rpartition("│ ")[2] for line in render_strips(made).splitlines()]
-    assert remarks == ["25% ink", "0.25 to 0.25", "0% zero, up to 0.25", "0.25 to 0.25", "0 at 25.0%"]
+    assert remarks == ["25% ink", "0.25 to 0.25", "0% of the units zero, up to 0.25", "0.25 to 0.25", "0 at 25.0%"]
     assert {text.get_text() for text in draw_prediction(made).texts} >= {"given · 324", "linear_gate · 8"}
 
 

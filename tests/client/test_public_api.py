@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from dataclasses import is_dataclass
+from types import SimpleNamespace
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import vitrine.client
 from vitrine.client import AsyncClient, Client, ServiceError, VitrineError
 from vitrine.client.errors import ERROR_OF_STATUS
+from vitrine.model.distribution import version
 
 METHODS = ["classify", "classify_many", "close", "health", "model", "models", "parameters"]
 
@@ -47,10 +49,24 @@ def test_the_public_names_are_these() -> None:
         "UnsupportedError",
         "UsageError",
         "VitrineError",
+        "draw_prediction",
         "plot_prediction",
         "render_pixels",
         "render_strips",
+        "stack_activations",
+        "strips_legend",
+        "to_frame",
     ]
+
+
+def test_the_version_is_the_distributions() -> None:
+    assert vitrine.client.__version__ == version()
+    with pytest.raises(AttributeError, match="no attribute 'version_'"):
+        vitrine.client.version_  # noqa: B018  # looked up, and not there
+
+
+OPTIONAL = {"Figure": object, "pd": SimpleNamespace(DataFrame=object)}
+"""Names in annotations that belong to packages which aren't required."""
 
 
 def types_in(hint: Any) -> Iterator[type]:
@@ -69,7 +85,7 @@ def reached_types() -> set[type]:
         found = waiting.pop()
         hints: list[Any] = []
         if inspect.isfunction(found):
-            hints += get_type_hints(found).values()
+            hints += get_type_hints(found, localns=OPTIONAL).values()
         if inspect.isclass(found):
             if found in reached or not found.__module__.startswith("vitrine."):
                 continue

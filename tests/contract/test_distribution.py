@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from release.dist import PYTHONS
 from vitrine.model.distribution import DISTRIBUTION, EXTRAS, version
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +98,17 @@ def test_no_file_says_to_install_a_strangers_distribution() -> None:
         if file != Path(__file__):
             found = stranger.search(file.read_text())
             assert found is None, f"{file.relative_to(ROOT)}: {found and found[0]}"
+
+
+def test_the_newest_release_in_the_changelog_is_this_version() -> None:
+    releases = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert releases[0] == project()["version"]
+    assert releases == sorted(releases, key=lambda text: [int(part) for part in text.split(".")], reverse=True)
+
+
+def test_the_wheel_is_tried_with_every_python_that_is_promised() -> None:
+    promised = [line.rsplit(" ", 1)[1] for line in project()["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    assert promised == list(PYTHONS)
 
 
 def test_the_licence_is_apache_2() -> None:

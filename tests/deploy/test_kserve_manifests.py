@@ -1,5 +1,6 @@
-"""The manifests in deploy/kserve, read by the models of KServe's own SDK."""
+"""The manifests in deploy/kserve, read by the models of KServe's own SDK, and the files of deploy/compose."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ import pytest
 from support.environments import Environment
 
 from endurance.memory import documented_mib
+from vitrine.server.process.config import ProcessConfig
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parents[1] / "deploy" / "kserve"
+COMPOSE = DEPLOY.parent / "compose"
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +61,49 @@ def test_the_memory_is_what_a_server_with_the_default_limits_needs(manifests: An
     (container,) = manifests["servingruntime.yaml"]["manifest"]["spec"]["containers"]
     assert not any(argument.startswith("--max-pending-mb") for argument in container["args"])
     assert int(container["resources"]["limits"]["memory"].removesuffix("Mi")) >= documented_mib()
+
+
+@pytest.fixture(scope="module")
+def composed(kserve_environment: Environment) -> Any:
+    """The files of deploy/compose as plain data, by their paths in it."""
+    program = "import json, sys, yaml; print(json.dumps({f: yaml.safe_load(open(f)) for f in sys.argv[1:]}))"
+    files = [str(path.relative_to(COMPOSE)) for path in COMPOSE.rglob("*.yaml")]
+    assert len(files) == 4
+    return json.loads(kserve_environment.says("-c", program, *files, folder=COMPOSE))
+
+
+def test_every_file_that_is_mounted_is_there(composed: Any) -> None:
+    services = composed["compose.yaml"]["services"]
+    mounted = [volume for service in services.values() for volume in service.get("volumes", ()) if volume[0] == "."]
+    assert len(mounted) == 5
+    for volume in mounted:
+        assert (COMPOSE / volume.split(":")[0]).is_file(), volume
+
+
+def test_the_composed_server_has_the_memory_and_the_time_that_it_needs(composed: Any) -> None:
+    server = composed["compose.yaml"]["services"]["vitrine"]
+    assert int(server["mem_limit"].removesuffix("m")) >= documented_mib()
+    assert float(server["stop_grace_period"].removesuffix("s")) > ProcessConfig().stop_seconds
+    assert (COMPOSE / server["build"] / "Dockerfile").is_file()
+
+
+def test_prometheus_scrapes_the_server_and_grafana_reads_prometheus(composed: Any) -> None:
+    services, scraped = composed["compose.yaml"]["services"], composed["prometheus.yaml"]
+    (target,) = scraped["scrape_configs"][0]["static_configs"][0]["targets"]
+    host, port = target.split(":")
+    assert host in services
+    assert f"VITRINE_METRICS_PORT={port}" in (DEPLOY.parents[1] / "Dockerfile").read_text()
+    rules = [f"/etc/prometheus/{name}" for name in scraped["rule_files"]]
+    assert any(volume.split(":")[1] in rules for volume in services["prometheus"]["volumes"])
+    (source,) = composed["grafana/datasource.yaml"]["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = composed["grafana/dashboards.yaml"]["providers"]
+    assert any(
+        volume.split(":")[1].startswith(provider["options"]["path"]) for volume in services["grafana"]["volumes"]
+    )
+
+
+def test_every_published_port_is_this_machines_alone(composed: Any) -> None:
+    published = [port for service in composed["compose.yaml"]["services"].values() for port in service["ports"]]
+    assert len(published) == 3
+    assert all(port.startswith("127.0.0.1:") for port in published)

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from support.serving import logged_server, open_log, running_server
 
+from docs import errors
 from endurance.memory import BASE_MIB, PENDING_SHARES, USUAL_PENDING_MIB, documented_mib
 from vitrine.client import Client
 from vitrine.model.preparation import image, paper, parts, photo, ranges, transparency
@@ -20,6 +21,7 @@ from vitrine.model.preparation import pipeline as preparation
 from vitrine.server.bundled import bundled_model
 from vitrine.server.cli import main as server_main
 from vitrine.server.inference.admission import AdmissionConfig
+from vitrine.server.inference.call import Outcome
 from vitrine.training.cli import main as train_main
 from vitrine.training.rendering.nondigits import LOOK_ALIKES
 
@@ -30,6 +32,21 @@ ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 PAGES = [
     path.relative_to(ROOT) for folder in (".", "docs", "deploy/kserve") for path in sorted((ROOT / folder).glob("*.md"))
 ]
+
+PROMISED = {
+    "client.md": [
+        *(r"^9 (9\d|100)\.\d%$", r"^9$", r"^\(1000,\)$", r"^\['8', '9'\]$", r"^score of 9: \d+\.\d, of 4: -?\d+\.\d$"),
+        *(r"^4 \d\d\.\d%$", r"^MODEL_UNKNOWN$", r"^examples/nine\.png$", r"^\(2, 256\)$"),
+    ],
+    "tutorial.md": [
+        r"^\d\.\d+e-0[67]$",
+        r"^True$",
+        r"^\d\d% of the units are off$",
+        r"^unit \d+ is at \d\.\d\d$",
+        r"^8$",
+    ],
+}
+"""Lines that the code of a page prints, as its comments say."""
 
 
 def headings_of(page: Path) -> set[str]:
@@ -44,7 +61,8 @@ def test_the_readmes_example_runs_as_it_stands(
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(ROOT)
     with running_server() as server:  # the bundled model, as `make serve` has it
-        exec(compile(example.replace("localhost:50051", server.target), "README.md", "exec"), {})
+        monkeypatch.setenv("VITRINE_TARGET", server.target)
+        exec(compile(example, "README.md", "exec"), {})
     digit, is_digit, hidden, activations, weight = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"8 (9\d|100)\.\d%", digit)
     assert is_digit == "True"
@@ -71,6 +89,22 @@ def test_links_are_found() -> None:
     assert README.count("](") > 10
 
 
+@pytest.mark.parametrize("page", ["client.md", "tutorial.md"])
+def test_the_code_of_a_page_says_what_its_comments_promise(
+    page: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    assert len(blocks) > 4
+    monkeypatch.chdir(ROOT)
+    names: dict[str, object] = {}
+    with running_server() as server:
+        for block in blocks:  # later ones use what earlier ones have found, as in a notebook
+            exec(compile(block.replace("localhost:50051", server.target), page, "exec"), names)
+    said = capsys.readouterr().out
+    for promised in PROMISED[page]:
+        assert re.search(promised, said, re.MULTILINE), promised
+
+
 async def test_the_architectures_example_runs_as_it_stands(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_artifact: Path
 ) -> None:
@@ -95,10 +129,22 @@ def test_the_settings_in_the_docs_are_the_servers() -> None:
     assert shown.strip() in (ROOT / "docs" / "server.md").read_text()
 
 
+def test_the_errors_in_the_docs_are_the_servers() -> None:
+    assert errors.PAGE.read_text() == errors.page()
+
+
+def test_the_reasons_in_the_contract_are_in_the_docs() -> None:
+    contract = (ROOT / "protos" / "vitrine" / "v1" / "classifier.proto").read_text()
+    named = set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", contract.partition("// - INVALID")[2].partition("service")[0]))
+    named -= {outcome.value for outcome in Outcome}
+    assert len(named) > 20
+    assert named <= errors.MEANINGS.keys()
+
+
 def test_the_memory_in_the_docs_is_what_endurance_tests_give() -> None:
     assert PENDING_SHARES == 4
     said = f"Plan {BASE_MIB} MiB plus four times `--max-pending-mb` for each worker: {documented_mib() / 1024:.1f} GiB"
-    assert said in (ROOT / "docs" / "server.md").read_text()
+    assert said in (ROOT / "docs" / "operations.md").read_text()
     assert AdmissionConfig().max_bytes == USUAL_PENDING_MIB << 20
 
 
@@ -114,7 +160,9 @@ def test_the_letters_in_the_docs_are_those_that_are_left_out() -> None:
 
 
 def test_the_recipe_in_the_docs_makes_a_token(tmp_path: Path) -> None:
-    (recipe,) = re.findall(r"```sh\n(python3 .*?)```", (ROOT / "docs" / "server.md").read_text(), re.DOTALL)
+    (recipe,) = re.findall(
+        r"```sh\n(vitrine-server token .*?)```", (ROOT / "docs" / "security.md").read_text(), re.DOTALL
+    )
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     made = [
         subprocess.run(

@@ -147,7 +147,7 @@ def test_the_command_says_where_the_new_file_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"hello", "isn't an ONNX file, or is cut off"), (b"", "can't be upgraded: it isn't a Vitrine artifact")],
+    [(b"hello", "isn't an ONNX file, or is cut off"), (b"", "can't be read: it isn't a Vitrine artifact")],
 )
 def test_what_is_no_artifact_is_not_upgraded(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "old.onnx").write_bytes(content)

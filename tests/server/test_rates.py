@@ -92,7 +92,7 @@ def test_one_caller_over_its_rate_is_refused_and_told_when_to_come_again_and_ano
         Client(server.target, token="alice-token") as alice,
         Client(server.target, token="bob-token") as bob,
     ):
-        assert len(list(alice.classify_many(pixels, preparation="none"))) == 16
+        assert len(list(alice.classify_many(pixels, activations=None, preparation="none"))) == 16
         with pytest.raises(LimitError, match=r"alice may send 0\.001 images a second") as caught:
             alice.classify(pixels[0], preparation="none", activations=None)
         assert caught.value.reason == "RATE_EXCEEDED"

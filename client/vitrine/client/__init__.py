@@ -22,9 +22,10 @@ from vitrine.client.errors import (
     UnsupportedError,
     UsageError,
 )
-from vitrine.client.plot import plot_prediction
+from vitrine.client.plot import draw_prediction, plot_prediction
 from vitrine.client.sync_client import Client
-from vitrine.client.terminal import render_pixels, render_strips
+from vitrine.client.tables import stack_activations, to_frame
+from vitrine.client.terminal import render_pixels, render_strips, strips_legend
 from vitrine.client.types import (
     Activations,
     Health,
@@ -36,6 +37,7 @@ from vitrine.client.types import (
     Prediction,
 )
 from vitrine.model import ImageError, Layer, LayerKind, ModelInput, TrainingFacts, VitrineError
+from vitrine.model.distribution import version
 
 __all__ = [
     "TLS",
@@ -69,7 +71,18 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "VitrineError",
+    "draw_prediction",
     "plot_prediction",
     "render_pixels",
     "render_strips",
+    "stack_activations",
+    "strips_legend",
+    "to_frame",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """`__version__`: the version of the installed distribution, looked up when it is asked for."""
+    if name == "__version__":
+        return version()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -27,7 +27,7 @@ from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, clos
 from vitrine.client.gathering import ApartError
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.tracing import CallSpan
-from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
+from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction, with_image
 from vitrine.client.wire import Payload, Preparation, ReadImage, Wanted
 from vitrine.model import ImageSource, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
@@ -127,14 +127,14 @@ class AsyncClient(BaseClient):
         elif is_first or hasattr(image, "read"):  # otherwise when it is prepared, which may be twice
             read = await asyncio.to_thread(wire.read_image, image, preparation, self._max_image_pixels)
         plan = self._plan_for_one(activations, model, preparation, timeout)
-        return await self._classify(read, plan)
+        return with_image(await self._classify(read, plan), image)
 
     @overload
     def classify_many(
         self,
         images: Iterable[ImageSource] | AsyncIterable[ImageSource],
         *,
-        activations: Wanted = None,
+        activations: Wanted = "all",
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -147,7 +147,7 @@ class AsyncClient(BaseClient):
         self,
         images: Iterable[ImageSource] | AsyncIterable[ImageSource],
         *,
-        activations: Wanted = None,
+        activations: Wanted = "all",
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -159,7 +159,7 @@ class AsyncClient(BaseClient):
         self,
         images: Iterable[ImageSource] | AsyncIterable[ImageSource],
         *,
-        activations: Wanted = None,
+        activations: Wanted = "all",
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -368,7 +368,7 @@ class AsyncClient(BaseClient):
 
     async def _classify_first(self, image: ImageSource, plan: Plan) -> Outcome:
         try:
-            return await self._classify(image, plan)
+            return with_image(await self._classify(image, plan), image)
         except VitrineError as error:
             return self._outcome_of_first(error, plan)
 

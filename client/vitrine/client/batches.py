@@ -17,7 +17,7 @@ import numpy as np
 from vitrine.client.catalogue import Description
 from vitrine.client.errors import InvalidRequestError, ServiceError
 from vitrine.client.plan import Plan
-from vitrine.client.types import Model, Prediction
+from vitrine.client.types import Model, Prediction, path_of, with_image
 from vitrine.client.wire import Payload, ReadImage
 from vitrine.model import ENVELOPE_BYTES, ImageError, ImageSource, answer_size, read_grey
 from vitrine.v1 import classifier_pb2 as pb
@@ -53,6 +53,8 @@ class Item:
     """What it is prepared from again for another model; None: nothing is, or it would hold too much memory."""
     error: BadImage | None = None
     """The reason why nothing is sent of it."""
+    path: str = ""
+    """Its path; empty if it came otherwise."""
 
 
 def make_item(image: ImageSource | ReadImage, position: int, plan: Plan, model: Model) -> Item:
@@ -69,7 +71,7 @@ def make_item(image: ImageSource | ReadImage, position: int, plan: Plan, model: 
         if plan.return_exceptions:
             return Item(position, error=placed)
         raise placed from error
-    return Item(position, payload, source)
+    return Item(position, payload, source, path=path_of(image))
 
 
 def _kept_source(image: ImageSource | ReadImage, plan: Plan) -> KeptSource:
@@ -122,11 +124,12 @@ class Batch:
         Raises:
             ImageError, InvalidRequestError: the first error, unless the plan returns errors.
         """
+        named = [with_image(made, item.path) for made, item in zip(predictions, self.sent, strict=True)]
         if len(predictions) == len(self.items):
-            return predictions
+            return named
         if not plan.return_exceptions:
             raise next(item.error for item in self.items if item.error is not None)
-        coming = iter(predictions)
+        coming = iter(named)
         return [next(coming) if item.error is None else item.error for item in self.items]
 
 
@@ -176,7 +179,7 @@ def batches_for(batch: Batch, latest: Description, plan: Plan, limit: int) -> li
         if item.error is None and model.input != batch.model.input and plan.preparation != "server":
             if item.source is None:
                 return None
-            item = make_item(item.source, item.position, plan, model)
+            item = replace(make_item(item.source, item.position, plan, model), path=item.path)
         batches += batcher.add(item)
     return [*batches, *batcher.rest()]
 

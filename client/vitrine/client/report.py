@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vitrine.client.terminal import render_pixels, render_strips
+from vitrine.client.terminal import render_pixels, render_strips, strips_legend
 from vitrine.client.types import Model, ModelSummary, Prediction, are_digits, rejection_of
 from vitrine.model import Layer, Shape
 
@@ -53,8 +53,9 @@ def prediction_line(prediction: Prediction, image: Path) -> str:
 
 
 def activations_text(prediction: Prediction, *, colour: bool) -> str:
-    """The pixels as the model got them, and a strip for each layer."""
-    return f"{render_pixels(prediction.pixels, colour=colour)}\n{render_strips(prediction, colour=colour)}\n"
+    """The pixels as the model got them, a strip for each layer, and what the strips' characters mean."""
+    drawn = (render_pixels(prediction.pixels, colour=colour), render_strips(prediction, colour=colour))
+    return "\n".join([*drawn, strips_legend(prediction), ""])
 
 
 def prediction_document(prediction: Prediction, image: Path, *, activations: bool) -> dict[str, Any]:

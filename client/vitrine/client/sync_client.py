@@ -26,7 +26,7 @@ from vitrine.client.gathering import ApartError
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.sync_gathering import Gatherer
 from vitrine.client.tracing import CallSpan
-from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
+from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction, with_image
 from vitrine.client.wire import Payload, Preparation, ReadImage, Wanted
 from vitrine.model import ImageSource, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
@@ -119,14 +119,14 @@ class Client(BaseClient):
         """
         read = wire.read_image(image, preparation, self._max_image_pixels)
         plan = self._plan_for_one(activations, model, preparation, timeout)
-        return self._classify(read, plan)
+        return with_image(self._classify(read, plan), image)
 
     @overload
     def classify_many(
         self,
         images: Iterable[ImageSource],
         *,
-        activations: Wanted = None,
+        activations: Wanted = "all",
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -139,7 +139,7 @@ class Client(BaseClient):
         self,
         images: Iterable[ImageSource],
         *,
-        activations: Wanted = None,
+        activations: Wanted = "all",
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -151,7 +151,7 @@ class Client(BaseClient):
         self,
         images: Iterable[ImageSource],
         *,
-        activations: Wanted = None,
+        activations: Wanted = "all",
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -172,7 +172,8 @@ class Client(BaseClient):
 
         Args:
             images: the images, each as in `classify`; an array (N, H, W), (N, H, W, 3) or (N, H, W, 4) is N images.
-            activations: the layers whose activations are wanted: "all", one name, several names, or None.
+            activations: the layers whose activations are wanted, as in `classify`. None is faster for many images:
+                those of all layers have several kilobytes an image.
             model: `NAME` or `NAME@VERSION` of a served model; empty: the default model.
             preparation: the place where the images become pixels, as in `classify`.
             timeout: deadline of each request in seconds; None: the client's.
@@ -370,7 +371,7 @@ class Client(BaseClient):
 
     def _classify_first(self, image: ImageSource, plan: Plan) -> Outcome:
         try:
-            return self._classify(image, plan)
+            return with_image(self._classify(image, plan), image)
         except VitrineError as error:
             return self._outcome_of_first(error, plan)
 

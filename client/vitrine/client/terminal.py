@@ -16,6 +16,9 @@ from vitrine.model.graph import KINDS
 BARS = " ▁▂▃▄▅▆▇█"
 """Nine heights; the first one is for zero alone."""
 
+SHADES = "·░▒▓"
+"""Values below zero, by their distance from it; the first one is zero in a layer that may have such values."""
+
 STRIP_WIDTH = 48
 """Characters of a strip."""
 
@@ -81,13 +84,23 @@ def _grey(ink: float) -> int:
     return round(white + min(max(float(ink), 0.0), 1.0) * (black - white))
 
 
+def render_signed(values: Floats) -> str:
+    """Draws a matrix of any numbers, float32 (rows, columns): two characters for each, as in a strip; NaN is blank."""
+    reach = float(np.nanmax(np.abs(values)))
+    return "\n".join(
+        "".join("  " if np.isnan(value) else 2 * _character(value, reach, SHADES[0]) for value in row)
+        for row in values.tolist()
+    )
+
+
 def render_strips(prediction: Prediction, *, width: int = STRIP_WIDTH, colour: bool = False) -> str:
     """Draws one line for each layer: its name, its width, a strip of its activations, and a remark.
 
-    A character is one unit, or the mean of neighbouring units if a layer has more than `width`. Its height goes from
-    zero to the strip's largest value. For a layer whose activations may be negative it goes from the smallest to the
-    largest; with colours positive ones are red and negative ones blue. A layer of a kind that this version doesn't know
-    is drawn like that, in grey.
+    A character is one unit, or the mean of neighbouring units if a layer has more than `width`: it is empty only if all
+    of them are zero. Its height goes from zero to the strip's largest distance from zero. In a layer whose activations
+    may be negative, shades stand for those below zero and a dot for zero; with colours, positive ones are red and
+    negative ones blue. A layer of a kind that this version doesn't know is drawn like that, in grey. `strips_legend`
+    explains this below the strips.
 
     Args:
         prediction: the prediction to draw; layers without activations are left out.
@@ -106,9 +119,22 @@ def render_strips(prediction: Prediction, *, width: int = STRIP_WIDTH, colour: b
     )
 
 
+def strips_legend(prediction: Prediction, *, width: int = STRIP_WIDTH) -> str:
+    """The meaning of a strip's characters, in one line; empty without activations."""
+    largest = max((values.size for values in prediction.activations.values()), default=0)
+    if not largest:
+        return ""
+    units = (
+        "one unit" if largest <= width else f"one unit, or the mean of up to {math.ceil(largest / width)} neighbours"
+    )
+    return f"a character is {units}: ▁ to █ above zero, ░ to ▓ below zero, · or blank zero"
+
+
 def _strip(layer: Layer | None, values: Floats, width: int, colour: bool) -> str:
     bins = bin_means(values, width)
-    characters = [BARS[level] for level in _levels(bins, signed=_is_signed(layer))]
+    zero = SHADES[0] if _is_signed(layer) else BARS[0]
+    reach = float(np.abs(bins).max())
+    characters = [_character(value, reach, zero) for value in bins]
     if colour:
         characters = [
             _tinted(character, _tint(layer, value)) for character, value in zip(characters, bins, strict=True)
@@ -128,14 +154,12 @@ def bin_means(values: Floats, count: int) -> npt.NDArray[np.float64]:
     return np.add.reduceat(values, edges[:-1], dtype=np.float64) / np.diff(edges)
 
 
-def _levels(bins: npt.NDArray[np.float64], *, signed: bool) -> list[int]:
-    """Heights 0 to 8; 0 is for exact zeros alone, so that a weak activation differs from none."""
-    lowest = bins.min() if signed else 0.0
-    span = bins.max() - lowest
-    if span <= 0:
-        return [0] * len(bins)
-    levels = 1 + np.rint((bins - lowest) / span * (len(BARS) - 2)).astype(int)
-    return [0 if value == 0 and not signed else int(level) for value, level in zip(bins, levels, strict=True)]
+def _character(value: float, reach: float, zero: str) -> str:
+    """The character of a value from -reach to reach; `zero` is for exact zeros alone: a weak activation isn't none."""
+    if value == 0:
+        return zero
+    steps = BARS if value > 0 else SHADES
+    return steps[1 + round(abs(value) / reach * (len(steps) - 2))]
 
 
 def _tint(layer: Layer | None, value: float) -> int:
@@ -153,7 +177,7 @@ def _remark(layer: Layer | None, values: Floats, classes: tuple[str, ...]) -> st
         case LayerKind.INPUT:
             return f"{np.mean(values):.0%} ink"
         case LayerKind.RELU:
-            return f"{np.mean(values == 0):.0%} zero, up to {values.max():.2f}"
+            return f"{np.mean(values == 0):.0%} of the units zero, up to {values.max():.2f}"
         case LayerKind.SOFTMAX | LayerKind.SIGMOID if len(values) == len(classes):
             return f"{classes[int(values.argmax())]} at {values.max():.1%}"
         case _:

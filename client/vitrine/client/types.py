@@ -3,8 +3,9 @@
 It knows neither gRPC nor protobuf: `wire` makes these from messages.
 """
 
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -49,6 +50,10 @@ class Activations(Mapping[str, Floats]):
 
     def __len__(self) -> int:
         return len(self._of_layer)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """The keys that notebooks and IPython offer behind `activations["`."""
+        return list(self)
 
     def __repr__(self) -> str:
         sizes = (f"{name}: {' × '.join(map(str, values.shape))}" for name, values in self._of_layer.items())
@@ -95,6 +100,8 @@ class Prediction:
     """True if `novelty` is at most the model's threshold. A classifier gives noise, a face or an empty page one of its
     classes, too, often with a high probability. Where this is False, neither the class nor its probability means
     anything. True is no proof: letters, for example, may pass for digits. None: the model has no threshold."""
+    image: str = ""
+    """Path of the image's file, as it was given; empty for an image that came otherwise."""
 
     @property
     def label(self) -> str:
@@ -142,6 +149,16 @@ class Prediction:
             f"Prediction({predicted}, probability={self.probability:.4f}, {judged}"
             f"activations={self.activations!r}, model={self.model.name!r})"
         )
+
+
+def with_image(prediction: Prediction, image: object) -> Prediction:
+    """The prediction for an image, with its path if it is one."""
+    return replace(prediction, image=name) if (name := path_of(image)) else prediction
+
+
+def path_of(image: object) -> str:
+    """The path of an image; empty if it is none."""
+    return os.fsdecode(image) if isinstance(image, (str, os.PathLike)) else ""
 
 
 def are_digits(classes: tuple[str, ...]) -> bool:

@@ -30,6 +30,21 @@ class ClassifierServiceStub(object):
 
     An error carries the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a
     reason in UPPER_SNAKE and the domain "vitrine", and `BadRequest` with the path of the wrong field, if there is one.
+    `RetryInfo` has the seconds after which to send the same call again, where that helps. `docs/errors.md` explains every
+    reason. Those of this service are:
+
+    - INVALID_ARGUMENT: NO_IMAGES, TOO_MANY_IMAGES, WRONG_SHAPE, WRONG_DTYPE, WRONG_BYTE_COUNT, IMAGE_UNREADABLE,
+    IMAGE_UNSUPPORTED, IMAGE_TOO_LARGE, LAYER_UNKNOWN, LAYER_STORES_NOTHING, CONTRADICTION, TOO_MANY_NAMES,
+    TOO_MANY_FIELDS, NOT_A_MESSAGE, NO_MESSAGE
+    - NOT_FOUND: MODEL_UNKNOWN, VERSION_UNKNOWN
+    - UNAUTHENTICATED: TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_UNKNOWN
+    - PERMISSION_DENIED: PERMISSION_LACKING
+    - RESOURCE_EXHAUSTED, with `RetryInfo`: OVERLOADED, SHARE_EXCEEDED, RATE_EXCEEDED, TOO_MANY_STREAMS,
+    TOO_MUCH_ARRIVING
+    - RESOURCE_EXHAUSTED, without it: REQUEST_TOO_LARGE, HEADERS_TOO_LARGE, ANSWER_TOO_LARGE
+    - DEADLINE_EXCEEDED: REQUEST_TOO_SLOW
+    - UNAVAILABLE: LEAVING
+    - INTERNAL: INTERNAL
     """
 
     def __init__(self, channel):
@@ -70,6 +85,21 @@ class ClassifierServiceServicer(object):
 
     An error carries the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a
     reason in UPPER_SNAKE and the domain "vitrine", and `BadRequest` with the path of the wrong field, if there is one.
+    `RetryInfo` has the seconds after which to send the same call again, where that helps. `docs/errors.md` explains every
+    reason. Those of this service are:
+
+    - INVALID_ARGUMENT: NO_IMAGES, TOO_MANY_IMAGES, WRONG_SHAPE, WRONG_DTYPE, WRONG_BYTE_COUNT, IMAGE_UNREADABLE,
+    IMAGE_UNSUPPORTED, IMAGE_TOO_LARGE, LAYER_UNKNOWN, LAYER_STORES_NOTHING, CONTRADICTION, TOO_MANY_NAMES,
+    TOO_MANY_FIELDS, NOT_A_MESSAGE, NO_MESSAGE
+    - NOT_FOUND: MODEL_UNKNOWN, VERSION_UNKNOWN
+    - UNAUTHENTICATED: TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_UNKNOWN
+    - PERMISSION_DENIED: PERMISSION_LACKING
+    - RESOURCE_EXHAUSTED, with `RetryInfo`: OVERLOADED, SHARE_EXCEEDED, RATE_EXCEEDED, TOO_MANY_STREAMS,
+    TOO_MUCH_ARRIVING
+    - RESOURCE_EXHAUSTED, without it: REQUEST_TOO_LARGE, HEADERS_TOO_LARGE, ANSWER_TOO_LARGE
+    - DEADLINE_EXCEEDED: REQUEST_TOO_SLOW
+    - UNAVAILABLE: LEAVING
+    - INTERNAL: INTERNAL
     """
 
     def Classify(self, request, context):
@@ -149,6 +179,21 @@ class ClassifierService(object):
 
     An error carries the status code, a sentence that says what to do, and `google.rpc` details: `ErrorInfo` with a
     reason in UPPER_SNAKE and the domain "vitrine", and `BadRequest` with the path of the wrong field, if there is one.
+    `RetryInfo` has the seconds after which to send the same call again, where that helps. `docs/errors.md` explains every
+    reason. Those of this service are:
+
+    - INVALID_ARGUMENT: NO_IMAGES, TOO_MANY_IMAGES, WRONG_SHAPE, WRONG_DTYPE, WRONG_BYTE_COUNT, IMAGE_UNREADABLE,
+    IMAGE_UNSUPPORTED, IMAGE_TOO_LARGE, LAYER_UNKNOWN, LAYER_STORES_NOTHING, CONTRADICTION, TOO_MANY_NAMES,
+    TOO_MANY_FIELDS, NOT_A_MESSAGE, NO_MESSAGE
+    - NOT_FOUND: MODEL_UNKNOWN, VERSION_UNKNOWN
+    - UNAUTHENTICATED: TOKEN_MISSING, TOKEN_MALFORMED, TOKEN_UNKNOWN
+    - PERMISSION_DENIED: PERMISSION_LACKING
+    - RESOURCE_EXHAUSTED, with `RetryInfo`: OVERLOADED, SHARE_EXCEEDED, RATE_EXCEEDED, TOO_MANY_STREAMS,
+    TOO_MUCH_ARRIVING
+    - RESOURCE_EXHAUSTED, without it: REQUEST_TOO_LARGE, HEADERS_TOO_LARGE, ANSWER_TOO_LARGE
+    - DEADLINE_EXCEEDED: REQUEST_TOO_SLOW
+    - UNAVAILABLE: LEAVING
+    - INTERNAL: INTERNAL
     """
 
     @staticmethod

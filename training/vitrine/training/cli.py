@@ -7,6 +7,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,7 +25,17 @@ from vitrine.training.errors import CheckpointError, ConfigError, DataError
 from vitrine.training.files.run_folder import ReportFolder, RunFolder
 from vitrine.training.network.upgrade import upgrade
 from vitrine.training.rendering.stress import EVERY_CONDITION, draw_sheet, measure_stress
-from vitrine.training.report import FormsPlan, NoveltyPlan, StressPlan, make_report, stress_table, to_text, write_report
+from vitrine.training.report import (
+    FormsPlan,
+    NoveltyPlan,
+    StressPlan,
+    Subject,
+    make_report,
+    stress_table,
+    to_text,
+    write_report,
+)
+from vitrine.training.report.runs import RunSummary, comparison_table, find_runs, list_table
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.completion import Run, export_run
 from vitrine.training.run.config import DeviceChoice, find_device
@@ -183,7 +194,9 @@ def main() -> None:
     "same seed unless the data set names its writers.  [teacher.pt in the run folder]",
 )
 @click.option(
-    "--resume", is_flag=True, help="Continue the run in the run folder with the settings it was started with."
+    "--resume",
+    is_flag=True,
+    help="Continue the run in the run folder with the settings it was started with; with --epochs, up to more of them.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing run in the run folder.")
 @click.option("--quiet", is_flag=True, help="Hide the progress bars.")
@@ -264,7 +277,13 @@ def _print_run(run: Run) -> None:
 
 
 @main.command("evaluate")
-@_run
+@click.argument("run", type=click.Path(file_okay=False, path_type=Path), required=False)
+@click.option(
+    "--model",
+    "artifact",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Evaluate this artifact instead of a run, such as server/vitrine/server/bundled/digits.onnx.",
+)
 @click.option(
     "--dataset",
     "source",
@@ -298,12 +317,15 @@ def _print_run(run: Run) -> None:
 )
 @click.option("--look-alikes", is_flag=True, help="Include letters that look like digits, such as O, l and S.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for the report.  [RUN/evaluation]"
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the report.  [RUN/evaluation, or MODEL-evaluation here]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", is_flag=True, help="Hide the progress bars.")
 def evaluate_command(
-    run: Path,
+    run: Path | None,
+    artifact: Path | None,
     source: str | None,
     data_dir: Path | None,
     pen_data: Path | None,
@@ -319,30 +341,45 @@ def evaluate_command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Evaluate the model of RUN on images that RUN was not trained on.
+    """Evaluate the model of RUN, or of --model, on images that it was not trained on.
 
-    These are the held-out images of the run's data set or of a built-in one, or all images of another folder. The
+    These are the held-out images of its data set or of a built-in one, or all images of another folder. The
     report contains the error, by source where there are several, the calibration and the worst mistakes: as JSON,
     pictures and a Markdown page.
     """
-    folder = RunFolder(run)
-    checkpoint = Checkpoint.load(folder.checkpoint)
-    identity, named = checkpoint.identity, _source(checkpoint, source)
-    dataset = load_dataset(named, data_dir, pen_data, shape=identity.shape, progress=not quiet).with_classes(
-        identity.classes
-    )
+    if (run is None) == (artifact is None):
+        raise click.UsageError("name either a RUN or an artifact with --model")
+    load = partial(load_dataset, data_dir=data_dir, pen_data=pen_data, progress=not quiet)
+    if artifact is not None:
+        subject: Checkpoint | Subject = (about := Subject.of_artifact(artifact))
+        dataset = load(source or _built_in(about), shape=about.mlp.shape).with_classes(about.classes)
+        examples = dataset.test if dataset.source in BUILT_IN else dataset.train + dataset.test
+        files = ReportFolder(out or Path(f"{artifact.stem}-evaluation"))
+    else:
+        folder = RunFolder(run or Path())
+        subject = checkpoint = Checkpoint.load(folder.checkpoint)
+        identity, named = checkpoint.identity, _source(checkpoint, source)
+        dataset = load(named, shape=identity.shape).with_classes(identity.classes)
+        examples = _unseen_examples(checkpoint, dataset)
+        files = ReportFolder(out) if out else folder.evaluation
     report = make_report(
-        checkpoint,
-        _unseen_examples(checkpoint, dataset),
+        subject,
+        examples,
         dataset.name,
         novelty=NoveltyPlan(count, seed, fonts, look_alikes) if novelty or full else None,
         stress=StressPlan(*_mnist("test", data_dir, quiet), count, seed) if stress or full else None,
         forms=FormsPlan(count, seed) if forms or full else None,
         progress=not quiet,
     )
-    files = ReportFolder(out) if out else folder.evaluation
     write_report(report, files)
     click.echo(json.dumps(report.to_dict(), allow_nan=False) if as_json else f"{to_text(report)}\n\n{files.page}")
+
+
+def _built_in(about: Subject) -> str:
+    """The built-in data set that an artifact says it was trained on."""
+    if about.dataset in BUILT_IN:
+        return about.dataset
+    raise DataError(f"{about.name} was trained on {about.dataset}: name the data to evaluate on with --dataset")
 
 
 def _mnist(split: Split, data_dir: Path | None, quiet: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -362,6 +399,20 @@ def _unseen_examples(checkpoint: Checkpoint, dataset: Dataset) -> Examples:
             "restore it, fit again, or choose a folder of other images with --dataset"
         )
     return dataset.train + dataset.test
+
+
+@main.command("list")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"))
+def list_command(folder: Path) -> None:
+    """List the finished runs in FOLDER, runs by default, with their results."""
+    click.echo(list_table(find_runs(folder)).to_text())
+
+
+@main.command("compare")
+@click.argument("runs", type=click.Path(file_okay=False, path_type=Path), nargs=-1, required=True)
+def compare_command(runs: tuple[Path, ...]) -> None:
+    """Compare RUNS: the settings that differ, and the results, side by side."""
+    click.echo(comparison_table([RunSummary.read(run) for run in runs]).to_text())
 
 
 @main.command("stress")

@@ -12,6 +12,7 @@ from vitrine.client.cli.classifying import Printed, classify_files, find_images
 from vitrine.client.cli.options import AS_JSON, IMAGE_PIXELS, MODEL, connected
 from vitrine.client.plot import check_matplotlib
 from vitrine.client.sync_client import Client
+from vitrine.client.units import parameters_text, plot_unit, unit_of, unit_text
 from vitrine.client.wire import Preparation
 from vitrine.model.distribution import DISTRIBUTION
 from vitrine.model.output import safe_output
@@ -97,6 +98,29 @@ def inspect(client: Client, as_json: bool, model: str) -> None:
     """Describe a model: its layers, input, classes, training and limits."""
     described = client.model(model)
     click.echo(report.to_json(report.model_document(described)) if as_json else report.model_text(described))
+
+
+@main.command()
+@click.argument("layer")
+@click.option("--unit", type=int, help="Position of one unit in the layer, from 0; shows its weights as a picture.")
+@click.option("--image", type=Path, help="An image: shows what the unit calculates for it, too.")
+@click.option("--plot", type=Path, help="Write the unit's weights as a figure (.png, .pdf, .svg).")
+@MODEL
+@connected()
+def parameters(client: Client, layer: str, unit: int | None, image: Path | None, plot: Path | None, model: str) -> None:
+    """Show the stored weights and biases of LAYER, a linear one such as linear_1."""
+    if unit is None and (image or plot):
+        raise click.UsageError("--image and --plot are about one unit: name it with --unit")
+    stored = client.parameters(layer, model)
+    if unit is None:
+        click.echo(parameters_text(stored))
+        return
+    prediction = client.classify(image, model=model) if image else None
+    shown = unit_of(stored, unit, client.model(model), prediction)
+    click.echo(unit_text(shown))
+    if plot is not None:
+        plot_unit(shown, plot)
+        click.echo(f"figure in {plot}", err=True)
 
 
 @main.command()

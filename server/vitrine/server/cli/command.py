@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from vitrine.model.output import safe_output
 from vitrine.model.variables import find_mistyped
 from vitrine.server.cli import options
 from vitrine.server.cli.groups import Command
+from vitrine.server.cli.operators import COMMANDS
 from vitrine.server.engine.cpus import usable_cpus
 from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError, CrashLoop, StartupError
@@ -30,7 +31,7 @@ from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.requests import Limits
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig
-from vitrine.server.process.config import FrontendKind, ProcessConfig, ServerConfig
+from vitrine.server.process.config import FrontendKind, ProcessConfig, ServerConfig, pod_advice
 from vitrine.server.process.limits import check_limits
 from vitrine.server.process.port import can_be_shared
 from vitrine.server.process.signals import leave
@@ -59,11 +60,15 @@ def _in_one_sentence(command: Command) -> Command:
 
 
 class Program(click.Command):
-    """The command, whose help can go anywhere: to a full disk, too."""
+    """The command, whose help can go anywhere: to a full disk, too. A first word may name another command."""
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
         """Runs the command."""
+        given: Sequence[str] | None = arguments[0] if arguments else settings.get("args")
+        first, *rest = (sys.argv[1:] if given is None else given) or [""]
         with safe_output():
+            if other := COMMANDS.get(first):
+                return other.main(rest, f"vitrine-server {first}")
             return super().main(*arguments, **settings)
 
 
@@ -119,7 +124,8 @@ def main(
     """Serve MODEL, an ONNX file made by vitrine-train, or a repository of models.
 
     Without either, the server serves its bundled model. VITRINE_MODEL can name MODEL too. When the server is ready to
-    answer, it prints its address on standard output.
+    answer, it prints its address on standard output. Two further commands have their own --help: `vitrine-server token
+    NAME` makes a token, and `vitrine-server publish RUN REPOSITORY` adds a model to a repository.
     """
     check_limits(process.workers, threads or max(1, usable_cpus() // process.workers))
     _require_extras(FrontendKind(frontend), http_port)
@@ -128,6 +134,8 @@ def main(
     set_up_log()
     for warning in find_mistyped(os.environ):
         logger.warning("%s", warning)
+    if advice := pod_advice(process, os.environ):
+        logger.info("%s", advice)
     process = _possible(process)
     if metrics and not metrics.host:
         metrics = replace(metrics, host=grpc.host)

@@ -36,7 +36,7 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 LOADING_COPIES = 4
-"""Copies of a model's files in memory while it is loaded: measured, and rounded up (docs/server.md)."""
+"""Copies of a model's files in memory while it is loaded: measured, and rounded up (docs/operations.md)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

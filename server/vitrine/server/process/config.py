@@ -1,5 +1,6 @@
 """Settings of a server: its service, its front ends and its processes. Built once, passed down, never changed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -10,6 +11,9 @@ from vitrine.server.ranges import PORTS, SECONDS
 
 GRACE_SECONDS = 5.0
 """Seconds that a worker may take to exit beyond its drain time."""
+
+POD_SECONDS = 30
+"""Seconds that Kubernetes gives a pod after SIGTERM, unless terminationGracePeriodSeconds says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class ProcessConfig:
     """Worker processes that share the port, 1 to 4,096."""
     propagation_seconds: float = 0.0
     """Seconds to keep serving after SIGTERM while health reports NOT_SERVING, up to a day."""
-    drain_seconds: float = 30.0
+    drain_seconds: float = 20.0
     """Seconds that requests under way may take to finish after that, up to a day."""
     hang_seconds: float = 10.0
     """Seconds that a worker may leave its supervisor without an answer, up to a day; 0: it is never killed for that."""
@@ -40,6 +44,16 @@ class ProcessConfig:
     def stop_seconds(self) -> float:
         """Seconds that a worker may take to exit; then it counts as hung."""
         return self.propagation_seconds + self.drain_seconds + GRACE_SECONDS
+
+
+def pod_advice(config: ProcessConfig, environment: Mapping[str, str]) -> str:
+    """The advice for a pod of Kubernetes whose stop takes longer than a pod gets by default; empty where it fits."""
+    if "KUBERNETES_SERVICE_HOST" not in environment or config.stop_seconds <= POD_SECONDS:
+        return ""
+    return (
+        f"stopping may take {config.stop_seconds:g} s, and Kubernetes kills a pod {POD_SECONDS} s after SIGTERM by "
+        f"default: set terminationGracePeriodSeconds to {config.stop_seconds:g} or more"
+    )
 
 
 class FrontendKind(StrEnum):

@@ -52,7 +52,8 @@ class Caller:
                 f"this request needs a token with the permission {permission.value!r}, and this server has no tokens: "
                 "its operator adds them with --tokens (VITRINE_TOKENS)"
             )
-        return f"the token {self.name!r} lacks the permission {permission.value!r}, which this request needs"
+        advice = ": ask for none (activations=None in the SDK)" if permission is Permission.ACTIVATIONS else ""
+        return f"the token {self.name!r} lacks the permission {permission.value!r}, which this request needs{advice}"
 
 
 NOBODY = Caller("nobody", frozenset())

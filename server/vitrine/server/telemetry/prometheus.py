@@ -131,7 +131,8 @@ def workers_metrics(config: MetricsConfig | None, liveness: Liveness) -> Iterato
             folder = stack.enter_context(owned_folder(FOLDER))
         except OSError as error:
             raise StartupError(
-                f"workers share their metrics in files, and there is no place for them: {error}"
+                f"workers share their metrics in files, and there is no place for them ({error.strerror}): make /tmp "
+                "writable, as by docker run --tmpfs /tmp, or name another folder in TMPDIR"
             ) from error
         metrics = WorkersMetrics(config, folder)
         stack.enter_context(serve_metrics(metrics.registry, config, liveness))

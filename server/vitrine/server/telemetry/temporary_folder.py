@@ -1,5 +1,6 @@
 """A temporary folder whose owner may be killed: the next one removes what is left.
 
+It lies in the usual place, or in shared memory where no disk can be written, as in a container with a read-only root.
 Each folder has a file that its owner keeps locked. The lock of a process that has died is free.
 """
 
@@ -13,6 +14,9 @@ from pathlib import Path
 
 LOCK = "lock"
 
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # its folders are as private as those in /tmp
+"""Linux's file system in memory, which containers have even where their root is read-only."""
+
 
 @contextmanager
 def owned_folder(prefix: str) -> Iterator[Path]:
@@ -21,8 +25,9 @@ def owned_folder(prefix: str) -> Iterator[Path]:
     Raises:
         OSError: there is no place for it.
     """
-    _remove_orphans(prefix)
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    place = _place()
+    _remove_orphans(place, prefix)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     try:
         with (folder / f"new-{LOCK}").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -32,8 +37,17 @@ def owned_folder(prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_orphans(prefix: str) -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+def _place() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:  # nowhere among TMPDIR, /tmp and the like can be written
+        if os.access(SHARED_MEMORY, os.W_OK):
+            return SHARED_MEMORY
+        raise
+
+
+def _remove_orphans(place: Path, prefix: str) -> None:
+    for folder in place.glob(f"{prefix}*"):
         try:
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
                 continue

@@ -48,9 +48,12 @@ def load_folder(folder: Path, shape: Shape = PIXELS_SHAPE, *, progress: bool = T
     An image's content decides its side, by its rank among those of its class. So names don't matter, and when images
     are added or taken away, nearly all others stay on their side.
 
+    A folder that is divided already, into `train` and `test`, keeps that division.
+
     Args:
         folder: it has a folder for each class, named by its label, with the images of that class in it. These are
-            all the classes: with the labels 0 to 9 they are `DIGITS`.
+            all the classes: with the labels 0 to 9 they are `DIGITS`. Or it has `train` and `test`, and each of them
+            has such folders.
         shape: height and width of the pixels.
         progress: whether to show a bar.
 
@@ -58,12 +61,16 @@ def load_folder(folder: Path, shape: Shape = PIXELS_SHAPE, *, progress: bool = T
         DataError: the folder is missing, has a label that no class can have, or has too few classes or images.
         ImageError: an image can't be read; the text names it.
     """
-    found = _find_images(folder)
+    if _is_divided(folder):
+        found, sides = _find_divided(folder)
+    else:
+        found = _find_images(folder)
+        sides = [_is_held_out(len(images)) for images in found.values()]
     classes = _classes_of(found)
     digests = [digest for images in found.values() for digest in images]
     paths = [path for images in found.values() for path in images.values()]
     labels = [classes.index(label) for label, images in found.items() for _ in images]
-    held_out = np.concatenate([_is_held_out(len(images)) for images in found.values()])
+    held_out = np.concatenate(sides)
     key = hashlib.sha256("".join(digests).encode()).hexdigest()
     prepared = prepare_all(paths, len(paths), key, "folder", shape, progress=progress)
     examples = Examples(prepared.pixels, np.array(labels, np.int64), prepared.originals)
@@ -96,8 +103,30 @@ def _is_held_out(images: int) -> npt.NDArray[np.bool_]:
     return np.arange(images) < held_out_count(images, TEST_SHARE)
 
 
-def _find_images(folder: Path) -> dict[str, Images]:
-    """The image files of each class, by its label."""
+def _is_divided(folder: Path) -> bool:
+    """True for a folder with `train` and `test` and no further class, if these have folders in them."""
+    parts = [folder / "train", folder / "test"]
+    return (
+        folder.is_dir()
+        and sorted(entry for entry in folder.iterdir() if _is_class(entry)) == sorted(parts)
+        and all(any(_is_class(entry) for entry in part.iterdir()) for part in parts)
+    )
+
+
+def _find_divided(folder: Path) -> tuple[dict[str, Images], list[npt.NDArray[np.bool_]]]:
+    """The image files of each class, those of `train` first, and whether each is held out: bool (N,) for each class."""
+    train, test = _find_images(folder / "train", FEWEST - 1), _find_images(folder / "test", 1)
+    if other := train.keys() ^ test.keys():
+        raise DataError(f"{folder} has classes in one of train and test only: {', '.join(sorted(other)[:MOST_LISTED])}")
+    of_train = {digest: path for images in train.values() for digest, path in images.items()}
+    if both := [path for images in test.values() for digest, path in images.items() if digest in of_train]:
+        raise DataError(f"{folder} has the same image in train and in test, such as {both[0]}: take it out of one")
+    found: dict[str, Images] = {label: {**train[label], **test[label]} for label in train}
+    return found, [np.arange(len(found[label])) >= len(train[label]) for label in found]
+
+
+def _find_images(folder: Path, fewest: int = FEWEST) -> dict[str, Images]:
+    """The image files of each class, by its label; each class has at least `fewest`."""
     if not folder.is_dir():
         raise DataError(f"there is no data set {folder}: it is neither digits nor mnist, nor a folder")
     labels = sorted(entry for entry in folder.iterdir() if _is_class(entry))
@@ -108,7 +137,9 @@ def _find_images(folder: Path) -> dict[str, Images]:
         )
     _check_labels(folder, [label.name for label in labels])
     found = {label.name: _images_of(label) for label in labels}
-    if problems := [_too_few(folder / name, len(images)) for name, images in found.items() if len(images) < FEWEST]:
+    if problems := [
+        _too_few(folder / name, len(images), fewest) for name, images in found.items() if len(images) < fewest
+    ]:
         raise DataError(list_problems(problems))
     _warn_of_ignored(folder, labels)
     return found
@@ -147,12 +178,12 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _too_few(label: Path, images: int) -> str:
+def _too_few(label: Path, images: int, fewest: int) -> str:
     others = sorted(path.name for path in label.iterdir() if path.is_file() and _may_be_meant(path))
     unread = f" (files such as {others[0]} aren't read: save them as PNG or JPEG)" if others else ""
     return (
         f"{label} has {images or 'no'} different image{'s' * (images != 1)}, folders in it not counted: "
-        f"a class needs at least {FEWEST}{unread}"
+        f"a class needs at least {fewest}{unread}"
     )
 
 

@@ -33,7 +33,7 @@ def upgrade(old: Path, new: Path, inline_limit: int = INLINE_LIMIT, *, overwrite
             anything else.
     """
     _check_place(old, new, overwrite)
-    model, metadata = _read(old)
+    model, metadata = read_artifact(old)
     before = _outputs(old, metadata.golden.pixels)
 
     def check(written: Path) -> None:
@@ -56,8 +56,12 @@ def _check_place(old: Path, new: Path, overwrite: bool) -> None:
         raise ArtifactError(f"{new} exists: choose another file, or replace it with --overwrite")
 
 
-def _read(path: Path) -> tuple[onnx.ModelProto, ArtifactMetadata]:
-    """The model with all its parameters, and its metadata without the digest of an old file beside it."""
+def read_artifact(path: Path) -> tuple[onnx.ModelProto, ArtifactMetadata]:
+    """The model with all its parameters, and its metadata.
+
+    Raises:
+        ArtifactError: it can't be read, or is no artifact.
+    """
     try:
         model = onnx.load_model_from_string(path.read_bytes())
         metadata = ArtifactMetadata.from_properties({entry.key: entry.value for entry in model.metadata_props})
@@ -69,7 +73,7 @@ def _read(path: Path) -> tuple[onnx.ModelProto, ArtifactMetadata]:
     except DecodeError as error:
         raise ArtifactError(f"{path} isn't an ONNX file, or is cut off") from error
     except ArtifactError as error:
-        raise ArtifactError(f"{path} can't be upgraded: {error}") from error
+        raise ArtifactError(f"{path} can't be read: {error}") from error
     return model, metadata
 
 

@@ -8,6 +8,7 @@ from vitrine.training.report.handwriting import FormsPlan
 from vitrine.training.report.measurements import Report, StressPlan, make_report
 from vitrine.training.report.novelty import NoveltyPlan
 from vitrine.training.report.report_files import write_report
+from vitrine.training.report.subject import Subject
 from vitrine.training.report.text import stress_table, to_text
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "NoveltyPlan",
     "Report",
     "StressPlan",
+    "Subject",
     "make_report",
     "stress_table",
     "to_text",

@@ -1,5 +1,6 @@
 """Measures everything in a report. It prints nothing and writes no report files."""
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ from vitrine.training.rendering.stress import (
 from vitrine.training.report.handwriting import FormsPlan, GroupResult, measure_forms, measure_sources
 from vitrine.training.report.mistakes import Mistake, find_mistakes
 from vitrine.training.report.novelty import NoveltyPlan, NoveltyReport, measure_novelty
+from vitrine.training.report.subject import Subject
 from vitrine.training.run.checkpoint import Checkpoint
-from vitrine.training.run.completion import export_checkpoint
 
 MAX_MISTAKES = 60
 """Maximum number of mistakes in a report."""
@@ -132,7 +133,7 @@ def _bins(curve: Reliability) -> list[dict[str, Any]]:
 
 
 def make_report(
-    checkpoint: Checkpoint,
+    subject: Checkpoint | Subject,
     examples: Examples,
     dataset: str,
     *,
@@ -141,10 +142,10 @@ def make_report(
     forms: FormsPlan | None = None,
     progress: bool = True,
 ) -> Report:
-    """Measures the kept network of a run.
+    """Measures the kept network of a run, or that of an artifact.
 
     Args:
-        checkpoint: state of the run, with at least one epoch.
+        subject: the network; of a run, its state with at least one epoch.
         examples: at least one example; none may be from the training data.
         dataset: name of the examples' data set.
         novelty: settings of the novelty measurement, for digits only; None skips it.
@@ -156,36 +157,38 @@ def make_report(
         ArtifactError: the artifact for the stress measurement deviates from PyTorch.
         ConfigError: the folder of fonts has no usable font, or a run of other classes asks for what is for digits only.
     """
-    classes = checkpoint.identity.classes
+    about = Subject.of_checkpoint(subject) if isinstance(subject, Checkpoint) else subject
+    mlp, classes, output = about.mlp, about.classes, about.output
     if (novelty or stress or forms) and classes != DIGITS:
         raise ConfigError(
             "novelty, stress and forms need a model of the ten digits, but the run has the classes "
             f"{', '.join(classes)}"
         )
-    mlp, calibration, output = checkpoint.kept_mlp(), checkpoint.calibration(), checkpoint.config.output
+    if novelty and about.novelty_threshold is None:
+        raise ConfigError(f"{about.name} has no novelty threshold: leave --novelty and --full out")
     logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
     probabilities, scores = probabilities_of(mlp, logits), novelty_of(logits).numpy()
-    threshold = calibration.novelty_threshold
+    threshold = math.inf if about.novelty_threshold is None else about.novelty_threshold  # without one, all pass
     return Report(
-        checkpoint.identity.name,
+        about.name,
         dataset,
-        calibration.temperature,
+        about.temperature,
         Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels, classes),
         expected_calibration_error(probabilities, examples.labels),
         reliability(probabilities, examples.labels),
         find_mistakes(examples, logits, probabilities, output, MAX_MISTAKES, classes),
         measure_novelty(mlp, threshold, scores, novelty, progress=progress) if novelty else None,
-        _measure_stress(checkpoint, stress, progress) if stress else None,
+        _measure_stress(about, stress, progress) if stress else None,
         measure_sources(mlp, threshold, examples, output, classes),
         measure_forms(mlp, threshold, output, forms, progress=progress) if forms else (),
     )
 
 
-def _measure_stress(checkpoint: Checkpoint, plan: StressPlan, progress: bool) -> StressReport:
+def _measure_stress(about: Subject, plan: StressPlan, progress: bool) -> StressReport:
     """Measures a newly exported artifact, because the run folder may have none."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder, "model.onnx")
-        export_checkpoint(checkpoint, model, test_accuracy=None)
+        about.export(model)
         count, seed = plan.count, plan.seed
         results = measure_stress(model, plan.images, plan.labels, EVERY_CONDITION, count, seed, progress=progress)
         return StressReport(seed, results)

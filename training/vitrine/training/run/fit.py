@@ -62,7 +62,8 @@ def fit(
         config: settings; None uses the data set's recipe, or the settings of the resumed run.
         run_folder: folder for all results. An existing run is replaced after the first epoch, unless it is resumed.
         name: name of the model on the server; None uses the data set's name.
-        resume: True continues the run in `run_folder`. A finished run is completed again.
+        resume: True continues the run in `run_folder`. A finished run is completed again, or goes on to more epochs if
+            `config` has more.
         teacher: teacher file of another run with the same data and settings, to skip its training. It is copied into
             the run folder at once. Its seed may differ only if the data set names its writers; otherwise it may have
             been trained on this run's validation part. None uses the run folder's teacher, or trains one. Requires
@@ -126,7 +127,10 @@ def _new_checkpoint(identity: RunIdentity, config: FitConfig, held_out: Examples
 def _resumed_checkpoint(
     checkpoint: Checkpoint, identity: RunIdentity, config: FitConfig | None, name: str | None
 ) -> Checkpoint:
-    """The checkpoint to resume. Only the device and the model's name may differ from the earlier run."""
+    """The checkpoint to resume. Only the device, the model's name and a larger number of epochs may differ.
+
+    With more epochs the run goes on along the longer curve of the learning rate, which rises again at first.
+    """
     config = config or checkpoint.config
     identity = identity if name else replace(identity, name=checkpoint.identity.name)
     if checkpoint.identity.shape != identity.shape:
@@ -137,7 +141,8 @@ def _resumed_checkpoint(
     if checkpoint.identity.digest != identity.digest:
         raise CheckpointError(f"the run was started with other data than {identity.dataset} has now: start a new run")
     before, now = checkpoint.config.to_dict(), config.to_dict()
-    changed = [key for key in now if key != "device" and now[key] != before[key]]
+    free = {"device"} | ({"epochs"} if config.epochs > checkpoint.config.epochs else set())
+    changed = [key for key in now if key not in free and now[key] != before[key]]
     if changed:
         settings = ", ".join(f"{key} {before[key]}, not {now[key]}" for key in changed)
         raise CheckpointError(

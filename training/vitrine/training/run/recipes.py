@@ -1,8 +1,8 @@
 """Recipes: tested settings by name, and a default for each data set.
 
 They were selected on the validation part; only the epochs of `quick` were selected for its test accuracy. See
-`docs/reference-model.md` for the effect of each part of the reference recipe, and `docs/training.md` for the time that
-`quick` takes.
+`docs/reference-model.md` for the effect of each part of the reference recipe, and `docs/training-speed.md` for the time
+that `quick` takes.
 """
 
 from collections.abc import Mapping

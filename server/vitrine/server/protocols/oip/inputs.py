@@ -84,7 +84,7 @@ def _count_images(tensor: Tensor, model: ServedModel, max_images: int) -> int:
             f"inference input {name!r} data-type is {quoted(tensor.datatype)}, but model {model.name!r} expects "
             "'UINT8'; 'FP32' is taken too, and 'BYTES' for image files"
         )
-        raise InvalidRequest("WRONG_DATATYPE", text, f"{INPUT}.datatype")
+        raise InvalidRequest("WRONG_DTYPE", text, f"{INPUT}.datatype")
     count, *rest = tensor.shape or (-1,)
     allowed = image_shapes(tensor.datatype, model.metadata.input)
     if count < 0 or tuple(rest) not in allowed:

@@ -1,0 +1,53 @@
+"""What containers and clusters do to a server: read-only roots, and a short time to stop."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from vitrine.server.errors import StartupError
+from vitrine.server.process.config import ProcessConfig, pod_advice
+from vitrine.server.telemetry import temporary_folder
+from vitrine.server.telemetry.liveness import Liveness
+from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.prometheus import workers_metrics
+from vitrine.server.telemetry.temporary_folder import owned_folder
+
+IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+
+
+@pytest.fixture
+def read_only_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No usual place for temporary files can be written."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/nowhere"])
+
+
+@pytest.mark.usefixtures("read_only_root")
+def test_a_read_only_root_leaves_shared_memory() -> None:
+    with owned_folder("vitrine-test-") as folder:
+        assert folder.parent == Path("/dev/shm")
+        (folder / "file").write_text("written")
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("read_only_root")
+def test_without_any_place_the_error_says_what_to_mount(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(temporary_folder, "SHARED_MEMORY", Path("/proc/nowhere"))
+    config = MetricsConfig(host="127.0.0.1", port=0)
+    with (
+        pytest.raises(StartupError, match=r"--tmpfs /tmp, or name another folder in TMPDIR"),
+        workers_metrics(config, Liveness()),
+    ):
+        pass
+
+
+def test_the_usual_stop_fits_into_a_pods_time() -> None:
+    assert pod_advice(ProcessConfig(), IN_A_POD) == ""
+    assert pod_advice(ProcessConfig(propagation_seconds=5), IN_A_POD) == ""
+
+
+def test_a_stop_that_outlasts_a_pod_is_told_there_alone() -> None:
+    config = ProcessConfig(propagation_seconds=10, drain_seconds=40)
+    assert "set terminationGracePeriodSeconds to 55" in pod_advice(config, IN_A_POD)
+    assert pod_advice(config, {}) == ""

@@ -1,0 +1,99 @@
+"""`vitrine-server token` and `vitrine-server publish`, with a real server that follows what they write."""
+
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from support.serving import running_server
+
+from vitrine.client import AuthenticationError, Client, PermissionDeniedError
+from vitrine.server.errors import StartupError
+from vitrine.server.models.publishing import publish
+
+COMMAND = Path(sys.executable).with_name("vitrine-server")
+
+
+def run(*words: str | Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([COMMAND, *words], capture_output=True, text=True)
+
+
+def test_a_token_is_printed_alone_and_its_line_is_added(tmp_path: Path, server_pixels: bytes) -> None:
+    file = tmp_path / "tokens"
+    first, second = (run("token", name, "--allow", allowed, "--file", file) for name, allowed in CALLERS)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert first.stdout.strip() not in file.read_text()
+    with running_server("--tokens", file) as server:
+        with Client(server.target, token=first.stdout.strip()) as client:
+            assert client.classify(server_pixels).activations
+        with Client(server.target, token=second.stdout.strip()) as client:
+            assert client.classify(server_pixels, activations=None).label
+            with pytest.raises(PermissionDeniedError):
+                client.parameters("linear_1")
+        with Client(server.target) as client, pytest.raises(AuthenticationError):
+            client.models()
+
+
+CALLERS = (("alice", "predict,activations"), ("board", "predict"))
+
+
+@pytest.fixture
+def server_pixels() -> bytes:
+    """An image file."""
+    return (Path(__file__).parents[2] / "examples" / "eight.png").read_bytes()
+
+
+def test_a_line_is_added_behind_one_without_an_end(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("# callers")
+    assert run("token", "alice", "--file", file).returncode == 0
+    assert [line.split()[0] for line in file.read_text().splitlines()] == ["#", "alice"]
+
+
+@pytest.mark.parametrize("words", [("two words",), ("#alice",), ("alice", "--allow", "everything")])
+def test_a_token_that_no_file_could_have_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    ended = run("token", *words, "--file", file)
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+    assert not file.exists()
+
+
+def test_a_published_model_is_served_and_the_next_one_takes_over(tiny_artifact: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.onnx").write_bytes(tiny_artifact.read_bytes())
+    repository = tmp_path / "models"
+    published = run("publish", tmp_path / "run", repository)
+    assert published.stdout.strip() == str(repository / "tiny" / "1"), published.stderr
+    assert run("publish", tiny_artifact, repository).stdout.strip().endswith("/tiny/2")
+    assert run("publish", tiny_artifact, repository, "--name", "other").stdout.strip().endswith("/other/1")
+    with running_server("--model-repository", repository) as server, Client(server.target) as client:
+        assert {model.label for model in client.models()} == {"tiny@2", "other@1"}
+
+
+def test_an_artifact_that_no_server_would_take_is_not_published(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    ended = run("publish", tmp_path / "model.onnx", tmp_path / "models")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("vitrine-server: ")
+    assert not (tmp_path / "models").exists()
+
+
+def test_publishers_at_once_get_a_version_each_and_leave_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"whatever")
+    (tmp_path / "model.onnx.data").write_bytes(b"weights")
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: publish(tmp_path / "model.onnx", tmp_path / "models", "digits"), range(24)))
+    assert sorted(int(folder.name) for folder in folders) == list(range(1, 25))
+    assert {path.name for path in (tmp_path / "models" / "digits").iterdir()} == {folder.name for folder in folders}
+    assert all((folder / "model.onnx.data").read_bytes() == b"weights" for folder in folders)
+
+
+@pytest.mark.parametrize("name", ["", "a@b", "../digits", ".hidden"])
+def test_a_name_that_no_model_can_have_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="no model can be called"):
+        publish(tmp_path / "model.onnx", tmp_path / "models", name)
+    assert list(tmp_path.iterdir()) == []
