@@ -9,8 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "out" / "pages"
 
-FILES = ("*.md", "LICENSE", "NOTICE", "docs/*.md", "docs/*.png", "docs/*.json", "examples/*", "deploy/**/*",
-         "protos/**/*.proto", "server/vitrine/server/bundled/*.md", "server/vitrine/server/bundled/*.png")  # fmt: skip
+FILES = (
+    *("*.md", "LICENSE", "NOTICE"),
+    *("docs/*.md", "docs/*.png", "docs/*.json"),
+    *("examples/*", "examples/node/*.*", "deploy/**/*", "protos/**/*.proto"),
+    *("server/vitrine/server/bundled/*.md", "server/vitrine/server/bundled/*.png"),
+)
 """The files of the site, by pattern."""
 
 API = {
