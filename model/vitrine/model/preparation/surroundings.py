@@ -52,6 +52,9 @@ WITHIN = 0.85
 NEARLY = 0.85
 """The share that the outermost rows of a rectangle take, of the share of the longest: ticks and texts are shorter."""
 
+SQUARED, SQUARED_LINES = 0.6, 2
+"""Squared paper has more lines than this both ways, and less ink than this share of its box; a canvas has more."""
+
 SOFT_EDGE = 2
 """Width of the softest edge, in pixels."""
 
@@ -230,7 +233,7 @@ def _rectangle(blobs: Blobs, blob: int) -> tuple[int, int, int, int] | None:
     top, left = int(blobs.top[blob]), int(blobs.left[blob])
     own = blobs.labels[top : blobs.bottom[blob], left : blobs.right[blob]] == blob
     whole = [share >= NEARLY * share.max() for share in (own.mean(axis=1), own.mean(axis=0))]
-    if min(len(_runs(side)) for side in whole) > 2:  # squared paper
+    if min(len(_runs(side)) for side in whole) > SQUARED_LINES and own.mean() < SQUARED:
         return None
     rows, columns = (np.flatnonzero(side) for side in whole)
     if np.ptp(rows) < EVEN * (len(own) - 1) or np.ptp(columns) < EVEN * (own.shape[1] - 1):
