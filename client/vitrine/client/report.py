@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vitrine.client.terminal import render_pixels, render_strips
+from vitrine.client.terminal import can_show, render_pixels, render_strips
 from vitrine.client.types import Model, ModelSummary, Prediction, are_digits, rejection_of
 from vitrine.model import Layer, Shape
 
@@ -52,9 +52,11 @@ def prediction_line(prediction: Prediction, image: Path) -> str:
     return f"{image}  {prediction.label}  {prediction.probability:.1%}"
 
 
-def activations_text(prediction: Prediction, *, colour: bool) -> str:
-    """The pixels as the model got them, and a strip for each layer."""
-    return f"{render_pixels(prediction.pixels, colour=colour)}\n{render_strips(prediction, colour=colour)}\n"
+def activations_text(prediction: Prediction, *, colour: bool, encoding: str = "utf-8") -> str:
+    """The pixels as the model got them, and a strip for each layer; in ASCII where the encoding has no blocks."""
+    ascii_only = not can_show(encoding)
+    pixels = render_pixels(prediction.pixels, colour=colour, ascii_only=ascii_only)
+    return f"{pixels}\n{render_strips(prediction, colour=colour, ascii_only=ascii_only)}\n"
 
 
 def prediction_document(prediction: Prediction, image: Path, *, activations: bool) -> dict[str, Any]:

@@ -16,11 +16,20 @@ from vitrine.model.graph import KINDS
 BARS = " ▁▂▃▄▅▆▇█"
 """Nine heights; the first one is for zero alone."""
 
+ASCII_BARS = " .:-=+*#@"
+"""The same for terminals that have no blocks."""
+
+EDGE, ASCII_EDGE = "│", "|"
+"""Either end of a strip."""
+
 STRIP_WIDTH = 48
 """Characters of a strip."""
 
 CELLS = " ░▒▓█▀▄"
 """The characters for two pixels, one above the other, without colours."""
+
+ASCII_CELLS = " .:*@'_"
+"""The same for terminals that have no blocks."""
 
 CELL_SHADES = np.array([[0, 0], [0.25, 0.25], [0.5, 0.5], [0.75, 0.75], [1, 1], [1, 0], [0, 1]])
 """The ink of the upper and the lower pixel that each of `CELLS` shows, 0 to 1."""
@@ -34,13 +43,23 @@ POSITIVE, NEGATIVE, NEUTRAL = 167, 68, 245
 RESET = "\x1b[0m"
 
 
-def render_pixels(pixels: Floats, *, colour: bool = False) -> str:
+def can_show(encoding: str) -> bool:
+    """Tells whether an encoding has all blocks: Windows' code pages haven't."""
+    try:
+        (BARS + CELLS + EDGE).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def render_pixels(pixels: Floats, *, colour: bool = False, ascii_only: bool = False) -> str:
     """Draws an image's pixels with half blocks: a character is two pixels, one above the other.
 
     Args:
         pixels: `Prediction.pixels`, float32 (height, width), 0 = white (paper) to 1 = black (ink). A flat array of a
             square picture is taken too: float32 (324,) is 18 × 18.
         colour: True for the terminal's greys, black on white; otherwise the terminal's own colour is the ink.
+        ascii_only: True to draw without blocks, and without colours.
 
     Raises:
         UsageError: a flat array isn't of a square picture.
@@ -49,8 +68,9 @@ def render_pixels(pixels: Floats, *, colour: bool = False) -> str:
     if len(picture) % 2:  # the last line has no lower pixels
         picture = np.vstack([picture, np.full_like(picture[:1], np.nan)])
     pairs = np.stack((picture[0::2], picture[1::2]), axis=-1)  # (lines, width, 2): upper and lower pixel
-    draw = _coloured_cells if colour else _plain_cells
-    return "\n".join(draw(row) for row in pairs)
+    if colour and not ascii_only:
+        return "\n".join(_coloured_cells(row) for row in pairs)
+    return "\n".join(_plain_cells(row, ASCII_CELLS if ascii_only else CELLS) for row in pairs)
 
 
 def _as_picture(pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -62,9 +82,9 @@ def _as_picture(pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return pixels
 
 
-def _plain_cells(pairs: npt.NDArray[np.float32]) -> str:
+def _plain_cells(pairs: npt.NDArray[np.float32], cells: str) -> str:
     distance = ((np.nan_to_num(pairs)[:, None, :] - CELL_SHADES) ** 2).sum(axis=-1)  # (width, cells)
-    return "".join(CELLS[best] for best in distance.argmin(axis=1))
+    return "".join(cells[best] for best in distance.argmin(axis=1))
 
 
 def _coloured_cells(pairs: npt.NDArray[np.float32]) -> str:
@@ -81,7 +101,9 @@ def _grey(ink: float) -> int:
     return round(white + min(max(float(ink), 0.0), 1.0) * (black - white))
 
 
-def render_strips(prediction: Prediction, *, width: int = STRIP_WIDTH, colour: bool = False) -> str:
+def render_strips(
+    prediction: Prediction, *, width: int = STRIP_WIDTH, colour: bool = False, ascii_only: bool = False
+) -> str:
     """Draws one line for each layer: its name, its width, a strip of its activations, and a remark.
 
     A character is one unit, or the mean of neighbouring units if a layer has more than `width`. Its height goes from
@@ -93,22 +115,26 @@ def render_strips(prediction: Prediction, *, width: int = STRIP_WIDTH, colour: b
         prediction: the prediction to draw; layers without activations are left out.
         width: characters of a strip.
         colour: True to use the terminal's colours.
+        ascii_only: True to draw without blocks.
 
     Returns:
         Lines without a newline after the last; empty without activations.
     """
     longest = max(map(len, prediction.activations), default=0)
-    layers = prediction.activations.layers
+    layers, bars, edge = prediction.activations.layers, BARS, EDGE
+    if ascii_only:
+        bars, edge = ASCII_BARS, ASCII_EDGE
     return "\n".join(
-        f"{name:<{longest}} {values.size:>5} │{_strip(layers.get(name), values.ravel(), width, colour)}│ "
+        f"{name:<{longest}} {values.size:>5} "
+        f"{edge}{_strip(layers.get(name), values.ravel(), width, bars, colour)}{edge} "
         f"{_remark(layers.get(name), values.ravel(), prediction.classes)}"
         for name, values in prediction.activations.items()
     )
 
 
-def _strip(layer: Layer | None, values: Floats, width: int, colour: bool) -> str:
+def _strip(layer: Layer | None, values: Floats, width: int, bars: str, colour: bool) -> str:
     bins = bin_means(values, width)
-    characters = [BARS[level] for level in _levels(bins, signed=_is_signed(layer))]
+    characters = [bars[level] for level in _levels(bins, signed=_is_signed(layer))]
     if colour:
         characters = [
             _tinted(character, _tint(layer, value)) for character, value in zip(characters, bins, strict=True)

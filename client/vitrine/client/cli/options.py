@@ -68,7 +68,7 @@ def connected(timeout: float = DEFAULT_TIMEOUT) -> Callable[[Command], Command]:
                 names = ("tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name")
                 tls = _tls(**{name: options.pop(name) for name in names})
                 pixels = options.pop("max_image_megapixels", MAX_IMAGE_PIXELS // MEGAPIXEL) * MEGAPIXEL
-                with Client(target, timeout=timeout, tls=tls, token=token or None, max_image_pixels=pixels) as client:
+                with Client(target, timeout=timeout, tls=tls, token=token or False, max_image_pixels=pixels) as client:
                     command(client, **options)
 
         decorated: Command = run
