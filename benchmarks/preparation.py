@@ -1,4 +1,4 @@
-"""Time of image preparation: a phone's photo of 12 megapixels as JPEG, a scan, and 28 × 28 pixels.
+"""Time of image preparation: a phone's photo of 12 megapixels as JPEG, a scan, drawn pages, and 28 × 28 pixels.
 
     python -m benchmarks.preparation [--rounds 50] [--json]
 
@@ -12,6 +12,7 @@ import time
 
 import click
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from benchmarks.harness.machine import machine, machine_line
@@ -22,6 +23,8 @@ from vitrine.training.rendering.stress import render
 
 MEGAPIXELS_12 = (4000, 3000)
 PERCENTILES = (50, 95)
+PAGE_SIDES = (64, 100, 280, 800)
+"""Sides of drawn pages, in pixels: above 64, no image is plain."""
 
 
 @click.command()
@@ -51,9 +54,15 @@ def images() -> dict[str, ImageSource]:
     return {
         "12-megapixel photo, JPEG bytes": encoded(photo, "JPEG"),
         "scan of 800 × 600, PNG bytes": encoded(photo.convert("L").resize((800, 600)), "PNG"),
+        **{f"drawn page of {side} × {side}, array": drawn_page(digit, side) for side in PAGE_SIDES},
         "28 × 28, array": digit,
         "28 × 28, PNG bytes": encoded(Image.fromarray(digit), "PNG"),
     }
+
+
+def drawn_page(digit: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """A white page with a digit in black, as a drawing program gives it: uint8 (side, side)."""
+    return np.asarray(Image.fromarray(255 - digit).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def encoded(image: Image.Image, kind: str) -> bytes:

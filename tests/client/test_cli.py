@@ -432,6 +432,34 @@ def test_a_figure_is_drawn_whatever_shows_figures_elsewhere(
     assert (tmp_path / "figure.svg").stat().st_size > 1000
 
 
+@pytest.mark.parametrize(
+    ("encoding", "has_blocks"),
+    [("cp1252", False), ("latin-1", False), ("cp437", False), ("ascii", False), ("utf-8", True)],
+)
+def test_activations_are_drawn_in_ascii_where_the_encoding_has_no_blocks(
+    encoding: str, has_blocks: bool, drawings: list[Path], scripted: ScriptedServer
+) -> None:
+    settings = {"PYTHONIOENCODING": encoding, "VITRINE_TARGET": scripted.target}
+    ended = command("classify", drawings[0], "--activations", **settings)
+    _, *drawing = ended.stdout.decode(encoding).splitlines()
+    assert ended.returncode == 0
+    for has, edge in ((has_blocks, "│"), (not has_blocks, "|")):
+        assert any(edge in line for line in drawing) == has
+    assert has_blocks or all(line.isascii() and "?" not in line for line in drawing)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell that closes its output")
+@pytest.mark.parametrize("arguments", ["inspect", "health", "models", "classify IMAGE", "classify --json IMAGE"])
+def test_a_closed_output_is_one_sentence_and_status_1(
+    arguments: str, scripted: ScriptedServer, drawings: list[Path]
+) -> None:
+    program = Path(sys.executable).with_name("vitrine")
+    line = f"'{program}' {arguments.replace('IMAGE', str(drawings[0]))} >&-"
+    environment = os.environ | {"VITRINE_TARGET": scripted.target}
+    ended = subprocess.run(line, shell=True, capture_output=True, text=True, check=False, env=environment)
+    assert (ended.returncode, ended.stderr) == (1, "Error: can't write the output: standard output is closed\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [["inspect"], ["health"], ["classify", "IMAGE"], ["--help"], ["--version"]])
 def test_output_that_cant_be_written_is_one_sentence_and_status_1(
@@ -466,6 +494,11 @@ def test_a_token_comes_from_the_environment(run: Run, scripted: ScriptedServer) 
 
 def test_an_empty_token_in_the_environment_is_none(run: Run, scripted: ScriptedServer) -> None:
     assert run("inspect", VITRINE_TOKEN="").exit_code == 0
+    assert "authorization" not in scripted.metadata[0]
+
+
+def test_an_empty_option_is_no_token_whatever_the_environment_says(run: Run, scripted: ScriptedServer) -> None:
+    assert run("inspect", "--token", "", VITRINE_TOKEN="secret").exit_code == 0
     assert "authorization" not in scripted.metadata[0]
 
 

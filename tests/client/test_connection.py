@@ -215,7 +215,8 @@ def test_the_token_of_the_environment_goes_to_the_target_of_the_environment_alon
     monkeypatch.setenv("VITRINE_TARGET", scripted.target)
     ask(scripted.target, "models")
     ask(scripted.target, "models", options={"token": "another"})
-    assert [sent.get("authorization") for sent in scripted.metadata] == [None, "Bearer secret", "Bearer another"]
+    ask(scripted.target, "models", options={"token": False})
+    assert [sent.get("authorization") for sent in scripted.metadata] == [None, "Bearer secret", "Bearer another", None]
 
 
 def test_a_server_that_nobody_vouches_for_isnt_talked_to(ask: Ask, authority: trustme.CA) -> None:

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,8 @@ def test_a_thumbnails_scans_and_what_follows_a_jpeg_do_not_count() -> None:
 PEAKS = """
 import io, sys
 from pathlib import Path
+import numpy as np
+from model.drawings import deep_png
 from PIL import ExifTags, Image
 from vitrine.model import read_grey
 
@@ -109,10 +112,14 @@ exif[ExifTags.Base.Orientation] = 6
 for number, case in enumerate(sys.argv[1:]):
     kind, mode, option = case.split(":")
     options = {"P": {"transparency": 0}} .get(mode, {}) if kind in ("PNG", "GIF") else {}
-    options |= {option: True} if option and kind != "TIFF" else {"compression": option} if option else {}
+    if option not in ("", "deep"):
+        options |= {"compression": option} if kind == "TIFF" else {option: True}
     options |= {"exif": exif} if kind in ("PNG", "WEBP", "TIFF", "JPEG") else {}
     file = io.BytesIO()
-    Image.new(mode, (4000, 3000), 7 if len(mode) == 1 else None).save(file, kind, **options)
+    if option == "deep":
+        file.write(deep_png(np.full((3000, 4000, len(mode)), 7, np.uint16)))
+    else:
+        Image.new(mode, (4000, 3000), 7 if len(mode) == 1 else None).save(file, kind, **options)
     announced = []
     Path("/proc/self/clear_refs").write_text("5")
     before = highest()
@@ -121,6 +128,7 @@ for number, case in enumerate(sys.argv[1:]):
 """
 CASES = """PNG:L: PNG:1: PNG:P: PNG:LA: PNG:RGB: PNG:RGBA: PNG:I;16: WEBP:RGB:lossless WEBP:RGBA:lossless GIF:P: BMP:L:
 BMP:RGB: TIFF:L: TIFF:RGB: TIFF:RGB:tiff_lzw TIFF:CMYK: TIFF:I;16: JPEG:RGB: JPEG:RGB:progressive JPEG:CMYK:progressive
+PNG:RGB:deep PNG:RGBA:deep
 """
 WORKING_BYTES = 24 << 20
 """Bytes of a copy of the file, of the strips and of the image at working size."""
@@ -128,7 +136,8 @@ WORKING_BYTES = 24 << 20
 
 def test_decoding_takes_no_more_memory_than_was_announced() -> None:
     program = [sys.executable, "-c", PEAKS, *CASES.split()]
-    lines = subprocess.run(program, capture_output=True, text=True, check=True).stdout.splitlines()
+    tests = Path(__file__).parents[1]  # for the drawings
+    lines = subprocess.run(program, capture_output=True, text=True, check=True, cwd=tests).stdout.splitlines()
     assert len(lines) == len(CASES.split())
     for line in lines:
         case, peak, announced = line.split()

@@ -1,11 +1,13 @@
 """Values of another range than 0 to 255: read rightly, or refused with the range; never an empty page."""
 
+import io
+import struct
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from model.drawings import encoded, ink_of_a_two
+from model.drawings import deep_png, encoded, ink_of_a_two
 from PIL import Image
 
 from vitrine.model import ImageError, prepare, read_grey
@@ -118,3 +120,57 @@ def test_the_noise_of_a_photo_in_the_dark_is_no_drawing(level: float) -> None:
 def test_a_dark_jpeg_stays_dark() -> None:
     dark = encoded(Image.fromarray(ranged(12, np.uint8, 240)), "JPEG", quality=95)
     assert read_grey(dark).max() <= 16
+
+
+@pytest.mark.parametrize("interlaced", [False, True], ids=["", "interlaced"])
+@pytest.mark.parametrize("side", [28, 240, 1100])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_the_bits_that_16_bit_colour_images_use(channels: int, bits: int, side: int, interlaced: bool) -> None:
+    highest = (1 << bits) - 1
+    deep = np.dstack([ranged(highest, np.uint16, side)] * channels)
+    for alpha in (highest, 65535) if channels in (2, 4) else (0,):
+        if alpha:
+            deep[..., -1] = alpha
+        read = read_grey(deep_png(deep, interlaced))
+        shallow = Image.fromarray((deep[..., 0] >> (bits - 8)).astype(np.uint8))
+        np.testing.assert_allclose(read.astype(int), read_grey(encoded(shallow)), atol=1)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_alpha_of_few_of_16_bits_is_the_ink(bits: int) -> None:
+    alpha = np.rint(ink_of_a_two(240) / 255 * ((1 << bits) - 1)).astype(np.uint16)
+    for grey in (0, (1 << bits) - 1):
+        drawing = np.dstack([np.full_like(alpha, grey)] * 3 + [alpha])
+        assert difference(prepare(deep_png(drawing)), prepare(255 - ink_of_a_two(240))) < 2
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_a_black_page_of_16_bits_is_empty(channels: int) -> None:
+    assert not prepare(deep_png(np.zeros((40, 40, channels), np.uint16))).any()
+
+
+def test_lower_bits_that_cannot_be_read_are_no_empty_page() -> None:
+    deep = np.dstack([ranged(255, np.uint16, 60)] * 3)
+    image = Image.open(io.BytesIO(deep_png(deep)))  # it was opened elsewhere: its file isn't here
+    with pytest.raises(ImageError, match="has 16 bits a channel and values from 0 to 255 at most") as caught:
+        read_grey(image)
+    assert caught.value.reason == "IMAGE_UNSUPPORTED"
+    tiff = tiff_of(deep)
+    with pytest.raises(ImageError, match="save it with 8 bits a channel"):
+        read_grey(tiff)
+
+
+def tiff_of(channels: npt.NDArray[np.uint16]) -> bytes:
+    """An uncompressed TIFF with 16 bits in each of 3 channels, which Pillow can't write; uint16 (H, W, 3)."""
+    height, width, _ = channels.shape
+    pixels = channels.astype("<u2").tobytes()
+    depths_at = 8
+    tags_at = depths_at + 6 + len(pixels)
+    tags = [
+        *((256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, depths_at), (259, 3, 1, 1), (262, 3, 1, 2)),
+        *((273, 4, 1, depths_at + 6), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, len(pixels))),
+    ]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    head = struct.pack("<2sHI", b"II", 42, tags_at) + struct.pack("<HHH", 16, 16, 16)
+    return head + pixels + struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)

@@ -3,9 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from model.drawings import encoded
 from PIL import Image, ImageDraw
 
-from vitrine.model import Pixels, prepare
+from vitrine.model import Pixels, prepare, read_grey
+from vitrine.model.preparation.crops import find_levels
 from vitrine.model.preparation.surroundings import find_sheet
 
 Grey = npt.NDArray[np.uint8]
@@ -58,6 +60,56 @@ def assert_same_digit(image: Grey, most: float = 12) -> None:
 @pytest.mark.parametrize("side", [20, 28, 64, 65, 100, 250, 400])
 def test_a_crop_by_the_digits_box_is_read_in_both_polarities(side: int, levels: tuple[int, int]) -> None:
     assert_same_digit(on_paper(digit(side), levels))
+
+
+def noisy(image: Grey, deviation: float) -> Grey:
+    noise = np.random.default_rng(0).normal(0, deviation, image.shape)
+    return np.rint(image + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("levels", [(220, 40), (40, 220), (170, 60), (60, 170)], ids=str)
+@pytest.mark.parametrize("side", [70, 150, 400])
+@pytest.mark.parametrize("deviation", [2, 5, 8])
+def test_a_crop_with_noise_is_read_in_both_polarities(deviation: float, side: int, levels: tuple[int, int]) -> None:
+    assert_same_digit(noisy(on_paper(digit(side), levels), deviation), most=30)
+
+
+@pytest.mark.parametrize("levels", POLARITIES)
+@pytest.mark.parametrize("quality", [50, 70, 85, 95])
+@pytest.mark.parametrize("side", [70, 150, 400])
+def test_a_crop_as_jpeg_is_read_in_both_polarities(side: int, quality: int, levels: tuple[int, int]) -> None:
+    jpeg = encoded(Image.fromarray(on_paper(digit(side), levels)), "JPEG", quality=quality)
+    assert_same_digit(read_grey(jpeg), most=14)
+
+
+@pytest.mark.parametrize("levels", [(220, 40), (40, 220)], ids=str)
+@pytest.mark.parametrize("side", [80, 110, 140])
+@pytest.mark.parametrize("shape", ["wide strokes", "pale ends", "much of the border"])
+def test_a_crop_of_unusual_strokes_with_noise_is_no_shadow(shape: str, side: int, levels: tuple[int, int]) -> None:
+    image = Image.new("L", (400, 400))
+    pen = ImageDraw.Draw(image)
+    if shape == "wide strokes":
+        pen.line([(0, 0), (399, 399)], fill=255, width=90)
+        pen.line([(399, 0), (0, 399)], fill=255, width=90)
+    elif shape == "pale ends":
+        pen.line([(30, 30), (370, 30), (150, 399)], fill=120, width=60)
+        pen.line([(60, 30), (340, 30), (160, 370)], fill=255, width=24)
+    else:
+        pen.ellipse((0, 0, 190, 399), outline=255, width=48)
+    ink = np.asarray(image.crop(image.getbbox()))
+    small = np.asarray(Image.fromarray(ink).resize((max(side * ink.shape[1] // 400, 1), side), Image.Resampling.BOX))
+    expected = prepare(on_paper(small, levels, margin=side // 4))
+    assert distance(prepare(noisy(on_paper(small, levels), 5)), expected) < 30
+
+
+@pytest.mark.parametrize("side", [40, 90, 200, 500])
+@pytest.mark.parametrize("angle", [0, 30, 90, 160, 250])
+@pytest.mark.parametrize("depth", [0.15, 0.25])
+def test_a_soft_shadow_along_the_border_is_no_crop(depth: float, angle: float, side: int) -> None:
+    y, x = np.mgrid[:side, :side] / side - 0.5
+    across = x * np.cos(np.radians(angle)) + y * np.sin(np.radians(angle))
+    light = 1 - depth / (1 + np.exp(-(across - 0.15) * 12))
+    assert find_levels(np.rint(235 * light).astype(np.uint8)) is None
 
 
 @pytest.mark.parametrize("levels", POLARITIES)
@@ -124,6 +176,45 @@ def test_a_canvas_with_round_corners_and_a_text_beside_it_is_the_sheet() -> None
     page = np.array(image)
     page[140:280, 140 : 140 + digit(140).shape[1]] = on_paper(digit(140), (15, 240))
     assert_same_digit(page)
+
+
+@pytest.mark.parametrize("levels", POLARITIES)
+@pytest.mark.parametrize("corner", [0, 0.06, 0.12])
+@pytest.mark.parametrize("side", [110, 170, 300])
+@pytest.mark.parametrize("tilt", [0, 25, 45, 70])
+def test_a_canvas_is_the_sheet_though_its_digit_cuts_all_rows_and_columns(
+    tilt: float, side: int, corner: float, levels: tuple[int, int]
+) -> None:
+    written = Image.fromarray(np.pad(digit(side * 2 // 3), side // 6)).rotate(tilt)
+    canvas = on_paper(np.asarray(written.resize((side, side))), levels)
+    outside, mask = levels[1], Image.new("L", (side, side))
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, side - 1, side - 1), corner * side, fill=255)
+    page = Image.new("L", (side + 110, side + 90), outside)
+    page.paste(Image.fromarray(canvas), (60, 40), mask)
+    assert distance(prepare(np.asarray(page)), prepare(np.pad(canvas, 2, constant_values=levels[0]))) < 12
+
+
+@pytest.mark.parametrize("tilt", [0, 30, 60])
+@pytest.mark.parametrize("bar", [False, True], ids=["", "colourbar"])
+def test_a_plot_of_light_ink_is_its_canvas(bar: bool, tilt: float) -> None:
+    written = np.asarray(Image.fromarray(np.pad(digit(240), 60)).rotate(tilt).resize((28, 28), Image.Resampling.BOX))
+    plot = np.full((480, 640), 255, np.uint8)
+    canvas = plot[60:424, 80:444]
+    canvas[:] = written.repeat(13, axis=0).repeat(13, axis=1)
+    if bar:
+        plot[60:424, 480:500] = np.linspace(255, 0, 364)[:, None]
+        plot[59:425, [479, 500]] = plot[[59, 424], 479:501] = 0
+    plot[[59, 424], 79:445] = plot[59:425, [79, 444]] = 0
+    for place in range(5):
+        plot[424:428, 85 + 80 * place] = plot[70 + 80 * place, 76:80] = 0
+    assert distance(prepare(plot), prepare(canvas)) < 14
+
+
+@pytest.mark.parametrize("spacing", [24, 60])
+def test_squared_paper_is_no_canvas(spacing: int) -> None:
+    page = np.full((300, 320), 255, np.uint8)
+    page[::spacing] = page[:, ::spacing] = 120
+    assert find_sheet(page).shape[0] > 200 or find_sheet(page) is page
 
 
 @pytest.mark.parametrize("margin", [1, 5, 30])

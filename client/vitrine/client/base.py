@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn, Self
+from typing import Literal, NoReturn, Self
 
 from vitrine.client import wire
 from vitrine.client.batches import Batcher, Outcome, bad_image
@@ -83,8 +83,8 @@ class BaseClient:
         retries: number of times that a call is sent again if the server can't be reached, 0 to 4.
         tls: encryption of the connection: True, or a `TLS` with files; False: unencrypted. None: that of the variables
             VITRINE_CLIENT_TLS, …_TLS_CA, …_TLS_CERT, …_TLS_KEY and …_TLS_SERVER_NAME, or unencrypted without them.
-        token: bearer token of every call; None: that in the variable VITRINE_TOKEN, if the target is that of the
-            environment, too. It is sent only over TLS or to this machine.
+        token: bearer token of every call; False: no token. None: that in the variable VITRINE_TOKEN, if the target is
+            that of the environment, too. It is sent only over TLS or to this machine.
         max_message_bytes: largest accepted answer, in bytes.
         max_image_pixels: largest width × height of an image that this client prepares, up to 178 million.
 
@@ -99,7 +99,7 @@ class BaseClient:
         timeout: float = DEFAULT_TIMEOUT,
         retries: int = DEFAULT_RETRIES,
         tls: TLS | bool | None = None,
-        token: str | None = None,
+        token: str | Literal[False] | None = None,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         max_image_pixels: int = MAX_IMAGE_PIXELS,
     ) -> None:

@@ -4,6 +4,7 @@ It reads them, and knows neither the command nor channels.
 """
 
 import os
+from typing import Literal
 
 from vitrine.client.connection import TLS
 from vitrine.client.errors import UsageError
@@ -32,14 +33,14 @@ def target_or_default(target: str | None) -> str:
     return target if target is not None else os.environ.get(TARGET) or DEFAULT_TARGET
 
 
-def token_or_default(token: str | None, target: str) -> str | None:
-    """The token that was given, or that of the environment, unless the environment names another target.
+def token_or_default(token: str | Literal[False] | None, target: str) -> str | None:
+    """The token that was given; False is none. None is that of the environment, unless it names another target.
 
     A server that the program calls besides must not get to know it.
     """
     if token is None and target == target_or_default(None):
         return os.environ.get(TOKEN) or None
-    return token
+    return None if token is False else token
 
 
 def tls_or_default(tls: TLS | bool | None) -> TLS | None:

@@ -10,7 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vitrine.client.terminal import render_pixels, render_strips, strips_legend
+from vitrine.client.terminal import (
+    can_show,
+    pixels_in_ascii,
+    render_pixels,
+    render_strips,
+    strips_in_ascii,
+    strips_legend,
+)
 from vitrine.client.types import Model, ModelSummary, Prediction, are_digits, rejection_of
 from vitrine.model import Layer, Shape
 
@@ -52,10 +59,18 @@ def prediction_line(prediction: Prediction, image: Path) -> str:
     return f"{image}  {prediction.label}  {prediction.probability:.1%}"
 
 
-def activations_text(prediction: Prediction, *, colour: bool) -> str:
-    """The pixels as the model got them, a strip for each layer, and what the strips' characters mean."""
-    drawn = (render_pixels(prediction.pixels, colour=colour), render_strips(prediction, colour=colour))
-    return "\n".join([*drawn, strips_legend(prediction), ""])
+def activations_text(prediction: Prediction, *, colour: bool, encoding: str = "utf-8") -> str:
+    """The pixels as the model got them, a strip for each layer, and what the strips' characters mean.
+
+    In ASCII, and without colours, where the encoding has no blocks.
+    """
+    has_blocks = can_show(encoding)
+    colour = colour and has_blocks
+    pixels = render_pixels(prediction.pixels, colour=colour)
+    strips = f"{render_strips(prediction, colour=colour)}\n{strips_legend(prediction)}"
+    if not has_blocks:
+        pixels, strips = pixels_in_ascii(pixels), strips_in_ascii(strips)
+    return f"{pixels}\n{strips}\n"
 
 
 def prediction_document(prediction: Prediction, image: Path, *, activations: bool) -> dict[str, Any]:

@@ -25,6 +25,10 @@ STRIP_WIDTH = 48
 CELLS = " ░▒▓█▀▄"
 """The characters for two pixels, one above the other, without colours."""
 
+ASCII_CELLS = str.maketrans(CELLS, " .:*@'_")
+ASCII_STRIPS = str.maketrans(BARS + SHADES + "│", " .:-=+*#@" + "'~nN" + "|")
+"""The same characters for terminals that have no blocks."""
+
 CELL_SHADES = np.array([[0, 0], [0.25, 0.25], [0.5, 0.5], [0.75, 0.75], [1, 1], [1, 0], [0, 1]])
 """The ink of the upper and the lower pixel that each of `CELLS` shows, 0 to 1."""
 
@@ -82,6 +86,25 @@ def _coloured_cell(upper: float, lower: float) -> str:
 def _grey(ink: float) -> int:
     white, black = GREY_LEVELS
     return round(white + min(max(float(ink), 0.0), 1.0) * (black - white))
+
+
+def can_show(encoding: str) -> bool:
+    """Tells whether an encoding has all blocks: Windows' code pages haven't."""
+    try:
+        (BARS + SHADES + CELLS).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def pixels_in_ascii(drawing: str) -> str:
+    """The drawing of `render_pixels`, without colours, in ASCII."""
+    return drawing.translate(ASCII_CELLS)
+
+
+def strips_in_ascii(drawing: str) -> str:
+    """The drawing of `render_strips`, or its legend, in ASCII."""
+    return drawing.translate(ASCII_STRIPS)
 
 
 def render_signed(values: Floats) -> str:

@@ -130,7 +130,8 @@ class Output:
             case Printed.TEXT:
                 click.echo(report.prediction_line(prediction, file))
                 if self.activations:
-                    click.echo(report.activations_text(prediction, colour=_has_colours()))
+                    encoding = sys.stdout.encoding or "utf-8"
+                    click.echo(report.activations_text(prediction, colour=_has_colours(), encoding=encoding))
 
     def show_error(self, file: Path, text: str, *, is_named: bool) -> None:
         """Prints why a file has no prediction: to standard error, and in its place in JSON or in the table.

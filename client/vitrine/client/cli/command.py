@@ -40,6 +40,8 @@ class Program(click.Group):
 @click.version_option(package_name=DISTRIBUTION)
 def main() -> None:
     """Classify images and show what every layer of the model calculates."""
+    if sys.stdout is None:
+        raise click.ClickException("can't write the output: standard output is closed")
 
 
 @main.command()

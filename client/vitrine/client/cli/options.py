@@ -84,7 +84,7 @@ def connection_options(timeout: float = DEFAULT_TIMEOUT) -> Callable[[Command], 
                 tls = _tls(**{name: options.pop(name) for name in names})
             pixels = options.pop("max_image_megapixels", MAX_IMAGE_PIXELS // MEGAPIXEL) * MEGAPIXEL
             command(
-                {"target": target, "timeout": timeout, "tls": tls, "token": token or None, "max_image_pixels": pixels},
+                {"target": target, "timeout": timeout, "tls": tls, "token": token or False, "max_image_pixels": pixels},
                 **options,
             )
 

@@ -38,22 +38,25 @@ class Blobs:
     @classmethod
     def of(cls, contrast: Contrast, threshold: int) -> Self:
         """The blobs of what has more contrast than `threshold`; pixels that touch by a corner hang together."""
-        padded = np.pad(contrast, ((0, 0), (0, 1))).ravel()  # a column of nothing: no run goes on in the next row
-        width = contrast.shape[1] + 1
-        steps = np.diff((padded > threshold).view(np.int8), prepend=0)
-        starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+        height, width = contrast.shape[0], contrast.shape[1] + 2
+        framed = np.zeros((height, width), np.uint8)  # columns of nothing: no run goes on in the next row
+        framed[:, 1:-1] = contrast
+        flat = framed.ravel()
+        is_ink = flat > threshold
+        edges = np.flatnonzero(is_ink[1:] != is_ink[:-1]) + 1
+        starts, ends = np.ascontiguousarray(edges[::2]), np.ascontiguousarray(edges[1::2])
         blob, count = _connect(starts, ends, width)
-        sums = np.concatenate(([0], padded.cumsum(dtype=np.int64)))
-        labels = np.full(padded.size, -1, np.int64)
-        labels[padded > threshold] = np.repeat(blob, ends - starts)
+        sums = np.add.reduceat(flat, edges, dtype=np.int64)[::2] if edges.size else edges
+        labels = np.full(flat.size, -1, np.int64)
+        labels[is_ink] = np.repeat(blob, ends - starts)
         return cls(
             top=_extreme(np.minimum, blob, starts // width, count),
             bottom=_extreme(np.maximum, blob, starts // width, count) + 1,
-            left=_extreme(np.minimum, blob, starts % width, count),
-            right=_extreme(np.maximum, blob, ends % width, count),
+            left=_extreme(np.minimum, blob, starts % width, count) - 1,
+            right=_extreme(np.maximum, blob, ends % width, count) - 1,
             area=np.bincount(blob, ends - starts, count).astype(np.int64),
-            weight=np.bincount(blob, sums[ends] - sums[starts], count).astype(np.int64),
-            labels=labels.reshape(-1, width)[:, :-1],
+            weight=np.bincount(blob, sums, count).astype(np.int64),
+            labels=labels.reshape(height, width)[:, 1:-1],
         )
 
     @property

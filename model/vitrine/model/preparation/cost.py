@@ -6,11 +6,16 @@ A file of 2 KB can declare 50 megapixels. The numbers were measured with Pillow 
 
 from PIL import Image
 
+from vitrine.model.preparation.deep import cut_off
+
 STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
 """Bytes of a pixel in Pillow's modes; in all others it has 4."""
 
 DEEP = {"I;16": 5, "I;16B": 5, "I": 10}
 """Bytes of a pixel that bringing a deep image to 8 bits takes beside that."""
+
+DROPPED = 20
+"""Bytes of a pixel that reading the lower 8 of 16 bits of a colour image takes beside that."""
 
 DECODERS = {"WEBP": 12, "TIFF": 4, "BMP": 3, "GIF": 1}
 """Bytes of a pixel that a decoder takes beside the image: canvases, strips of the file, runs of pixels."""
@@ -29,5 +34,7 @@ def decoding_bytes(image: Image.Image, scans: int = 1, declared: int = 0) -> int
     """
     stored, kind = STORED.get(image.mode, 4), str(image.format)
     each = stored + DEEP.get(image.mode, 0) + DECODERS.get(kind, 0)
+    if cut_off(image):
+        each += DROPPED
     kept = declared * len(image.getbands()) * COEFFICIENT_BYTES if scans > 1 else 0
     return image.width * image.height * each + kept

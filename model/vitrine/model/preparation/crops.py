@@ -20,8 +20,18 @@ Values = TypeVar("Values", Grey, Mask)
 AT_BORDER = 0.005
 """The share of the border that differs from the paper in a crop."""
 
-IN_PHOTO = (0.02, 0.3)
+IN_PHOTO = (0.02, 0.45)
 """Range of the share of the border that is ink in a photo's crop: uneven light is less or more of it."""
+
+DOUBTFUL = 0.3
+"""The share of a photo's border from which on ink may be a shadow or a table, such as along one side."""
+
+WHOLE_SIDE, LEAST_SIDES = 0.85, 3
+"""A shadow or a table takes more than this share of a side, or reaches fewer sides with its strongest ink than a
+crop's strokes."""
+
+MOST_INK = 0.62
+"""The share of a photo that is ink at most: more is a sheet with the digit on it."""
 
 EXACT = 0.8
 """The share of the paper that has exactly its level in what a program drew, of what differs by less than `GRAIN`."""
@@ -42,19 +52,24 @@ BEYOND = 0.01
 """The share of the paper that may be farther from the ink than its level is: more is a digit in what is lit."""
 
 FULL = 0.6
-"""The contrast of most of the ink in a photo, as a share of its strongest: less is a shadow with the digit in it."""
+"""The contrast of most of the ink in a photo, as a share of its strongest: less may be a shadow with the digit in
+it."""
 
-NEAR = 0.05
-"""The distance from the border within which strokes reach it, as a share of the image's length: soft ends are pale."""
+NEAR, NEARBY = 0.05, 0.1
+"""The distances from the border within which strokes, and the strongest ink of pale ones, reach it, as shares of the
+image's length: soft ends are pale."""
 
 HUGE = 0.4
 """What holds a square of this share of the image's length is never ink."""
 
 SOLID = 0.25
-"""What holds a square of this share of the image's length in a photo is a shadow or a table."""
+"""What holds a square of this share of the image's length in a photo may be a shadow or a table."""
 
 STEEP, EDGES = 0.2, 0.02
-"""The share of the contrast that some share of neighbours differ by in small images: light has no such edges."""
+"""The share of the contrast that some share of neighbours differ by: light has no such edges."""
+
+EDGES_SIDE = 32
+"""Edges are searched for in an image that is at most so long: those of an enlarged digit are wide."""
 
 LEAST_CONTRAST = 2 * MIN_CONTRAST
 """Grey levels between paper and most of the ink: less is grain."""
@@ -94,23 +109,37 @@ def find_levels(grey: Grey) -> Levels | None:
     flat = (np.abs(beyond) < FLAT_RANGE).mean()
     if contrast < LEAST_CONTRAST or flat < FLAT or (beyond > FLAT_RANGE).mean() > BEYOND:
         return None
-    if max(grey.shape) <= SMALL_SIDE and not _has_edges(grey, abs(extreme - level)):
+    if not _has_edges(grey, abs(extreme - level)):
         return None
     length = max(mask.shape)
     if _touched(mask, int(NEAR * length)) == 0 or fits_a_square(mask, max(int(HUGE * length), 1)):
         return None
     exact = np.count_nonzero(paper == level) >= EXACT * np.count_nonzero(np.abs(beyond) < GRAIN)
     if max(grey.shape) > SMALL_SIDE and not (exact or is_drawn(grey)):
-        is_full = contrast >= FULL * abs(extreme - level)
-        if not is_full or not IN_PHOTO[0] <= _border(mask).mean() <= IN_PHOTO[1]:
-            return None
-        if fits_a_square(mask, int(SOLID * length)):
+        strong = np.abs(small.astype(np.int16) - level) >= FULL * abs(extreme - level)
+        if not _is_written(mask, mask & strong):
             return None
     return Levels(level, extreme)
 
 
+def _is_written(mask: Mask, strong: Mask) -> bool:
+    """Tells the strokes of a photo's crop from a shadow or a table at its border, by their strongest ink, too."""
+    share, length = float(_border(mask).mean()), max(mask.shape)
+    if not IN_PHOTO[0] <= share <= IN_PHOTO[1]:
+        return False
+    is_pale = np.count_nonzero(strong) < np.count_nonzero(mask) / 2
+    if not (share > DOUBTFUL or is_pale or fits_a_square(mask, int(SOLID * length))):
+        return True
+    if mask.mean() > MOST_INK:
+        return False
+    widest = max(float(side.mean()) for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    slack = int((NEARBY if is_pale else NEAR) * length)
+    return widest <= WHOLE_SIDE and _touched(strong, slack) >= LEAST_SIDES
+
+
 def _has_edges(grey: Grey, contrast: int) -> bool:
-    signed = grey.astype(np.int16)
+    cell = -(-max(grey.shape) // EDGES_SIDE) if max(grey.shape) > SMALL_SIDE else 1
+    signed = grey[::cell, ::cell].astype(np.int16)
     steps = np.concatenate([np.abs(np.diff(signed, axis=axis)).ravel() for axis in (0, 1)])
     return bool((steps >= STEEP * contrast).mean() >= EDGES)
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from vitrine.model.errors import ImageError
 from vitrine.model.preparation.cost import decoding_bytes
+from vitrine.model.preparation.deep import check_upper_bits, cut_off, read_all_bits, uses_few_bits
 from vitrine.model.preparation.files import read_image_file
 from vitrine.model.preparation.metadata import (
     advice_for,
@@ -176,7 +177,7 @@ def _decode_as_it_is(data: bytes, name: str, max_pixels: int, before_decoding: B
         if image.format == "JPEG":
             image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # at 1/2, 1/4 or 1/8 scale: a photo costs a tenth
         before_decoding(decoding_bytes(image, scans, declared))
-        return _flatten(image, name, max_pixels)
+        return _flatten(image, name, max_pixels, data)
 
 
 def _check_scans(scans: int, name: str) -> int:
@@ -242,18 +243,37 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         raise ImageError("IMAGE_UNSUPPORTED", f"{name} is {width} × {height}: it has no pixels")
 
 
-def _flatten(image: Image.Image, name: str, max_pixels: int) -> Grey:
-    """An opened image as grey; nothing of it is decoded before its declared size is known to be fine."""
+def _flatten(image: Image.Image, name: str, max_pixels: int, data: bytes | None = None) -> Grey:
+    """An opened image as grey; nothing of it is decoded before its declared size is known to be fine.
+
+    Args:
+        image: opened, or decoded.
+        name: for errors.
+        max_pixels: the largest width × height.
+        data: the bytes of its file; None: it was opened elsewhere.
+    """
     _check_size(image.size, name, max_pixels)
     if image.mode not in MODES:
         raise ImageError("IMAGE_UNSUPPORTED", f"{name} is of mode {image.mode}: scale it to 0 to 255, in mode L")
+    raw_mode = cut_off(image)
     with _decoding(name):
         image.load()
     turn, is_jpeg = find_turn(image), image.format == "JPEG"
+    if raw_mode and uses_few_bits(image):
+        image = _with_all_bits(image, name, data, raw_mode)
     if image.mode in DEEP_MODES:  # Pillow's own conversion would cut greys off at 255
         image = Image.fromarray(to_eight_bits(np.asarray(image), name))
     large = max(image.size) >= 2 * WORKING_SIDE
     return _grey_of_large(image, turn, is_jpeg) if large else _grey_of_small(image, turn, is_jpeg)
+
+
+def _with_all_bits(image: Image.Image, name: str, data: bytes | None, raw_mode: str) -> Image.Image:
+    """An image of 16 bits a channel that uses few of them; as it is where only the upper 8 can be had."""
+    if data is None or image.format != "PNG":
+        check_upper_bits(image, name)
+        return image
+    with _decoding(name):
+        return read_all_bits(image, data, raw_mode)
 
 
 def _grey_of_small(image: Image.Image, turn: Image.Transpose | None, is_jpeg: bool) -> Grey:

@@ -20,7 +20,7 @@ from typing import Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from vitrine.model.preparation.blobs import Blobs
 from vitrine.model.preparation.enclosures import find_surrounding
@@ -189,7 +189,7 @@ class Candidate:
         chosen = np.isin(self.blobs.labels, self.parts())
         full = float(np.percentile(self.relief.peaks[chosen], 80))
         share = (np.arange(256) - PALEST * full) / ((1 - PALEST) * full)
-        ink: Ink = np.rint(255 * share.clip(0, 1)).astype(np.uint8)[self.relief.contrast]
+        ink: Ink = np.rint(255 * share.clip(0, 1)).astype(np.uint8).take(self.relief.contrast, mode="clip")
         ink[~_fine(chosen, self.relief.cell, ink.shape)] = 0
         return ink
 
@@ -258,18 +258,21 @@ def fits_a_square(mask: Mask, side: int) -> bool:
     """Tells whether the mask holds a square of `side` pixels, by the sums of all squares from a summed-area table."""
     if min(mask.shape) < side:
         return False
-    sums = np.pad(mask.cumsum(0, np.int32).cumsum(1, np.int32), ((1, 0), (1, 0)))
+    sums = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
+    mask.cumsum(0, np.int32).cumsum(1, out=sums[1:, 1:])
     squares = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     return bool(squares.max() == side * side)
 
 
 def highest(values: npt.NDArray[np.uint8], cell: int) -> npt.NDArray[np.uint8]:
     """The highest value of each square of `cell` pixels; the last squares may be cut off by the edge."""
+    if cell == 1:
+        return values
     height, width = (-(-length // cell) for length in values.shape)
     padded = np.zeros((height * cell, width * cell), np.uint8)
     padded[: values.shape[0], : values.shape[1]] = values
     rows: npt.NDArray[np.uint8] = padded.reshape(height, cell, width * cell).max(axis=1)
-    cells: npt.NDArray[np.uint8] = rows.reshape(height, width, cell).max(axis=2)
+    cells: npt.NDArray[np.uint8] = np.maximum.reduce([rows[:, place::cell] for place in range(cell)])
     return cells
 
 
@@ -279,6 +282,11 @@ def _mean(grey: Grey, cell: int) -> Grey:
 
 def _fine(chosen: Mask, cell: int, shape: tuple[int, ...]) -> Mask:
     """A coarse mask at its image's own size, one coarse pixel wider all around, so that soft edges stay."""
-    wider = np.asarray(Image.fromarray(chosen.astype(np.uint8)).filter(ImageFilter.MaxFilter(3)))
-    fine = wider.astype(np.bool_).repeat(cell, axis=0).repeat(cell, axis=1)
+    taller = chosen.copy()
+    taller[1:] |= chosen[:-1]
+    taller[:-1] |= chosen[1:]
+    wider = taller.copy()
+    wider[:, 1:] |= taller[:, :-1]
+    wider[:, :-1] |= taller[:, 1:]
+    fine = wider.repeat(cell, axis=0).repeat(cell, axis=1)
     return fine[: shape[0], : shape[1]]

@@ -52,6 +52,9 @@ WITHIN = 0.85
 NEARLY = 0.85
 """The share that the outermost rows of a rectangle take, of the share of the longest: ticks and texts are shorter."""
 
+SQUARED, SQUARED_LINES = 0.6, 2
+"""Squared paper has more lines than this both ways, and less ink than this share of its box; a canvas has more."""
+
 SOFT_EDGE = 2
 """Width of the softest edge, in pixels."""
 
@@ -163,7 +166,7 @@ def _rectangles(sheet: Grey, level: int) -> Iterator[Grey]:
     """The rectangles that differ from the margin around them, at two thresholds: the least, and one beyond shadows."""
     if not _may_hold_rectangle(sheet, level):
         return
-    contrast = _levels(level)[sheet]
+    contrast = _distance(sheet, level)
     cell = -(-max(sheet.shape) // RECTANGLES_SIDE)
     peaks = highest(contrast, cell)
     strong = peaks[peaks >= MIN_CONTRAST]
@@ -174,10 +177,7 @@ def _rectangles(sheet: Grey, level: int) -> Iterator[Grey]:
         boxes = (blobs.bottom - blobs.top) * (blobs.right - blobs.left)
         for blob in np.argsort(boxes)[: -LARGEST - 1 : -1]:
             found = _rectangle(blobs, int(blob))
-            if (
-                found is None
-                or min(np.divide(found[1::2], peaks.shape) - np.divide(found[::2], peaks.shape)) < LEAST_RECTANGLE
-            ):
+            if found is None or _is_small(found, peaks.shape):
                 continue
             top, bottom, left, right = (cell * place for place in found)
             inner = _without_margin(sheet[top:bottom, left:right], level)
@@ -191,7 +191,7 @@ def _rectangles(sheet: Grey, level: int) -> Iterator[Grey]:
 def _may_hold_rectangle(sheet: Grey, level: int) -> bool:
     """Tells fast, by a few rows and columns, where no rectangle can be: its sides are the longest runs."""
     step = max(min(sheet.shape) // SAMPLES, 1)
-    down, across = _levels(level)[sheet[:, ::step]], _levels(level)[sheet[::step].T]
+    down, across = _distance(sheet[:, ::step], level), _distance(sheet[::step].T, level)
     strong = down[down >= MIN_CONTRAST]
     if strong.size == 0:
         return False
@@ -230,7 +230,7 @@ def _rectangle(blobs: Blobs, blob: int) -> tuple[int, int, int, int] | None:
     top, left = int(blobs.top[blob]), int(blobs.left[blob])
     own = blobs.labels[top : blobs.bottom[blob], left : blobs.right[blob]] == blob
     whole = [share >= NEARLY * share.max() for share in (own.mean(axis=1), own.mean(axis=0))]
-    if min(len(_runs(side)) for side in whole) > 2:  # squared paper
+    if min(len(_runs(side)) for side in whole) > SQUARED_LINES and own.mean() < SQUARED:
         return None
     rows, columns = (np.flatnonzero(side) for side in whole)
     if np.ptp(rows) < EVEN * (len(own) - 1) or np.ptp(columns) < EVEN * (own.shape[1] - 1):
@@ -242,6 +242,11 @@ def _rectangle(blobs: Blobs, blob: int) -> tuple[int, int, int, int] | None:
     if not all(_middle(side).mean() >= WHOLE for side in (own[0], own[-1], own[:, 0], own[:, -1])):
         return None
     return top + int(rows[0]), top + int(rows[-1]) + 1, left + int(columns[0]), left + int(columns[-1]) + 1
+
+
+def _is_small(rectangle: tuple[int, int, int, int], shape: tuple[int, ...]) -> bool:
+    top, bottom, left, right = rectangle
+    return min((bottom - top) / shape[0], (right - left) / shape[1]) < LEAST_RECTANGLE
 
 
 def _middle(side: Rows) -> Rows:
@@ -276,25 +281,24 @@ def _papers(sheet: Grey) -> Iterator[int]:
 
 def _between_lines(sheet: Grey, paper: int) -> Iterator[Grey]:
     """The part with most on it between lines that go from one end to the other, if nothing touches any of them."""
-    contrast = _levels(paper)
-    rows, columns = _through(sheet, contrast), _through(sheet.T, contrast)
+    rows, columns = _through(sheet, paper), _through(sheet.T, paper)
     if not (rows.any() or columns.any()):
         return
-    far = contrast[sheet] >= MIN_CONTRAST
+    far = _is_far(sheet, paper)
     if far[_beside(rows)][:, ~columns].any() or far[:, _beside(columns)][~rows].any():
         return
     parts = [(slice(*row), slice(*column)) for row in _runs(~rows) for column in _runs(~columns)]
     yield sheet[max(parts, key=lambda part: int(far[part].sum()))]
 
 
-def _through(sheet: Grey, contrast: Contrast) -> Rows:
+def _through(sheet: Grey, paper: int) -> Rows:
     """The rows that a line takes from one end to the other; a few of their pixels tell most of the others."""
-    rows: Rows = (contrast[sheet[:, :: max(sheet.shape[1] // 20, 1)]] >= MIN_CONTRAST).mean(axis=1) >= WHOLE
+    rows: Rows = _is_far(sheet[:, :: max(sheet.shape[1] // 20, 1)], paper).mean(axis=1) >= WHOLE
     likely = np.flatnonzero(rows)
     if len(likely) > MOST_LINES * len(rows):
         return np.zeros_like(rows)
     if likely.size:
-        rows[likely] = (contrast[sheet[likely]] >= MIN_CONTRAST).mean(axis=1) >= THROUGH
+        rows[likely] = _is_far(sheet[likely], paper).mean(axis=1) >= THROUGH
     return rows
 
 
@@ -312,7 +316,7 @@ def _runs(rows: Rows) -> list[tuple[int, int]]:
 
 def _without_margin(sheet: Grey, level: int, few: float = FEW) -> Grey | None:
     """The sheet without the rows and columns around it that have its margin's level; None: nothing differs."""
-    far = _levels(level)[sheet] >= MIN_CONTRAST
+    far = _is_far(sheet, level)
     rows, columns = (np.flatnonzero(far.mean(axis=axis) > few) for axis in (1, 0))
     if len(rows) == 0 or len(columns) == 0:
         return None
@@ -320,11 +324,17 @@ def _without_margin(sheet: Grey, level: int, few: float = FEW) -> Grey | None:
 
 
 def _near(values: Grey, level: int) -> npt.NDArray[np.bool_]:
-    near: npt.NDArray[np.bool_] = _levels(level)[values] < MIN_CONTRAST
-    return near
+    return ~_is_far(values, level)
 
 
-def _levels(level: int) -> Contrast:
-    """The distance of each of the 256 grey levels from one."""
-    distances: Contrast = np.abs(np.arange(256) - level).astype(np.uint8)
+def _is_far(values: Grey, level: int) -> npt.NDArray[np.bool_]:
+    """The pixels that differ from a level by `MIN_CONTRAST` or more."""
+    far: npt.NDArray[np.bool_] = values >= level + MIN_CONTRAST
+    far |= values <= level - MIN_CONTRAST
+    return far
+
+
+def _distance(values: Grey, level: int) -> Contrast:
+    """The distance of each pixel from a level."""
+    distances: Contrast = np.abs(np.arange(256) - level).astype(np.uint8).take(values, mode="clip")
     return distances
