@@ -231,7 +231,7 @@ def test_ctrl_c_with_nothing_to_keep_exits_as_shells_expect(
     def interrupt(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"vitrine.training.cli.{where}", interrupt)
+    monkeypatch.setattr(f"vitrine.training.cli.fit.{where}", interrupt)
     result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", *QUICK)
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
