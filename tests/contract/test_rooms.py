@@ -56,7 +56,7 @@ FLOORS: dict[str, Floors] = {
         [""],
     ],
     "training": [
-        ["errors", "randomness", "markdown", "pens"],
+        ["errors", "randomness", "markdown", "pens", "drawn"],
         ["lengths"],
         ["files"],
         ["data"],

@@ -11,7 +11,9 @@ import torch
 from vitrine.model import prepare
 from vitrine.model.preparation.pipeline import pixels_of
 from vitrine.training.data import cache as cache_module
+from vitrine.training.data import preparing
 from vitrine.training.data.cache import cache_dir, prepare_all
+from vitrine.training.drawn import Drawn
 from vitrine.training.examples.augmentation import augment
 
 Draw = Callable[[int, int], np.ndarray]
@@ -23,7 +25,11 @@ def images(draw: Draw) -> np.ndarray:
 
 
 def prepared(images: np.ndarray, digest: str = "abc") -> np.ndarray:
-    return prepare_all(images, len(images), digest, "toy", progress=False).pixels
+    return prepare_all(images, digest, "toy", progress=False).pixels
+
+
+def unread(_position: int) -> np.ndarray:
+    pytest.fail("an image was read")
 
 
 def cached_files(cache: Path) -> list[Path]:
@@ -34,7 +40,7 @@ def cached_files(cache: Path) -> list[Path]:
 def no_preparing(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fills the cache; from here on, preparing anything fails."""
     prepared(images)
-    monkeypatch.setattr(cache_module, "read_grey", lambda _image: pytest.fail("it was prepared again"))
+    monkeypatch.setattr(cache_module, "prepare_each", lambda *_images, **_options: pytest.fail("it was prepared again"))
 
 
 def test_pixels_are_what_prepare_makes(images: np.ndarray) -> None:
@@ -42,8 +48,8 @@ def test_pixels_are_what_prepare_makes(images: np.ndarray) -> None:
 
 
 def test_originals_that_are_not_bent_are_the_pixels_nearly(images: np.ndarray) -> None:
-    made = prepare_all(images, len(images), "abc", "toy", progress=False)
-    again = prepare_all(images, len(images), "abc", "toy", progress=False)
+    made = prepare_all(images, "abc", "toy", progress=False)
+    again = prepare_all(images, "abc", "toy", progress=False)
     ink, frames = torch.tensor(again.originals.ink), torch.tensor(again.originals.frames)
     straight = augment(ink, frames, 0.0, torch.Generator()).numpy()
     assert np.abs(straight - made.pixels).mean() < 6  # of 255: two ways to resample
@@ -56,10 +62,10 @@ def test_what_was_prepared_once_is_not_prepared_again(images: np.ndarray) -> Non
 
 def test_another_size_gets_pixels_of_its_own(images: np.ndarray, cache: Path) -> None:
     square = prepared(images)
-    wide = prepare_all(images, len(images), "abc", "toy", (12, 20), progress=False)
+    wide = prepare_all(images, "abc", "toy", (12, 20), progress=False)
     assert (square.shape, wide.pixels.shape) == ((6, 18, 18), (6, 12, 20))
     assert len(cached_files(cache)) == 2
-    again = prepare_all(iter(()), len(images), "abc", "toy", (12, 20), progress=False)
+    again = prepare_all(Drawn(len(images), unread), "abc", "toy", (12, 20), progress=False)
     np.testing.assert_array_equal(again.pixels, wide.pixels)
     straight = augment(
         torch.tensor(again.originals.ink), torch.tensor(again.originals.frames), 0.0, torch.Generator(), (12, 20)
@@ -83,7 +89,7 @@ def test_a_changed_preparation_is_never_served_stale(
     changed.write_text(pipeline.read_text().replace("FRAME_SIZE = 18 / 16", "FRAME_SIZE = 18 / 15"))
     assert changed.read_text() != pipeline.read_text()
     monkeypatch.setattr(cache_module, "PREPARATION_CODE", (*others, changed))
-    monkeypatch.setattr(cache_module, "pixels_of", lambda box, shape: 255 - pixels_of(box, shape))
+    monkeypatch.setattr(preparing, "pixels_of", lambda box, shape: 255 - pixels_of(box, shape))
     np.testing.assert_array_equal(prepared(images), 255 - before)
     assert len(cached_files(cache)) == 2
 

@@ -109,7 +109,8 @@ def test_a_run_is_not_replaced_unless_that_is_said(bars: Path, run: Path) -> Non
 def test_resume_needs_no_other_flag_than_the_run(run: Path) -> None:
     result = vitrine_train("fit", "--run", run, "--resume", "--quiet")
     assert result.exit_code == 0, result.output
-    assert_one_sentence(vitrine_train("fit", "--run", run, "--resume", "--epochs", "9"), "epochs 2, not 9")
+    assert_one_sentence(vitrine_train("fit", "--run", run, "--resume", "--seed", "9"), "seed 0, not 9")
+    assert_one_sentence(vitrine_train("fit", "--run", run, "--resume", "--epochs", "1"), "epochs 2, not 1")
 
 
 @pytest.mark.parametrize("size", ["12", "12x", "x12", "12x20x3", "-4x18", "12×20", "1e1x10", "12 x 20", "1234567890x1"])
@@ -130,8 +131,8 @@ def test_a_number_of_thousands_of_digits_is_a_short_usage_error(flag: str) -> No
 def test_the_help_of_the_size_has_its_limits() -> None:
     words = " ".join(vitrine_train("fit", "--help").stdout.split())
     assert f"each side {SMALLEST_SIDE} to {LARGEST_SIDE}, one at most {MOST_UNEQUAL} times the other" in words
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
-    assert f"from {SMALLEST_SIDE} to {LARGEST_SIDE}, one at most {MOST_UNEQUAL} times the other" in readme
+    guide = " ".join((Path(__file__).parents[2] / "docs" / "training.md").read_text().split())
+    assert f"from {SMALLEST_SIDE} to {LARGEST_SIDE}, one at most {MOST_UNEQUAL} times the other" in guide
 
 
 @pytest.mark.parametrize("size", ["3x18", "18x129", "99999999x99999999"])
@@ -231,7 +232,7 @@ def test_ctrl_c_with_nothing_to_keep_exits_as_shells_expect(
     def interrupt(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"vitrine.training.cli.{where}", interrupt)
+    monkeypatch.setattr(f"vitrine.training.cli.fit.{where}", interrupt)
     result = vitrine_train("fit", "--dataset", bars, "--run", tmp_path / "run", *QUICK)
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 

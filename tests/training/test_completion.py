@@ -197,8 +197,8 @@ def test_the_command_on_the_card_means_the_settings_of_the_run(run: Run, monkeyp
         asked.update(config=config, name=options["name"], dataset=dataset)
         return run
 
-    monkeypatch.setattr("vitrine.training.cli.load_dataset", lambda source, *_arguments, **_options: source)
-    monkeypatch.setattr("vitrine.training.cli.fit", stub)
+    monkeypatch.setattr("vitrine.training.cli.fit.load_dataset", lambda source, *_arguments, **_options: source)
+    monkeypatch.setattr("vitrine.training.cli.fit.fit", stub)
     result = CliRunner().invoke(main, [*shlex.split(command)[1:], "--quiet"])
     assert result.exit_code == 0, result.output
     assert asked == {"config": run.checkpoint.config, "name": "shapes", "dataset": "./toy"}

@@ -36,8 +36,8 @@ def test_other_classes_get_images_of_their_shape_and_no_printed_digits() -> None
 def test_they_are_the_same_every_time_and_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = counter_examples(COUNT, progress=False)
     monkeypatch.setattr(
-        "vitrine.training.examples.counter_examples.draw_non_digits",
-        lambda *_args, **_options: pytest.fail("drawn again"),
+        "vitrine.training.data.cache.prepare_each",
+        lambda *_images, **_options: pytest.fail("prepared again"),
     )
     np.testing.assert_array_equal(first.pixels, counter_examples(COUNT, progress=False).pixels)
 

@@ -68,6 +68,7 @@ HOLES = {
     "0 with slash": {2, 3},
     "1 with curl": {0},
     "1 with upstroke": {0},
+    "1 leaning right": {0},
     "1 with upstroke and foot": {0},
     "2 with loop": {1},
     "3 with flat top": {0},
@@ -81,6 +82,7 @@ HOLES = {
     "6 straight": {1},
     "7 with bar": {0},
     "7 with hook": {0},
+    "7 with rising top": {0},
     "8 of two rings": {2},
     "8 open": {1},
     "9 open": {0},
@@ -95,7 +97,7 @@ def test_a_form_encloses_the_holes_that_it_should(name: str) -> None:
     assert sum(found[count] for count in HOLES[name]) >= 0.6 * SAMPLES, found
 
 
-@pytest.mark.parametrize("name", ["1 with upstroke", "1 with upstroke and foot"])
+@pytest.mark.parametrize("name", ["1 with upstroke", "1 leaning right", "1 with upstroke and foot"])
 def test_an_upstroke_rises_to_the_top_of_the_stem(name: str) -> None:
     for strokes in samples(name):
         stroke = strokes[0]

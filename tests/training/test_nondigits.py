@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from vitrine.training import ConfigError
+from vitrine.training.pens import COARSE_SIDES, SIDES
 from vitrine.training.rendering.nondigits import (
     EXPOSURE_SETS,
     GREEK_LOOK_ALIKES,
@@ -103,7 +104,7 @@ def test_written_letters_have_the_lines_of_a_pen_and_no_grey_paper() -> None:
     for name in ("written_letters", "written_greek", "written_scripts"):
         images = list(draw_non_digits(name, 20, 0, part="exposure"))
         assert all(image.max() == 255 for image in images)
-        assert all(28 <= len(image) <= 64 for image in images)
+        assert all(COARSE_SIDES[0] <= len(image) <= SIDES[1] for image in images)
 
 
 def test_a_letter_has_as_many_written_forms_as_fonts_and_its_own_skeleton() -> None:

@@ -11,7 +11,17 @@ from vitrine.model import prepare
 from vitrine.model.preparation.pen import stroke_width
 from vitrine.model.preparation.pipeline import find_box
 from vitrine.training.data.originals import Originals
-from vitrine.training.pens import PENS, Drawing, Pen, draw, draw_by_chance, random_pen
+from vitrine.training.pens import (
+    COARSE_SHARE,
+    COARSE_SIDES,
+    PENS,
+    SIDES,
+    Drawing,
+    Pen,
+    draw,
+    draw_by_chance,
+    random_pen,
+)
 
 
 def line(*points: tuple[float, float]) -> list[npt.NDArray[np.float64]]:
@@ -55,8 +65,10 @@ def test_the_same_random_numbers_draw_the_same_ink(kind: str) -> None:
 
 def test_chance_chooses_every_kind_of_pen_and_every_side() -> None:
     random = np.random.default_rng(0)
-    sides = {len(draw_by_chance(DOWN, random, (28, 32))) for _ in range(100)}
-    assert sides == {28, 29, 30, 31, 32}
+    sides = [len(draw_by_chance(DOWN, random)) for _ in range(600)]
+    coarse = [side for side in sides if side <= COARSE_SIDES[1]]
+    assert {*sides} == {*range(SIDES[0], SIDES[1] + 1), *range(COARSE_SIDES[0], COARSE_SIDES[1] + 1)}
+    assert 0.5 * COARSE_SHARE < len(coarse) / len(sides) < 1.5 * COARSE_SHARE
     pens = [random_pen(random) for _ in range(200)]
     assert min(pen.width for pen in pens) < 0.02
     assert max(pen.width for pen in pens) > 0.2

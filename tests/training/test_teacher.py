@@ -318,3 +318,14 @@ def test_versions_that_other_code_augmented_are_not_taken(tmp_path: Path, monkey
 def test_a_sigmoid_has_no_teacher() -> None:
     with pytest.raises(ConfigError, match="teacher_epochs is 0 for a sigmoid"):
         replace(CONFIG, output="sigmoid")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_with_a_teacher_learns_on_cuda_and_goes_on_on_the_cpu(toy: Dataset, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=60, teacher_epochs=60, learning_rate=1e-2, device="cuda")
+    done = stopped(toy, tmp_path / "run", config)
+    assert len(done.checkpoint.history) == 2
+    assert run(toy, tmp_path / "run", None, resume=True).evaluation.accuracy > 0.9
+    on_cpu = run(toy, tmp_path / "run", replace(config, device="cpu"), resume=True)
+    assert on_cpu.evaluation.accuracy > 0.9

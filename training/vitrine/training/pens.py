@@ -54,6 +54,16 @@ END = 0.09
 """The way over which a line's ends are tapered or pooled, in the writing's longer sides."""
 
 
+SIDES = (28, 64)
+"""Smallest and largest side of a drawing by chance, in pixels."""
+
+COARSE_SIDES = (10, 20)
+"""The same of a coarse drawing: people also send small images, and enlarge them."""
+
+COARSE_SHARE = 0.125
+"""Share of coarse drawings among those by chance."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pen:
     """A pen, and the hand's pressure on it."""
@@ -173,9 +183,10 @@ def draw(strokes: Strokes, pen: Pen, side: int, random: Generator) -> Drawing:
     return _with_grain(np.asarray(image), pen.grain, random)
 
 
-def draw_by_chance(strokes: Strokes, random: Generator, sides: tuple[int, int] = (28, 64)) -> Drawing:
-    """Draws strokes with a pen of any kind, on a drawing between the two sides, both included; as `draw`."""
-    side = int(random.integers(sides[0], sides[1], endpoint=True))
+def draw_by_chance(strokes: Strokes, random: Generator) -> Drawing:
+    """Draws strokes with a pen of any kind, on a drawing of a side of `SIDES`, or sometimes of `COARSE_SIDES`."""
+    low, high = COARSE_SIDES if random.random() < COARSE_SHARE else SIDES
+    side = int(random.integers(low, high, endpoint=True))
     return draw(strokes, random_pen(random), side, random)
 
 

@@ -1,4 +1,4 @@
-"""Prepares images, and keeps pixels and originals, so that a data set is prepared once.
+"""Keeps prepared images, pixels and originals, so that a data set is prepared once.
 
 A cached file is found by a key of two digests: one of the images, one of the code that prepares them. When either
 changes, the key does, and nothing stale is ever served. It knows no data set.
@@ -10,22 +10,18 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import PIL
 from tqdm import tqdm
 
-from vitrine.model import PIXELS_SHAPE, ImageError, ImageSource, Shape, read_grey
+from vitrine.model import PIXELS_SHAPE, Shape
 from vitrine.model.preparation import blobs, crops, enclosures, image, paper, pen, photo, pipeline, surroundings
-from vitrine.model.preparation.photo import Ink
-from vitrine.model.preparation.pipeline import find_box, pixels_of
 from vitrine.training import lengths
 from vitrine.training.data import originals
 from vitrine.training.data.originals import Originals, canvas_side
-from vitrine.training.errors import MOST_LISTED, list_problems
+from vitrine.training.data.preparing import Images, Prepared, prepare_each
 from vitrine.training.files.atomic import atomic_file
 
 PREPARATION_CODE = tuple(
@@ -50,19 +46,8 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vitrine"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """Images, prepared."""
-
-    pixels: npt.NDArray[np.uint8]
-    """uint8 (N, height, width), 0 = white (paper), 255 = black (ink), from `prepare`."""
-    originals: Originals
-    """The same before it became pixels."""
-
-
 def prepare_all(
-    images: Iterable[ImageSource],
-    count: int,
+    images: Images,
     digest: str,
     name: str,
     shape: Shape = PIXELS_SHAPE,
@@ -72,8 +57,7 @@ def prepare_all(
     """The pixels and originals of many images, from the cache where they are in it.
 
     Args:
-        images: what `prepare` takes; it is read only when they aren't in the cache.
-        count: the number of images.
+        images: images that `prepare` takes; they are read only when they aren't in the cache.
         digest: a digest of the images' content, in hex.
         name: the name of the progress bar and of the cached file.
         shape: height and width of the pixels.
@@ -81,32 +65,15 @@ def prepare_all(
 
     Raises:
         ImageError: images can't be turned into pixels; the text has the first `MOST_LISTED`.
+        TrainingError: a process ended before its images were prepared.
     """
     cached = cache_dir() / "pixels" / f"{name}-{_key(digest, shape)}.npz"
-    prepared = _read(cached, count, shape)
+    prepared = _read(cached, len(images), shape)
     if prepared is None:
-        prepared = _prepare_each(images, count, name, shape, progress)
+        with tqdm(None, f"prepare {name}", len(images), unit="image", unit_scale=True, disable=not progress) as bar:
+            prepared = prepare_each(images, shape, bar=bar)
         _write(cached, prepared)
     return prepared
-
-
-def _prepare_each(images: Iterable[ImageSource], count: int, name: str, shape: Shape, progress: bool) -> Prepared:
-    """One image after the other: MNIST takes 10 s once, and a pool of processes would need a guarded `__main__`."""
-    problems: list[ImageError] = []
-    bar = tqdm(images, f"prepare {name}", count, unit="image", unit_scale=True, disable=not progress)
-    boxes: list[Ink] = []
-    pixels = np.empty((count, *shape), np.uint8)
-    for position, source in enumerate(bar):
-        try:
-            boxes.append(find_box(read_grey(source)))
-            pixels[position] = pixels_of(boxes[-1], shape)
-        except ImageError as error:
-            problems.append(error)
-            if len(problems) == MOST_LISTED:
-                break
-    if problems:
-        raise ImageError(problems[0].reason, list_problems([str(error) for error in problems])) from problems[0]
-    return Prepared(pixels, Originals.of_boxes(boxes, shape))
 
 
 def _key(digest: str, shape: Shape) -> str:

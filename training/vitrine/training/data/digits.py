@@ -30,7 +30,7 @@ def load_digits_dataset(shape: Shape = PIXELS_SHAPE, *, progress: bool = True) -
     """The embedded digits, prepared, 20 % held out."""
     images, labels = digit_images()
     digest = hashlib.sha256(images.tobytes()).hexdigest()
-    prepared = prepare_all(images, len(images), digest, "digits", shape, progress=progress)
+    prepared = prepare_all(images, digest, "digits", shape, progress=progress)
     examples = Examples(prepared.pixels, labels, prepared.originals)
     kept, held_out = stratified_split(images, labels, TEST_SHARE, SPLIT_SEED)
     return Dataset("digits", examples[kept], examples[held_out], source="digits")

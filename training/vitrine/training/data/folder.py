@@ -72,7 +72,7 @@ def load_folder(folder: Path, shape: Shape = PIXELS_SHAPE, *, progress: bool = T
     labels = [classes.index(label) for label, images in found.items() for _ in images]
     held_out = np.concatenate(sides)
     key = hashlib.sha256("".join(digests).encode()).hexdigest()
-    prepared = prepare_all(paths, len(paths), key, "folder", shape, progress=progress)
+    prepared = prepare_all(paths, key, "folder", shape, progress=progress)
     examples = Examples(prepared.pixels, np.array(labels, np.int64), prepared.originals)
     _warn_of_content(folder, classes, examples)
     train, test = examples[np.flatnonzero(~held_out)], examples[np.flatnonzero(held_out)]

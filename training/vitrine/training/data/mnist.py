@@ -138,7 +138,7 @@ def _read_part(images_path: Path, labels_path: Path, shape: Shape, progress: boo
     images, labels = _read_raw(images_path, labels_path)
     name = images_path.name.split("-")[0]
     digest = hashlib.sha256(images.tobytes()).hexdigest()
-    prepared = prepare_all(images, len(images), digest, f"mnist-{name}", shape, progress=progress)
+    prepared = prepare_all(images, digest, f"mnist-{name}", shape, progress=progress)
     return Examples(prepared.pixels, labels, prepared.originals)
 
 

@@ -5,7 +5,7 @@ It knows neither how a pen draws nor how the distribution is read.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from vitrine.training import pens
 from vitrine.training.data.cache import code_key, prepare_all
 from vitrine.training.data.examples import Dataset, Examples
 from vitrine.training.data.unipen import WrittenCharacter, is_part, load_unipen, without_repeats
+from vitrine.training.drawn import Drawn
 from vitrine.training.errors import DataError
 from vitrine.training.pens import Drawing, draw_by_chance
 
@@ -65,8 +66,7 @@ def draw_digits(written: Sequence[WrittenCharacter], shape: Shape = PIXELS_SHAPE
         The drawings of one digit after those of another, with writers, sources and drawings. A contributor's writers
         have ascending numbers, those with fewer digits first.
     """
-    count = DRAWINGS * len(written)
-    prepared = prepare_all(_drawings(written), count, _key(written), "unipen", shape, progress=progress)
+    prepared = prepare_all(_drawings(written), _key(written), "unipen", shape, progress=progress)
     numbers = {name: number for number, name in enumerate(_ranked(written))}
     columns = (
         np.array([DIGITS.index(each.label) for each in written], np.int64),
@@ -78,10 +78,12 @@ def draw_digits(written: Sequence[WrittenCharacter], shape: Shape = PIXELS_SHAPE
     return Examples(prepared.pixels, labels, prepared.originals, writers, sources, drawings)
 
 
-def _drawings(written: Sequence[WrittenCharacter]) -> Iterator[Drawing]:
-    for place, character in enumerate(written):
-        for drawing in range(DRAWINGS):
-            yield draw_by_chance(character.strokes, np.random.default_rng((SEED, place, drawing)))
+def _drawings(written: Sequence[WrittenCharacter]) -> Drawn[Drawing]:
+    def draw(position: int) -> Drawing:
+        place, drawing = divmod(position, DRAWINGS)
+        return draw_by_chance(written[place].strokes, np.random.default_rng((SEED, place, drawing)))
+
+    return Drawn(DRAWINGS * len(written), draw)
 
 
 def _key(written: Sequence[WrittenCharacter]) -> str:

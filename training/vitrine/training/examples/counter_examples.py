@@ -5,19 +5,20 @@ Hendrycks et al. 2019, arXiv:1812.04606). Printed digits are added so that the n
 digits by their print. Written letters have the pens of written digits, so that it doesn't separate them by their lines.
 """
 
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from vitrine.model import DIGITS, PIXELS_SHAPE, ImageSource, Shape
-from vitrine.training import pens
+from vitrine.model import DIGITS, PIXELS_SHAPE, Shape
+from vitrine.training import drawn, pens
 from vitrine.training.data import Examples
 from vitrine.training.data.cache import code_key, prepare_all
+from vitrine.training.drawn import Drawn
 from vitrine.training.rendering import letters, midlines, nondigits, scripts, skeletons, splines
 from vitrine.training.rendering.nondigits import EXPOSURE_SETS, draw_non_digits, draw_printed_digits
+from vitrine.training.rendering.nondigits.page import GreyImage
 from vitrine.training.rendering.stress import scene, strokes
 
 WEIGHTS = MappingProxyType(
@@ -61,21 +62,29 @@ def counter_examples(
     counts = [max(1, round(count * WEIGHTS[name] / sum(WEIGHTS.values()))) for name in EXPOSURE_SETS]
     printed = max(len(DIGITS), round(PRINTED_SHARE * count)) if classes == DIGITS else 0
     labels = np.concatenate((np.full(sum(counts), len(classes)), np.arange(printed) % len(DIGITS))).astype(np.int64)
-    prepared = prepare_all(
-        _draw(counts, printed), len(labels), _key(counts, printed), CACHE_NAME, shape, progress=progress
-    )
+    images = _drawings(counts, printed)
+    prepared = prepare_all(images, _key(counts, printed), CACHE_NAME, shape, progress=progress)
     return Examples(prepared.pixels, labels, prepared.originals)
 
 
-def _draw(counts: list[int], printed: int) -> Iterator[ImageSource]:
-    for name, number in zip(EXPOSURE_SETS, counts, strict=True):
-        yield from draw_non_digits(name, number, SEED, part="exposure")
-    yield from draw_printed_digits(printed, SEED, "exposure")
+def _drawings(counts: list[int], printed: int) -> Drawn[GreyImage]:
+    """The images of all exposure sets, one set after the other, and then the printed digits."""
+    sets = [
+        draw_non_digits(name, number, SEED, part="exposure") for name, number in zip(EXPOSURE_SETS, counts, strict=True)
+    ]
+    sets.append(draw_printed_digits(printed, SEED, "exposure"))
+    ends = np.cumsum([len(images) for images in sets])
+
+    def draw(position: int) -> GreyImage:
+        place = int(np.searchsorted(ends, position, side="right"))
+        return sets[place][position - int(ends[place]) + len(sets[place])]
+
+    return Drawn(int(ends[-1]), draw)
 
 
 def drawing_code() -> list[Path]:
     """Source files that decide the look of the images."""
-    drawing = (letters, midlines, pens, scene, scripts, skeletons, splines, strokes)
+    drawing = (drawn, letters, midlines, pens, scene, scripts, skeletons, splines, strokes)
     return [
         *sorted(Path(str(nondigits.__file__)).parent.glob("*.py")),
         *(Path(str(module.__file__)) for module in drawing),

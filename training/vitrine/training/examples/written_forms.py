@@ -3,7 +3,6 @@
 A slash in the 0, an upstroke of the 1, a curled tail of the 9: `forms` writes them, and `pens` draws them.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from vitrine.model import DIGITS, PIXELS_SHAPE, Shape
 from vitrine.training import pens
 from vitrine.training.data import Examples
 from vitrine.training.data.cache import code_key, prepare_all
+from vitrine.training.drawn import Drawn
 from vitrine.training.pens import Drawing, draw_by_chance
 from vitrine.training.rendering import forms, skeletons, splines
 from vitrine.training.rendering.forms import FORMS, write_form
@@ -37,7 +37,7 @@ def written_forms(count: int, shape: Shape = PIXELS_SHAPE, seed: int = SEED, *, 
     """
     names = form_names(count)
     labels = np.array([FORMS[name].digit for name in names], np.int64)
-    prepared = prepare_all(_draw(names, seed), count, _key(count, seed), CACHE_NAME, shape, progress=progress)
+    prepared = prepare_all(_drawings(names, seed), _key(count, seed), CACHE_NAME, shape, progress=progress)
     return Examples(prepared.pixels, labels, prepared.originals, sources=np.array(names))
 
 
@@ -47,10 +47,12 @@ def form_names(count: int) -> list[str]:
     return [(names := of_digit[place % len(DIGITS)])[place // len(DIGITS) % len(names)] for place in range(count)]
 
 
-def _draw(names: list[str], seed: int) -> Iterator[Drawing]:
-    for place, name in enumerate(names):
+def _drawings(names: list[str], seed: int) -> Drawn[Drawing]:
+    def draw(place: int) -> Drawing:
         random = np.random.default_rng((seed, place))
-        yield draw_by_chance(write_form(name, random), random)
+        return draw_by_chance(write_form(names[place], random), random)
+
+    return Drawn(len(names), draw)
 
 
 def _key(count: int, seed: int) -> str:

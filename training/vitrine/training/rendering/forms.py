@@ -66,6 +66,12 @@ def _upstroke_1(random: Generator) -> Skeleton:
     return [[_upstroke(random), [_end_of(0.0, random)]]]
 
 
+def _leaning_1(random: Generator) -> Skeleton:
+    """A 1 with an upstroke that leans far to the right, so that its stem is a 7's."""
+    lean = random.uniform(0.1, 0.35)
+    return [[_leant(piece, lean) for piece in stroke] for stroke in _upstroke_1(random)]
+
+
 def _foot_1(random: Generator) -> Skeleton:
     end = _end_of(0.0, random)
     return [[[(0.0, 0.0), end]], _foot(end, random)]
@@ -78,7 +84,7 @@ def _upstroke_and_foot_1(random: Generator) -> Skeleton:
 
 def _curled_1(random: Generator) -> Skeleton:
     """A 1 whose stem ends in a curl to the right, as that of a t; with or without an upstroke."""
-    wide, low = random.uniform(0.08, 0.24), random.uniform(0.03, 0.16)
+    wide, low = random.uniform(0.08, 0.34), random.uniform(0.03, 0.16)
     stem: Piece = [(-0.02, 0.5), (0.0, 0.9), (0.35 * wide, 1.0), (wide, 1.0 - low)]
     return [[[(0.0, 0.0), *stem]]] if random.random() < 0.4 else [[_upstroke(random), stem]]
 
@@ -86,7 +92,7 @@ def _curled_1(random: Generator) -> Skeleton:
 def _upstroke(random: Generator) -> Piece:
     """The upstroke of a 1, from a short flag to a line that begins near the bottom; always steeper than a 7's top."""
     fall = random.uniform(0.1, 0.7)
-    width = fall * random.uniform(0.45, 1.25 - 0.7 * fall)
+    width = fall * random.uniform(0.45, 1.5 - 0.9 * fall)
     sag = random.uniform(-0.02, 0.1) * fall
     return [(-width, fall), (-0.5 * width, 0.5 * fall + sag), (0.0, 0.0)]
 
@@ -224,10 +230,21 @@ def _hooked_7(random: Generator) -> Skeleton:
     return [_top_and_stem_of_7((random.uniform(0.1, 0.3), 1.0), random, True)]
 
 
-def _top_and_stem_of_7(foot: tuple[float, float], random: Generator, hooked: bool) -> list[Piece]:
-    begin = random.normal(0.03, 0.03)
+def _rising_7(random: Generator) -> Skeleton:
+    """A 7 without a bar whose top rises to the right, but is never as steep as the upstroke of a 1."""
+    return [_top_and_stem_of_7((random.uniform(0.0, 0.3), 1.0), random, False, random.uniform(0.03, 0.12))]
+
+
+def _top_and_stem_of_7(
+    foot: tuple[float, float], random: Generator, hooked: bool, rise: float | None = None
+) -> list[Piece]:
+    begin = random.normal(0.03, 0.03) if rise is None else rise
     wave = random.normal(0, 0.03)
-    top: Piece = [(0.2, begin + wave), (0.38, begin - wave), (0.56, random.normal(0.0, 0.02))]
+    top: Piece = [
+        (0.2, 0.64 * begin + wave),
+        (0.38, 0.32 * begin - wave),
+        (0.56, random.normal(0.0, 0.02)),
+    ]
     stem: Piece = [(0.28 + 0.5 * foot[0] + random.normal(0, 0.04), 0.5), foot]
     if random.random() < 0.2:  # the pen turns before it leaves the paper
         stem = [stem[0], (foot[0], 0.92), (foot[0] + random.uniform(0.06, 0.18), random.uniform(0.94, 1.0))]
@@ -311,6 +328,7 @@ FORMS: Mapping[str, Form] = MappingProxyType(
         "0 curled": Form(0, _curled_0),
         "1 with curl": Form(1, _curled_1),
         "1 with upstroke": Form(1, _upstroke_1),
+        "1 leaning right": Form(1, _leaning_1),
         "1 with foot": Form(1, _foot_1),
         "1 with upstroke and foot": Form(1, _upstroke_and_foot_1),
         "2 with loop": Form(2, _looped_2),
@@ -327,6 +345,7 @@ FORMS: Mapping[str, Form] = MappingProxyType(
         "6 crossed": Form(6, _crossed_6),
         "7 with bar": Form(7, _barred_7),
         "7 with hook": Form(7, _hooked_7),
+        "7 with rising top": Form(7, _rising_7),
         "8 of two rings": Form(8, _stacked_8),
         "8 open": Form(8, _open_8),
         "9 open": Form(9, _open_9),

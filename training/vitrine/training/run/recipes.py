@@ -35,7 +35,7 @@ RECIPES: Mapping[str, FitConfig] = {
         augment=0.6,
         counter_examples=2000,
     ),
-    "reference": replace(_MNIST, epochs=120, drawings=8, forms=24000, counter_examples=16000, teacher_epochs=20),
+    "reference": replace(_MNIST, drawings=8, forms=24000, counter_examples=16000, teacher_epochs=28),
     "mnist": _MNIST,
     "large": replace(_MNIST, hidden=(2048, 1024, 512), epochs=200),
 }

@@ -25,18 +25,22 @@ from tqdm import tqdm
 
 from vitrine.model import PIXELS_SHAPE, Shape
 from vitrine.training.errors import CheckpointError, TrainingError
-from vitrine.training.examples.batches import AugmentedBatches, Batch
+from vitrine.training.examples.batches import AugmentedBatches
 from vitrine.training.files.checksummed import read_checksummed, write_checksummed
 from vitrine.training.network.mlp import scale
 from vitrine.training.network.precision import mixed_precision
 from vitrine.training.network.schedule import learning_rate_at
-from vitrine.training.randomness import Stream, entropy, to_device, torch_generator
+from vitrine.training.network.step import TrainingStep
+from vitrine.training.randomness import Stream, entropy
 
 NETWORKS = 2
 """Number of networks in a teacher. They are trained in parallel, and their logits are averaged."""
 
 CHANNELS = 32
 """Channels of a network's first two layers; later layers have two and four times as many."""
+
+BENT_BATCHES = 8
+"""Batches of the teacher whose images are bent together."""
 
 BATCH_SIZE = 128
 LEARNING_RATE = 3e-3
@@ -122,8 +126,11 @@ def _fuse_batch_norms(features: nn.Sequential) -> nn.Sequential:
 
 
 def _dropout(features: Tensor, generator: torch.Generator) -> Tensor:
-    """Dropout with an explicit generator, which PyTorch's lacks: networks trained in parallel must not share one."""
-    kept = to_device(torch.rand(features.shape, generator=generator) >= DROPOUT, features.device)
+    """Dropout with an explicit generator, which PyTorch's lacks: networks trained in parallel must not share one.
+
+    The generator is on the device of the features, because a recorded step can't take numbers from the CPU.
+    """
+    kept = torch.rand(features.shape, generator=generator, device=generator.device) >= DROPOUT
     return features * kept / (1 - DROPOUT)
 
 
@@ -175,30 +182,35 @@ class _NetworkTraining:
     def train(self, network: nn.Module, place: int) -> None:
         """Trains the network with index `place`, 0 to `NETWORKS` - 1; each index has its own augmentation."""
         network.train()
-        optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
-        dropping = torch_generator(self.seed, Stream.DROPOUT, place)
+        device = self.batches.device
+        dropping = torch.Generator(device).manual_seed(entropy(self.seed, Stream.DROPOUT, place))
+
+        def loss(pixels: Tensor, labels: Tensor) -> Tensor:
+            with mixed_precision(device):
+                return F.cross_entropy(network(pixels, dropping), labels)
+
+        take = TrainingStep(network.parameters(), loss, WEIGHT_DECAY, device, dropping)
         steps = _step_count(self.batches, self.epochs)
-        for step, batch in enumerate(self._batches_for(place)):
+        for step, (pixels, labels) in enumerate(self._batches_for(place)):
             if self.stopped.is_set():
                 return
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(step, steps, LEARNING_RATE)
-            with mixed_precision(self.batches.device):
-                loss = F.cross_entropy(network(batch.pixels, dropping), batch.labels)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            take(learning_rate_at(step, steps, LEARNING_RATE), pixels, labels)
             with self.bar.get_lock():  # type: ignore[no-untyped-call]  # update() is not atomic
                 self.bar.update()
 
-    def _batches_for(self, place: int) -> Iterator[Batch]:
+    def _batches_for(self, place: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pixels and labels of each step. Several batches are bent at once, which a GPU does as fast as one."""
         for number in range(place * self.epochs + 1, (place + 1) * self.epochs + 1):
-            yield from self.batches.epoch(number, BATCH_SIZE, Stream.TEACHER)
+            for bent in self.batches.epoch(number, BENT_BATCHES * BATCH_SIZE, Stream.TEACHER):
+                yield from zip(torch.split(bent.pixels, BATCH_SIZE), torch.split(bent.labels, BATCH_SIZE), strict=True)
 
 
 def _train_in_parallel(training: _NetworkTraining, teacher: Teacher) -> None:
-    """Trains each network in a thread of its own if PyTorch has two or more: small convolutions use one well."""
-    with _thread_pool() as pool, pool:
+    """Trains each network in a thread of its own if PyTorch has two or more: small convolutions use one well.
+
+    On CUDA the networks are trained one after the other: two would only wait for each other.
+    """
+    with _thread_pool(NETWORKS if training.batches.device.type == "cpu" else 1) as pool, pool:
         try:
             futures = [pool.submit(training.train, network, n) for n, network in enumerate(teacher.networks)]
             for done in as_completed(futures):
@@ -208,10 +220,10 @@ def _train_in_parallel(training: _NetworkTraining, teacher: Teacher) -> None:
 
 
 @contextmanager
-def _thread_pool() -> Iterator[ThreadPoolExecutor]:
-    """A pool for the networks' threads, which share PyTorch's threads equally."""
+def _thread_pool(most: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of up to `most` threads for the networks, which share PyTorch's threads equally."""
     threads = torch.get_num_threads()
-    workers = min(NETWORKS, threads)
+    workers = min(most, threads)
     try:
         yield ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,))
     finally:

@@ -1,4 +1,4 @@
-"""Runs single epochs: holds the network, its optimizer and the batches.
+"""Runs single epochs: holds the network, its training step and the batches.
 
 `fit` decides on the epochs to run and stores their results.
 """
@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from vitrine.training.data import Examples
 from vitrine.training.errors import TrainingError
-from vitrine.training.examples.batches import AugmentedBatches, Batch, CachedTeacherBatches
+from vitrine.training.examples.batches import AugmentedBatches, CachedTeacherBatches
 from vitrine.training.network.evaluate import calculate_logits
 from vitrine.training.network.losses import distillation_loss, loss_of, with_no_digit
 from vitrine.training.network.mlp import MLP
 from vitrine.training.network.precision import mixed_precision
 from vitrine.training.network.schedule import learning_rate_at
+from vitrine.training.network.step import TrainingStep
 from vitrine.training.run.checkpoint import Checkpoint, Epoch, Weights
 from vitrine.training.run.config import find_device
 
@@ -43,9 +44,9 @@ class Trainer:
         self._batches = batches
         self._validation = (torch.tensor(held_out.pixels, device=self._device), torch.tensor(held_out.labels))
         self._learner = checkpoint.learner().to(self._device)
-        self._optimizer = torch.optim.AdamW(self._learner.parameters(), weight_decay=config.weight_decay, fused=True)
+        self._step = TrainingStep(self._learner.parameters(), self._loss, config.weight_decay, self._device)
         if checkpoint.optimizer:
-            self._optimizer.load_state_dict(copy.deepcopy(dict(checkpoint.optimizer)))
+            self._step.load_state(checkpoint.optimizer)
 
     @property
     def examples(self) -> int:
@@ -78,28 +79,21 @@ class Trainer:
         config, first = self._config, (number - 1) * self.steps
         losses = []
         for step, batch in enumerate(self._batches.epoch(number, config.batch_size), start=first):
-            # 1. set the learning rate, a function of the step alone
             rate = learning_rate_at(step, config.epochs * self.steps, config.learning_rate)
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
-            # 2. forward
-            with mixed_precision(self._device):
-                loss = self._loss(self._learner(batch.pixels), batch)
-            # 3. backward and update
-            self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
-            losses.append(loss.detach())
+            taught = () if batch.teacher_logits is None else (batch.teacher_logits,)
+            losses.append(self._step(rate, batch.pixels, batch.labels, *taught))
             bar.update()
         return float(torch.stack(losses).mean())
 
-    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Distillation loss if the batch has a teacher's logits, else the output layer's loss on the labels."""
-        if self._config.counter_examples and self._config.output == "softmax":
-            logits = with_no_digit(logits)
-        if batch.teacher_logits is None:
-            return loss_of(self._config.output, logits, batch.labels)
-        return distillation_loss(logits, batch.teacher_logits)
+    def _loss(self, pixels: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
+        """Distillation loss if there are a teacher's logits, else the output layer's loss on the labels."""
+        with mixed_precision(self._device):
+            logits = self._learner(pixels)
+            if self._config.counter_examples and self._config.output == "softmax":
+                logits = with_no_digit(logits)
+            if teacher_logits is None:
+                return loss_of(self._config.output, logits, labels)
+            return distillation_loss(logits, teacher_logits)
 
     def _validate(self, mlp: MLP) -> tuple[float, float, Tensor]:
         """Loss, error and logits, float32 (V, C), on the validation part."""
@@ -114,7 +108,7 @@ class Trainer:
             checkpoint,
             history=(*checkpoint.history, epoch),
             weights=_copy_to_cpu(self._learner.state_dict()),
-            optimizer=copy.deepcopy(self._optimizer.state_dict()),  # the next epoch changes it in place
+            optimizer=copy.deepcopy(self._step.state()),  # the next epoch changes it in place
         )
         if following.kept != epoch:
             return following

@@ -5,7 +5,7 @@ module selects the motifs of each set, and does not draw them.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from string import ascii_letters
 from typing import TypeAlias
@@ -16,6 +16,7 @@ from numpy.random import Generator
 from tqdm import tqdm
 
 from vitrine.model import DIGITS, PIXELS_SHAPE, Shape, prepare
+from vitrine.training.drawn import Drawn
 from vitrine.training.errors import ConfigError
 from vitrine.training.rendering import letters as written
 from vitrine.training.rendering import scripts
@@ -103,8 +104,8 @@ def kit_for(part: Part, fonts: Path | None = None, look_alikes: bool = False) ->
 
 def draw_non_digits(
     name: str, count: int, seed: int, *, part: Part, fonts: Path | None = None, look_alikes: bool = False
-) -> Iterator[GreyImage]:
-    """Draws the images of a set one by one, as a user would send them.
+) -> Drawn[GreyImage]:
+    """Draws the images of a set one by one when they are needed, as a user would send them.
 
     Args:
         name: a set of `NON_DIGITS` or `LOOK_ALIKE_SETS`; for the exposure, of `EXPOSURE_SETS`.
@@ -114,8 +115,8 @@ def draw_non_digits(
         fonts: see `kit_for`.
         look_alikes: see `kit_for`.
 
-    Yields:
-        uint8 (H, W), 0 = black and 255 = white.
+    Returns:
+        `count` images, each uint8 (H, W), 0 = black and 255 = white.
 
     Raises:
         ConfigError: the part does not contain the set, or the folder has no usable font.
@@ -124,7 +125,7 @@ def draw_non_digits(
     if name not in (EXPOSURE_SETS if part == "exposure" else makers):
         raise ConfigError(f"there is no set {name} for {part}")
     kit, make = kit_for(part, fonts, look_alikes), makers[name]
-    return (make(kit, _generator(name, part, seed, number)) for number in range(count))
+    return Drawn(count, lambda number: make(kit, _generator(name, part, seed, number)))
 
 
 def make_non_digits(
@@ -169,15 +170,18 @@ def printed_digits(
     return pixels, np.arange(count) % len(DIGITS)
 
 
-def draw_printed_digits(count: int, seed: int, part: Part, *, fonts: Path | None = None) -> Iterator[GreyImage]:
-    """Draws printed digits, 0 to 9 in turn, as a user would send them: see `printed_digits`.
+def draw_printed_digits(count: int, seed: int, part: Part, *, fonts: Path | None = None) -> Drawn[GreyImage]:
+    """Draws printed digits, 0 to 9 in turn, when they are needed, as a user would send them: see `printed_digits`.
 
-    Yields:
-        uint8 (H, W), 0 = black and 255 = white.
+    Returns:
+        `count` images, each uint8 (H, W), 0 = black and 255 = white.
     """
     kit = kit_for(part, fonts)
-    for number in range(count):
-        yield one_character(DIGITS[number % len(DIGITS)], kit, _generator("printed_digits", part, seed, number))
+
+    def draw(number: int) -> GreyImage:
+        return one_character(DIGITS[number % len(DIGITS)], kit, _generator("printed_digits", part, seed, number))
+
+    return Drawn(count, draw)
 
 
 def _generator(name: str, part: Part, seed: int, number: int) -> Generator:
