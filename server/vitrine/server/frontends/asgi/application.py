@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -24,11 +25,12 @@ from vitrine.server.inference.connections import UNREAD, Connection
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
 from vitrine.server.protocols.compression import FORMATS
+from vitrine.server.protocols.endpoint import WrittenAnswer
 from vitrine.server.protocols.metadata import REQUEST_ID, request_id_of, trace_of
 from vitrine.server.protocols.services import endpoints_of
 from vitrine.server.protocols.status import failed
 from vitrine.server.security.access import ANYONE, Caller, Permission
-from vitrine.server.threads import off_loop
+from vitrine.server.threads import LARGE_BYTES, off_loop
 
 logger = logging.getLogger(__name__)
 
@@ -305,14 +307,17 @@ async def _answer(data: bytes, exchange: Exchange, call: Call) -> bytes:
     return await _encoded(await exchange.method.answer(_decoded(data, exchange), call), exchange, call)
 
 
-def _decoded(data: bytes, exchange: Exchange) -> Message:
+def _decoded(data: bytes, exchange: Exchange) -> Any:
     method = exchange.method
     return method.decode_json(data) if exchange.wire.json else method.decode(data)
 
 
-async def _encoded(message: Message, exchange: Exchange, call: Call) -> bytes:
+async def _encoded(message: Message | WrittenAnswer, exchange: Exchange, call: Call) -> bytes:
     begin = time.monotonic()
-    data = await off_loop(call.answer_bytes, partial(exchange.wire.encode, message))
+    if call.answer_bytes < LARGE_BYTES:
+        data = exchange.wire.encode(message)
+    else:
+        data = await off_loop(call.answer_bytes, partial(exchange.wire.encode, message))
     call.passed(Stage.ENCODE, begin, time.monotonic())
     return data
 

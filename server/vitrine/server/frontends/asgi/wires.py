@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 
 from vitrine.server.frontends.asgi.events import Event, Headers, body, start, trailers, whole
+from vitrine.server.protocols.endpoint import WrittenAnswer
 from vitrine.server.protocols.metadata import REQUEST_ID
 
 OK = status_pb2.Status()
@@ -75,9 +76,12 @@ class Wire(ABC):
         self._headers: Headers = [(b"content-type", self.content_type)]
         self._head = start(200, self._headers, trailers=self.needs_trailers)
 
-    def encode(self, message: Message) -> bytes:
-        """A message's bytes."""
-        return MessageToJson(message, indent=None).encode() if self.json else message.SerializeToString()
+    def encode(self, answer: Message | WrittenAnswer) -> bytes:
+        """An answer's bytes."""
+        if not self.json:
+            return answer.SerializeToString()
+        message = answer if isinstance(answer, Message) else answer.message()
+        return MessageToJson(message, indent=None).encode()
 
     def head(self) -> Event:
         """The head of an answer."""
