@@ -44,6 +44,9 @@ LAST_SECONDS = 1.0
 """Seconds that calls which were cut off at the end may take to say so."""
 
 
+REQUEST_ID_HEADER = REQUEST_ID.encode()
+
+
 class CutOffError(Exception):
     """An answer ends within a message: its host must break the stream or the connection off."""
 
@@ -73,11 +76,12 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request."""
         method = self._methods.get(scope["path"])
-        wire = _wire_for(scope, method)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        wire = _wire_for(scope, method, headers)
         if method is None or wire is None:
             await self._turn_away(scope, method, send)
             return
-        exchange = Exchange(scope, receive, send, method, wire, self._connections)
+        exchange = Exchange(scope, headers, receive, send, method, wire, self._connections)
         self._under_way.add(exchange)
         try:
             await self._serve(exchange)
@@ -122,6 +126,7 @@ class Application:
                 if self._end_calls(connection, reason):
                     self._connections.closed[reason] += 1
                     logger.debug("ended the calls of a connection: %s", reason)
+            self._connections.drop_idle(FRONT_END)
 
     def _end_calls(self, connection: Connection, reason: str) -> bool:
         """Ends what a connection holds: its requests that arrive, or its answers where it doesn't read.
@@ -248,7 +253,7 @@ class Application:
         """A call, which this task's log lines are about from now on."""
         headers = exchange.headers
         call = Call(exchange.method.path, address=partial(host_of, exchange.scope))
-        if (given := headers.get(REQUEST_ID.encode())) is not None:
+        if (given := headers.get(REQUEST_ID_HEADER)) is not None:
             call.request_id = request_id_of([(REQUEST_ID, given.decode("latin-1"))])
         if b"traceparent" in headers:
             call.trace = trace_of((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.items())
@@ -284,12 +289,11 @@ class Application:
                 return wire.refuse(status, call.request_id)
 
 
-def _wire_for(scope: Scope, method: Method | None) -> Wire | None:
+def _wire_for(scope: Scope, method: Method | None, headers: Mapping[bytes, bytes]) -> Wire | None:
     """The form of a request to a method; None where it is no call, or its form can't travel here."""
     if method is None or scope["method"] != "POST":
         return None
-    content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    wire = wire_of(_forms(method), content_type)
+    wire = wire_of(_forms(method), headers.get(b"content-type", b""))
     return wire if wire is not None and _can_travel(wire, scope) else None
 
 
