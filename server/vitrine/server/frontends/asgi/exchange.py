@@ -114,7 +114,10 @@ class Exchange:
 
         Some hosts give an event only then, others one at once that says nothing: those are asked again later.
         """
-        event = await self._receive()
+        received = self._receive()
+        if isinstance(received, asyncio.Future):  # its host sets its result, and logs an error if it was cancelled
+            received = asyncio.shield(received)
+        event = await received
         if event["type"] == "http.disconnect" and self._task is not None:
             self._gone = True
             self._task.cancel()
