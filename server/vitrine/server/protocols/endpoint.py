@@ -20,6 +20,9 @@ class WrittenAnswer(Protocol):
     def SerializeToString(self) -> bytes:  # noqa: N802 - as messages have it
         """The bytes of the message."""
 
+    def behind(self, head: Callable[[int], bytes]) -> bytes:
+        """The same behind a head, which is made of their number: a large answer is copied once."""
+
     def message(self) -> Message:
         """The message."""
 

@@ -133,11 +133,11 @@ class Exchange:
         if self._watch is not None:
             self._watch.cancel()
 
-    async def answer(self, data: bytes) -> None:
-        """Sends a whole answer of one message."""
-        self._leaves(len(data))
-        events = self.wire.answer(data)
-        if len(data) > SMALL_BYTES:
+    async def answer(self, part: bytes) -> None:
+        """Sends a whole answer of one encoded message."""
+        self._leaves(len(part))
+        events = self.wire.answer(part)
+        if len(part) > SMALL_BYTES:
             await self._finish(events)
             return
         self._started = self._ending = True
@@ -145,11 +145,11 @@ class Exchange:
             await self._send(event)
         self._complete = True
 
-    async def write(self, data: bytes) -> None:
-        """Sends one message of a stream."""
+    async def write(self, part: bytes) -> None:
+        """Sends one encoded message of a stream."""
         await self._begin()
-        self._leaves(len(data))
-        await self._send_parts(self.wire.part(data), more=True)
+        self._leaves(len(part))
+        await self._send_parts(part, more=True)
         if self.body.transfer is not None:
             self.body.transfer.left()
 

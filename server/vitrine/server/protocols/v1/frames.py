@@ -3,7 +3,7 @@
 The encoding is protobuf's: https://protobuf.dev/programming-guides/encoding
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -48,16 +48,27 @@ class ClassifyAnswer:
 
     def SerializeToString(self) -> bytes:  # noqa: N802 - as messages have it
         """The bytes of the message."""
+        return b"".join(self._parts())
+
+    def behind(self, head: Callable[[int], bytes]) -> bytes:
+        """The same behind a head, which is made of their number."""
+        parts = self._parts()
+        return b"".join(
+            (head(sum(part.nbytes if isinstance(part, memoryview) else len(part) for part in parts)), *parts)
+        )
+
+    def _parts(self) -> list[bytes | memoryview]:
+        """The bytes of the message, in parts that are views where they can be."""
         answer = self._answer
         if len(answer.model.metadata.classes) > ONE_BYTE:
-            return self.message().SerializeToString()
+            return [self.message().SerializeToString()]
         arrays: list[bytes | memoryview] = [bytes(answer.digits.tolist()), _elements(answer.probabilities)]
         arrays += [_elements(values) for values in answer.activations.values()]
         if answer.novelty is not None:
             arrays.append(_elements(answer.novelty))
         if answer.is_digit is not None:
             arrays.append(answer.is_digit.tobytes())
-        return b"".join([part for pair in zip(_frame_of(answer), arrays, strict=True) for part in pair])
+        return [part for pair in zip(_frame_of(answer), arrays, strict=True) for part in pair]
 
 
 def _elements(values: npt.NDArray[np.float32]) -> memoryview:
