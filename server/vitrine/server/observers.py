@@ -18,17 +18,18 @@ class FailureStreak:
 
     def __init__(self, message: str) -> None:
         self._message = message
-        self._failing = False
+        self.failing = False
+        """The last one failed."""
 
     def fail(self) -> None:
         """Notes the exception that is being handled."""
-        if not self._failing:
+        if not self.failing:
             logger.exception(self._message)
-        self._failing = True
+        self.failing = True
 
     def end(self) -> None:
         """Ends the streak: the next exception is logged again."""
-        self._failing = False
+        self.failing = False
 
 
 def suppress_and_log(observe: Callable[[Seen], None], message: str) -> Callable[[Seen], None]:
@@ -46,6 +47,7 @@ def suppress_and_log(observe: Callable[[Seen], None], message: str) -> Callable[
         except Exception:
             streak.fail()
         else:
-            streak.end()
+            if streak.failing:
+                streak.end()
 
     return observe_safely

@@ -32,6 +32,7 @@ from vitrine.server.inference.requests import Limits
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig
 from vitrine.server.process.config import FrontendKind, ProcessConfig, ServerConfig, pod_advice
+from vitrine.server.process.event_loop import run
 from vitrine.server.process.limits import check_limits
 from vitrine.server.process.port import can_be_shared
 from vitrine.server.process.signals import leave
@@ -158,7 +159,8 @@ def main(
     if print_envoy_config:
         _print_envoy_config(config)
         return
-    asyncio.run(_serve(config, set_up_log))
+    supervises = config.frontend is FrontendKind.ENVOY or config.process.workers > 1
+    (asyncio.run if supervises else run)(_serve(config, set_up_log))
     leave()
 
 

@@ -67,7 +67,7 @@ class Admission:
         return self._bytes.held
 
     def admit(self, images: int, size: int, caller: str = "") -> "Admitted":
-        """Takes a request in, until the context that it gives is left.
+        """Takes a request in, until what it gives is released, or left as a context.
 
         A request is always taken in when nothing else is under way: its own size is limited elsewhere. It is under way
         until its answer has left, because a caller that reads slowly keeps the answer in memory.
@@ -80,11 +80,8 @@ class Admission:
         Raises:
             Overloaded: it would be too much; the error has the time until it may be tried again.
         """
-        if self.bytes:
-            if not (self._images.fits(images) and self._bytes.fits(size)):
-                raise self._refusal("OVERLOADED", "the server is")
-            if caller and not (self._images.is_fair(caller, images) and self._bytes.is_fair(caller, size)):
-                raise self._refusal("SHARE_EXCEEDED", "you have your share of what may be pending, and the server is")
+        if self._images.held + images > self._images.plenty or self._bytes.held + size > self._bytes.plenty:
+            self._check(images, size, caller)
         self._images.take(caller, images)
         self._bytes.take(caller, size)
         return Admitted(self, images, size, caller)
@@ -98,13 +95,22 @@ class Admission:
         """Notes the duration of a request that was answered: refused callers are asked for a pause of about that."""
         self._usual_seconds += SMOOTHING * (seconds - self._usual_seconds)
 
+    def _check(self, images: int, size: int, caller: str) -> None:
+        """Refuses a request that is too much; takes any when nothing is under way."""
+        if not self.bytes:
+            return
+        if not (self._images.fits(images) and self._bytes.fits(size)):
+            raise self._refusal("OVERLOADED", "the server is")
+        if caller and not (self._images.is_fair(caller, images) and self._bytes.is_fair(caller, size)):
+            raise self._refusal("SHARE_EXCEEDED", "you have your share of what may be pending, and the server is")
+
     def _refusal(self, reason: str, who: str) -> Overloaded:
         message = f"{who} busy with {self.images:,} images of {self.bytes:,} bytes: try again in a moment"
         return Overloaded(reason, message, retry_after=max(SHORTEST_PAUSE, self._usual_seconds))
 
 
 class Admitted:
-    """The part of the work under way that one request makes; it ends with the context.
+    """The part of the work under way that one request makes.
 
     Args:
         admission: the account that it is in.
@@ -118,10 +124,14 @@ class Admitted:
     def __init__(self, admission: Admission, images: int, size: int, caller: str) -> None:
         self._admission, self._images, self._size, self._caller = admission, images, size, caller
 
+    def release(self) -> None:
+        """Ends it; to be called once."""
+        self._admission.give_back(self._images, self._size, self._caller)
+
     def __enter__(self) -> None:
         """It was counted when it was admitted."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._admission.give_back(self._images, self._size, self._caller)
+        self.release()

@@ -12,13 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.server.inference.call import HANDLED, Call, PassStage, Stage, handling
+from vitrine.server.inference.call import HANDLED, Call, Stage, handling
 from vitrine.server.ranges import RealRange, WholeRange
 from vitrine.server.threads import off_loop
 
@@ -67,40 +67,49 @@ class BatchingConfig:
         PARALLEL_RUNS.check("parallel", self.parallel)
 
 
-@dataclass(slots=True, eq=False)
 class _Waiting:
     """A caller that waits for its activations."""
 
-    pixels: Pixels
-    layers: Sequence[str]
-    done: "asyncio.Future[None]"
-    """Done when all rows are calculated, one has failed, or the caller has gone."""
-    passed: PassStage
-    """Told of the stages that its rows pass."""
-    since: float
-    """When it came, in seconds of `time.monotonic`: some event loops' own clock stands still between two turns."""
-    missing: int
-    """Rows that are not calculated yet."""
-    calls: tuple[Call, ...] = field(default_factory=HANDLED.get)
-    """The calls that a line of the log about its rows names."""
-    taken: int = 0
-    """Rows that have gone into runs."""
-    parts: dict[int, Activations] = field(default_factory=dict)
-    """The calculated rows, by the number of their first: runs needn't end in their order."""
+    __slots__ = ("calls", "done", "layers", "missing", "parts", "pixels", "since", "taken", "told")
 
-    @property
-    def part_bytes(self) -> int:
-        """The bytes that joining copies."""
-        if len(self.parts) == 1:
-            return 0
-        return sum(values.nbytes for part in self.parts.values() for values in part.values())
+    def __init__(
+        self, pixels: Pixels, layers: Sequence[str], done: "asyncio.Future[Activations | None]", told: Call | None
+    ) -> None:
+        self.pixels = pixels
+        self.layers = layers
+        self.done = done
+        """Done when all rows are calculated, one has failed, or the caller has gone. Of one run, it has the rows."""
+        self.told = told
+        """Told of the stages that its rows pass."""
+        self.since = time.monotonic()
+        """When it came: some event loops' own clock stands still between two turns."""
+        self.missing = len(pixels)
+        """Rows that are not calculated yet."""
+        self.calls = HANDLED.get()
+        """The calls that a line of the log about its rows names."""
+        self.taken = 0
+        """Rows that have gone into runs."""
+        self.parts: dict[int, Activations] | None = None
+        """The rows of several runs, by the number of their first: runs needn't end in their order."""
 
-    def joined(self) -> Activations:
-        """All rows in their order."""
-        if len(self.parts) == 1:
-            return self.parts[0]
-        ordered = [self.parts[start] for start in sorted(self.parts)]
-        return {layer: np.concatenate([part[layer] for part in ordered]) for layer in self.layers}
+    def deliver(self, start: int, rows: int, values: Activations) -> None:
+        """Takes rows from `start` on; ends the wait when all are there."""
+        self.missing -= rows
+        if self.parts is None and not self.missing:
+            self.done.set_result(values)
+            return
+        self.parts = self.parts or {}
+        self.parts[start] = values
+        if not self.missing:
+            self.done.set_result(None)
+
+    async def joined(self) -> Activations:
+        """All rows of several runs in their order; many are copied in a thread."""
+        parts = [part for _, part in sorted((self.parts or {}).items())]
+        size = sum(values.nbytes for part in parts for values in part.values())
+        return await off_loop(
+            size, lambda: {layer: np.concatenate([part[layer] for part in parts]) for layer in self.layers}
+        )
 
 
 class _Moments(NamedTuple):
@@ -117,24 +126,25 @@ class _Moments(NamedTuple):
 NOT_RUN = _Moments(0.0, 0.0, 0.0)
 
 
-@dataclass(slots=True, eq=False)
 class _Share:
     """A caller's part of a batch: its rows from `start` to before `stop`, and what becomes of them."""
 
-    waiting: _Waiting
-    start: int
-    stop: int
-    offset: int = 0
-    """The place of its first row among those that are run."""
-    result: Activations | Exception | None = None
-    """Its rows' activations, or why there are none; None: it wasn't calculated."""
-    moments: _Moments = NOT_RUN
-    """The steps of the run that it was in."""
+    __slots__ = ("moments", "offset", "result", "start", "stop", "waiting")
+
+    def __init__(self, waiting: _Waiting, start: int, stop: int) -> None:
+        self.waiting, self.start, self.stop = waiting, start, stop
+        self.offset = 0
+        """The place of its first row among those that are run."""
+        self.result: Activations | Exception | None = None
+        """Its rows' activations, or why there are none; None: it wasn't calculated."""
+        self.moments = NOT_RUN
+        """The steps of the run that it was in."""
 
     @property
     def pixels(self) -> Pixels:
         """Its rows."""
-        return self.waiting.pixels[self.start : self.stop]
+        rows = self.waiting.pixels
+        return rows if self.stop - self.start == len(rows) else rows[self.start : self.stop]
 
     def take(self, values: Activations, moments: _Moments) -> None:
         """Takes its rows out of a batch's activations: views, not copies."""
@@ -150,13 +160,11 @@ class _Share:
         if not isinstance(self.result, dict):
             waiting.done.set_exception(self.result or RuntimeError("the run ended without a result"))
             return
-        waiting.passed(Stage.QUEUE, waiting.since, moments.taken)
-        waiting.passed(Stage.BATCH, moments.taken, moments.gathered)
-        waiting.passed(Stage.COMPUTE, moments.gathered, moments.computed)
-        waiting.parts[self.start] = self.result
-        waiting.missing -= self.stop - self.start
-        if waiting.missing == 0:
-            waiting.done.set_result(None)
+        if waiting.told is not None:
+            waiting.told.passed(Stage.QUEUE, waiting.since, moments.taken)
+            waiting.told.passed(Stage.BATCH, moments.taken, moments.gathered)
+            waiting.told.passed(Stage.COMPUTE, moments.gathered, moments.computed)
+        waiting.deliver(self.start, self.stop - self.start, self.result)
 
 
 @dataclass(slots=True, eq=False)
@@ -165,6 +173,8 @@ class _Batch:
 
     shares: list[_Share]
     """The shares; once a thread has it, those whose callers are still there."""
+    rows: int
+    """Their rows."""
     finished: bool = False
     """Its run has ended. An executor may raise for a batch, and run it all the same later on."""
 
@@ -204,7 +214,7 @@ class Batcher:
         """Rows that wait, of callers that are still there."""
         return sum(len(waiting.pixels) - waiting.taken for waiting in self._queue if not waiting.done.done())
 
-    async def run(self, pixels: Pixels, layers: Sequence[str], passed: PassStage = lambda *_: None) -> Activations:
+    async def run(self, pixels: Pixels, layers: Sequence[str], told: Call | None = None) -> Activations:
         """Calculates activations, together with other callers' rows.
 
         A caller that is cancelled while it waits leaves the queue: its rows are never calculated. More rows than a
@@ -214,21 +224,21 @@ class Batcher:
         Args:
             pixels: uint8 (N, height, width), N at least 1.
             layers: the names of the wanted layers, each once; at least one.
-            passed: told of each stage that the rows pass, once they are calculated.
+            told: the call that is told of each stage that the rows pass, once they are calculated.
 
         Returns:
             float32 (N, width) for each of `layers`, in their order.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(pixels, layers, loop.create_future(), passed, time.monotonic(), len(pixels))
+        waiting = _Waiting(pixels, layers, loop.create_future(), told)
         self._queue.append(waiting)
         if not self._inline_rows:
             self._start_runs()
         elif not self._gathering:
             self._gathering = True
             loop.call_soon(self._run_gathered)
-        await waiting.done
-        return await off_loop(waiting.part_bytes, waiting.joined)
+        values = await waiting.done
+        return await waiting.joined() if values is None else values
 
     def _run_gathered(self) -> None:
         """Starts runs of what has arrived in this turn of the event loop."""
@@ -241,9 +251,9 @@ class Batcher:
             if (seconds := self._seconds_to_wait()) > 0:
                 self._wake_in(seconds)
                 return
-            batch, loop = _Batch(self._take()), asyncio.get_running_loop()
+            batch, loop = self._take(), asyncio.get_running_loop()
             self._running += 1
-            if self._inline_rows and sum(share.stop - share.start for share in batch.shares) <= self._inline_rows:
+            if batch.rows <= self._inline_rows:
                 self._calculate(batch.shares)
                 self._deliver(batch.shares)
                 continue
@@ -273,18 +283,26 @@ class Batcher:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._start_runs)
 
-    def _take(self) -> list[_Share]:
-        """The next batch, from the queue's head on."""
+    def _take(self) -> _Batch:
+        """The next batch, from the queue's head on.
+
+        If the head can be run on the loop's own thread, the batch can, too: larger callers behind it wait for the next.
+        """
         shares: list[_Share] = []
-        room = self._config.max_rows
+        first = self._queue[0]
+        inline = len(first.pixels) - first.taken <= self._inline_rows
+        size = room = min(self._inline_rows, self._config.max_rows) if inline else self._config.max_rows
         while room and self._drop_gone():
             waiting = self._queue[0]
-            start, stop = waiting.taken, min(waiting.taken + room, len(waiting.pixels))
+            start, end = waiting.taken, len(waiting.pixels)
+            if inline and end - start > self._inline_rows:
+                break
+            stop = min(start + room, end)
             shares.append(_Share(waiting, start, stop))
             waiting.taken, room = stop, room - (stop - start)
-            if stop == len(waiting.pixels):
+            if stop == end:
                 self._queue.popleft()
-        return shares
+        return _Batch(shares, size - room)
 
     def _work(self, batch: _Batch, loop: asyncio.AbstractEventLoop) -> None:
         """Calculates a batch in a worker's thread, and hands it back to the event loop.

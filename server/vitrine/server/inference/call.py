@@ -7,12 +7,11 @@ the caller has gone. It knows no transport, and neither metrics, traces nor logs
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import TracebackType
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from vitrine.server.errors import (
     AnswerTooLarge,
@@ -108,8 +107,8 @@ class StageTime(NamedTuple):
         return self.end - self.begin
 
 
-PassStage: TypeAlias = Callable[[Stage, float, float], None]
-"""Told of each stage that rows have passed, with its begin and end: `Call.passed`."""
+NOT_PASSED = (0.0, 0.0)
+"""The begin and the end of a stage that a call hasn't passed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -144,12 +143,12 @@ class Call:
     """When it came, in seconds of `time.monotonic`."""
     end: float = 0.0
     """When its outcome was known; 0 before. The answer may take longer to leave."""
-    stages: dict[Stage, StageTime] = field(default_factory=dict)
-    """The times of the stages that it has passed."""
+    times: dict[Stage, tuple[float, float]] = field(default_factory=dict)
+    """Begin and end of each stage that it has passed, as plain pairs: every request has several. See `stages`."""
     _request_id: str = ""
     _trace_id: str = ""
     _span_id: str = ""
-    _held: AbstractContextManager[object] | None = None
+    _release: Callable[[], None] | None = None
     _closed: bool = False
 
     @property
@@ -174,34 +173,42 @@ class Call:
         self._span_id = self._span_id or secrets.token_hex(8)
         return self._span_id
 
+    @property
+    def stages(self) -> dict[Stage, StageTime]:
+        """The times of the stages that it has passed."""
+        return {stage: StageTime(*time) for stage, time in self.times.items()}
+
+    def seconds(self, stage: Stage) -> float:
+        """The time that a stage took; 0 for one that it hasn't passed."""
+        begin, end = self.times.get(stage, NOT_PASSED)
+        return end - begin
+
     def passed(self, stage: Stage, begin: float, end: float) -> None:
         """Notes that rows have passed a stage, from `begin` to `end`."""
-        before = self.stages.get(stage)
-        if before is not None:
-            begin, end = min(begin, before.begin), max(end, before.end)
-        self.stages[stage] = StageTime(begin, end)
+        before = self.times.get(stage)
+        self.times[stage] = (begin, end) if before is None else (min(begin, before[0]), max(end, before[1]))
 
-    def hold(self, context: AbstractContextManager[object]) -> None:
-        """Enters a context, and leaves it when the call is over. A call holds one at most."""
-        context.__enter__()
-        self._held = context
+    def hold(self, release: Callable[[], None]) -> None:
+        """Holds something until the call is over, which is then given back by `release`. A call holds one at most."""
+        self._release = release
 
     def finish(self, outcome: Outcome) -> None:
         """Notes its outcome, and the time."""
         self.outcome, self.end = outcome, time.monotonic()
 
     def close(self) -> None:
-        """Ends the call: leaves the context that it holds, and tells its observers. Closing twice does nothing."""
+        """Ends the call: gives back what it holds, and tells its observers. Closing twice does nothing."""
         if self._closed:
             return
         self._closed = True
         self.end = self.end or time.monotonic()
-        if self._held is not None:
-            self._held.__exit__(None, None, None)
+        if self._release is not None:
+            self._release()
         if self.observers:
-            with handling((self,)):
-                for observe in self.observers:
-                    observe(self)
+            before = HANDLED.set((self,))
+            for observe in self.observers:
+                observe(self)
+            HANDLED.reset(before)
 
 
 HANDLED: ContextVar[tuple[Call, ...]] = ContextVar("HANDLED", default=())

@@ -280,6 +280,11 @@ class Connections:
         """Forgets a connection."""
         self._open.pop(connection.name, None)
 
+    def drop_idle(self, front_end: str) -> None:
+        """Forgets a front end's connections that have no call."""
+        for connection in [found for found in self._open.values() if not found.calls and found.front_end == front_end]:
+            self.drop(connection)
+
     def keep_only(self, names: Collection[str], counted: float) -> None:
         """Forgets connections that have ended.
 

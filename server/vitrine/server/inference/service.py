@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import numpy as np
 import numpy.typing as npt
@@ -96,12 +96,12 @@ class Service:
         self.connections = Connections(connections or ConnectionConfig(), self._admission)
         """The connections of all front ends."""
         self._rates = RateLimiter(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
-        self._runners: WeakKeyDictionary[ServedModel, _ModelRunner] = WeakKeyDictionary()
+        self._runners: dict[int, _ModelRunner] = {}  # by the model's id, as long as there is the model
 
     @property
     def workload(self) -> Workload:
         """The work at this moment; to be asked on the event loop's thread."""
-        waiting = sum(runner.batcher.waiting for runner in self._runners.values())
+        waiting = sum(runner.batcher.waiting for runner in list(self._runners.values()))
         held = self.connections
         return Workload(
             waiting,
@@ -139,13 +139,13 @@ class Service:
         call.images, call.answer_bytes = count, answer_bytes
         call.observers = (self._count, *call.observers)
         request_bytes = max(call.size, _size_of(request))  # a message can have much that is no image
-        call.hold(self._admission.admit(count, request_bytes + answer_bytes, caller := _name_of(call)))
+        call.hold(self._admission.admit(count, request_bytes + answer_bytes, caller := _name_of(call)).release)
         if self._rates.limited:
             self._rates.take(caller, count)
         # 3. Prepare: image files become pixels.
         pixels = await self._prepare(request, call) if request.pixels is None else request.pixels
         # 4. Run: together with other callers' images.
-        values = await runner.batcher.run(pixels, plan.outputs, call.passed)
+        values = await runner.batcher.run(pixels, plan.outputs, call)
         self._admission.took(time.monotonic() - call.begin)
         # 5. Judge: the class of each image, and whether it is a digit at all.
         return _judged(model, values, plan.layers, call)
@@ -175,7 +175,7 @@ class Service:
         if size > self.limits.max_message_bytes:
             raise answer_too_large(size, self.limits.max_message_bytes, "they can't be sent", "layer")
         call.answer_bytes = size
-        call.hold(self._admission.admit(0, call.size + size, _name_of(call)))
+        call.hold(self._admission.admit(0, call.size + size, _name_of(call)).release)
         return model, stored
 
     def list_models(self, call: Call) -> Snapshot:
@@ -238,12 +238,13 @@ class Service:
 
     def _runner(self, model: ServedModel) -> "_ModelRunner":
         """The model's own: models don't share runs. It goes when the model does."""
-        runner = self._runners.get(model)
+        runner = self._runners.get(id(model))
         if runner is None:
             ran = partial(self.statistics.ran, model.label)
             inline_rows = model.run_time.images_within(self.batching.inline_seconds)
             batcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
-            runner = self._runners[model] = _ModelRunner(batcher)
+            runner = self._runners[id(model)] = _ModelRunner(batcher)
+            finalize(model, self._runners.pop, id(model), None).atexit = False
         return runner
 
     def _count_images(self, request: ClassifyRequest) -> int:

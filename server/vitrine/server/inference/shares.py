@@ -16,10 +16,12 @@ class Shares:
         whole: the limit of all callers together.
     """
 
-    __slots__ = ("_of", "_whole", "held")
+    __slots__ = ("_of", "_whole", "held", "plenty")
 
     def __init__(self, whole: int) -> None:
         self._whole = whole
+        self.plenty = whole * FACTOR // (FACTOR + 1)
+        """As long as all callers together hold no more than this, any amount fits and is fair."""
         self._of: dict[str, int] = {}
         self.held = 0
         """What all callers hold together."""

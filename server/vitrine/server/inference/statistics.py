@@ -51,12 +51,11 @@ class ModelStatistics:
 
     def succeeded(self, call: Call) -> None:
         """Counts a request that was answered just now."""
-        seconds = {stage: taken.seconds for stage, taken in call.stages.items()}
         self.success.add(time.monotonic() - call.begin)
-        self.queue.add(seconds.get(Stage.QUEUE, 0.0))
-        self.input.add(seconds.get(Stage.PREPARE, 0.0) + seconds.get(Stage.BATCH, 0.0))
-        self.compute.add(seconds.get(Stage.COMPUTE, 0.0))
-        self.output.add(seconds.get(Stage.ENCODE, 0.0))
+        self.queue.add(call.seconds(Stage.QUEUE))
+        self.input.add(call.seconds(Stage.PREPARE) + call.seconds(Stage.BATCH))
+        self.compute.add(call.seconds(Stage.COMPUTE))
+        self.output.add(call.seconds(Stage.ENCODE))
         self.images += call.images
         self.last = time.time()
 

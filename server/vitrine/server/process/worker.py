@@ -1,11 +1,11 @@
 """A worker: a process that serves beside others on one port, until its supervisor stops it or is gone."""
 
-import asyncio
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from vitrine.server.errors import StartupError
 from vitrine.server.process.config import FrontendKind, ServerConfig
+from vitrine.server.process.event_loop import run
 from vitrine.server.process.line import Line, Report, limit_end, report
 from vitrine.server.process.parent import resume_without_parent
 from vitrine.server.process.signals import leave
@@ -27,7 +27,7 @@ def work(config: ServerConfig, line: "Connection[Report, bytes]", initializer: C
 
             become_envoy(config, line, initializer)
         limit_end(line.fileno(), config.process.stop_seconds)
-        asyncio.run(_serve(config, line))
+        run(_serve(config, line))
     except StartupError as error:
         report(line, error)
         leave(1)

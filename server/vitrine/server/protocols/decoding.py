@@ -3,10 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 
 from vitrine.server.errors import InvalidRequest
+from vitrine.server.protocols.endpoint import Decode, Endpoint
 from vitrine.server.protocols.field_count import SMALL_BYTES, UncountableError, has_more_fields
+
+
+def decoder_of(endpoint: Endpoint, method: MethodDescriptor) -> Decode:
+    """The decoder of a method's requests, with its shortcut where there is one."""
+    decode = message_decoder(GetMessageClass(method.input_type), endpoint.max_fields, endpoint.packed_bytes)
+    shortcut = endpoint.shortcuts.get(method.name)
+    return decode if shortcut is None else shortcut(decode)
 
 
 def message_decoder(

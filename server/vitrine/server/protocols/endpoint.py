@@ -2,15 +2,33 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
 
 from vitrine.server.security.access import Permission
 
 Answer: TypeAlias = Callable[..., Any]
-"""Makes an answer of a request and its `Call`: a coroutine. Where only the answers are a stream: an asynchronous
-generator; where both are, it is called for each request in turn."""
+"""Makes an answer, a message or a `WrittenAnswer`, of a request and its `Call`: a coroutine. Where only the answers are
+a stream: an asynchronous generator; where both are, it is called for each request in turn."""
+
+
+class WrittenAnswer(Protocol):
+    """An answer that writes its bytes itself, and is a message only where one is wanted."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - as messages have it
+        """The bytes of the message."""
+
+    def behind(self, head: Callable[[int], bytes]) -> bytes:
+        """The same behind a head, which is made of their number: a large answer is copied once."""
+
+    def message(self) -> Message:
+        """The message."""
+
+
+Decode: TypeAlias = Callable[[bytes], Any]
+"""Makes a request of its bytes: a message, or what a shortcut makes in its place."""
 
 SMALL_MESSAGE = 64 << 10
 """The most bytes of a request that has names and numbers alone."""
@@ -38,6 +56,8 @@ class Endpoint:
     """Gives the present limit on the fields of a request, including those of the messages inside it."""
     packed_bytes: int = 1
     """The bytes of a list of numbers that count as one field."""
+    shortcuts: Mapping[str, Callable[[Decode], Decode]] = field(default_factory=dict)
+    """Makes a faster decoder of the usual one, by the method's name. What it gives, the method understands."""
     large: Collection[str] = ()
     """The methods whose requests may be as large as a message can be. Others may have `max_bytes`."""
     max_bytes: int = SMALL_MESSAGE

@@ -101,7 +101,8 @@ class Replica:
     async def _answer(self, method: MethodDescriptor, request: Message, call: Call, context: Any) -> Any:
         self._admit(method, call, context)
         call.size = request.ByteSize()
-        return await self._methods[_path(method)].answer(request, call)
+        answer = await self._methods[_path(method)].answer(request, call)
+        return answer if isinstance(answer, Message) else answer.message()
 
     def _call(self, method: MethodDescriptor, context: RayServegRPCContext) -> Call:
         """A call, which this task's log lines are about from now on."""

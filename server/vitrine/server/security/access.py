@@ -42,9 +42,10 @@ class Caller:
         Raises:
             PermissionDenied: it lacks one.
         """
-        for permission in needed:
-            if permission not in self.permissions:
-                raise PermissionDenied("PERMISSION_LACKING", self._refusal(permission))
+        if self.permissions.issuperset(needed):
+            return
+        lacking = next(permission for permission in needed if permission not in self.permissions)
+        raise PermissionDenied("PERMISSION_LACKING", self._refusal(lacking))
 
     def _refusal(self, permission: Permission) -> str:
         if self is ANYONE:

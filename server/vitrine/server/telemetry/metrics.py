@@ -173,8 +173,8 @@ class Metrics:
         if call.reason:
             self._refused[call.reason,].inc()
         self._seconds[method,].observe(time.monotonic() - call.begin)
-        for stage, taken in call.stages.items():
-            self._stages[stage].observe(taken.seconds)
+        for stage, (begin, end) in call.times.items():
+            self._stages[stage].observe(end - begin)
         name = self._counted_name(call.model.rpartition("@")[0])
         if call.outcome is Outcome.OK and call.images:
             self._count_images(name, call.images, call.no_digits)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -24,11 +25,12 @@ from vitrine.server.inference.connections import UNREAD, Connection
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
 from vitrine.server.protocols.compression import FORMATS
+from vitrine.server.protocols.endpoint import WrittenAnswer
 from vitrine.server.protocols.metadata import REQUEST_ID, request_id_of, trace_of
 from vitrine.server.protocols.services import endpoints_of
 from vitrine.server.protocols.status import failed
 from vitrine.server.security.access import ANYONE, Caller, Permission
-from vitrine.server.threads import off_loop
+from vitrine.server.threads import LARGE_BYTES, off_loop
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,9 @@ RETRY_SECONDS = 1.0
 
 LAST_SECONDS = 1.0
 """Seconds that calls which were cut off at the end may take to say so."""
+
+
+REQUEST_ID_HEADER = REQUEST_ID.encode()
 
 
 class CutOffError(Exception):
@@ -71,11 +76,12 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request."""
         method = self._methods.get(scope["path"])
-        wire = _wire_for(scope, method)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        wire = _wire_for(scope, method, headers)
         if method is None or wire is None:
             await self._turn_away(scope, method, send)
             return
-        exchange = Exchange(scope, receive, send, method, wire, self._connections)
+        exchange = Exchange(scope, headers, receive, send, method, wire, self._connections)
         self._under_way.add(exchange)
         try:
             await self._serve(exchange)
@@ -120,6 +126,7 @@ class Application:
                 if self._end_calls(connection, reason):
                     self._connections.closed[reason] += 1
                     logger.debug("ended the calls of a connection: %s", reason)
+            self._connections.drop_idle(FRONT_END)
 
     def _end_calls(self, connection: Connection, reason: str) -> bool:
         """Ends what a connection holds: its requests that arrive, or its answers where it doesn't read.
@@ -246,7 +253,7 @@ class Application:
         """A call, which this task's log lines are about from now on."""
         headers = exchange.headers
         call = Call(exchange.method.path, address=partial(host_of, exchange.scope))
-        if (given := headers.get(REQUEST_ID.encode())) is not None:
+        if (given := headers.get(REQUEST_ID_HEADER)) is not None:
             call.request_id = request_id_of([(REQUEST_ID, given.decode("latin-1"))])
         if b"traceparent" in headers:
             call.trace = trace_of((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.items())
@@ -282,12 +289,11 @@ class Application:
                 return wire.refuse(status, call.request_id)
 
 
-def _wire_for(scope: Scope, method: Method | None) -> Wire | None:
+def _wire_for(scope: Scope, method: Method | None, headers: Mapping[bytes, bytes]) -> Wire | None:
     """The form of a request to a method; None where it is no call, or its form can't travel here."""
     if method is None or scope["method"] != "POST":
         return None
-    content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    wire = wire_of(_forms(method), content_type)
+    wire = wire_of(_forms(method), headers.get(b"content-type", b""))
     return wire if wire is not None and _can_travel(wire, scope) else None
 
 
@@ -305,14 +311,17 @@ async def _answer(data: bytes, exchange: Exchange, call: Call) -> bytes:
     return await _encoded(await exchange.method.answer(_decoded(data, exchange), call), exchange, call)
 
 
-def _decoded(data: bytes, exchange: Exchange) -> Message:
+def _decoded(data: bytes, exchange: Exchange) -> Any:
     method = exchange.method
     return method.decode_json(data) if exchange.wire.json else method.decode(data)
 
 
-async def _encoded(message: Message, exchange: Exchange, call: Call) -> bytes:
+async def _encoded(message: Message | WrittenAnswer, exchange: Exchange, call: Call) -> bytes:
     begin = time.monotonic()
-    data = await off_loop(call.answer_bytes, partial(exchange.wire.encode, message))
+    if call.answer_bytes < LARGE_BYTES:
+        data = exchange.wire.encode(message)
+    else:
+        data = await off_loop(call.answer_bytes, partial(exchange.wire.encode, message))
     call.passed(Stage.ENCODE, begin, time.monotonic())
     return data
 

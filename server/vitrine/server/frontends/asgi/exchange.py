@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from google.rpc import code_pb2, status_pb2
@@ -11,7 +11,6 @@ from google.rpc import code_pb2, status_pb2
 from vitrine.server.frontends.asgi.events import Event, Receive, Scope, Send, body
 from vitrine.server.frontends.asgi.methods import Method
 from vitrine.server.frontends.asgi.request_body import RequestBody
-from vitrine.server.frontends.asgi.request_headers import host_of
 from vitrine.server.frontends.asgi.wires import OK, Wire
 from vitrine.server.inference.connections import Connections
 from vitrine.server.inference.rate_limit import caller_at
@@ -20,11 +19,17 @@ from vitrine.server.protocols.compression import FORMATS
 PART_BYTES = 256 << 10
 """The largest part of an answer. Each waits until the one before has left, so that an answer counts until then."""
 
+SMALL_BYTES = 64 << 10
+"""Bytes of an answer that is surely one part in any form."""
+
 TOO_LATE = status_pb2.Status(code=code_pb2.DEADLINE_EXCEEDED, message="the caller's deadline is over")
 LEAVING = status_pb2.Status(code=code_pb2.UNAVAILABLE, message="the server stops: try again")
 
 FRONT_END = "asgi"
 """The front end's name in the account of connections."""
+
+MAX_NAMES = 4096
+"""Names of connections that are remembered, not to be put together for each request."""
 
 WATCH_SECONDS = 0.25
 """Seconds that a call may take before its caller is watched."""
@@ -35,6 +40,7 @@ class Exchange:
 
     Args:
         scope: the head of the request.
+        headers: its headers; of those that come twice, the last.
         receive: gives the parts of its body.
         send: takes the parts of the answer.
         method: the method that is called.
@@ -43,29 +49,34 @@ class Exchange:
     """
 
     __slots__ = (
-        "_complete", "_connections", "_deadline", "_ending", "_gone", "_receive", "_send", "_since", "_started",
+        "_complete", "_deadline", "_ending", "_gone", "_receive", "_send", "_since", "_started",
         "_task", "_watch", "body", "connection", "cut_off", "encoding", "headers", "method", "scope", "wire",
     )  # fmt: skip
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, method: Method, wire: Wire, connections: Connections
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        send: Send,
+        method: Method,
+        wire: Wire,
+        connections: Connections,
     ) -> None:
-        self.scope, self.method, self.wire = scope, method, wire
-        self.connection = connection = connections.at(name_of(scope), partial(_network_of, scope), FRONT_END)
+        self.scope, self.headers, self.method, self.wire = scope, headers, method, wire
+        self.connection = connection = connections.at(name_of(scope), network_of, FRONT_END)
         """The connection that it came by."""
         connection.calls += 1
-        self._connections = connections
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.encoding = self.headers.get(wire.encoding_header, b"identity")
+        self.encoding = headers.get(wire.encoding_header, b"identity")
         """The compression of the request's messages."""
         encoding = self.encoding if self.encoding in FORMATS else b""
-        self.body = RequestBody(receive, wire, method.max_bytes, encoding, connections, connection)
+        self._task: asyncio.Task[Any] | None = asyncio.current_task()
+        self.body = RequestBody(receive, wire, method.max_bytes, encoding, connections, connection, self._task)
         self.cut_off: status_pb2.Status | None = None
         """Why the server ended the call before its answer; None: it didn't."""
         self._receive, self._send = receive, send
         self._started = self._ending = self._complete = self._gone = False
         self._since = time.monotonic()
-        self._task: asyncio.Task[Any] | None = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -103,7 +114,10 @@ class Exchange:
 
         Some hosts give an event only then, others one at once that says nothing: those are asked again later.
         """
-        event = await self._receive()
+        received = self._receive()
+        if isinstance(received, asyncio.Future):  # its host sets its result, and logs an error if it was cancelled
+            received = asyncio.shield(received)
+        event = await received
         if event["type"] == "http.disconnect" and self._task is not None:
             self._gone = True
             self._task.cancel()
@@ -114,23 +128,28 @@ class Exchange:
         self._task = None
         self.body.close()
         self.connection.calls -= 1
-        if not self.connection.calls:
-            self._connections.drop(self.connection)
         if self._deadline is not None:
             self._deadline.cancel()
         if self._watch is not None:
             self._watch.cancel()
 
-    async def answer(self, data: bytes) -> None:
-        """Sends a whole answer of one message."""
-        self._leaves(len(data))
-        await self._finish(self.wire.answer(data))
+    async def answer(self, part: bytes) -> None:
+        """Sends a whole answer of one encoded message."""
+        self._leaves(len(part))
+        events = self.wire.answer(part)
+        if len(part) > SMALL_BYTES:
+            await self._finish(events)
+            return
+        self._started = self._ending = True
+        for event in events:
+            await self._send(event)
+        self._complete = True
 
-    async def write(self, data: bytes) -> None:
-        """Sends one message of a stream."""
+    async def write(self, part: bytes) -> None:
+        """Sends one encoded message of a stream."""
         await self._begin()
-        self._leaves(len(data))
-        await self._send_parts(self.wire.part(data), more=True)
+        self._leaves(len(part))
+        await self._send_parts(part, more=True)
         if self.body.transfer is not None:
             self.body.transfer.left()
 
@@ -173,15 +192,14 @@ class Exchange:
 
 def name_of(scope: Scope) -> str:
     """The name of a request's connection: the address at its other end."""
-    host, port = scope.get("client") or ("", 0)
+    return _name_at(*(scope.get("client") or ("", 0)))
+
+
+@lru_cache(maxsize=MAX_NAMES)
+def _name_at(host: str, port: int) -> str:
     return f"{FRONT_END}:{host.removeprefix('::ffff:')}:{port}"
 
 
 def network_of(name: str) -> str:
     """The host of a connection, by the name of that, as callers are told apart by it: of IPv6 its network."""
     return caller_at(name.removeprefix(f"{FRONT_END}:").rpartition(":")[0])
-
-
-def _network_of(scope: Scope, _: str) -> str:
-    """The host of a request's connection, as callers are told apart by it."""
-    return caller_at(host_of(scope))

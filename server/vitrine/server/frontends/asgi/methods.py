@@ -10,8 +10,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from vitrine.server.errors import InvalidRequest
 from vitrine.server.inference.call import Call
-from vitrine.server.protocols.decoding import message_decoder
-from vitrine.server.protocols.endpoint import Answer, Endpoint
+from vitrine.server.protocols.decoding import decoder_of
+from vitrine.server.protocols.endpoint import Answer, Decode, Endpoint
 from vitrine.server.security.access import Permission
 
 JSON_BYTES = 8 << 20
@@ -36,7 +36,7 @@ class Method:
     """Makes answers."""
     permission: Permission | None
     """The permission that it takes; None: it is open to all."""
-    decode: Callable[[bytes], Message]
+    decode: Decode
     """Makes a message of a request's bytes."""
     decode_json: Callable[[bytes], Message]
     """Makes a message of a request's JSON."""
@@ -72,7 +72,7 @@ def _method(
         path=endpoint.path(descriptor.name),
         answer=endpoint.methods[descriptor.name],
         permission=None if endpoint.public else endpoint.permissions.get(descriptor.name, Permission.PREDICT),
-        decode=message_decoder(message_class, endpoint.max_fields, endpoint.packed_bytes),
+        decode=decoder_of(endpoint, descriptor),
         decode_json=json_decoder(message_class, endpoint.max_fields),
         max_bytes=endpoint.message_limit(descriptor.name, max_message_bytes),
         takes_stream=descriptor.client_streaming,

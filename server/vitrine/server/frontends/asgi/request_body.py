@@ -3,16 +3,13 @@
 import asyncio
 import binascii
 from base64 import b64decode
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from vitrine.server.errors import InvalidRequest, RequestError, RequestTooLarge, Unsupported
-from vitrine.server.frontends.asgi.events import Receive
+from vitrine.server.frontends.asgi.events import Event, Receive
 from vitrine.server.frontends.asgi.wires import Wire
 from vitrine.server.inference.connections import Connection, Connections, Transfer
 from vitrine.server.protocols.compression import unpacked
-
-Message = TypeVar("Message")
 
 COMPRESSED = 1
 """The flag of an envelope whose message is compressed."""
@@ -35,6 +32,7 @@ class RequestBody:
         encoding: the compression of messages; empty: they have none.
         connections: the account of what connections hold.
         connection: its connection.
+        task: the task that reads it.
     """
 
     __slots__ = (
@@ -50,13 +48,14 @@ class RequestBody:
         encoding: bytes,
         connections: Connections,
         connection: Connection,
+        task: "asyncio.Task[Any] | None",
     ) -> None:
         self._receive, self._wire, self._limit, self._encoding = receive, wire, limit, encoding
         self._connections, self._connection = connections, connection
         self._unread = bytearray()
         self._held = 0
         self._decoded = False
-        self._task: asyncio.Task[Any] | None = None
+        self._task = task
         self._ended_by: RequestError | None = None
         self.transfer: Transfer | None = None
         """The account of the message that arrives, or of the answer to the last one."""
@@ -73,14 +72,29 @@ class RequestBody:
             Unsupported: it is compressed, and the request doesn't say how.
             DisconnectedError: the caller has gone.
         """
-        return await self._counted(self._only_message(), streamed=False)
+        transfer = self._begin(streamed=False)
+        try:
+            message = self._whole_envelope(await self._receive())
+            return await self._only_message() if message is None else message
+        except asyncio.CancelledError:
+            self._raise_end()
+            raise
+        finally:
+            self._end(transfer)
 
     async def message(self) -> bytes | None:
         """The next message of a stream, which may be silent for long; None at its end.
 
         It raises as `only_message` does, and `Leaving` when the server leaves while nothing arrives.
         """
-        return await self._counted(self._message(), streamed=True)
+        transfer = self._begin(streamed=True)
+        try:
+            return await self._message()
+        except asyncio.CancelledError:
+            self._raise_end()
+            raise
+        finally:
+            self._end(transfer)
 
     @property
     def arriving(self) -> bool:
@@ -97,27 +111,28 @@ class RequestBody:
         """Gives back what is held, and cuts circles: a request is let go without the garbage collector."""
         if self.transfer is not None:
             self.transfer.left()
-        self._unread = bytearray()
-        self._hold()
+        if self._held:
+            self._unread = bytearray()
+            self._hold()
         self._task = self.transfer = self._ended_by = None
 
-    async def _counted(self, reading: Coroutine[Any, Any, Message], *, streamed: bool) -> Message:
-        """Counts a message as arriving while it is read, and raises the error that ended the wait for it."""
-        task = self._task = asyncio.current_task()
+    def _begin(self, *, streamed: bool) -> Transfer:
+        """Counts a message as arriving until `_end`."""
         transfer = self._connections.expect(self._connection, self._limit, self._end_late, streamed=streamed)
         self.transfer = transfer
         if self._unread:
             transfer.began()
-        try:
-            return await reading
-        except asyncio.CancelledError:
-            if self._ended_by is None or task is None:
-                raise
-            task.uncancel()
+        return transfer
+
+    def _end(self, transfer: Transfer) -> None:
+        transfer.arrived(0)
+        self._hold()
+
+    def _raise_end(self) -> None:
+        """Raises the error that ended the wait for a message, if there is one."""
+        if self._ended_by is not None and self._task is not None:
+            self._task.uncancel()
             raise self._ended_by from None
-        finally:
-            transfer.arrived(0)
-            self._hold()
 
     def _end_late(self) -> None:
         if self.transfer is not None:
@@ -130,8 +145,7 @@ class RequestBody:
             self._connection.hold(change, self._connections.clock())
 
     async def _only_message(self) -> bytes:
-        if (message := await self._whole_envelope()) is not None:
-            return message
+        """The message of a body whose first part has been received."""
         if not self._wire.enveloped:
             while not self.ended and len(self._unread) <= self._limit:
                 await self._read_on()
@@ -144,9 +158,8 @@ class RequestBody:
             raise InvalidRequest("NOT_ONE_MESSAGE", "this method takes one message: the body has none, or several")
         return message
 
-    async def _whole_envelope(self) -> bytes | None:
+    def _whole_envelope(self, event: Event) -> bytes | None:
         """The message of a body whose first part is all of it, as small ones are; None: it has to be put together."""
-        event = await self._receive()
         if event["type"] != "http.request":
             raise DisconnectedError
         data: bytes = event.get("body", b"")

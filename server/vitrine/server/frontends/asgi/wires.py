@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 
 from vitrine.server.frontends.asgi.events import Event, Headers, body, start, trailers, whole
+from vitrine.server.protocols.endpoint import WrittenAnswer
 from vitrine.server.protocols.metadata import NO_RETRY, REQUEST_ID
 
 OK = status_pb2.Status()
@@ -48,6 +49,11 @@ def envelope(data: bytes, flags: int = 0) -> bytes:
     return b"%c%b%b" % (flags, len(data).to_bytes(4, "big"), data)
 
 
+def _prefix(size: int) -> bytes:
+    """The flags and the length before a message."""
+    return b"\0" + size.to_bytes(4, "big")
+
+
 class Wire(ABC):
     """One form. Calls name it by their content type.
 
@@ -75,21 +81,26 @@ class Wire(ABC):
         self._headers: Headers = [(b"content-type", self.content_type)]
         self._head = start(200, self._headers, trailers=self.needs_trailers)
 
-    def encode(self, message: Message) -> bytes:
-        """A message's bytes."""
-        return MessageToJson(message, indent=None).encode() if self.json else message.SerializeToString()
+    def encode(self, answer: Message | WrittenAnswer) -> bytes:
+        """An answer's message as a part of the body."""
+        if self.json:
+            message = answer if isinstance(answer, Message) else answer.message()
+            return self.part(MessageToJson(message, indent=None).encode())
+        if self.prefixed and not isinstance(answer, Message):
+            return answer.behind(_prefix)
+        return self.part(answer.SerializeToString())
+
+    def part(self, data: bytes) -> bytes:
+        """A message's bytes as a part of the body."""
+        return envelope(data)
 
     def head(self) -> Event:
         """The head of an answer."""
         return self._head
 
-    def part(self, data: bytes) -> bytes:
-        """A message as a part of the answer's body."""
-        return envelope(data)
-
     @abstractmethod
-    def answer(self, data: bytes) -> Sequence[Event]:
-        """A whole answer of one message: its head, its body, and trailers if there are any."""
+    def answer(self, part: bytes) -> Sequence[Event]:
+        """A whole answer of one encoded message: its head, its body, and trailers if there are any."""
 
     @abstractmethod
     def end(self, status: status_pb2.Status, request_id: str) -> Sequence[Event]:
@@ -105,9 +116,9 @@ class Grpc(Wire):
 
     needs_trailers = True
 
-    def answer(self, data: bytes) -> Sequence[Event]:
+    def answer(self, part: bytes) -> Sequence[Event]:
         """See `Wire`."""
-        return self._head, body(envelope(data)), OK_TRAILERS
+        return self._head, body(part), OK_TRAILERS
 
     def end(self, status: status_pb2.Status, request_id: str) -> Sequence[Event]:
         """See `Wire`."""
@@ -121,9 +132,9 @@ class Grpc(Wire):
 class GrpcWeb(Wire):
     """gRPC-Web: gRPC's trailers are the last part of the body, so that HTTP/1.1 and browsers can have them."""
 
-    def answer(self, data: bytes) -> Sequence[Event]:
+    def answer(self, part: bytes) -> Sequence[Event]:
         """See `Wire`."""
-        return self.head(), body(self.part(data) + self._trailer(OK, ""))
+        return self.head(), body(part + self._trailer(OK, ""))
 
     def end(self, status: status_pb2.Status, request_id: str) -> Sequence[Event]:
         """See `Wire`."""
@@ -158,9 +169,13 @@ class ConnectUnary(Wire):
     encoding_header = b"content-encoding"
     timeout_header = b"connect-timeout-ms"
 
-    def answer(self, data: bytes) -> Sequence[Event]:
+    def part(self, data: bytes) -> bytes:
+        """See `Wire`: the message is the body."""
+        return data
+
+    def answer(self, part: bytes) -> Sequence[Event]:
         """See `Wire`."""
-        return whole(200, self._headers, data)
+        return whole(200, self._headers, part)
 
     def end(self, status: status_pb2.Status, request_id: str) -> Sequence[Event]:  # noqa: ARG002 - as others do
         """See `Wire`: nothing comes after its one message."""
@@ -178,9 +193,9 @@ class ConnectStream(Wire):
     encoding_header = b"connect-content-encoding"
     timeout_header = b"connect-timeout-ms"
 
-    def answer(self, data: bytes) -> Sequence[Event]:
+    def answer(self, part: bytes) -> Sequence[Event]:
         """See `Wire`."""
-        return self.head(), body(envelope(data) + self._last(OK, ""))
+        return self.head(), body(part + self._last(OK, ""))
 
     def end(self, status: status_pb2.Status, request_id: str) -> Sequence[Event]:
         """See `Wire`."""

@@ -16,7 +16,6 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 
 from vitrine.server.errors import InvalidRequest, RequestError
 from vitrine.server.frontends.grpc.aborting import abort
@@ -26,12 +25,12 @@ from vitrine.server.frontends.grpc.status import to_grpc
 from vitrine.server.inference.call import HANDLED, Call, Outcome, Stage
 from vitrine.server.inference.connections import Connections
 from vitrine.server.protocols.compression import compression_of, largest_unpacked, unpacked
-from vitrine.server.protocols.decoding import message_decoder
-from vitrine.server.protocols.endpoint import Answer, Endpoint
+from vitrine.server.protocols.decoding import decoder_of
+from vitrine.server.protocols.endpoint import Answer, Decode, Endpoint, WrittenAnswer
 from vitrine.server.protocols.metadata import Metadata, bounded, request_id_of, trace_of
 from vitrine.server.protocols.status import failed
 from vitrine.server.security.access import ANYONE, Caller
-from vitrine.server.threads import off_loop
+from vitrine.server.threads import LARGE_BYTES, off_loop
 
 UNDECODED = ("NOT_A_MESSAGE", "TOO_MANY_FIELDS")
 """The reasons that compressed bytes are refused for, as if they were a message."""
@@ -69,7 +68,7 @@ def guarded_handlers(
         method = _Method(
             path=endpoint.path(descriptor.name),
             answer=endpoint.methods[descriptor.name],
-            decode=message_decoder(GetMessageClass(descriptor.input_type), endpoint.max_fields, endpoint.packed_bytes),
+            decode=decoder_of(endpoint, descriptor),
             identify=anyone if endpoint.public else identify,
             observers=observers,
             connections=connections,
@@ -86,7 +85,7 @@ class _Method:
 
     path: str
     answer: Answer
-    decode: Callable[[bytes], Message]
+    decode: Decode
     identify: Identify
     observers: Sequence[Callable[[Call], None]]
     connections: Connections
@@ -180,7 +179,7 @@ class _Method:
         call.address = partial(str, receiver.connection.host)
         return await _encoded(await self.answer(await self._decoded(data, call), call), call)
 
-    async def _decoded(self, data: bytes, call: Call) -> Message:
+    async def _decoded(self, data: bytes, call: Call) -> Any:
         """Decodes a message. gRPC's core unpacks none: 64 KB would become 64 MiB before they are counted.
 
         How a message is compressed is in a header that core keeps to itself, so it is told from the first bytes.
@@ -209,9 +208,12 @@ async def _write(context: Context, receiver: Receiver, answer: bytes) -> None:
     receiver.left()
 
 
-async def _encoded(message: Message, call: Call) -> bytes:
+async def _encoded(message: Message | WrittenAnswer, call: Call) -> bytes:
     begin = time.monotonic()
-    data = await off_loop(call.answer_bytes, message.SerializeToString)
+    if call.answer_bytes < LARGE_BYTES:
+        data = message.SerializeToString()
+    else:
+        data = await off_loop(call.answer_bytes, message.SerializeToString)
     call.passed(Stage.ENCODE, begin, time.monotonic())
     return data
 

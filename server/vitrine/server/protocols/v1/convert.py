@@ -5,9 +5,11 @@ It checks the errors of the wire alone: dtypes, shapes and byte counts. The serv
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import Message
 
 from vitrine.model import Layer, LayerKind, ModelInput, Parameters, TrainingFacts
 from vitrine.server.errors import InvalidRequest
@@ -32,13 +34,68 @@ MAX_AXES = 8
 """Number of axes of a wrong shape that an error repeats."""
 
 
-def read_classify(message: pb.ClassifyRequest, model: ServedModel) -> ClassifyRequest:
-    """Reads a request to a model.
+class ClassifyFacts(NamedTuple):
+    """A request to classify, without its pixels."""
+
+    model: str
+    """The name of the model."""
+    shape: tuple[int, ...]
+    """The shape of the pixels, which their number fits."""
+    activations: LayerSelection
+    """The wanted layers."""
+
+
+class KnownClassify(NamedTuple):
+    """A request that was recognised by its bytes."""
+
+    model: str
+    """The name of the model."""
+    shape: tuple[int, ...]
+    """The shape of the pixels."""
+    activations: LayerSelection
+    """The wanted layers."""
+    pixels: npt.NDArray[np.uint8]
+    """uint8 (n,): all pixels, a view of the request's bytes."""
+
+
+SIMPLE = {"model", "pixels", "activations"}
+"""The fields of a request that holds pixels and nothing unusual."""
+
+SIMPLE_TENSOR, SIMPLE_SELECTION = {"name", "shape", "dtype", "data"}, {"all", "names"}
+"""The fields inside these."""
+
+
+def simple_facts(message: pb.ClassifyRequest) -> ClassifyFacts | None:
+    """What there is to know about a request beside its pixels; None for one that holds anything else, or is wrong."""
+    tensor, selection = message.pixels, message.activations
+    shape = tuple(tensor.shape[: MAX_AXES + 1])
+    if (
+        _fields(message) <= SIMPLE
+        and _fields(tensor) <= SIMPLE_TENSOR
+        and _fields(selection) <= SIMPLE_SELECTION
+        and tensor.dtype == pb.DATA_TYPE_UINT8
+        and len(shape) <= MAX_AXES
+        and len(tensor.data) == math.prod(shape)
+    ):
+        return ClassifyFacts(message.model, shape, LayerSelection(selection.all, tuple(selection.names)))
+    return None
+
+
+def _fields(message: Message) -> set[str]:
+    """The names of the fields that are set."""
+    return {field.name for field, _ in message.ListFields()}
+
+
+def read_classify(message: "pb.ClassifyRequest | KnownClassify", model: ServedModel) -> ClassifyRequest:
+    """Reads a request to a model. One that was recognised needn't be looked at again.
 
     Raises:
         InvalidRequest: its pixels aren't UINT8 [N, …] of the shape of the model's input, their bytes don't match their
             shape, or it names more layers than any model has.
     """
+    if isinstance(message, KnownClassify):
+        _check_shape(message.shape, model.metadata.input)
+        return ClassifyRequest(model, message.pixels.reshape(message.shape), activations=message.activations)
     if len(message.activations.names) > MAX_NAMES:
         count = len(message.activations.names)
         raise InvalidRequest("TOO_MANY_NAMES", f"{count} layers are named: name each once", "activations.names")
@@ -56,13 +113,17 @@ def _read_pixels(tensor: pb.Tensor, expected: ModelInput) -> npt.NDArray[np.uint
     if tensor.dtype != pb.DATA_TYPE_UINT8:
         raise InvalidRequest("WRONG_DTYPE", f"pixels are DATA_TYPE_UINT8, not {_dtype_name(tensor)}", "pixels.dtype")
     shape = tuple(tensor.shape[: MAX_AXES + 1])  # one more than an error repeats shows that there are more
-    if shape[1:] != expected.shape or shape[0] < 0:
-        extents = ", ".join(map(str, expected.shape))
-        raise InvalidRequest("WRONG_SHAPE", f"pixels are [N, {extents}], not {_repeated(shape)}", "pixels.shape")
+    _check_shape(shape, expected)
     if len(tensor.data) != math.prod(shape):
         message = f"pixels of shape {list(shape)} are {math.prod(shape)} bytes; {len(tensor.data)} came"
         raise InvalidRequest("WRONG_BYTE_COUNT", message, "pixels.data")
     return np.frombuffer(tensor.data, np.uint8).reshape(shape)
+
+
+def _check_shape(shape: tuple[int, ...], expected: ModelInput) -> None:
+    if shape[1:] != expected.shape or shape[0] < 0:
+        extents = ", ".join(map(str, expected.shape))
+        raise InvalidRequest("WRONG_SHAPE", f"pixels are [N, {extents}], not {_repeated(shape)}", "pixels.shape")
 
 
 def _repeated(shape: Sequence[int]) -> str:

@@ -9,12 +9,14 @@ from vitrine.server.inference.service import Service
 from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.protocols.v1.convert import (
     MAX_NAMES,
+    KnownClassify,
     read_classify,
-    write_classification,
     write_model,
     write_parameters,
     write_summary,
 )
+from vitrine.server.protocols.v1.frames import ClassifyAnswer
+from vitrine.server.protocols.v1.recognition import recognising
 from vitrine.server.security.access import Permission
 from vitrine.server.threads import off_loop
 from vitrine.v1 import classifier_pb2 as pb
@@ -52,27 +54,29 @@ class ClassifierServicer:
             methods,
             {"GetParameters": Permission.PARAMETERS},
             max_fields=lambda: max_fields,
+            shortcuts={"Classify": recognising},
             large=("Classify", "ClassifyStream"),
         )
 
-    async def Classify(self, request: pb.ClassifyRequest, call: Call) -> pb.ClassifyResponse:  # noqa: N802
+    async def Classify(self, request: pb.ClassifyRequest | KnownClassify, call: Call) -> ClassifyAnswer:  # noqa: N802
         """Classifies 1 to N images."""
         try:
             model = self._service.model(request.model, call)
             answer = await self._service.classify(read_classify(request, model), call)
         except RequestError as error:
             raise _in_wire_paths(error) from error
-        begin = time.monotonic()
-        response = await off_loop(call.answer_bytes, partial(write_classification, answer))
-        call.passed(Stage.ENCODE, begin, time.monotonic())
-        return response
+        return ClassifyAnswer(answer)
 
     async def ClassifyStream(self, request: pb.ClassifyStreamRequest, call: Call) -> pb.ClassifyStreamResponse:  # noqa: N802
         """Answers one request of a stream."""
         try:
-            return pb.ClassifyStreamResponse(response=await self.Classify(request.request, call))
+            answer = await self.Classify(request.request, call)
         except RequestError as error:
             raise error.at(error.field and f"request.{error.field}") from error
+        begin = time.monotonic()
+        message = await off_loop(call.answer_bytes, answer.message)
+        call.passed(Stage.ENCODE, begin, time.monotonic())
+        return pb.ClassifyStreamResponse(response=message)
 
     async def ListModels(self, _: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:  # noqa: N802
         """Lists the models that are served, and those that should be and have failed."""
