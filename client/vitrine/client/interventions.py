@@ -7,14 +7,15 @@ order, and the layers behind calculate with the changed numbers.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from operator import index
+from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from vitrine.client.errors import UsageError
 
-Units: TypeAlias = Iterable[int] | int | None
+Units: TypeAlias = Iterable[SupportsIndex] | SupportsIndex | None
 """Positions in a layer's activations, row by row, from 0: several, one, or None for all."""
 
 
@@ -115,13 +116,13 @@ def _layer(name: object) -> str:
 def _units(units: Units) -> tuple[int, ...]:
     if units is None:
         return ()
-    listed = (units,) if isinstance(units, int | np.integer) else tuple(units)
+    listed = tuple(units) if isinstance(units, Iterable) else (units,)
     for unit in listed:
         if isinstance(unit, bool) or not isinstance(unit, int | np.integer) or not 0 <= unit < 2**31:
             raise UsageError(f"units are positions from 0, not {unit!r:.60}")
     if not listed:
         raise UsageError("an intervention on no unit changes nothing: name some, or leave units out for all")
-    return tuple(map(int, listed))
+    return tuple(map(index, listed))
 
 
 def _number(value: object) -> float:
