@@ -51,6 +51,7 @@ protos-check: $(READY)
 
 figures: $(READY) ## draw the pictures in docs/
 	$(BIN)/python docs/figures.py
+	$(BIN)/python docs/gallery.py
 
 image: ## build the container image, vitrine-server
 	docker build --tag vitrine-server .

@@ -293,9 +293,7 @@ DAMAGED = {
     "# nobody\n": "has no tokens: nobody could call",
     "alice predict\n": "line 1: 2 words instead of three, NAME SHA256 PERMISSIONS",
     "\nalice my-secret predict\n": "line 2: the second word isn't the 64 hex digits of a token's SHA-256",
-    line(
-        "alice", "my-secret"
-    ): "line 1: the third word isn't some of predict, activations, parameters, interventions, attribution, admin",
+    line("alice", "my-secret"): "line 1: the third word isn't some of predict, activations, parameters, inter",
     line("alice", "predict") * 2: "line 2: a line above has the same token",
 }
 

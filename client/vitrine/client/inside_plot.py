@@ -171,10 +171,11 @@ def compare(
     Raises:
         UsageError: matplotlib is missing, or the file can't be written.
     """
-    layers = [name for name in first.activations if name in second.activations]
+    *names, output = first.activations.layers or ("",)  # the output layer is drawn as bars
+    layers = [name for name in names if name in first.activations and name in second.activations]
     layers = [name for name in layers if first.activations[name].shape == second.activations[name].shape]
     rows = len(layers) + 1
-    height = rows * (ROW_HEIGHT + ROW_GAP) + 1.3
+    height = rows * (ROW_HEIGHT + ROW_GAP) + 1.65
     figure = new_figure(3 * COMPARED_WIDTH + 2 * 0.5 + 2 * MARGIN, height)
     shown = " and ".join(f"{shorten(one.label, LABEL_LENGTH)} at {one.probability:.1%}" for one in (first, second))
     write(figure, MARGIN, height - MARGIN, title or shown, size=17, weight="bold", va="top")
@@ -185,8 +186,8 @@ def compare(
         picture = first.input.shape if first.has_pixels and first.pixels.size == values[0].size and not row else None
         _draw_three(figure, bottom, name, *values, picture or values[0].shape)
     bottom = height - 1.2 - rows * (ROW_HEIGHT + ROW_GAP)
-    for column, (one, name) in enumerate(((first, "first"), (second, "second"))):
-        _draw_bars(figure, _place(column, bottom), one, name)
+    for column, one in enumerate((first, second)):
+        _draw_bars(figure, _place(column, bottom), one, output or "output")
     _draw_change(figure, _place(2, bottom), first, second)
     if path is not None:
         write_figure(figure, path)
