@@ -175,7 +175,7 @@ BAD: dict[str, tuple[list[pb.Intervention], str]] = {
     "not a number": ([pb.Intervention(layer="relu_1", value=float("nan"))], "finite numbers from -1e+06 to 1e+06"),
     "no end": ([pb.Intervention(layer="relu_1", scale=float("inf"))], "finite numbers from -1e+06 to 1e+06"),
     "no change": ([pb.Intervention(layer="relu_1")], "needs a scale, a value, or values"),
-    "too many": ([pb.Intervention(layer="relu_1", scale=1)] * 4097, "4,097 interventions, and at most 4,096"),
+    "too many": ([pb.Intervention(layer="relu_1", scale=1)] * 1025, "1,025 interventions, and at most 1,024"),
     "too few values": (
         [pb.Intervention(layer="relu_1", units=[1, 2], values=pb.UnitValues(values=[1.0]))],
         "1 values came for 2 units of 'relu_1'",

@@ -16,7 +16,7 @@ from vitrine.server.errors import InvalidRequest, Unsupported, listed, quoted
 from vitrine.server.inference.requests import Change, Interventions
 from vitrine.server.models.snapshot import IntervenedRunner, ServedModel
 
-MOST_CHANGES = 4096
+MOST_CHANGES = 1024
 """The largest number of changes in a request: each is looked at on the event loop's thread, for some microseconds."""
 
 LARGEST = 1e6

@@ -27,7 +27,7 @@ SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"]
 FURTHER_FIELDS = 64
 """Fields of a good request beside its images, the names of layers and interventions, at most."""
 
-CHANGE_FIELDS = 8
+CHANGE_FIELDS = 6
 """Fields of an intervention: itself, its layer, its change, and some for its units."""
 
 PACKED_BYTES = 64
