@@ -50,7 +50,7 @@ def draw_four(path: Path) -> None:
 @contextmanager
 def served() -> Iterator[str]:
     """The address of a server of the bundled model."""
-    command = [Path(sys.executable).with_name("vitrine-server"), "--port", "0"]
+    command = [str(Path(sys.executable).with_name("vitrine-server")), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -28,7 +28,7 @@ def tiny(server: RunningServer) -> Iterator[GRPCInferenceServiceStub]:
 
 def message(pixels: npt.NDArray[np.uint8], changes: dict[str, Floats], *, raw: bool = True) -> pb.ModelInferRequest:
     """A request for two layers with optional inputs, the pixels in the middle."""
-    given = {**changes, "pixels": pixels}
+    given: dict[str, npt.NDArray[Any]] = {**changes, "pixels": pixels}
     names = sorted(given)
     request = pb.ModelInferRequest(model_name="tiny", outputs=[Output(name="relu_1"), Output(name="softmax")])
     for name in names:
