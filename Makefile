@@ -59,6 +59,7 @@ protos-check: $(READY)
 
 figures: $(READY) ## draw the pictures in docs/
 	$(BIN)/python docs/figures.py
+	$(BIN)/python docs/gallery.py
 
 dist: ## build the sdist and the wheel into dist/, check both, try the wheel with every Python here
 	$(call tools,release)

@@ -34,7 +34,7 @@ ask it, in another terminal {folder}/vitrine classify {image} --activations
 look at a unit's weights    {folder}/vitrine parameters linear_1 --unit 12 --image {image}
 see where it is weak        {folder}/vitrine-train evaluate {run}
 train on MNIST, 18 s        {folder}/vitrine-train fit --recipe quick
-calculate a layer yourself  docs/tutorial.md"""
+calculate a layer yourself  docs/one-layer.md"""
 """The demo's last words."""
 
 

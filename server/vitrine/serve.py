@@ -3,7 +3,11 @@
 The base install puts the command on the PATH, and `vitrine.server` can't be imported without its extra.
 """
 
+import os
 import sys
+
+# Before numpy is loaded: its threads would spin between the products of an explanation, and take CPUs from runs.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from vitrine.model.distribution import missing_extra
 

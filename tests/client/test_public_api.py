@@ -13,7 +13,7 @@ from vitrine.client import AsyncClient, Client, ServiceError, VitrineError
 from vitrine.client.errors import ERROR_OF_STATUS
 from vitrine.model.distribution import version
 
-METHODS = ["classify", "classify_many", "close", "health", "model", "models", "parameters"]
+METHODS = ["classify", "classify_many", "close", "explain", "health", "model", "models", "parameters"]
 
 
 def test_the_public_names_are_these() -> None:
@@ -27,8 +27,10 @@ def test_the_public_names_are_these() -> None:
         "Client",
         "ConflictError",
         "DeadlineError",
+        "Explanation",
         "Health",
         "ImageError",
+        "Intervention",
         "InvalidRequestError",
         "Layer",
         "LayerKind",
@@ -49,13 +51,17 @@ def test_the_public_names_are_these() -> None:
         "UnsupportedError",
         "UsageError",
         "VitrineError",
+        "compare",
         "draw_prediction",
         "plot_prediction",
         "render_pixels",
         "render_strips",
+        "scale",
+        "set_units",
         "stack_activations",
         "strips_legend",
         "to_frame",
+        "zero",
     ]
 
 

@@ -338,7 +338,7 @@ def test_a_shape_without_end_is_not_said_back_in_full(stub: ClassifierServiceStu
     [
         pb.ClassifyRequest(encoded=pb.EncodedImages(files=[b""] * 100_000)),
         pb.ClassifyRequest(activations=pb.LayerSelection(names=[""] * 100_000)),
-        pb.ClassifyRequest(pixels=pb.Tensor(shape=[1] * 100_000)),
+        pb.ClassifyRequest(pixels=pb.Tensor(shape=[1] * 1_000_000)),
     ],
     ids=["files", "names", "extents"],
 )
@@ -348,11 +348,14 @@ def test_fields_without_end_are_refused_before_they_are_parsed(
     """Parsing a message of the largest size would take a gigabyte, and seconds without any other answer."""
     found = refused(stub, request_of_many)
     assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "TOO_MANY_FIELDS")
-    assert found.message == "the request has more than 2,112 fields: split it"
+    assert found.message == "the request has more than 9,280 fields: split it"
 
 
 def test_the_largest_good_request_has_not_too_many_fields(stub: ClassifierServiceStub) -> None:
     names = pb.LayerSelection(names=["input"] * 1024)
-    assert len(stub.Classify(pb.ClassifyRequest(pixels=blank(1024), activations=names)).digits) == 1024
+    change = pb.Intervention(layer="relu_1", units=range(32), scale=0.5)
+    each = [pb.ImageInterventions(interventions=[change])] * 1024
+    request = pb.ClassifyRequest(pixels=blank(1024), activations=names, interventions=each)
+    assert len(stub.Classify(request).digits) == 1024
     files = pb.EncodedImages(files=[png()] * 1024)
     assert len(stub.Classify(pb.ClassifyRequest(encoded=files)).digits) == 1024

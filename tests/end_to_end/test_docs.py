@@ -38,7 +38,7 @@ PROMISED = {
         *(r"^9 (9\d|100)\.\d%$", r"^9$", r"^\(1000,\)$", r"^\['8', '9'\]$", r"^score of 9: \d+\.\d, of 4: -?\d+\.\d$"),
         *(r"^4 \d\d\.\d%$", r"^MODEL_UNKNOWN$", r"^examples/nine\.png$", r"^\(2, 256\)$"),
     ],
-    "tutorial.md": [
+    "one-layer.md": [
         r"^\d\.\d+e-0[67]$",
         r"^True$",
         r"^\d\d% of the units are off$",
@@ -89,7 +89,7 @@ def test_links_are_found() -> None:
     assert README.count("](") > 10
 
 
-@pytest.mark.parametrize("page", ["client.md", "tutorial.md"])
+@pytest.mark.parametrize("page", ["client.md", "one-layer.md"])
 def test_the_code_of_a_page_says_what_its_comments_promise(
     page: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

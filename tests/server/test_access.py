@@ -26,7 +26,11 @@ from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 PLAIN = pb.ClassifyRequest(pixels=pb.Tensor(shape=[1, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=bytes(324)))
 ALL_LAYERS = pb.ClassifyRequest(pixels=PLAIN.pixels, activations=pb.LayerSelection(all=True))
 ONE_LAYER = pb.ClassifyRequest(pixels=PLAIN.pixels, activations=pb.LayerSelection(names=["relu_1"]))
-PERMISSIONS = ("predict", "activations", "parameters", "admin")
+SILENCED = pb.ClassifyRequest(
+    pixels=PLAIN.pixels,
+    interventions=[pb.ImageInterventions(interventions=[pb.Intervention(layer="relu_1", scale=0)])],
+)
+PERMISSIONS = ("predict", "activations", "parameters", "interventions", "attribution", "admin")
 
 
 def replace(path: Path, text: str) -> None:
@@ -49,8 +53,9 @@ def guarded(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """A server that knows a token for each permission, one for two of them, and one for all."""
     path = tmp_path_factory.mktemp("access") / "tokens"
     callers = [line(permission, permission) for permission in PERMISSIONS]
-    both, everything = line("predict+activations", "predict,activations"), line("all", ",".join(PERMISSIONS))
-    path.write_text("# who may call\n\n" + "".join(callers) + both + everything)
+    pairs = [line(f"predict+{one}", f"predict,{one}") for one in ("activations", "interventions", "attribution")]
+    everything = line("all", ",".join(PERMISSIONS))
+    path.write_text("# who may call\n\n" + "".join(callers) + "".join(pairs) + everything)
     with running_server(tiny_artifact, "--tokens", path) as running:
         yield running
 
@@ -94,15 +99,24 @@ INSPECTING: dict[str, Call] = {
     "ClassifyStream, one layer": stream(ONE_LAYER),
 }
 READING: dict[str, Call] = {"GetParameters": unary("GetParameters", pb.GetParametersRequest(layer="linear_1"))}
+CHANGING: dict[str, Call] = {
+    "Classify, interventions": unary("Classify", SILENCED),
+    "ClassifyStream, interventions": stream(SILENCED),
+}
+EXPLAINING: dict[str, Call] = {"Explain": unary("Explain", pb.ExplainRequest(pixels=PLAIN.pixels))}
 OPEN: dict[str, Call] = {"Check": check_health, "ServerReflectionInfo": reflect}
-CALLS = PREDICTING | INSPECTING | READING | OPEN
+CALLS = PREDICTING | INSPECTING | READING | CHANGING | EXPLAINING | OPEN
 
 ALLOWED: dict[str, dict[str, Call]] = {
     "predict": PREDICTING | OPEN,
     "activations": OPEN,
     "parameters": READING | OPEN,
+    "interventions": OPEN,
+    "attribution": OPEN,
     "admin": OPEN,
     "predict+activations": PREDICTING | INSPECTING | OPEN,
+    "predict+interventions": PREDICTING | CHANGING | OPEN,
+    "predict+attribution": PREDICTING | EXPLAINING | OPEN,
     "all": CALLS,
 }
 """What each known caller may do."""
@@ -128,9 +142,14 @@ def test_a_token_allows_what_it_has_permissions_for(guarded: RunningServer, name
         with pytest.raises(grpc.RpcError) as caught:
             CALLS[call](channel, bearer(secret(name)))
     assert outcome(caught.value) == (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_LACKING")
+    may_predict = "predict" in name
     lacking = "parameters" if call in READING else "predict"
-    if name == "predict" and call in INSPECTING:
+    if call in EXPLAINING and name != "attribution":
+        lacking = "attribution"
+    elif may_predict and call in INSPECTING:
         lacking = "activations"
+    elif may_predict and call in CHANGING:
+        lacking = "interventions"
     advice = ": ask for none (activations=None in the SDK)" if lacking == "activations" else ""
     said = f"the token {name!r} lacks the permission {lacking!r}, which this request needs{advice}"
     assert caught.value.details() == said
@@ -276,7 +295,7 @@ DAMAGED = {
     "# nobody\n": "has no tokens: nobody could call",
     "alice predict\n": "line 1: 2 words instead of three, NAME SHA256 PERMISSIONS",
     "\nalice my-secret predict\n": "line 2: the second word isn't the 64 hex digits of a token's SHA-256",
-    line("alice", "my-secret"): "line 1: the third word isn't some of predict, activations, parameters, admin",
+    line("alice", "my-secret"): "line 1: the third word isn't some of predict, activations, parameters, inter",
     line("alice", "predict") * 2: "line 2: a line above has the same token",
 }
 

@@ -20,7 +20,14 @@ from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import InvalidRequest, PermissionDenied, Unsupported
 from vitrine.server.inference.call import Call
 from vitrine.server.inference.plan import Plan
-from vitrine.server.inference.requests import Classification, ClassifyRequest, LayerSelection
+from vitrine.server.inference.requests import (
+    Change,
+    Classification,
+    ClassifyRequest,
+    ExplainRequest,
+    Interventions,
+    LayerSelection,
+)
 from vitrine.server.inference.service import MAX_PLANS, Service
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
@@ -52,6 +59,12 @@ def one_image(model: ServedModel, layers: LayerSelection) -> ClassifyRequest:
     return ClassifyRequest(model, pixels=random_pixels(1), activations=layers)
 
 
+def silenced(model: ServedModel) -> ClassifyRequest:
+    return ClassifyRequest(
+        model, pixels=random_pixels(1), interventions=Interventions([[Change("relu_1", None, scale=0.0)]])
+    )
+
+
 METHODS: dict[str, tuple[Callable[[Service, Call], Any], set[Permission]]] = {
     "classify": (
         lambda service, call: service.classify(one_image(service.models.get(""), LayerSelection()), call),
@@ -64,6 +77,14 @@ METHODS: dict[str, tuple[Callable[[Service, Call], Any], set[Permission]]] = {
     "classify with one layer's activations": (
         lambda service, call: service.classify(one_image(service.models.get(""), ONE_LAYER), call),
         {Permission.PREDICT, Permission.ACTIVATIONS},
+    ),
+    "classify with interventions": (
+        lambda service, call: service.classify(silenced(service.models.get("")), call),
+        {Permission.PREDICT, Permission.INTERVENTIONS},
+    ),
+    "explain": (
+        lambda service, call: service.explain(ExplainRequest(service.models.get(""), random_pixels(1)), call),
+        {Permission.PREDICT, Permission.ATTRIBUTION},
     ),
     "parameters": (lambda service, call: service.parameters("", "linear_1", call), {Permission.PARAMETERS}),
     "list_models": (lambda service, call: service.list_models(call), {Permission.PREDICT}),

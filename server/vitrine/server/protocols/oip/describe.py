@@ -12,6 +12,7 @@ from vitrine.server.engine.device import CPU_PROVIDER
 from vitrine.server.inference.batching import BatchingConfig
 from vitrine.server.inference.statistics import Duration, ModelStatistics
 from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
+from vitrine.server.protocols.oip.interventions import optional_inputs
 from vitrine.server.protocols.oip.outputs import DIGIT, IS_DIGIT, class_output, default_outputs
 
 PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
@@ -52,7 +53,13 @@ def write_config(model: ServedModel, max_images: int, batching: BatchingConfig) 
         platform=PLATFORM,
         backend=BACKEND,
         max_batch_size=max_images,
-        input=[config_pb.ModelInput(name=given.name, data_type=config_pb.TYPE_UINT8, dims=given.shape)],
+        input=[
+            config_pb.ModelInput(name=given.name, data_type=config_pb.TYPE_UINT8, dims=given.shape),
+            *(
+                config_pb.ModelInput(name=name, data_type=config_pb.TYPE_FP32, dims=target.layer.shape, optional=True)
+                for name, target in optional_inputs(model).items()
+            ),
+        ],
         output=[
             config_pb.ModelOutput(name=name, data_type=config_pb.DataType.Value(f"TYPE_{datatype}"), dims=extent)
             for name, datatype, extent in _outputs(model)

@@ -47,4 +47,6 @@ def in_triton_words(error: RequestError, field: str = "model_name") -> RequestEr
         return error.at("", REASONS[error.reason])
     if file := FILE.fullmatch(error.field):
         return error.at(INPUT, f"element {file[1]} of input 'pixels': {error}")
+    if error.field.startswith("interventions"):
+        return error.at("inputs")
     return error.at(FIELDS.get(error.field.partition(".")[0], error.field))

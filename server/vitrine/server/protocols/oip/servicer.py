@@ -22,6 +22,7 @@ from vitrine.server.protocols.oip.describe import (
 )
 from vitrine.server.protocols.oip.errors import in_triton_words, unsupported
 from vitrine.server.protocols.oip.inputs import PACKED_BYTES, fields_per_image, read_input
+from vitrine.server.protocols.oip.interventions import split_interventions
 from vitrine.server.protocols.oip.outputs import check_size, further_bytes, read_outputs, write_response
 from vitrine.server.protocols.oip.parameters import check_id, check_parameters, echoed_id
 from vitrine.server.security.access import Permission
@@ -196,9 +197,10 @@ class OipServicer:
         try:
             model = self._service.model(request.model_name, call, request.model_version)
             layers = read_outputs(request, model)
+            request, interventions = split_interventions(request, model)
             given = read_input(request, model, self._service.limits.max_images)
             pixels, files = (given, None) if isinstance(given, np.ndarray) else (None, given)
-            wanted = ClassifyRequest(model, pixels, files, layers)
+            wanted = ClassifyRequest(model, pixels, files, layers, interventions)
             return await self._service.classify(wanted, call, further_bytes(request, model))
         except RequestError as error:
             raise in_triton_words(error) from error

@@ -60,7 +60,7 @@ class ClassifyAnswer:
     def _parts(self) -> list[bytes | memoryview]:
         """The bytes of the message, in parts that are views where they can be."""
         answer = self._answer
-        if len(answer.model.metadata.classes) > ONE_BYTE:
+        if len(answer.model.metadata.classes) > ONE_BYTE or answer.baseline is not None:
             return [self.message().SerializeToString()]
         arrays: list[bytes | memoryview] = [bytes(answer.digits.tolist()), _elements(answer.probabilities)]
         arrays += [_elements(values) for values in answer.activations.values()]

@@ -5,6 +5,7 @@ from functools import partial
 
 from vitrine.server.errors import RequestError
 from vitrine.server.inference.call import Call, Stage
+from vitrine.server.inference.interventions import MOST_CHANGES
 from vitrine.server.inference.service import Service
 from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.protocols.v1.convert import (
@@ -16,6 +17,7 @@ from vitrine.server.protocols.v1.convert import (
     write_summary,
 )
 from vitrine.server.protocols.v1.frames import ClassifyAnswer
+from vitrine.server.protocols.v1.inside import read_explain, read_interventions, write_explanation
 from vitrine.server.protocols.v1.recognition import recognising
 from vitrine.server.security.access import Permission
 from vitrine.server.threads import off_loop
@@ -25,7 +27,13 @@ SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"]
 """The service's description in its .proto."""
 
 FURTHER_FIELDS = 64
-"""Fields of a good request beside its images and the names of layers, at most."""
+"""Fields of a good request beside its images, the names of layers and interventions, at most."""
+
+CHANGE_FIELDS = 6
+"""Fields of an intervention: itself, its layer, its change, and some for its units."""
+
+PACKED_BYTES = 64
+"""The bytes of a list of numbers, such as an intervention's units, that take as long to read as one field."""
 
 
 class ClassifierServicer:
@@ -44,25 +52,29 @@ class ClassifierServicer:
         methods: dict[str, Answer] = {
             "Classify": self.Classify,
             "ClassifyStream": self.ClassifyStream,
+            "Explain": self.Explain,
             "ListModels": self.ListModels,
             "GetModel": self.GetModel,
             "GetParameters": self.GetParameters,
         }
-        max_fields = self._service.limits.max_images + MAX_NAMES + FURTHER_FIELDS
+        max_images = self._service.limits.max_images
+        max_fields = 2 * max_images + MAX_NAMES + FURTHER_FIELDS + MOST_CHANGES * CHANGE_FIELDS
         return Endpoint(
             SERVICE,
             methods,
-            {"GetParameters": Permission.PARAMETERS},
+            {"GetParameters": Permission.PARAMETERS, "Explain": Permission.ATTRIBUTION},
             max_fields=lambda: max_fields,
             shortcuts={"Classify": recognising},
-            large=("Classify", "ClassifyStream"),
+            packed_bytes=PACKED_BYTES,
+            large=("Classify", "ClassifyStream", "Explain"),
         )
 
     async def Classify(self, request: pb.ClassifyRequest | KnownClassify, call: Call) -> ClassifyAnswer:  # noqa: N802
         """Classifies 1 to N images."""
         try:
             model = self._service.model(request.model, call)
-            answer = await self._service.classify(read_classify(request, model), call)
+            interventions = None if isinstance(request, KnownClassify) else read_interventions(request)
+            answer = await self._service.classify(read_classify(request, model, interventions), call)
         except RequestError as error:
             raise _in_wire_paths(error) from error
         return ClassifyAnswer(answer)
@@ -77,6 +89,18 @@ class ClassifierServicer:
         message = await off_loop(call.answer_bytes, answer.message)
         call.passed(Stage.ENCODE, begin, time.monotonic())
         return pb.ClassifyStreamResponse(response=message)
+
+    async def Explain(self, request: pb.ExplainRequest, call: Call) -> pb.ExplainResponse:  # noqa: N802
+        """Explains 1 to N images."""
+        try:
+            model = self._service.model(request.model, call)
+            answer = await self._service.explain(read_explain(request, model), call)
+        except RequestError as error:
+            raise _in_wire_paths(error) from error
+        begin = time.monotonic()
+        response = await off_loop(call.answer_bytes, partial(write_explanation, answer))
+        call.passed(Stage.ENCODE, begin, time.monotonic())
+        return response
 
     async def ListModels(self, _: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:  # noqa: N802
         """Lists the models that are served, and those that should be and have failed."""
