@@ -12,7 +12,7 @@ help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 
 $(READY): EXTRAS := train,server,tracing,plot,dev
-$(SERVER_READY): EXTRAS := server
+$(SERVER_READY): EXTRAS := server,http
 $(READY) $(SERVER_READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Vitrine needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
@@ -40,8 +40,8 @@ format: $(READY) ## format the code and apply ruff's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-serve: $(if $(wildcard $(READY)),$(READY),$(SERVER_READY)) ## serve the bundled model on localhost:50051; installs no more than that needs
-	$(BIN)/vitrine-server
+serve: $(if $(wildcard $(READY)),$(READY),$(SERVER_READY)) ## serve the bundled model on localhost:50051, and the page on http://localhost:8080; installs no more than that needs
+	$(BIN)/vitrine-server --http-port 8080
 
 protos: $(READY) ## generate the stubs from the .proto files
 	$(BIN)/python protos/generate.py protos

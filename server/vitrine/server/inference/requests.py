@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS
+from vitrine.model.preparation.steps import Step
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.ranges import RealRange, WholeRange
 from vitrine.server.security.access import Permission
@@ -99,6 +100,18 @@ class Classification:
     """float32 (N,): how unlike a digit each image is; None where the model has no threshold to judge it by."""
     is_digit: npt.NDArray[np.bool_] | None = None
     """bool (N,): the novelty is at most that threshold; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownPreparation:
+    """The way of an image file to pixels."""
+
+    model: ServedModel
+    """The model that the pixels are for."""
+    pixels: npt.NDArray[np.uint8]
+    """uint8 (height, width), 0 = white (paper), 255 = black (ink): what the model gets of that file."""
+    steps: Sequence[Step]
+    """The picture after each step."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

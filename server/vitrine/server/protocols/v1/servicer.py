@@ -13,6 +13,7 @@ from vitrine.server.protocols.v1.convert import (
     write_classification,
     write_model,
     write_parameters,
+    write_preparation,
     write_summary,
 )
 from vitrine.server.security.access import Permission
@@ -45,6 +46,7 @@ class ClassifierServicer:
             "ListModels": self.ListModels,
             "GetModel": self.GetModel,
             "GetParameters": self.GetParameters,
+            "Prepare": self.Prepare,
         }
         max_fields = self._service.limits.max_images + MAX_NAMES + FURTHER_FIELDS
         return Endpoint(
@@ -52,7 +54,7 @@ class ClassifierServicer:
             methods,
             {"GetParameters": Permission.PARAMETERS},
             max_fields=lambda: max_fields,
-            large=("Classify", "ClassifyStream"),
+            large=("Classify", "ClassifyStream", "Prepare"),
         )
 
     async def Classify(self, request: pb.ClassifyRequest, call: Call) -> pb.ClassifyResponse:  # noqa: N802
@@ -88,6 +90,11 @@ class ClassifierServicer:
         """Gets one layer's parameters."""
         found = self._service.parameters(request.model, request.layer, call)
         return await off_loop(call.answer_bytes, partial(write_parameters, *found))
+
+    async def Prepare(self, request: pb.PrepareRequest, call: Call) -> pb.PrepareResponse:  # noqa: N802
+        """Shows how an image file becomes pixels."""
+        model = self._service.model(request.model, call)
+        return write_preparation(await self._service.show_preparation(model, request.file, call))
 
 
 def _in_wire_paths(error: RequestError) -> RequestError:
