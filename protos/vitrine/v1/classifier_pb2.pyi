@@ -52,6 +52,48 @@ DATA_TYPE_FLOAT32: DataType.ValueType  # 2
 """IEEE 754 numbers of four bytes, little-endian."""
 Global___DataType: _TypeAlias = DataType  # noqa: Y015
 
+class _AttributionMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttributionMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttributionMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTRIBUTION_METHOD_UNSPECIFIED: _AttributionMethod.ValueType  # 0
+    """Not set: contributions."""
+    ATTRIBUTION_METHOD_CONTRIBUTIONS: _AttributionMethod.ValueType  # 1
+    """Each pixel times the product of the active weights between it and the score. A ReLU network is linear around each
+    input, so this is exact: with the biases' share, contributions add up to the score (within 1e-4).
+    """
+    ATTRIBUTION_METHOD_GRADIENT_TIMES_INPUT: _AttributionMethod.ValueType  # 2
+    """Each pixel times the gradient of the score with respect to it (Shrikumar et al. 2016, arXiv:1605.01713). In a
+    network of linear and ReLU layers, these are the same numbers as contributions.
+    """
+    ATTRIBUTION_METHOD_INTEGRATED_GRADIENTS: _AttributionMethod.ValueType  # 3
+    """Each pixel times the mean gradient on the straight way from a white page to the image (Sundararajan et al. 2017,
+    arXiv:1703.01365), by the midpoint rule with 64 steps. Contributions add up to the score's difference from that of
+    the white page, up to the error of the steps.
+    """
+
+class AttributionMethod(_AttributionMethod, metaclass=_AttributionMethodEnumTypeWrapper):
+    """A way to divide a score among pixels. Pixels count as 0 (white) to 1 (black), as in the layer `input`."""
+
+ATTRIBUTION_METHOD_UNSPECIFIED: AttributionMethod.ValueType  # 0
+"""Not set: contributions."""
+ATTRIBUTION_METHOD_CONTRIBUTIONS: AttributionMethod.ValueType  # 1
+"""Each pixel times the product of the active weights between it and the score. A ReLU network is linear around each
+input, so this is exact: with the biases' share, contributions add up to the score (within 1e-4).
+"""
+ATTRIBUTION_METHOD_GRADIENT_TIMES_INPUT: AttributionMethod.ValueType  # 2
+"""Each pixel times the gradient of the score with respect to it (Shrikumar et al. 2016, arXiv:1605.01713). In a
+network of linear and ReLU layers, these are the same numbers as contributions.
+"""
+ATTRIBUTION_METHOD_INTEGRATED_GRADIENTS: AttributionMethod.ValueType  # 3
+"""Each pixel times the mean gradient on the straight way from a white page to the image (Sundararajan et al. 2017,
+arXiv:1703.01365), by the midpoint rule with 64 steps. Contributions add up to the score's difference from that of
+the white page, up to the error of the steps.
+"""
+Global___AttributionMethod: _TypeAlias = AttributionMethod  # noqa: Y015
+
 class _ModelState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -203,6 +245,102 @@ class EncodedImages(_message.Message):
 Global___EncodedImages: _TypeAlias = EncodedImages  # noqa: Y015
 
 @_typing.final
+class UnitValues(_message.Message):
+    """A value for each of several units."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """As many as `Intervention.units` has entries, or as the layer has units where that is empty. Each finite, −1e6 to
+        1e6.
+        """
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnitValues: _TypeAlias = UnitValues  # noqa: Y015
+
+@_typing.final
+class Intervention(_message.Message):
+    """A change of one layer's activations while the model runs. The layers behind it calculate with the changed numbers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYER_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    layer: _builtins.str
+    """Name of the layer, as `GetModel` lists it: the input, a hidden layer or the last linear one. The output layer is
+    refused: no layer reads it.
+    """
+    scale: _builtins.float
+    """A factor; 0 silences the units. Finite, −1e6 to 1e6."""
+    value: _builtins.float
+    """The value that takes the place of each of these units' activations. Finite, −1e6 to 1e6."""
+    @_builtins.property
+    def units(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The units: positions in the layer's activations, row by row, from 0 to `Layer.width` − 1. Empty: all of them."""
+
+    @_builtins.property
+    def values(self) -> Global___UnitValues:
+        """A value for each unit, for example the activations that another image has."""
+
+    def __init__(
+        self,
+        *,
+        layer: _builtins.str = ...,
+        units: _abc.Iterable[_builtins.int] | None = ...,
+        scale: _builtins.float = ...,
+        value: _builtins.float = ...,
+        values: Global___UnitValues | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "scale", b"scale", "value", b"value", "values", b"values"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "layer", b"layer", "scale", b"scale", "units", b"units", "value", b"value", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["scale", "value", "values"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___Intervention: _TypeAlias = Intervention  # noqa: Y015
+
+@_typing.final
+class ImageInterventions(_message.Message):
+    """The interventions in the run of one image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVENTIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def interventions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Intervention]:
+        """Changes, applied in this order; at most 1024. None: the image is classified as it is."""
+
+    def __init__(
+        self,
+        *,
+        interventions: _abc.Iterable[Global___Intervention] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interventions", b"interventions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageInterventions: _TypeAlias = ImageInterventions  # noqa: Y015
+
+@_typing.final
 class ClassifyRequest(_message.Message):
     """A request to classify 1 to N images."""
 
@@ -212,6 +350,7 @@ class ClassifyRequest(_message.Message):
     PIXELS_FIELD_NUMBER: _builtins.int
     ENCODED_FIELD_NUMBER: _builtins.int
     ACTIVATIONS_FIELD_NUMBER: _builtins.int
+    INTERVENTIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`NAME` for the newest version of a served model, or `NAME@VERSION`. Empty: the default model."""
     @_builtins.property
@@ -228,6 +367,12 @@ class ClassifyRequest(_message.Message):
     def activations(self) -> Global___LayerSelection:
         """The layers whose activations the answer carries. Unset: none."""
 
+    @_builtins.property
+    def interventions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageInterventions]:
+        """Interventions: none, one entry for all images, or one for each image. With them, the answer is that of the changed
+        model, and `ClassifyResponse.baseline` has the untouched one. Takes the permission `interventions`.
+        """
+
     def __init__(
         self,
         *,
@@ -235,10 +380,11 @@ class ClassifyRequest(_message.Message):
         pixels: Global___Tensor | None = ...,
         encoded: Global___EncodedImages | None = ...,
         activations: Global___LayerSelection | None = ...,
+        interventions: _abc.Iterable[Global___ImageInterventions] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "encoded", b"encoded", "images", b"images", "pixels", b"pixels"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "encoded", b"encoded", "images", b"images", "model", b"model", "pixels", b"pixels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "encoded", b"encoded", "images", b"images", "interventions", b"interventions", "model", b"model", "pixels", b"pixels"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_images: _TypeAlias = _typing.Literal["pixels", "encoded"]  # noqa: Y015
     _WhichOneofArgType_images: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
@@ -297,6 +443,7 @@ class ClassifyResponse(_message.Message):
     ACTIVATIONS_FIELD_NUMBER: _builtins.int
     NOVELTIES_FIELD_NUMBER: _builtins.int
     ARE_DIGITS_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> Global___ModelIdentity:
         """The model that answered."""
@@ -329,6 +476,10 @@ class ClassifyResponse(_message.Message):
         likely none of the classes, and `digits` means little. Empty if the model has no threshold.
         """
 
+    @_builtins.property
+    def baseline(self) -> Global___Baseline:
+        """The answer without interventions. Unset if the request has none."""
+
     def __init__(
         self,
         *,
@@ -338,14 +489,63 @@ class ClassifyResponse(_message.Message):
         activations: _abc.Iterable[Global___Tensor] | None = ...,
         novelties: _abc.Iterable[_builtins.float] | None = ...,
         are_digits: _abc.Iterable[_builtins.bool] | None = ...,
+        baseline: Global___Baseline | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "probabilities", b"probabilities"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "model", b"model", "probabilities", b"probabilities"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "are_digits", b"are_digits", "digits", b"digits", "model", b"model", "novelties", b"novelties", "probabilities", b"probabilities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "are_digits", b"are_digits", "baseline", b"baseline", "digits", b"digits", "model", b"model", "novelties", b"novelties", "probabilities", b"probabilities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
+
+@_typing.final
+class Baseline(_message.Message):
+    """The answer for N images without the interventions of the request; each field as in `ClassifyResponse`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGITS_FIELD_NUMBER: _builtins.int
+    PROBABILITIES_FIELD_NUMBER: _builtins.int
+    ACTIVATIONS_FIELD_NUMBER: _builtins.int
+    NOVELTIES_FIELD_NUMBER: _builtins.int
+    ARE_DIGITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def digits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The predicted class of each image."""
+
+    @_builtins.property
+    def probabilities(self) -> Global___Tensor:
+        """The output layer's activations: FLOAT32 of shape [N, classes]."""
+
+    @_builtins.property
+    def activations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tensor]:
+        """The selected activations, in the order of the layers."""
+
+    @_builtins.property
+    def novelties(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The energy score of each image; empty if the model has no threshold."""
+
+    @_builtins.property
+    def are_digits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """True for each image whose novelty is at most the threshold; empty if the model has no threshold."""
+
+    def __init__(
+        self,
+        *,
+        digits: _abc.Iterable[_builtins.int] | None = ...,
+        probabilities: Global___Tensor | None = ...,
+        activations: _abc.Iterable[Global___Tensor] | None = ...,
+        novelties: _abc.Iterable[_builtins.float] | None = ...,
+        are_digits: _abc.Iterable[_builtins.bool] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["probabilities", b"probabilities"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activations", b"activations", "are_digits", b"are_digits", "digits", b"digits", "novelties", b"novelties", "probabilities", b"probabilities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Baseline: _TypeAlias = Baseline  # noqa: Y015
 
 @_typing.final
 class ClassifyStreamRequest(_message.Message):
@@ -394,6 +594,110 @@ class ClassifyStreamResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClassifyStreamResponse: _TypeAlias = ClassifyStreamResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """A request to explain 1 to N images."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PIXELS_FIELD_NUMBER: _builtins.int
+    ENCODED_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """`NAME` for the newest version of a served model, or `NAME@VERSION`. Empty: the default model."""
+    method: Global___AttributionMethod.ValueType
+    """The method. Unset: contributions."""
+    @_builtins.property
+    def pixels(self) -> Global___Tensor:
+        """Prepared pixels, as in `ClassifyRequest`."""
+
+    @_builtins.property
+    def encoded(self) -> Global___EncodedImages:
+        """Image files; the server prepares them."""
+
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The classes to explain, as positions in `Model.classes`: one for all images, or one for each image. None: the
+        predicted class of each.
+        """
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        pixels: Global___Tensor | None = ...,
+        encoded: Global___EncodedImages | None = ...,
+        classes: _abc.Iterable[_builtins.int] | None = ...,
+        method: Global___AttributionMethod.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "images", b"images", "pixels", b"pixels"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "encoded", b"encoded", "images", b"images", "method", b"method", "model", b"model", "pixels", b"pixels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_images: _TypeAlias = _typing.Literal["pixels", "encoded"]  # noqa: Y015
+    _WhichOneofArgType_images: _TypeAlias = _typing.Literal["images", b"images"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_images) -> _WhichOneofReturnType_images | None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """The explanation of N images: row i of every field is image i of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    BIASES_FIELD_NUMBER: _builtins.int
+    PIXELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___ModelIdentity:
+        """The model that answered."""
+
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The explained class of each image: N positions in `Model.classes`."""
+
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The score of that class: N activations of the last linear layer, before softmax or sigmoid. Any finite number."""
+
+    @_builtins.property
+    def contributions(self) -> Global___Tensor:
+        """The share of each pixel in the score: FLOAT32 of shape [N, …`Model.input.shape`] under the name `contributions`. A
+        positive number speaks for the class, a negative one against it.
+        """
+
+    @_builtins.property
+    def biases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The rest of each score: N numbers. It is the biases' share, or for integrated gradients the white page's score."""
+
+    @_builtins.property
+    def pixels(self) -> Global___Tensor:
+        """The pixels that are explained: UINT8 of shape [N, …`Model.input.shape`]. Set if the server prepared the images."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___ModelIdentity | None = ...,
+        classes: _abc.Iterable[_builtins.int] | None = ...,
+        scores: _abc.Iterable[_builtins.float] | None = ...,
+        contributions: Global___Tensor | None = ...,
+        biases: _abc.Iterable[_builtins.float] | None = ...,
+        pixels: Global___Tensor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "model", b"model", "pixels", b"pixels"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["biases", b"biases", "classes", b"classes", "contributions", b"contributions", "model", b"model", "pixels", b"pixels", "scores", b"scores"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

@@ -48,6 +48,11 @@ class ClassifierServiceStub(object):
                 request_serializer=vitrine_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
                 response_deserializer=vitrine_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/vitrine.v1.ClassifierService/Explain',
+                request_serializer=vitrine_dot_v1_dot_classifier__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=vitrine_dot_v1_dot_classifier__pb2.ExplainResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/vitrine.v1.ClassifierService/ListModels',
                 request_serializer=vitrine_dot_v1_dot_classifier__pb2.ListModelsRequest.SerializeToString,
@@ -87,6 +92,13 @@ class ClassifierServiceServicer(object):
     def ClassifyStream(self, request_iterator, context):
         """Classifies a stream of requests: one answer for each request, in the order of the requests. The first bad request
         ends the stream with its status, after the answers to the requests before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Explains 1 to N images: the share of each pixel in the score of a class. Takes the permission `attribution`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,6 +144,11 @@ def add_ClassifierServiceServicer_to_server(servicer, server):
                     servicer.ClassifyStream,
                     request_deserializer=vitrine_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.FromString,
                     response_serializer=vitrine_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=vitrine_dot_v1_dot_classifier__pb2.ExplainRequest.FromString,
+                    response_serializer=vitrine_dot_v1_dot_classifier__pb2.ExplainResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -212,6 +229,33 @@ class ClassifierService(object):
             '/vitrine.v1.ClassifierService/ClassifyStream',
             vitrine_dot_v1_dot_classifier__pb2.ClassifyStreamRequest.SerializeToString,
             vitrine_dot_v1_dot_classifier__pb2.ClassifyStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vitrine.v1.ClassifierService/Explain',
+            vitrine_dot_v1_dot_classifier__pb2.ExplainRequest.SerializeToString,
+            vitrine_dot_v1_dot_classifier__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,8 @@ class ClassifierServiceStub:
     """Classifies a stream of requests: one answer for each request, in the order of the requests. The first bad request
     ends the stream with its status, after the answers to the requests before it.
     """
+    Explain: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ExplainRequest, _classifier_pb2.ExplainResponse]
+    """Explains 1 to N images: the share of each pixel in the score of a class. Takes the permission `attribution`."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
     """Lists the models that are served, and the versions that failed to load."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]
@@ -76,6 +78,8 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     """Classifies a stream of requests: one answer for each request, in the order of the requests. The first bad request
     ends the stream with its status, after the answers to the requests before it.
     """
+    Explain: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ExplainRequest, _classifier_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Explains 1 to N images: the share of each pixel in the score of a class. Takes the permission `attribution`."""
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that are served, and the versions that failed to load."""
     GetModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]  # type: ignore[assignment]
@@ -109,6 +113,14 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         """Classifies a stream of requests: one answer for each request, in the order of the requests. The first bad request
         ends the stream with its status, after the answers to the requests before it.
         """
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _classifier_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classifier_pb2.ExplainResponse, _abc.Awaitable[_classifier_pb2.ExplainResponse]]:
+        """Explains 1 to N images: the share of each pixel in the score of a class. Takes the permission `attribution`."""
 
     @_abc_1.abstractmethod
     def ListModels(
