@@ -216,6 +216,7 @@ def _bind(host: str, port: int, *, shares_port: bool) -> list[socket.socket]:
                         raise
                     continue
                 undo.enter_context(made)
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for its connections: asyncio misses these
                 bound.append(made)
                 number = made.getsockname()[1]
         except OSError as error:
