@@ -32,6 +32,7 @@ class Page {
   #class = byId("class", HTMLSelectElement);
   #pin = byId("pin");
   #framed = false;
+  /** @type {HTMLElement | null} */ #cameFrom = null;
 
   /** @param {Model} model */
   constructor(model) {
@@ -104,15 +105,19 @@ class Page {
     this.layers.addEventListener("point", (event) => this.#look(/** @type {CustomEvent} */ (event).detail, false));
     this.layers.addEventListener("away", () => this.#look(this.#chosen, true));
     for (const place of [this.layers, this.inspector])
-      place.addEventListener("choose", (event) => {
-        this.#chosen = /** @type {CustomEvent} */ (event).detail;
-        this.#look(this.#chosen, true);
-      });
-    document.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.#chosen) return;
-      this.#chosen = null;
-      this.#look(null, false);
-    });
+      place.addEventListener("choose", (event) => this.#choose(/** @type {CustomEvent} */ (event).detail));
+    document.addEventListener("keydown", (event) => event.key === "Escape" && this.#chosen && this.#choose(null));
+  }
+
+  /** Looks at a unit until another one is chosen. The focus of the keyboard goes with it, and back at the end. @param {Unit | null} unit */
+  #choose(unit) {
+    const by = document.activeElement;
+    const byKeyboard = by instanceof HTMLElement && by.matches(":focus-visible");
+    if (by instanceof HTMLCanvasElement && unit) this.#cameFrom = by;
+    this.#chosen = unit;
+    this.#look(unit, true);
+    if (unit && byKeyboard) byId("unit").focus();
+    else if (!unit && byKeyboard) this.#cameFrom?.focus();
   }
 
   /** @param {Unit | null} unit @param {boolean} chosen */
