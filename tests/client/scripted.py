@@ -185,6 +185,11 @@ class ScriptedServer(ClassifierServiceServicer):
         ]
         return pb.ListModelsResponse(models=summaries)
 
+    def Explain(self, _: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:  # noqa: N802
+        """Refuses: a scripted model has no weights."""
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no explanations here")
+        raise AssertionError
+
     def GetParameters(self, request: pb.GetParametersRequest, context: Any) -> pb.GetParametersResponse:  # noqa: N802
         self._arrive(request, context)
         weight, bias = floats("weight", np.eye(3)), floats("bias", np.zeros(3))

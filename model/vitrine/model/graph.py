@@ -5,7 +5,7 @@ plain tuples with ONNX's names, so that this module needs no ONNX.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -127,6 +127,44 @@ def novelty_operators(logits: str) -> list[Operator]:
     return [
         Operator("ReduceLogSumExp", (logits, CLASS_AXIS), ("log_sum_exp",), {"keepdims": 0}),
         Operator("Neg", ("log_sum_exp",), (NOVELTY,), {}),
+    ]
+
+
+def changeable_layers(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers whose activations an intervention can change: those that another layer reads."""
+    read = {name for layer in layers for name in layer.reads}
+    return tuple(layer for layer in layers if layer.name in read)
+
+
+def scale_input(layer: str) -> str:
+    """The name of the optional input that a layer's activations are multiplied by: float32 (1 or N, *shape)."""
+    return f"{layer}.scale"  # layers' names have no dot
+
+
+def shift_input(layer: str) -> str:
+    """The name of the optional input that is added to a layer's scaled activations: float32 (1 or N, *shape)."""
+    return f"{layer}.shift"
+
+
+def intervened_operators(layers: Sequence[Layer]) -> list[Operator]:
+    """The nodes of `layer_operators`, with activations · scale + shift behind each layer that another one reads.
+
+    The changed activations have the layer's name, so that the layers behind it, and the outputs, take these.
+    """
+    changed = {layer.name for layer in changeable_layers(layers)}
+    operators = []
+    for layer in layers:
+        *others, last = KINDS[layer.kind].operators(layer)
+        operators += [*others, *(_changed(last, layer.name) if layer.name in changed else [last])]
+    return operators
+
+
+def _changed(operator: Operator, layer: str) -> list[Operator]:
+    untouched, scaled = f"{layer}.untouched", f"{layer}.scaled"
+    return [
+        operator._replace(outputs=(untouched,)),
+        Operator("Mul", (untouched, scale_input(layer)), (scaled,), {}),
+        Operator("Add", (scaled, shift_input(layer)), (layer,), {}),
     ]
 
 

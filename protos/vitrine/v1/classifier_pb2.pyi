@@ -325,7 +325,7 @@ class ImageInterventions(_message.Message):
     INTERVENTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def interventions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Intervention]:
-        """Changes, applied in this order; at most 1024. None: the image is classified as it is."""
+        """Changes, applied in this order; at most 4096 in a request. None: the image is classified as it is."""
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vitrine.server.engine.artifact import read_artifact
 from vitrine.server.engine.device import Device
+from vitrine.server.engine.intervened import IntervenedEngine
 from vitrine.server.engine.session import open_engine
 from vitrine.server.models.snapshot import ServedModel
 
@@ -26,11 +27,13 @@ def load_artifact(path: Path, device: Device, name: str = "", version: str = "")
     """
     artifact = read_artifact(path)
     digest = artifact.sha256[:DIGEST_DIGITS]
+    engine = open_engine(artifact, device)
     return ServedModel(
         name or artifact.metadata.name,
         version or digest,
         artifact.metadata,
         artifact.parameters,
-        open_engine(artifact, device),
+        engine,
         digest,
+        intervened=IntervenedEngine(artifact.metadata, artifact.parameters, engine.provider),
     )

@@ -132,6 +132,13 @@ def _open(artifact: Artifact, provider: str, options: Mapping[str, str] | None =
 
 
 def _session_options(artifact: Artifact, provider: str) -> Any:
+    options = session_options(provider)
+    if artifact.beside:
+        _give_parameters(options, artifact)
+    return options
+
+
+def session_options(provider: str) -> Any:
     """One thread a run and no spinning: these models take microseconds, and ONNX Runtime's pool ignores quotas."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -140,8 +147,6 @@ def _session_options(artifact: Artifact, provider: str) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if provider != CPU_PROVIDER:  # else ONNX Runtime would warn, and run on the CPU
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    if artifact.beside:
-        _give_parameters(options, artifact)
     return options
 
 

@@ -36,7 +36,7 @@ class Plan:
         """The bytes of an answer. Activations can be a hundred times the request: refused here, none is calculated.
 
         Args:
-            images: the images of the request.
+            images: the images of the answer: twice those of the request if it has the baseline, too.
             further_bytes: bytes that the protocol's answer adds for each image, at most.
             limit: the largest answer.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -71,8 +72,43 @@ NO_LAYERS = LayerSelection()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClassifyRequest:
-    """A request to classify images: either `pixels` or `files`."""
+class Change:
+    """A change of some units' activations: activation × scale + shift."""
+
+    layer: str
+    """The layer's name."""
+    units: npt.NDArray[np.int64] | None
+    """int64 (U,): positions in the layer's activations, row by row; None: all of them."""
+    scale: "float | npt.NDArray[np.float32]" = 1.0
+    """The factor of all these units, or of each: float32 (U,)."""
+    shift: "float | npt.NDArray[np.float32]" = 0.0
+    """What is added to all of them, or to each: float32 (U,)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interventions:
+    """Changes of activations in the runs of a request's images."""
+
+    images: Sequence[Sequence[Change]]
+    """The changes for each image, in the order of applying them; one entry is for all images."""
+    baseline: bool = True
+    """The answer without changes is wanted, too."""
+
+
+class AttributionMethod(StrEnum):
+    """A way to divide a class's score among the pixels."""
+
+    CONTRIBUTIONS = "contributions"
+    """Each pixel times the product of the active weights."""
+    GRADIENT_TIMES_INPUT = "gradient_times_input"
+    """Each pixel times its gradient: the same numbers in a network of linear and ReLU layers."""
+    INTEGRATED_GRADIENTS = "integrated_gradients"
+    """Each pixel times its mean gradient between a white page and the image."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImagesRequest:
+    """A request about images: either `pixels` or `files`."""
 
     model: ServedModel
     """The model that is to answer: whatever is published meanwhile, the one that the request was read for."""
@@ -80,8 +116,26 @@ class ClassifyRequest:
     """uint8 (N, height, width), 0 = white (paper), 255 = black (ink)."""
     files: Sequence[bytes] | None = None
     """Whole image files, to be prepared by the service."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassifyRequest(ImagesRequest):
+    """A request to classify images."""
+
     activations: LayerSelection = NO_LAYERS
     """The layers whose activations are wanted."""
+    interventions: Interventions | None = None
+    """Changes of activations; None: the model runs as it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExplainRequest(ImagesRequest):
+    """A request to explain classifications of images."""
+
+    classes: Sequence[int] = ()
+    """The classes to explain: one for all images, or one for each; none: the predicted ones."""
+    method: AttributionMethod = AttributionMethod.CONTRIBUTIONS
+    """The method."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +154,26 @@ class Classification:
     """float32 (N,): how unlike a digit each image is; None where the model has no threshold to judge it by."""
     is_digit: npt.NDArray[np.bool_] | None = None
     """bool (N,): the novelty is at most that threshold; None where there is none."""
+    baseline: "Classification | None" = None
+    """The answer without the request's interventions; None: there are none, or it wasn't wanted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """The explanation of N images; row i is image i."""
+
+    model: ServedModel
+    """The model that gave it."""
+    classes: npt.NDArray[np.int64]
+    """int64 (N,): the explained class of each."""
+    scores: npt.NDArray[np.float32]
+    """float32 (N,): that class's activation of the last linear layer."""
+    contributions: npt.NDArray[np.float32]
+    """float32 (N, *shape of the input): each pixel's share in the score."""
+    biases: npt.NDArray[np.float32]
+    """float32 (N,): the rest of the score."""
+    pixels: npt.NDArray[np.uint8] | None = None
+    """uint8 (N, *shape of the input), where the service has prepared them; None: the caller has them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

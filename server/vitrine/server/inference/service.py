@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -18,15 +19,27 @@ import numpy.typing as npt
 from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
+from vitrine.server.inference.attribution import Network, attribute, check_classes, explanation_bytes
 from vitrine.server.inference.batching import Batcher, BatchingConfig
 from vitrine.server.inference.call import Call, Stage
 from vitrine.server.inference.connections import ConnectionConfig, Connections
+from vitrine.server.inference.interventions import (
+    IntervenedRun,
+    check_finite,
+    check_interventions,
+    no_interventions,
+    rows_of,
+)
 from vitrine.server.inference.plan import Plan, answer_too_large
 from vitrine.server.inference.rate_limit import RateLimiter, caller_at
 from vitrine.server.inference.readiness import Readiness
 from vitrine.server.inference.requests import (
     Classification,
     ClassifyRequest,
+    ExplainRequest,
+    Explanation,
+    ImagesRequest,
+    Interventions,
     LayerSelection,
     Limits,
     ModelDescription,
@@ -105,7 +118,7 @@ class Service:
     @property
     def workload(self) -> Workload:
         """The work at this moment; to be asked on the event loop's thread."""
-        waiting = sum(runner.batcher.waiting for runner in self._runners.values())
+        waiting = sum(batcher.waiting for runner in self._runners.values() for batcher in runner.batchers)
         held = self.connections
         return Workload(
             waiting,
@@ -133,22 +146,30 @@ class Service:
         """
         # 1. Plan: the wanted outputs, and the size of the answer.
         call.caller.require(*request.activations.permissions)
+        if request.interventions is not None:
+            call.caller.require(Permission.INTERVENTIONS)
         model = request.model
         call.model = model.label
         runner = self._runner(model)
         plan = runner.plan(model, request.activations)
         count = self._count_images(request)
-        answer_bytes = plan.check_size(count, further_bytes, self.limits.max_message_bytes)
+        runs = count  # images that are calculated
+        if request.interventions is not None:
+            check_interventions(request.interventions, model, count)
+            runs = 2 * count if request.interventions.baseline else count
+        answer_bytes = plan.check_size(runs, further_bytes, self.limits.max_message_bytes)
         # 2. Admit: from here on it counts, for the server's load, its caller's rate and the model's statistics.
         call.images, call.answer_bytes = count, answer_bytes
         call.observers = (self._count, *call.observers)
         request_bytes = max(call.size, _size_of(request))  # a message can have much that is no image
-        call.hold(self._admission.admit(count, request_bytes + answer_bytes, caller := _name_of(call)))
+        call.hold(self._admission.admit(runs, request_bytes + answer_bytes, caller := _name_of(call)))
         if self._rates.limited:
             self._rates.take(caller, count)
         # 3. Prepare: image files become pixels.
         pixels = await self._prepare(request, call) if request.pixels is None else request.pixels
         # 4. Run: together with other callers' images.
+        if request.interventions is not None:
+            return await self._intervene(request.interventions, model, pixels, plan, call)
         values = await runner.batcher.run(pixels, plan.outputs, call.passed)
         self._admission.took(time.monotonic() - call.begin)
         # 5. Judge: the class of each image, and whether it is a digit at all.
@@ -174,6 +195,54 @@ class Service:
             raise InvalidRequest(error.reason, str(error), "file") from error
         call.passed(Stage.PREPARE, begin, time.monotonic())
         return ShownPreparation(model, pixels, steps)
+
+    async def _intervene(
+        self, interventions: Interventions, model: ServedModel, pixels: npt.NDArray[np.uint8], plan: Plan, call: Call
+    ) -> Classification:
+        """Runs images with interventions, in batches with other callers' ones, and without, where that is wanted."""
+        runner = self._runner(model)
+        if runner.intervened is None:
+            raise no_interventions(model)
+        values = await runner.intervened.run(rows_of(pixels, interventions), plan.outputs, call.passed)
+        check_finite(values[model.layer_names[-1]])
+        changed = _judged(model, values, plan.layers, call)
+        if interventions.baseline:
+            untouched = await runner.batcher.run(pixels, plan.outputs, call.passed)
+            changed = replace(changed, baseline=_judged(model, untouched, plan.layers, call))
+        self._admission.took(time.monotonic() - call.begin)
+        return changed
+
+    async def explain(self, request: ExplainRequest, call: Call) -> Explanation:
+        """Divides the scores of 1 to N images among their pixels. It counts as under way until the call is closed.
+
+        Raises:
+            PermissionDenied: the caller may not have attributions.
+            InvalidRequest: it holds no images, too many, or one that can't be read; or names an unknown class.
+            AnswerTooLarge: the answer would pass the message limit.
+            Overloaded: there is too much to do just now, or the caller has sent too much; nothing was calculated.
+        """
+        # 1. Check the request, and the size of the answer.
+        call.caller.require(Permission.PREDICT, Permission.ATTRIBUTION)
+        model = request.model
+        call.model = model.label
+        count = self._count_images(request)
+        check_classes(request.classes, model, count)
+        answer_bytes, limit = explanation_bytes(request, count), self.limits.max_message_bytes
+        if answer_bytes > limit:
+            raise answer_too_large(answer_bytes, limit, "explain fewer images at a time", "pixels")
+        # 2. Admit, as for a classification.
+        call.images, call.answer_bytes = count, answer_bytes
+        call.observers = (self._count, *call.observers)
+        request_bytes = max(call.size, _size_of(request))
+        call.hold(self._admission.admit(count, request_bytes + answer_bytes, caller := _name_of(call)))
+        if self._rates.limited:
+            self._rates.take(caller, count)
+        # 3. Classify, together with other callers' images; then go back from the scores to the pixels.
+        pixels = await self._prepare(request, call) if request.pixels is None else request.pixels
+        values = await self._runner(model).batcher.run(pixels, Network.of(model).needed, call.passed)
+        explanation = await attribute(request, pixels, values, self._runs)
+        self._admission.took(time.monotonic() - call.begin)
+        return explanation
 
     def parameters(self, name: str, layer: str, call: Call) -> tuple[ServedModel, Parameters]:
         """The parameters of a linear layer. They count as under way until the call is closed.
@@ -269,9 +338,12 @@ class Service:
             inline_rows = model.run_time.images_within(self.batching.inline_seconds)
             batcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
             runner = self._runners[model] = _ModelRunner(batcher)
+            if model.intervened is not None:
+                changed = IntervenedRun(model.intervened, model.metadata.layers)
+                runner.intervened = Batcher(changed, self._runs, self.batching, ran)  # in threads: a session is opened
         return runner
 
-    def _count_images(self, request: ClassifyRequest) -> int:
+    def _count_images(self, request: ImagesRequest) -> int:
         images, field = (request.pixels, "pixels") if request.pixels is not None else (request.files, "files")
         count = 0 if images is None else len(images)
         if count == 0:
@@ -281,7 +353,7 @@ class Service:
             raise InvalidRequest("TOO_MANY_IMAGES", message, field)
         return count
 
-    async def _prepare(self, request: ClassifyRequest, call: Call) -> npt.NDArray[np.uint8]:
+    async def _prepare(self, request: ImagesRequest, call: Call) -> npt.NDArray[np.uint8]:
         begin, shape, caller = time.monotonic(), request.model.metadata.input.shape, _name_of(call)
         rows: list[npt.NDArray[np.uint8]] = []
         for index, file in enumerate(request.files or ()):
@@ -294,11 +366,18 @@ class Service:
 
 
 class _ModelRunner:
-    """A model's batcher, and the plans for the layers that it was asked for."""
+    """A model's batchers, and the plans for the layers that it was asked for."""
 
     def __init__(self, batcher: Batcher) -> None:
         self.batcher = batcher
+        self.intervened: Batcher | None = None
+        """Batches rows with interventions; None: the model can't be run with any."""
         self._plans: dict[LayerSelection, Plan] = {}
+
+    @property
+    def batchers(self) -> list[Batcher]:
+        """Both."""
+        return [self.batcher] if self.intervened is None else [self.batcher, self.intervened]
 
     def plan(self, model: ServedModel, selection: LayerSelection) -> Plan:
         """The plan for a selection. The model isn't kept here, or it would never be let go."""
@@ -316,7 +395,7 @@ def _name_of(call: Call) -> str:
     return caller_at(call.address()) if call.caller is ANYONE else call.caller.name
 
 
-def _size_of(request: ClassifyRequest) -> int:
+def _size_of(request: ImagesRequest) -> int:
     return sum(map(len, request.files or ())) if request.pixels is None else request.pixels.nbytes
 
 

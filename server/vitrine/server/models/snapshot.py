@@ -33,6 +33,15 @@ class Runner(Protocol):
         """
 
 
+class IntervenedRunner(Protocol):
+    """Calculates a model's activations with changes on the way: `engine.IntervenedEngine`, or a stand-in of a test."""
+
+    def run(
+        self, pixels: npt.NDArray[np.uint8], layers: Sequence[str], changes: Mapping[str, npt.NDArray[np.float32]]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """As `Runner.run`, with values for some of the inputs `scale_input` and `shift_input` of the model's graph."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunTime:
     """The time of a model's runs, in seconds, measured before it is served."""
@@ -67,6 +76,8 @@ class ServedModel:
     """The first digits of its file's SHA-256; empty for a model without a file."""
     run_time: RunTime = RunTime()
     """The time of its runs; endless where it wasn't measured."""
+    intervened: IntervenedRunner | None = None
+    """Runs it with interventions; None: nothing does."""
     label: str = field(init=False)
     """NAME@VERSION."""
     layer_names: tuple[str, ...] = field(init=False)

@@ -21,6 +21,10 @@ class Permission(Enum):
     """Get layers' activations with a classification."""
     PARAMETERS = "parameters"
     """Get the weights and biases that a model stores."""
+    INTERVENTIONS = "interventions"
+    """Change activations while a model classifies; other callers' answers stay as they are."""
+    ATTRIBUTION = "attribution"
+    """Get each pixel's share in a score, which tells much about the weights."""
     ADMIN = "admin"
     """Change what the server does."""
 

@@ -15,6 +15,7 @@ from vitrine.server.errors import InvalidRequest
 from vitrine.server.inference.requests import (
     Classification,
     ClassifyRequest,
+    Interventions,
     LayerSelection,
     Limits,
     ShownPreparation,
@@ -39,8 +40,10 @@ MAX_AXES = 8
 """Number of axes of a wrong shape that an error repeats."""
 
 
-def read_classify(message: pb.ClassifyRequest, model: ServedModel) -> ClassifyRequest:
-    """Reads a request to a model.
+def read_classify(
+    message: pb.ClassifyRequest, model: ServedModel, interventions: Interventions | None = None
+) -> ClassifyRequest:
+    """Reads a request to a model; its interventions are read already.
 
     Raises:
         InvalidRequest: its pixels aren't UINT8 [N, …] of the shape of the model's input, their bytes don't match their
@@ -52,14 +55,19 @@ def read_classify(message: pb.ClassifyRequest, model: ServedModel) -> ClassifyRe
     form = message.WhichOneof("images")
     return ClassifyRequest(
         model,
-        pixels=_read_pixels(message.pixels, model.metadata.input) if form == "pixels" else None,
+        pixels=read_pixels(message.pixels, model.metadata.input) if form == "pixels" else None,
         files=message.encoded.files if form == "encoded" else None,
         activations=LayerSelection(message.activations.all, tuple(message.activations.names)),
+        interventions=interventions,
     )
 
 
-def _read_pixels(tensor: pb.Tensor, expected: ModelInput) -> npt.NDArray[np.uint8]:
-    """The tensor's bytes as uint8 (N, *expected.shape), without a copy."""
+def read_pixels(tensor: pb.Tensor, expected: ModelInput) -> npt.NDArray[np.uint8]:
+    """The tensor's bytes as uint8 (N, *expected.shape), without a copy.
+
+    Raises:
+        InvalidRequest: they aren't UINT8 [N, …] of that shape, or the bytes don't match the shape.
+    """
     if tensor.dtype != pb.DATA_TYPE_UINT8:
         raise InvalidRequest("WRONG_DTYPE", f"pixels are DATA_TYPE_UINT8, not {_dtype_name(tensor)}", "pixels.dtype")
     shape = tuple(tensor.shape[: MAX_AXES + 1])  # one more than an error repeats shows that there are more
@@ -87,8 +95,19 @@ def write_classification(answer: Classification) -> pb.ClassifyResponse:
     return pb.ClassifyResponse(
         model=write_identity(answer.model),
         digits=answer.digits.tolist(),
-        probabilities=_write_tensor(answer.model.metadata.layers[-1].name, answer.probabilities),
-        activations=[_write_tensor(name, values) for name, values in answer.activations.items()],
+        probabilities=write_tensor(answer.model.metadata.layers[-1].name, answer.probabilities),
+        activations=[write_tensor(name, values) for name, values in answer.activations.items()],
+        novelties=None if answer.novelty is None else answer.novelty.tolist(),
+        are_digits=None if answer.is_digit is None else answer.is_digit.tolist(),
+        baseline=None if answer.baseline is None else _write_baseline(answer.baseline),
+    )
+
+
+def _write_baseline(answer: Classification) -> pb.Baseline:
+    return pb.Baseline(
+        digits=answer.digits.tolist(),
+        probabilities=write_tensor(answer.model.metadata.layers[-1].name, answer.probabilities),
+        activations=[write_tensor(name, values) for name, values in answer.activations.items()],
         novelties=None if answer.novelty is None else answer.novelty.tolist(),
         are_digits=None if answer.is_digit is None else answer.is_digit.tolist(),
     )
@@ -98,8 +117,8 @@ def write_parameters(model: ServedModel, parameters: Parameters) -> pb.GetParame
     """Writes a layer's parameters."""
     return pb.GetParametersResponse(
         model=write_identity(model),
-        weight=_write_tensor("weight", parameters.weight),
-        bias=_write_tensor("bias", parameters.bias),
+        weight=write_tensor("weight", parameters.weight),
+        bias=write_tensor("bias", parameters.bias),
     )
 
 
@@ -174,6 +193,9 @@ def _write_training(facts: TrainingFacts) -> pb.TrainingFacts:
     )
 
 
-def _write_tensor(name: str, values: npt.NDArray[np.float32]) -> pb.Tensor:
+def write_tensor(name: str, values: npt.NDArray[np.float32] | npt.NDArray[np.uint8]) -> pb.Tensor:
+    """Writes an array."""
+    if values.dtype == np.uint8:
+        return pb.Tensor(name=name, shape=values.shape, dtype=pb.DATA_TYPE_UINT8, data=values.tobytes())
     little_endian = values.astype("<f4", copy=False)
     return pb.Tensor(name=name, shape=values.shape, dtype=pb.DATA_TYPE_FLOAT32, data=little_endian.tobytes())

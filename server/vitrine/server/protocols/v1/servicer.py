@@ -5,6 +5,7 @@ from functools import partial
 
 from vitrine.server.errors import RequestError
 from vitrine.server.inference.call import Call, Stage
+from vitrine.server.inference.interventions import MOST_CHANGES
 from vitrine.server.inference.service import Service
 from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.protocols.v1.convert import (
@@ -16,6 +17,7 @@ from vitrine.server.protocols.v1.convert import (
     write_preparation,
     write_summary,
 )
+from vitrine.server.protocols.v1.inside import read_explain, read_interventions, write_explanation
 from vitrine.server.security.access import Permission
 from vitrine.server.threads import off_loop
 from vitrine.v1 import classifier_pb2 as pb
@@ -24,7 +26,13 @@ SERVICE = pb.DESCRIPTOR.services_by_name["ClassifierService"]
 """The service's description in its .proto."""
 
 FURTHER_FIELDS = 64
-"""Fields of a good request beside its images and the names of layers, at most."""
+"""Fields of a good request beside its images, the names of layers and interventions, at most."""
+
+CHANGE_FIELDS = 8
+"""Fields of an intervention: itself, its layer, its change, and some for its units."""
+
+PACKED_BYTES = 64
+"""The bytes of a list of numbers, such as an intervention's units, that take as long to read as one field."""
 
 
 class ClassifierServicer:
@@ -43,25 +51,29 @@ class ClassifierServicer:
         methods: dict[str, Answer] = {
             "Classify": self.Classify,
             "ClassifyStream": self.ClassifyStream,
+            "Explain": self.Explain,
             "ListModels": self.ListModels,
             "GetModel": self.GetModel,
             "GetParameters": self.GetParameters,
             "Prepare": self.Prepare,
         }
-        max_fields = self._service.limits.max_images + MAX_NAMES + FURTHER_FIELDS
+        max_images = self._service.limits.max_images
+        max_fields = 2 * max_images + MAX_NAMES + FURTHER_FIELDS + MOST_CHANGES * CHANGE_FIELDS
         return Endpoint(
             SERVICE,
             methods,
-            {"GetParameters": Permission.PARAMETERS},
+            {"GetParameters": Permission.PARAMETERS, "Explain": Permission.ATTRIBUTION},
             max_fields=lambda: max_fields,
-            large=("Classify", "ClassifyStream", "Prepare"),
+            packed_bytes=PACKED_BYTES,
+            large=("Classify", "ClassifyStream", "Explain", "Prepare"),
         )
 
     async def Classify(self, request: pb.ClassifyRequest, call: Call) -> pb.ClassifyResponse:  # noqa: N802
         """Classifies 1 to N images."""
         try:
             model = self._service.model(request.model, call)
-            answer = await self._service.classify(read_classify(request, model), call)
+            interventions = read_interventions(request) if request.interventions else None
+            answer = await self._service.classify(read_classify(request, model, interventions), call)
         except RequestError as error:
             raise _in_wire_paths(error) from error
         begin = time.monotonic()
@@ -75,6 +87,18 @@ class ClassifierServicer:
             return pb.ClassifyStreamResponse(response=await self.Classify(request.request, call))
         except RequestError as error:
             raise error.at(error.field and f"request.{error.field}") from error
+
+    async def Explain(self, request: pb.ExplainRequest, call: Call) -> pb.ExplainResponse:  # noqa: N802
+        """Explains 1 to N images."""
+        try:
+            model = self._service.model(request.model, call)
+            answer = await self._service.explain(read_explain(request, model), call)
+        except RequestError as error:
+            raise _in_wire_paths(error) from error
+        begin = time.monotonic()
+        response = await off_loop(call.answer_bytes, partial(write_explanation, answer))
+        call.passed(Stage.ENCODE, begin, time.monotonic())
+        return response
 
     async def ListModels(self, _: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:  # noqa: N802
         """Lists the models that are served, and those that should be and have failed."""

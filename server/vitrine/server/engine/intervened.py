@@ -1,0 +1,127 @@
+"""Runs a checked artifact with interventions: each layer's activations are scaled and shifted on their way.
+
+This takes a second graph, made from the table in `vitrine.model.graph`. The first one stays as it is, so that plain
+runs cost nothing. The second is opened by the first run that needs it, in that run's thread. It stores no parameters:
+those of the served model are inputs of each run, so that even a large model is in memory once.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from vitrine.model import NOVELTY, ArtifactMetadata, Parameters, Shape
+from vitrine.model.graph import (
+    CONSTANTS,
+    INPUT,
+    Operator,
+    changeable_layers,
+    constant_names,
+    intervened_operators,
+    novelty_operators,
+    parameter_shapes,
+    scale_input,
+    shift_input,
+)
+from vitrine.server.engine.device import CUDA_PROVIDER
+from vitrine.server.engine.runtime import onnxruntime
+from vitrine.server.engine.session import CUDA_OPTIONS, check_golden_sample, session_options
+
+IR_VERSION, OPSET = 10, 18
+"""Versions of ONNX that the graph is written in."""
+
+
+class IntervenedEngine:
+    """A model with the optional inputs `scale_input` and `shift_input` for each layer that another one reads.
+
+    Args:
+        metadata: the metadata of its artifact, which has passed all checks.
+        parameters: the parameters of each linear layer, by the layer's name.
+        provider: the execution provider that runs it.
+    """
+
+    def __init__(self, metadata: ArtifactMetadata, parameters: Mapping[str, Parameters], provider: str) -> None:
+        self._metadata = metadata
+        self._stored = {f"{layer}.weight": stored.weight for layer, stored in parameters.items()}
+        self._stored |= {f"{layer}.bias": stored.bias for layer, stored in parameters.items()}
+        self._provider = provider
+        self._session: onnxruntime.InferenceSession | None = None
+        self._opening = threading.Lock()
+
+    def run(
+        self, pixels: npt.NDArray[np.uint8], layers: Sequence[str], changes: Mapping[str, npt.NDArray[np.float32]]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Calculates changed activations; the first call opens the session and checks its golden sample.
+
+        Args:
+            pixels: uint8 (N, *the model's input shape).
+            layers: the names of the wanted outputs, `NOVELTY` among them where the artifact has it; at least one.
+            changes: values for some of the optional inputs, float32 (1 or N, *the layer's shape); without a value, a
+                scale is 1 and a shift 0.
+
+        Returns:
+            float32 (N, *the layer's shape) for each of `layers`, after the changes, in their order; (N,) for the
+            novelty.
+
+        Raises:
+            ArtifactError: the golden sample disagrees.
+        """
+        with self._opening:
+            if self._session is None:
+                self._session = self._open()
+        return self._run(self._session, pixels, layers, changes)
+
+    def _run(
+        self,
+        session: onnxruntime.InferenceSession,
+        pixels: npt.NDArray[np.uint8],
+        layers: Sequence[str],
+        changes: Mapping[str, npt.NDArray[np.float32]],
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        return dict(zip(layers, session.run(list(layers), {INPUT: pixels, **self._stored, **changes}), strict=True))
+
+    def _open(self) -> onnxruntime.InferenceSession:
+        """The session. Without changes, it must give what the first one gave."""
+        session = onnxruntime.InferenceSession(
+            intervened_graph(self._metadata),
+            session_options(self._provider),
+            providers=[(self._provider, CUDA_OPTIONS if self._provider == CUDA_PROVIDER else {})],
+            enable_fallback=0,
+        )
+        golden = self._metadata.golden
+        outputs = [*golden.activations, *([] if golden.novelty is None else [NOVELTY])]
+        computed = self._run(session, golden.pixels, outputs, {})
+        check_golden_sample(computed, golden, *self._metadata.layers[-1].reads)
+        return session
+
+
+def intervened_graph(metadata: ArtifactMetadata) -> bytes:
+    """The ONNX file of a model with interventions. Its parameters are inputs."""
+    layers, has_novelty = metadata.layers, metadata.novelty_threshold is not None
+    operators = intervened_operators(layers) + (novelty_operators(*layers[-1].reads) if has_novelty else [])
+    stored = [numpy_helper.from_array(CONSTANTS[name], name) for name in constant_names(novelty=has_novelty)]
+    inputs = [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", *metadata.input.shape])]
+    for shapes in parameter_shapes(layers, metadata.input.shape).values():
+        inputs += [_floats(name, shape) for name, shape in shapes.items()]
+    for layer in changeable_layers(layers):
+        axes = 1 + len(layer.shape)
+        for name, value in ((scale_input(layer.name), 1.0), (shift_input(layer.name), 0.0)):
+            inputs.append(_floats(name, [None] * axes))
+            stored.append(helper.make_tensor(name, TensorProto.FLOAT, [1] * axes, [value]))  # its default
+    outputs = [_floats(layer.name, ("N", *layer.shape)) for layer in layers]
+    outputs += [_floats(NOVELTY, ("N",))] if has_novelty else []
+    graph = helper.make_graph([*map(_node, operators)], "vitrine", inputs, outputs, stored)
+    model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
+    return model.SerializeToString()
+
+
+def _node(operator: Operator) -> NodeProto:
+    attributes: dict[str, Any] = dict(operator.attributes)
+    return helper.make_node(operator.type, operator.inputs, operator.outputs, **attributes)
+
+
+def _floats(name: str, shape: Shape | Sequence[str | int | None]) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

@@ -1,0 +1,192 @@
+"""Attribution: divides the score of a class among the pixels, exactly, by products of the weights that are active.
+
+A network of linear and ReLU layers is linear around each input: a ReLU passes a unit on or silences it. So a class's
+score is the sum of pixel × product of the active weights, plus the biases' share. All methods here are made of these
+products. It knows numpy and the kinds of layers; it knows neither requests nor ONNX Runtime, whose activations it gets.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vitrine.model import ENVELOPE_BYTES, Layer, LayerKind, Parameters
+from vitrine.server.errors import InvalidRequest
+from vitrine.server.inference.requests import AttributionMethod, ExplainRequest, Explanation
+from vitrine.server.models.snapshot import ServedModel
+
+STEPS = 64
+"""The points of the midpoint rule for integrated gradients."""
+
+CHUNK_ROWS = 256
+"""The largest number of rows that are worked on at once: other runs, and a caller's leaving, wait no longer."""
+
+IMAGE_BYTES = 24
+"""The largest number of bytes of an image's class, score and bias in an answer."""
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+"""float32, images first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """The part of a model that gives the scores: everything before its softmax or sigmoid."""
+
+    layers: Sequence[Layer]
+    """Its layers, each after those that it reads; the last one gives the scores."""
+    parameters: Mapping[str, Parameters]
+    """The parameters of each linear layer, by the layer's name."""
+
+    @classmethod
+    def of(cls, model: ServedModel) -> Self:
+        """The part of a model."""
+        layers = model.metadata.layers
+        names = [layer.name for layer in layers]
+        return cls(layers[: names.index(layers[-1].reads[0]) + 1], model.parameters)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The layers whose activations an attribution takes: the input, every ReLU, and the scores."""
+        kinds = (LayerKind.INPUT, LayerKind.RELU)
+        return tuple(layer.name for layer in self.layers if layer.kind in kinds or layer is self.layers[-1])
+
+    def forward(self, inputs: Floats) -> dict[str, Floats]:
+        """The activations of every layer for given activations of the input layer, float32 (N, width)."""
+        values: dict[str, Floats] = {}
+        for layer in self.layers:
+            match layer.kind:
+                case LayerKind.INPUT:
+                    values[layer.name] = inputs
+                case LayerKind.LINEAR:
+                    stored = self.parameters[layer.name]
+                    values[layer.name] = values[layer.reads[0]] @ stored.weight.T + stored.bias
+                case LayerKind.RELU:
+                    values[layer.name] = np.maximum(values[layer.reads[0]], 0)
+                case _:
+                    raise _unexplainable(layer)
+        return values
+
+    def backward(self, values: Mapping[str, Floats], classes: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """The products of the active weights between the input and the score of each image's class.
+
+        Args:
+            values: the activations of `needed`, float32 (N, width) each. A ReLU is active where its own is above 0.
+            classes: int64 (N,).
+
+        Returns:
+            float32 (N, width of the input): each input's factor in the score; and float32 (N,): the biases' share.
+        """
+        factors = {self.layers[-1].name: np.eye(self.layers[-1].width, dtype=np.float32)[classes]}  # (N, width) each
+        biases = np.zeros(len(classes), np.float32)
+        for layer in reversed(self.layers):
+            factor = factors.pop(layer.name, None)
+            if factor is None:  # no layer on the way to the scores reads it
+                continue
+            match layer.kind:
+                case LayerKind.INPUT:
+                    return factor, biases
+                case LayerKind.LINEAR:
+                    stored = self.parameters[layer.name]
+                    biases += factor @ stored.bias
+                    before = factor @ stored.weight
+                case LayerKind.RELU:
+                    before = factor * (values[layer.name] > 0)
+                case _:
+                    raise _unexplainable(layer)
+            read = layer.reads[0]
+            factors[read] = factors[read] + before if read in factors else before
+        raise ValueError("the scores don't depend on the input")
+
+
+def _unexplainable(layer: Layer) -> ValueError:
+    return ValueError(f"layer {layer.name} is a {layer.kind}, which isn't linear around an input")
+
+
+def check_classes(classes: Sequence[int], model: ServedModel, count: int) -> None:
+    """Checks the classes of a request of `count` images.
+
+    Raises:
+        InvalidRequest: the model has no such class, or there is neither one for all images nor one for each.
+    """
+    if len(classes) not in (0, 1, count):
+        message = f"{len(classes)} classes came for {count} images: send none, one for all, or one for each"
+        raise InvalidRequest("WRONG_CLASS_COUNT", message, "classes")
+    known = len(model.metadata.classes)
+    for index, one in enumerate(classes):
+        if not 0 <= one < known:
+            message = f"there is no class {one}: those of model {model.name!r} are 0 to {known - 1}"
+            raise InvalidRequest("CLASS_UNKNOWN", message, f"classes[{index}]")
+
+
+def explanation_bytes(request: ExplainRequest, count: int) -> int:
+    """The largest number of bytes of an answer for `count` images."""
+    pixels = int(np.prod(request.model.metadata.input.shape))
+    each = pixels * (4 if request.pixels is not None else 5) + IMAGE_BYTES  # prepared pixels are sent back
+    return ENVELOPE_BYTES + count * each
+
+
+async def attribute(
+    request: ExplainRequest, pixels: npt.NDArray[np.uint8], values: Mapping[str, Floats], threads: Executor
+) -> Explanation:
+    """Explains the images of a request, some at a time, in threads. A caller that leaves ends it.
+
+    Args:
+        request: the request, which was checked.
+        pixels: uint8 (N, height, width): its images.
+        values: the activations of `Network.needed`, float32 (N, width) each.
+        threads: the threads for models.
+    """
+    model, network, loop = request.model, Network.of(request.model), asyncio.get_running_loop()
+    scores = values[network.layers[-1].name]  # (N, classes)
+    classes = np.resize(np.asarray(request.classes, np.int64), len(scores)) if request.classes else scores.argmax(1)
+    divide = _METHODS[request.method]
+    size = CHUNK_ROWS if divide is _contributions else max(1, CHUNK_ROWS // STEPS)
+    parts = []
+    for start in range(0, len(scores), size):
+        chunk = slice(start, start + size)
+        some = {name: rows[chunk].reshape(len(rows[chunk]), -1) for name, rows in values.items()}
+        parts.append(await loop.run_in_executor(threads, partial(divide, network, some, classes[chunk])))
+    shares, biases = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return Explanation(
+        model,
+        classes,
+        scores[np.arange(len(scores)), classes],
+        shares.reshape(len(scores), *model.metadata.input.shape),
+        biases,
+        pixels if request.pixels is None else None,
+    )
+
+
+def _contributions(
+    network: Network, values: Mapping[str, Floats], classes: npt.NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Each input's share, float32 (N, width of the input), and the biases', float32 (N,)."""
+    factors, biases = network.backward(values, classes)
+    return factors * values[network.layers[0].name], biases
+
+
+def _integrated_gradients(
+    network: Network, values: Mapping[str, Floats], classes: npt.NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Each input's share by the mean of its factor from a white page (all 0) to the image, and the rest of the score.
+
+    The method: Sundararajan et al. 2017, arXiv:1703.01365.
+    """
+    inputs, scores = values[network.layers[0].name], values[network.layers[-1].name]
+    way = ((np.arange(STEPS) + 0.5) / STEPS).astype(np.float32)  # (STEPS,): the midpoints
+    points = (inputs[:, None] * way[:, None]).reshape(len(inputs) * STEPS, -1)  # (N · STEPS, width)
+    factors, _ = network.backward(network.forward(points), np.repeat(classes, STEPS))
+    shares = inputs * factors.reshape(len(inputs), STEPS, -1).mean(axis=1)
+    return shares, scores[np.arange(len(scores)), classes] - shares.sum(axis=1)
+
+
+_METHODS = {
+    AttributionMethod.CONTRIBUTIONS: _contributions,
+    AttributionMethod.GRADIENT_TIMES_INPUT: _contributions,  # the gradient is the product of the active weights
+    AttributionMethod.INTEGRATED_GRADIENTS: _integrated_gradients,
+}
