@@ -146,13 +146,13 @@ def test_the_keyboard_alone_is_enough(address: str, visit: Visit) -> None:
     for key in ("Home", "ArrowRight", "ArrowDown", "Enter"):
         keyboard.press(key)
     expect(visitor.page.locator("#unit h3").first).to_have_text("relu_3 · 17")
-    expect(visitor.page.get_by_role("button", name="Silence")).to_be_visible()
+    expect(visitor.page.get_by_role("button", name="Silence", exact=True)).to_be_visible()
     tab_to(visitor, "#unit .feeders button")
     keyboard.press("Enter")
     expect(visitor.page.locator("#unit h3").first).to_contain_text("relu_2 · ")
     keyboard.press("Escape")
     expect(visitor.units("relu_3")).to_be_focused()
-    expect(visitor.page.get_by_role("button", name="Silence")).to_be_hidden()
+    expect(visitor.page.get_by_role("button", name="Silence", exact=True)).to_be_hidden()
 
 
 def tab_to(visitor: Visitor, selector: str) -> None:

@@ -10,7 +10,7 @@ import { controlsFor } from "./controls.js";
 
 const FEEDERS = 5;
 
-/** Event: `choose` with a `Unit` as `detail`, for a unit that feeds the one that is shown. */
+/** Events: `choose` with a `Unit` as `detail`, for one that feeds the one that is shown; `silence` with several. */
 export class Inspector extends EventTarget {
   #place = byId("unit");
   /** @type {Unit | null} */ #unit = null;
@@ -49,7 +49,7 @@ export class Inspector extends EventTarget {
     close.addEventListener("click", () => this.dispatchEvent(new CustomEvent("choose", { detail: null })));
     const value = make("p", { className: "value" });
     const sum = make("p", { className: "sum" });
-    const fed = make("div");
+    const fed = make("div", { className: "fed" });
     this.#place.replaceChildren(close, make("h3", {}, name), value, sum, fed);
     if (chosen && !isOutput(this.model, layer)) this.#place.append(controlsFor(unit, this.changes, () => this.#valueOf(unit)));
     this.#refresh = () => {
@@ -82,7 +82,8 @@ export class Inspector extends EventTarget {
     const weights = parameters.weight.subarray(unit.unit * parameters.width, (unit.unit + 1) * parameters.width);
     const feeders = new Feeders(this.model, before, weights);
     place.replaceChildren(...feeders.elements);
-    feeders.addEventListener("choose", (event) => this.dispatchEvent(new CustomEvent("choose", { detail: /** @type {CustomEvent} */ (event).detail })));
+    for (const name of ["choose", "silence"])
+      feeders.addEventListener(name, (event) => this.dispatchEvent(new CustomEvent(name, { detail: /** @type {CustomEvent} */ (event).detail })));
     const refresh = this.#refresh;
     this.#refresh = () => {
       refresh?.();
@@ -111,6 +112,7 @@ export class Inspector extends EventTarget {
 class Feeders extends EventTarget {
   #products;
   #list = make("ol", { className: "feeders" });
+  /** @type {number[]} */ #most = [];
 
   /** @param {Model} model @param {Layer} before @param {Float32Array} weights */
   constructor(model, before, weights) {
@@ -126,7 +128,9 @@ class Feeders extends EventTarget {
     this.#products.canvas.setAttribute("aria-label", `Weights times the values of ${before.name}`);
     for (const grid of [picture, this.#products]) grid.fit(142);
     const pictures = make("div", { className: "pictures" }, figure("what it looks for", picture), figure("what it finds", this.#products));
-    this.elements = [pictures, make("h3", {}, "What feeds it most"), this.#list];
+    const silence = make("button", { type: "button" }, "Silence all of these");
+    silence.addEventListener("click", () => this.#tell("silence", this.#most.map((unit) => ({ layer: before, unit }))));
+    this.elements = [pictures, make("h3", {}, "What feeds it most"), this.#list, silence];
   }
 
   /** Shows what arrives from these values; gives the sum. @param {Float32Array} values */
@@ -135,17 +139,23 @@ class Feeders extends EventTarget {
     const most = strongest(products);
     this.#products.show(products, most);
     const order = [...products.keys()].sort((a, b) => Math.abs(products[b]) - Math.abs(products[a]));
-    const rows = order.slice(0, FEEDERS).filter((at) => products[at] !== 0).map((at) => this.#row(at, products[at], most));
+    this.#most = order.slice(0, FEEDERS).filter((at) => products[at] !== 0);
+    const rows = this.#most.map((at) => this.#row(at, products[at], most));
     const focused = [...this.#list.children].findIndex((row) => row.contains(document.activeElement));
     this.#list.replaceChildren(...(rows.length ? rows : [make("li", {}, "nothing")]));
     this.#list.children[focused]?.querySelector("button")?.focus();
     return products.reduce((sum, product) => sum + product, 0);
   }
 
+  /** @param {string} name @param {Unit | Unit[]} detail */
+  #tell(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
   /** @param {number} unit @param {number} product @param {number} most */
   #row(unit, product, most) {
     const button = make("button", { type: "button" }, unitName(this.model, this.before, unit));
-    button.addEventListener("click", () => this.dispatchEvent(new CustomEvent("choose", { detail: { layer: this.before, unit } })));
+    button.addEventListener("click", () => this.#tell("choose", { layer: this.before, unit }));
     const bar = make("span", { className: product > 0 ? "bar up" : "bar down" });
     bar.style.transform = `scaleX(${Math.abs(product) / most})`;
     return make("li", {}, button, bar, make("span", {}, short(product)));

@@ -81,11 +81,15 @@ export class Layers extends EventTarget {
       if (layer.kind !== "input") {
         grid.show(values, strong);
         most.textContent = `strongest ${short(strong)}`;
-      } else if (!this.#explained) grid.show(values, 1);
+      } else {
+        this.#ink = values;
+        if (!this.#explained) grid.show(values, 1);
+      }
     }
   }
 
   #explained = false;
+  /** @type {Float32Array | null} */ #ink = null;
 
   /** Shows each pixel's share in place of its ink; null: its ink again. @param {Explanation | null} explanation */
   explain(explanation) {
@@ -93,6 +97,7 @@ export class Layers extends EventTarget {
     this.#explained = !!explanation;
     grid.colour = explanation ? signedColour : inkColour;
     if (explanation) grid.show(explanation.contributions, strongest(explanation.contributions));
+    else if (this.#ink) grid.show(this.#ink, 1);
   }
 
   /** @param {Changes} changes */

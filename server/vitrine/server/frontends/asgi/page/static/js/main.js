@@ -1,6 +1,6 @@
 /** Puts the page together: what is drawn is classified, and every part shows the answer. */
 
-import { CallError, classify, explain, getModel, getParameters, listModels, prepare } from "./calls.js";
+import { CallError, classify, getModel, getParameters, listModels, prepare } from "./calls.js";
 import { Changes } from "./changes.js";
 import { byId, make, say } from "./dom.js";
 import { Drawing } from "./drawing.js";
@@ -14,6 +14,7 @@ import { samplesFor, strokesOf } from "./samples.js";
 import { showSteps } from "./steps.js";
 import { askForToken } from "./token.js";
 import { Verdict } from "./verdict.js";
+import { Why } from "./why.js";
 
 /** @import {Model, Result, Source, Unit} from "./types.js" */
 
@@ -23,13 +24,11 @@ class Page {
   #pad = new Pad();
   #changes = new Changes();
   #answers = new Lane();
-  #extras = new Lane();
+  #preparations = new Lane();
   /** @type {Source | null} */ #source = null;
   /** @type {Result | null} */ #result = null;
   /** @type {Result | null} */ #first = null;
   /** @type {Unit | null} */ #chosen = null;
-  #why = byId("why");
-  #class = byId("class", HTMLSelectElement);
   #pin = byId("pin");
   #framed = false;
   /** @type {HTMLElement | null} */ #cameFrom = null;
@@ -39,6 +38,7 @@ class Page {
     this.model = model;
     this.verdict = new Verdict(model);
     this.layers = new Layers(model);
+    this.why = new Why(model, (explanation) => this.layers.explain(explanation), fail);
     this.inspector = new Inspector(model, this.#changes, (layer) => getParameters(model, layer));
     this.#describe();
     this.#listenToHands();
@@ -47,12 +47,10 @@ class Page {
 
   /** Says what the model is. */
   #describe() {
-    const { label, classes, layers, shape } = this.model;
+    const { label, classes, layers } = this.model;
     const hidden = layers.filter((layer) => layer.kind === "relu").map((layer) => layer.width);
     byId("about").textContent = `See what the network “${label}” calculates: ${hidden.join(" + ")} hidden units, ${classes.length} classes.`;
-    byId("seen-text").textContent = `${shape[0]} × ${shape[1]} pixels, whatever the size of your image.`;
     byId("hint").textContent = `Draw one of these: ${classes.slice(0, 12).join(", ")}`;
-    this.#class.replaceChildren(...classes.map((name, index) => make("option", { value: String(index) }, name)));
     const samples = samplesFor(classes);
     byId("samples").hidden = samples.length === 0;
     byId("sample-list").replaceChildren(
@@ -94,8 +92,6 @@ class Page {
     byId("undo").addEventListener("click", () => pad.undo());
     listenForPictures((blob) => this.#takePicture(blob));
     offerCamera((blob) => this.#takePicture(blob), fail);
-    this.#why.addEventListener("click", () => this.#toggleWhy());
-    this.#class.addEventListener("change", () => this.#explain());
     this.#pin.addEventListener("click", () => this.#togglePin());
     byId("copy").addEventListener("click", () => this.#copy());
     this.#changes.addEventListener("change", () => this.#onChange());
@@ -104,6 +100,9 @@ class Page {
   #listenToUnits() {
     this.layers.addEventListener("point", (event) => this.#look(/** @type {CustomEvent} */ (event).detail, false));
     this.layers.addEventListener("away", () => this.#look(this.#chosen, true));
+    this.inspector.addEventListener("silence", (event) => {
+      for (const unit of /** @type {CustomEvent} */ (event).detail) this.#changes.set(unit, { scale: 0 });
+    });
     for (const place of [this.layers, this.inspector])
       place.addEventListener("choose", (event) => this.#choose(/** @type {CustomEvent} */ (event).detail));
     document.addEventListener("keydown", (event) => event.key === "Escape" && this.#chosen && this.#choose(null));
@@ -132,13 +131,18 @@ class Page {
     this.#framed = true;
     requestAnimationFrame(() => {
       this.#framed = false;
-      this.#classify(() => (this.#pad.drawing.empty ? this.#source : { file: this.#pad.file }));
+      this.#classify(() => this.#drawn());
     });
   }
 
   #onRest() {
     if (this.#pad.drawing.empty) this.#forget();
-    else this.#classify(() => (this.#pad.drawing.empty ? this.#source : { file: this.#pad.file }), true);
+    else this.#classify(() => this.#drawn(), true);
+  }
+
+  /** @returns {Source | null} */
+  #drawn() {
+    return this.#pad.drawing.empty ? null : { file: this.#pad.file };
   }
 
   #onChange() {
@@ -153,7 +157,7 @@ class Page {
     this.verdict.empty();
     const blank = new Map(this.model.layers.map((layer) => [layer.name, new Float32Array(layer.width)]));
     const nothing = { top: 0, probabilities: new Float32Array(this.model.classes.length), activations: blank, doubtful: false };
-    this.layers.explain(null);
+    this.why.follow(null, 0);
     this.layers.update(nothing, this.#first?.now ?? null);
     this.inspector.update(nothing);
     showSteps([]);
@@ -187,14 +191,14 @@ class Page {
       if (!given) return;
       this.#source = given;
       try {
-        this.#result = await classify(this.model, given, this.#changes);
+        const result = await classify(this.model, given, this.#changes);
+        if (this.#source !== given) return; // it was cleared meanwhile
+        this.#result = result;
+        this.#show();
+        if (atRest) this.#follow();
       } catch (error) {
         fail(/** @type {Error} */ (error));
-        return;
       }
-      if (this.#pad.drawing.empty && given !== this.#source) return;
-      this.#show();
-      if (atRest) this.#follow();
     });
   }
 
@@ -206,52 +210,17 @@ class Page {
     this.verdict.show(result.now, other, result.changed ? "without your changes" : "the first image");
     this.layers.update(result.now, first);
     this.inspector.update(result.now);
+    this.why.follow(this.#source, result.now.top);
     document.dispatchEvent(new Event("updated"));
   }
 
-  /** What need not be live: the address, the steps, the shares. */
+  /** What need not be live: the address and the steps. */
   #follow() {
     this.#keepLink();
     const source = this.#source;
-    this.#extras.run(async () => {
+    this.#preparations.run(async () => {
       try {
         showSteps(source && "file" in source ? await prepare(this.model, source.file) : []);
-      } catch (error) {
-        fail(/** @type {Error} */ (error));
-      }
-    });
-    if (this.#why.ariaPressed === "true") {
-      this.#class.value = String(this.#result?.now.top ?? 0);
-      this.#explain();
-    }
-  }
-
-  #toggleWhy() {
-    const on = this.#why.ariaPressed !== "true";
-    this.#why.ariaPressed = String(on);
-    byId("why-class").hidden = !on;
-    byId("seen-text").textContent = on ? "" : `${this.model.shape[0]} × ${this.model.shape[1]} pixels, whatever the size of your image.`;
-    if (on) this.#class.value = String(this.#result?.now.top ?? 0);
-    this.#explain();
-  }
-
-  /** Shows each pixel's share in the score of the chosen class. */
-  #explain() {
-    const source = this.#source;
-    if (this.#why.ariaPressed !== "true" || !source) {
-      this.layers.explain(null);
-      this.#show();
-      return;
-    }
-    this.#extras.run(async () => {
-      try {
-        const explanation = await explain(this.model, source, this.#class.selectedIndex);
-        if (this.#why.ariaPressed !== "true") return;
-        this.layers.explain(explanation);
-        const sum = explanation.score - explanation.bias;
-        byId("seen-text").textContent =
-          `Orange pixels speak for ${this.model.classes[explanation.classIndex]}, blue ones against it. All pixels ${sum.toFixed(2)} ` +
-          `+ biases ${explanation.bias.toFixed(2)} = score ${explanation.score.toFixed(2)}, exactly.`;
       } catch (error) {
         fail(/** @type {Error} */ (error));
       }

@@ -25,6 +25,7 @@ export class Verdict {
   /** Nothing is drawn. */
   empty() {
     byId("verdict-class").textContent = "–";
+    byId("badge").textContent = "";
     byId("verdict-sure").textContent = "nothing is drawn yet";
     byId("doubt").hidden = byId("answer-key").hidden = true;
     for (const { row, bar, thin, share } of this.#rows) {
@@ -38,6 +39,7 @@ export class Verdict {
   show(now, other, otherName) {
     const { classes } = this.#model;
     write("verdict-class", classes[now.top]);
+    write("badge", classes[now.top]);
     const before = other && other.top !== now.top ? `; ${otherName}: ${classes[other.top]}` : "";
     write("verdict-sure", `${percent(now.probabilities[now.top])}${before}`);
     byId("doubt").hidden = !now.doubtful;
