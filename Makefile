@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVER_READY := $(VENV)/.ready-server
+TYPESCRIPT := 5.9.3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-envoy check format protos protos-check serve figures image
+.PHONY: help setup demo test test-envoy check page-check format protos protos-check serve figures pictures image
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -31,10 +32,14 @@ test: $(READY) ## run every test, with coverage; installs Triton's and KServe's 
 test-envoy: $(READY) ## run the tests of servers once more, through Envoy (Linux)
 	TEST_FRONTEND=envoy $(BIN)/python -m pytest -n 2 --dist loadscope tests/server tests/contract tests/client tests/oip
 
-check: $(READY) protos-check ## check format, lint and types, and that the generated stubs match the .proto files
+check: $(READY) protos-check page-check ## check format, lint and types, and that the generated stubs match the .proto files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+page-check: ## check the types of the page's JavaScript, where npm is installed
+	@if command -v npm >/dev/null; then npm exec --yes --package typescript@$(TYPESCRIPT) -- tsc --project tests/page; \
+	  else echo "npm isn't installed: the types of the page's JavaScript are not checked"; fi
 
 format: $(READY) ## format the code and apply ruff's fixes
 	$(BIN)/ruff format .
@@ -51,6 +56,9 @@ protos-check: $(READY)
 
 figures: $(READY) ## draw the pictures in docs/
 	$(BIN)/python docs/figures.py
+
+pictures: $(READY) ## take the pictures of the page in docs/, with Chromium
+	$(BIN)/python docs/page_pictures.py
 
 image: ## build the container image, vitrine-server
 	docker build --tag vitrine-server .

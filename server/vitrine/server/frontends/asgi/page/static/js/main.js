@@ -196,6 +196,7 @@ class Page {
         this.#result = result;
         this.#show();
         if (atRest) this.#follow();
+        document.dispatchEvent(new CustomEvent("updated", { detail: { atRest } })); // for who measures it
       } catch (error) {
         fail(/** @type {Error} */ (error));
       }
@@ -211,7 +212,6 @@ class Page {
     this.layers.update(result.now, first);
     this.inspector.update(result.now);
     this.why.follow(this.#source, result.now.top);
-    document.dispatchEvent(new Event("updated"));
   }
 
   /** What need not be live: the address and the steps. */
