@@ -27,13 +27,17 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     return ask_sync if request.param == "Client" else ask_async
 
 
-def ask_sync(target: str | None, method: str, *args: Any, options: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+def ask_sync(
+    target: str | None, method: str, /, *args: Any, options: dict[str, Any] | None = None, **kwargs: Any
+) -> Any:
     with Client(target, **options or {}) as client:
         result = getattr(client, method)(*args, **kwargs)
         return list(result) if method == "classify_many" else result
 
 
-def ask_async(target: str | None, method: str, *args: Any, options: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+def ask_async(
+    target: str | None, method: str, /, *args: Any, options: dict[str, Any] | None = None, **kwargs: Any
+) -> Any:
     async def call() -> Any:
         async with AsyncClient(target, **options or {}) as client:
             result = getattr(client, method)(*args, **kwargs)

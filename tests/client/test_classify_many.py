@@ -43,7 +43,7 @@ from vitrine.client import (
 from vitrine.client.base import IN_FLIGHT
 from vitrine.client.batches import FRAME_BYTES, KEPT_BYTES, Batcher, Item, capacity_for
 from vitrine.client.plan import Plan
-from vitrine.client.wire import build_request, build_selection
+from vitrine.client.wire import build_selection
 from vitrine.model import DIGITS, DIGITS_INPUT, prepare
 from vitrine.model.answer import ENVELOPE_BYTES, LAYER_BYTES
 from vitrine.v1 import classifier_pb2 as pb
@@ -289,11 +289,16 @@ def model_with(limits: Limits) -> Model:
     images=st.integers(1, 5000),
     message_bytes=st.integers(1 << 14, 1 << 24),
     wanted=st.sampled_from([None, "all", ["relu_1"], ["input", "softmax"]]),
+    intervened=st.booleans(),
 )
-def test_a_full_request_and_its_answer_fit_the_limits(images: int, message_bytes: int, wanted: Any) -> None:
-    selection = build_selection(wanted)
+def test_a_full_request_and_its_answer_fit_the_limits(
+    images: int, message_bytes: int, wanted: Any, intervened: bool
+) -> None:
+    changes = pb.ImageInterventions(interventions=[pb.Intervention(layer="relu_1", scale=0)]) if intervened else None
+    key = b"" if changes is None else changes.SerializeToString()
+    plan = Plan(build_selection(wanted), "", "none", 1.0, interventions=changes, interventions_key=key)
     model = model_with(Limits(images, message_bytes, 1))
-    capacity = capacity_for(model, selection, 1 << 28)
+    capacity = capacity_for(model, plan, 1 << 28)
     rows = capacity.images
     names = {layer.name: layer.width for layer in LAYERS if wanted == "all" or layer.name in (wanted or [])}
     tensors = [pb.Tensor(name=name, shape=[rows, width], data=bytes(4 * rows * width)) for name, width in names.items()]
@@ -305,10 +310,19 @@ def test_a_full_request_and_its_answer_fit_the_limits(images: int, message_bytes
         novelties=[-1.5] * rows,
         are_digits=[True] * rows,
     )
+    if intervened:
+        untouched = pb.Baseline(
+            digits=[9] * rows,
+            probabilities=probabilities,
+            activations=tensors,
+            novelties=[-1.5] * rows,
+            are_digits=[True] * rows,
+        )
+        answer.baseline.CopyFrom(untouched)
     assert rows <= images
     assert answer.ByteSize() <= message_bytes
     fitting = min(rows, capacity.payload_bytes // (324 + FRAME_BYTES))
-    assert build_request([bytes(324)] * fitting, selection, "", "none", model).ByteSize() <= message_bytes
+    assert plan.request([bytes(324)] * fitting, model).ByteSize() <= message_bytes
 
 
 @settings(deadline=None)

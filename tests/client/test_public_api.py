@@ -11,7 +11,7 @@ import vitrine.client
 from vitrine.client import AsyncClient, Client, ServiceError, VitrineError
 from vitrine.client.errors import ERROR_OF_STATUS
 
-METHODS = ["classify", "classify_many", "close", "health", "model", "models", "parameters"]
+METHODS = ["classify", "classify_many", "close", "explain", "health", "model", "models", "parameters"]
 
 
 def test_the_public_names_are_these() -> None:
@@ -25,8 +25,10 @@ def test_the_public_names_are_these() -> None:
         "Client",
         "ConflictError",
         "DeadlineError",
+        "Explanation",
         "Health",
         "ImageError",
+        "Intervention",
         "InvalidRequestError",
         "Layer",
         "LayerKind",
@@ -47,9 +49,13 @@ def test_the_public_names_are_these() -> None:
         "UnsupportedError",
         "UsageError",
         "VitrineError",
+        "compare",
         "plot_prediction",
         "render_pixels",
         "render_strips",
+        "scale",
+        "set_units",
+        "zero",
     ]
 
 

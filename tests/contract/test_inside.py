@@ -24,9 +24,7 @@ SHAPE = (9, 14)
 WIDTHS = (40, 24, 33, 8, 17, 21)
 BATCHES = (1, 2, 7, 64)
 NETWORKS: dict[str, tuple[int, OutputKind]] = {
-    f"{output}_{depth}": (depth, output)  # type: ignore[misc]  # of the two kinds
-    for output in ("softmax", "sigmoid")
-    for depth in range(1, 7)
+    f"{output}_{depth}": (depth, output) for output in ("softmax", "sigmoid") for depth in range(1, 7)
 }
 ALL = pb.LayerSelection(all=True)
 

@@ -4,6 +4,7 @@ It knows the wire contract and the format of models, and nothing of the server o
 neither torch, onnx, onnxruntime, matplotlib nor click.
 """
 
+import vitrine.client.notebook  # noqa: F401 - enters its functions in `drawings`
 from vitrine.client.async_client import AsyncClient
 from vitrine.client.connection import TLS
 from vitrine.client.errors import (
@@ -22,11 +23,14 @@ from vitrine.client.errors import (
     UnsupportedError,
     UsageError,
 )
+from vitrine.client.inside_plot import compare
+from vitrine.client.interventions import Intervention, scale, set_units, zero
 from vitrine.client.plot import plot_prediction
 from vitrine.client.sync_client import Client
 from vitrine.client.terminal import render_pixels, render_strips
 from vitrine.client.types import (
     Activations,
+    Explanation,
     Health,
     Limits,
     Model,
@@ -47,8 +51,10 @@ __all__ = [
     "Client",
     "ConflictError",
     "DeadlineError",
+    "Explanation",
     "Health",
     "ImageError",
+    "Intervention",
     "InvalidRequestError",
     "Layer",
     "LayerKind",
@@ -69,7 +75,11 @@ __all__ = [
     "UnsupportedError",
     "UsageError",
     "VitrineError",
+    "compare",
     "plot_prediction",
     "render_pixels",
     "render_strips",
+    "scale",
+    "set_units",
+    "zero",
 ]

@@ -6,7 +6,7 @@ It sends calls, awaits them and keeps several under way. Their content is the bu
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -25,9 +25,19 @@ from vitrine.client.catalogue import Description, is_outdated, is_outdated_shape
 from vitrine.client.connection import open_async_channel
 from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, closed_error, service_errors
 from vitrine.client.gathering import ApartError
+from vitrine.client.interventions import Intervention
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.tracing import CallSpan
-from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
+from vitrine.client.types import (
+    AttributionMethod,
+    Explanation,
+    Health,
+    Model,
+    ModelIdentity,
+    ModelSummary,
+    Parameters,
+    Prediction,
+)
 from vitrine.client.wire import Payload, Preparation, ReadImage, Wanted
 from vitrine.model import ImageSource, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
@@ -109,6 +119,7 @@ class AsyncClient(BaseClient):
         image: ImageSource,
         *,
         activations: Wanted = "all",
+        interventions: Iterable[Intervention] = (),
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -126,7 +137,7 @@ class AsyncClient(BaseClient):
             read = wire.read_image(image, preparation)
         elif is_first or hasattr(image, "read"):  # otherwise when it is prepared, which may be twice
             read = await asyncio.to_thread(wire.read_image, image, preparation, self._max_image_pixels)
-        plan = self._plan_for_one(activations, model, preparation, timeout)
+        plan = self._plan_for_one(activations, model, preparation, timeout, interventions)
         return await self._classify(read, plan)
 
     @overload
@@ -135,6 +146,7 @@ class AsyncClient(BaseClient):
         images: Iterable[ImageSource] | AsyncIterable[ImageSource],
         *,
         activations: Wanted = None,
+        interventions: Iterable[Intervention] = (),
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -148,6 +160,7 @@ class AsyncClient(BaseClient):
         images: Iterable[ImageSource] | AsyncIterable[ImageSource],
         *,
         activations: Wanted = None,
+        interventions: Iterable[Intervention] = (),
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -160,6 +173,7 @@ class AsyncClient(BaseClient):
         images: Iterable[ImageSource] | AsyncIterable[ImageSource],
         *,
         activations: Wanted = None,
+        interventions: Iterable[Intervention] = (),
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -172,8 +186,39 @@ class AsyncClient(BaseClient):
         """
         wire.check_preparation(preparation)
         wire.check_images(images)
-        plan = self._plan(activations, model, preparation, timeout, progress, return_exceptions=return_exceptions)
+        plan = self._plan(
+            activations,
+            model,
+            preparation,
+            timeout,
+            progress,
+            return_exceptions=return_exceptions,
+            interventions=interventions,
+        )
         return self._predict(images, plan)
+
+    async def explain(
+        self,
+        image: ImageSource,
+        digit: int | str | None = None,
+        *,
+        method: AttributionMethod = "contributions",
+        model: str = "",
+        preparation: Preparation = "local",
+        timeout: float | None = None,
+    ) -> Explanation:
+        """Divides the score of a class among the pixels of one image, exactly: see `Client.explain`."""
+        wire.check_method(method)
+        read = await asyncio.to_thread(wire.read_image, image, preparation, self._max_image_pixels)
+        plan = self._plan_for_one(None, model, preparation, timeout)
+
+        async def send(payload: Payload, described: Model, deadline: Deadline) -> Explanation:
+            request = wire.build_explain(payload, digit, method, plan.name, preparation, described)
+            response = await self._call(self._stub().Explain, request, deadline)
+            description = await self._description_of(response.model, plan, deadline)
+            return wire.read_explanation(response, payload, method, description)
+
+        return await self._prepared(read, plan, send)
 
     async def model(self, name: str = "", *, timeout: float | None = None) -> Model:
         """Asks for the description of a model: see `Client.model`."""
@@ -245,7 +290,20 @@ class AsyncClient(BaseClient):
         return self._connected().classifier
 
     async def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Prediction:
-        """Classifies one image; again if the model has another shape by now than the client remembers."""
+        """Classifies one image."""
+
+        async def send(payload: Payload, model: Model, deadline: Deadline) -> Prediction:
+            return await self._send_one(payload, plan, model, deadline)
+
+        return await self._prepared(image, plan, send)
+
+    async def _prepared(
+        self,
+        image: ImageSource | ReadImage,
+        plan: Plan,
+        send: Callable[[Payload, Model, Deadline], Awaitable[Response]],
+    ) -> Response:
+        """Prepares one image and sends it; again if the model has another shape by now than the client remembers."""
         deadline = Deadline.after(plan.timeout)
         description = self._find(image, plan) or await self._ask_once(plan.name, deadline)
         while True:
@@ -254,7 +312,7 @@ class AsyncClient(BaseClient):
             else:
                 payload = await asyncio.to_thread(self._prepare, image, plan, description.model, deadline)
             try:
-                return await self._send_one(payload, plan, description.model, deadline)
+                return await send(payload, description.model, deadline)
             except ServiceError as error:
                 self._heed(error, plan, description.model)
                 if not is_outdated_shape(error):
@@ -295,14 +353,20 @@ class AsyncClient(BaseClient):
         self, response: pb.ClassifyResponse, count: int, plan: Plan, deadline: Deadline, *, apart: bool = False
     ) -> list[Prediction]:
         """The predictions of an answer, by the description of the version that gave it."""
-        identity, digest = wire.read_identity(response.model), response.model.digest
-        known = self._catalogue.find_version(identity, digest, plan.name)
-        description = known or await self._ask_for(identity, digest, plan, deadline)
+        description = await self._description_of(response.model, plan, deadline)
+        intervened = plan.interventions is not None
         try:
-            return wire.read_predictions(response, count, description, apart=apart)
+            return wire.read_predictions(response, count, description, apart=apart, intervened=intervened)
         except AnswerError:  # an older server, which sends no digest, may have replaced a version's file
+            identity, digest = wire.read_identity(response.model), response.model.digest
             description = await self._ask_for(identity, digest, plan, deadline)
-            return wire.read_predictions(response, count, description, apart=apart)
+            return wire.read_predictions(response, count, description, apart=apart, intervened=intervened)
+
+    async def _description_of(self, answering: pb.ModelIdentity, plan: Plan, deadline: Deadline) -> Description:
+        """The description of the version that answered: the one that is remembered, or the server's."""
+        identity, digest = wire.read_identity(answering), answering.digest
+        known = self._catalogue.find_version(identity, digest, plan.name)
+        return known or await self._ask_for(identity, digest, plan, deadline)
 
     async def _ask_for(self, identity: ModelIdentity, digest: str, plan: Plan, deadline: Deadline) -> Description:
         """The server's description of the version that answered, which is remembered for the next requests."""

@@ -1,7 +1,7 @@
 """The common part of `Client` and `AsyncClient`: their configuration, deadlines, and descriptions of models."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn, Self
@@ -23,6 +23,7 @@ from vitrine.client.connection import (
 )
 from vitrine.client.environment import target_or_default, tls_or_default, token_or_default
 from vitrine.client.errors import CallCancelledError, ServiceError, UsageError, closed_error
+from vitrine.client.interventions import Intervention, check_interventions
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.tracing import CallSpan, begin_span
 from vitrine.client.types import Model
@@ -110,7 +111,7 @@ class BaseClient:
         self._connection = Connection(target, timeout, retries, tls, token, max_message_bytes)
         self._credentials = channel_credentials(tls)
         self._catalogue = Catalogue()
-        self._plans: dict[tuple[str | tuple[str, ...] | None, str, Preparation, float | None], Plan] = {}
+        self._plans: dict[tuple[object, ...], Plan] = {}
         self._closed = False
         self._open()
 
@@ -145,20 +146,40 @@ class BaseClient:
         progress: Progress | None = None,
         *,
         return_exceptions: bool = False,
+        interventions: Iterable[Intervention] = (),
     ) -> Plan:
         wire.check_text(model)
         selection, seconds = wire.build_selection(activations), self._seconds(timeout)
-        key = b"" if selection is None else selection.SerializeToString(deterministic=True)
-        return Plan(selection, model, preparation, seconds, progress, self._max_image_pixels, return_exceptions, key)
+        changes = wire.build_interventions(check_interventions(interventions))
+        return Plan(
+            selection,
+            model,
+            preparation,
+            seconds,
+            progress,
+            self._max_image_pixels,
+            return_exceptions,
+            b"" if selection is None else selection.SerializeToString(deterministic=True),
+            changes,
+            b"" if changes is None else changes.SerializeToString(deterministic=True),
+        )
 
-    def _plan_for_one(self, activations: Wanted, model: str, preparation: Preparation, timeout: float | None) -> Plan:
+    def _plan_for_one(
+        self,
+        activations: Wanted,
+        model: str,
+        preparation: Preparation,
+        timeout: float | None,
+        interventions: Iterable[Intervention] = (),
+    ) -> Plan:
         """The plan of a call for one image: calls with the same arguments share one."""
         wanted = tuple(activations) if isinstance(activations, list) else activations
+        changes = check_interventions(interventions) if interventions else ()
         if not (wanted is None or isinstance(wanted, str) or (isinstance(wanted, tuple) and _are_names(wanted))):
-            return self._plan(wanted, model, preparation, timeout)
-        arguments = (wanted, model, preparation, timeout)
+            return self._plan(wanted, model, preparation, timeout, interventions=changes)
+        arguments = (wanted, model, preparation, timeout, changes)
         if (plan := self._plans.get(arguments)) is None:
-            plan = self._plan(wanted, model, preparation, timeout)
+            plan = self._plan(wanted, model, preparation, timeout, interventions=changes)
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
             self._plans[arguments] = plan

@@ -196,12 +196,14 @@ class Capacity:
     """Largest sum of the payloads' sizes, in bytes."""
 
 
-def capacity_for(model: Model, selection: pb.LayerSelection | None, max_answer_bytes: int) -> Capacity:
+def capacity_for(model: Model, plan: Plan, max_answer_bytes: int) -> Capacity:
     """The capacity of one request to a model, for a client that takes answers up to `max_answer_bytes`."""
-    limits, selection = model.limits, selection or pb.LayerSelection()
+    limits, selection = model.limits, plan.selection or pb.LayerSelection()
     names = [layer.name for layer in model.layers] if selection.all else selection.names
     fitting = answer_size(model.layers, names).fitting(min(limits.max_message_bytes, max_answer_bytes))
-    return Capacity(max(1, min(limits.max_images, fitting)), limits.max_message_bytes - ENVELOPE_BYTES)
+    further = len(plan.interventions_key)  # a request has them once
+    images = min(limits.max_images, fitting // plan.answers)
+    return Capacity(max(1, images), limits.max_message_bytes - ENVELOPE_BYTES - further)
 
 
 class Batcher:
@@ -222,7 +224,7 @@ class Batcher:
         self.failure: Exception | None = None
         """The error that ended the images early; kept until the images before it are classified."""
         self._plan, self._limit = plan, limit
-        self._capacity = capacity_for(model, plan.selection, limit)
+        self._capacity = capacity_for(model, plan, limit)
         self._items: list[Item] = []
         self._payload_bytes = self._kept_bytes = 0
 
@@ -232,7 +234,7 @@ class Batcher:
             return ()
         left = self.rest()
         self.model = description.complete_model
-        self._capacity = capacity_for(self.model, self._plan.selection, self._limit)
+        self._capacity = capacity_for(self.model, self._plan, self._limit)
         return left
 
     def take(self, image: ImageSource) -> Item:

@@ -1,8 +1,8 @@
 """Gathers single images of concurrent calls into shared requests: who travels with whom, and when.
 
-Images share a request if model, layers and the shape of their pixels are the same. A call that finds few requests under
-way goes at once. What comes meanwhile waits for the next answer, and then travels together. So one caller alone never
-waits, and the more callers there are, the fuller the requests.
+Images share a request if model, layers, interventions and the shape of their pixels are the same. A call that finds few
+requests under way goes at once. What comes meanwhile waits for the next answer, and then travels together. So one
+caller alone never waits, and the more callers there are, the fuller the requests.
 
 A shared request settles what concerns all its calls. Any other failure sends each of them apart, as if it had never
 been shared. This module knows neither threads nor event loops: `sync_gathering` and `async_gathering` do.
@@ -45,8 +45,8 @@ SLACK_SECONDS = 0.01
 MOST_GROUPS = 64
 """Number of groups above which idle ones are dropped."""
 
-Key: TypeAlias = tuple[str, bytes, str, Shape]
-"""Equal for calls that may share a request: model, layers, and name and shape of the input."""
+Key: TypeAlias = tuple[str, bytes, bytes, str, Shape]
+"""Equal for calls that may share a request: model, layers, interventions, and name and shape of the input."""
 
 
 class ApartError(Exception):
@@ -123,7 +123,7 @@ class Groups(Generic[SeatT]):
 
     def find(self, plan: Plan, model: Model) -> Group[SeatT]:
         """The group of calls with these arguments, whose pixels were made for this model."""
-        key = (plan.name, plan.selection_key, model.input.name, model.input.shape)
+        key = (plan.name, plan.selection_key, plan.interventions_key, model.input.name, model.input.shape)
         group = self._groups.get(key)
         if group is None:
             self._drop_idle()
@@ -140,7 +140,7 @@ class Groups(Generic[SeatT]):
         return seats
 
     def _capacity(self, plan: Plan, model: Model) -> int:
-        capacity = capacity_for(model, plan.selection, self._max_message_bytes)
+        capacity = capacity_for(model, plan, self._max_message_bytes)
         image_bytes = math.prod(model.input.shape) + FRAME_BYTES
         return max(1, min(capacity.images, capacity.payload_bytes // image_bytes))
 

@@ -37,6 +37,15 @@ class Plan:
     """Give the error of a bad image in the place of its prediction, instead of raising it."""
     selection_key: bytes = b""
     """Equal for equal selections, which are messages that can't be keys."""
+    interventions: pb.ImageInterventions | None = None
+    """The changes of activations in the run of each image; None: there are none."""
+    interventions_key: bytes = b""
+    """Equal for equal interventions."""
+
+    @property
+    def answers(self) -> int:
+        """Number of predictions in the answer for one image: with interventions, the untouched one comes, too."""
+        return 1 if self.interventions is None else 2
 
     @property
     def is_prepared(self) -> bool:
@@ -57,7 +66,7 @@ class Plan:
 
     def request(self, payloads: list[Payload], model: Model) -> pb.ClassifyRequest:
         """The request for some images, which were made for this model."""
-        return wire.build_request(payloads, self.selection, self.name, self.preparation, model)
+        return wire.build_request(payloads, self.selection, self.name, self.preparation, model, self.interventions)
 
     def report(self, done: int) -> None:
         """Reports the number of images that are done."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vitrine.client.drawings import draws, writes
 from vitrine.client.errors import UsageError
 from vitrine.client.layout import MARGIN, Box, Column, Layout, Ticks, arrange, grid_shape, has_maps
 from vitrine.client.types import Activations, Floats, Prediction, rejection_of
@@ -60,7 +61,16 @@ def plot_prediction(prediction: Prediction, path: str | os.PathLike[str], *, tit
     Raises:
         UsageError: matplotlib is missing, or the file can't be written.
     """
-    figure = draw_prediction(prediction, title=title)
+    write_figure(draw_prediction(prediction, title), path)
+
+
+@writes
+def write_figure(figure: "Figure", path: str | os.PathLike[str]) -> None:
+    """Writes a figure to a file; its suffix is the format. The paper is white, so that it is right on dark pages.
+
+    Raises:
+        UsageError: the file can't be written.
+    """
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font")  # such a character becomes a box
@@ -69,8 +79,26 @@ def plot_prediction(prediction: Prediction, path: str | os.PathLike[str], *, tit
         raise UsageError(f"can't write the figure to {os.fspath(path)}: {error}") from error
 
 
-def draw_prediction(prediction: Prediction, *, title: str | None = None) -> "Figure":
+@draws(Prediction)
+def draw_prediction(prediction: Prediction, title: str | None = None) -> "Figure":
     """Draws a prediction; returns matplotlib's figure, to be changed or saved.
+
+    Raises:
+        UsageError: matplotlib is missing.
+    """
+    layout = arrange(prediction)
+    figure = new_figure(layout.width, layout.height)
+    _draw_header(figure, layout, prediction, title)
+    if layout.pixels is not None:
+        _draw_pixels(figure, layout.pixels, prediction)
+    for column in layout.columns:
+        _draw_column(figure, column, prediction.activations)
+    _draw_output(figure, layout, prediction)
+    return figure
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of this size in inches, outside of pyplot's global state.
 
     Raises:
         UsageError: matplotlib is missing.
@@ -79,15 +107,8 @@ def draw_prediction(prediction: Prediction, *, title: str | None = None) -> "Fig
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    layout = arrange(prediction)
-    figure = Figure(figsize=(layout.width, layout.height))
+    figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
-    _draw_header(figure, layout, prediction, title)
-    if layout.pixels is not None:
-        _draw_pixels(figure, layout.pixels, prediction)
-    for column in layout.columns:
-        _draw_column(figure, column, prediction.activations)
-    _draw_output(figure, layout, prediction)
     return figure
 
 
@@ -105,18 +126,18 @@ def _draw_header(figure: "Figure", layout: Layout, prediction: Prediction, title
     label = shorten(prediction.label, MAX_TITLE_LENGTH)
     shown = title or f"{label} · {prediction.probability:.1%}{rejection}"
     model = prediction.model
-    _write(figure, left, top, shown, size=19, weight="bold", va="top")
-    _write(figure, left, top - 0.38, f"{model.name} · {model.version} · {model.provider}", size=9, color=PALE, va="top")
+    write(figure, left, top, shown, size=19, weight="bold", va="top")
+    write(figure, left, top - 0.38, f"{model.name} · {model.version} · {model.provider}", size=9, color=PALE, va="top")
 
 
 def _draw_pixels(figure: "Figure", box: Box, prediction: Prediction) -> None:
     picture = prediction.pixels
-    axes = _axes(figure, box)
+    axes = new_axes(figure, box)
     axes.imshow(picture, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-    _bare(axes)
+    bare(axes)
     name = next(x.name for x in prediction.activations.layers.values() if x.kind is LayerKind.INPUT)
     height, width = picture.shape
-    _title(figure, box, name, picture.size, f"{height} × {width} pixels, {np.mean(picture):.0%} ink")
+    title_panel(figure, box, name, picture.size, f"{height} × {width} pixels, {np.mean(picture):.0%} ink")
 
 
 def _draw_column(figure: "Figure", column: Column, activations: Activations) -> None:
@@ -124,22 +145,23 @@ def _draw_column(figure: "Figure", column: Column, activations: Activations) -> 
     reach = max((float(np.abs(activations[name]).max()) for name in column.panels), default=0.0) or 1.0
     for name, box in column.panels.items():
         values = activations[name]
-        _draw_cells(figure, box, values, reach)
+        draw_cells(figure, box, values, reach)
         signed = KINDS[activations.layers[name].kind].signed
-        remark = _range(values) if signed else f"{np.mean(values == 0):.0%} zero"
-        _title(figure, box, name, values.size, remark)
-    _draw_scale(figure, column.scale, reach)
+        remark = range_text(values) if signed else f"{np.mean(values == 0):.0%} zero"
+        title_panel(figure, box, name, values.size, remark)
+    draw_scale(figure, column.scale, reach)
 
 
-def _draw_cells(figure: "Figure", box: Box, values: Floats, reach: float) -> None:
-    cells = _maps_side_by_side(values) if has_maps(values.shape) else _units_in_a_grid(values)
+def draw_cells(figure: "Figure", box: Box, values: Floats, reach: float) -> None:
+    """Draws activations as cells, from −reach (blue) to reach (red)."""
+    cells = maps_side_by_side(values) if has_maps(values.shape) else _units_in_a_grid(values)
     rows, columns = cells.shape
-    axes = _axes(figure, box)
+    axes = new_axes(figure, box)
     axes.imshow(cells, cmap=COLOUR_MAP, vmin=-reach, vmax=reach, interpolation="nearest", aspect="auto")
     if box.width / columns >= MIN_LINED_CELL:
         axes.vlines(np.arange(1, columns) - 0.5, -0.5, rows - 0.5, LINE, linewidth=0.5)
         axes.hlines(np.arange(1, rows) - 0.5, -0.5, columns - 0.5, LINE, linewidth=0.5)
-    _bare(axes)
+    bare(axes)
 
 
 def _units_in_a_grid(values: Floats) -> Floats:
@@ -150,7 +172,7 @@ def _units_in_a_grid(values: Floats) -> Floats:
     return cells.reshape(rows, columns)
 
 
-def _maps_side_by_side(values: Floats) -> Floats:
+def maps_side_by_side(values: Floats) -> Floats:
     """The maps of all channels, float32 ([channels,] height, width) to (rows · height, columns · width)."""
     height, width = values.shape[-2:]
     maps = values.reshape(-1, height, width)  # (channels, height, width)
@@ -160,10 +182,11 @@ def _maps_side_by_side(values: Floats) -> Floats:
     return cells.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
 
 
-def _draw_scale(figure: "Figure", box: Box, reach: float) -> None:
-    axes = _axes(figure, box)
+def draw_scale(figure: "Figure", box: Box, reach: float) -> None:
+    """Draws the colours from −reach to reach."""
+    axes = new_axes(figure, box)
     axes.imshow(np.linspace(-1, 1, 256)[None], cmap=COLOUR_MAP, aspect="auto", extent=(-reach, reach, 0, 1))
-    _bare(axes)
+    bare(axes)
     axes.set_xticks([-reach, 0, reach], [f"−{reach:.1f}", "0", f"{reach:.1f}"], size=7.5, color=PALE)
     axes.tick_params(length=0, pad=2)
 
@@ -177,18 +200,18 @@ def _draw_output(figure: "Figure", layout: Layout, prediction: Prediction) -> No
 
 def _draw_scores(figure: "Figure", box: Box, name: str, prediction: Prediction, ticks: Ticks) -> None:
     values = prediction.activations[name]
-    axes = _axes(figure, box)
+    axes = new_axes(figure, box)
     axes.bar(range(len(values)), values, color=[NEGATIVE if value < 0 else POSITIVE for value in values])
     axes.axhline(0, color=PALE, linewidth=0.8)
     _chart(axes, len(values), ticks)
     axes.spines[:].set_visible(False)  # the line at zero is the axis
     axes.locator_params(axis="y", nbins=5)
-    _title(figure, box, name, len(values), _range(values))
+    title_panel(figure, box, name, len(values), range_text(values))
 
 
 def _draw_probabilities(figure: "Figure", box: Box, name: str, prediction: Prediction, ticks: Ticks) -> None:
     values, predicted = prediction.probabilities, prediction.index
-    axes = _axes(figure, box)
+    axes = new_axes(figure, box)
     axes.bar(range(len(values)), values, color=OTHER)
     width = max(0.8, MIN_BAR_WIDTH * len(values) / box.width)  # 1 is the distance of two bars
     axes.bar(predicted, values[predicted], width, color=INK)
@@ -197,7 +220,7 @@ def _draw_probabilities(figure: "Figure", box: Box, name: str, prediction: Predi
     _chart(axes, len(values), ticks)
     axes.get_xticklabels()[ticks.positions.index(predicted)].set(weight="bold", color=INK)
     label = shorten(prediction.label, MAX_TITLE_LENGTH)
-    _title(figure, box, name, len(values), f"{label} at {prediction.probability:.1%}")
+    title_panel(figure, box, name, len(values), f"{label} at {prediction.probability:.1%}")
 
 
 def _chart(axes: "Axes", classes: int, ticks: Ticks) -> None:
@@ -211,28 +234,32 @@ def _chart(axes: "Axes", classes: int, ticks: Ticks) -> None:
     axes.spines["bottom"].set(visible=True, color=PALE)
 
 
-def _range(values: Floats) -> str:
+def range_text(values: Floats) -> str:
+    """The least and the largest value."""
     return f"{values.min():.1f} to {values.max():.1f}".replace("-", "−")
 
 
-def _axes(figure: "Figure", box: Box) -> "Axes":
+def new_axes(figure: "Figure", box: Box) -> "Axes":
+    """Axes that fill a box."""
     width, height = figure.get_size_inches()
     return figure.add_axes((box.left / width, box.bottom / height, box.width / width, box.height / height))
 
 
-def _bare(axes: "Axes") -> None:
+def bare(axes: "Axes") -> None:
+    """Takes the ticks away, and leaves a pale frame."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set(color=LINE, linewidth=0.8)
 
 
-def _title(figure: "Figure", box: Box, name: str, width: int, remark: str) -> None:
+def title_panel(figure: "Figure", box: Box, name: str, width: int, remark: str) -> None:
+    """Writes a name, a number of values and a remark above a box."""
     middle, top = box.left + box.width / 2, box.bottom + box.height
-    _write(figure, middle, top + 0.26, f"{name} · {width}", size=10.5, weight="bold", ha="center")
-    _write(figure, middle, top + 0.09, remark, size=8, color=PALE, ha="center")
+    write(figure, middle, top + 0.26, f"{name} · {width}", size=10.5, weight="bold", ha="center")
+    write(figure, middle, top + 0.09, remark, size=8, color=PALE, ha="center")
 
 
-def _write(figure: "Figure", x: float, y: float, text: str, **style: Any) -> None:
+def write(figure: "Figure", x: float, y: float, text: str, **style: Any) -> None:
     """Writes text as it stands: its dollar signs are no formula."""
     width, height = figure.get_size_inches()
     figure.text(x / width, y / height, text, parse_math=False, **{"color": INK, **style})

@@ -10,8 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vitrine.client.terminal import render_pixels, render_strips
-from vitrine.client.types import Model, ModelSummary, Prediction, are_digits, rejection_of
+from vitrine.client.types import Explanation, Floats, Model, ModelSummary, Prediction, are_digits, rejection_of
 from vitrine.model import Layer, Shape
 
 ROW = "{:<10} {:<8} {:>11} {:>12}  {}"
@@ -22,6 +24,12 @@ MODEL_ROW = "{:<1} {:<28} {:<12} {}"
 
 COLUMNS = ("image", "label", "probability", "novelty", "is_digit", "model", "error")
 """The columns of the table of predictions."""
+
+COMPARED_ROW = "{:<10} {:>8} {:>10} {:>11} {:>8} {:>18}"
+"""A line of the table of two predictions."""
+
+SIGNS = "=- +#"
+"""Signs of a share in a score: strongly against the class, against it, none, for it, strongly for it."""
 
 SHOWN_CLASSES = 32
 """Number of classes that are listed."""
@@ -72,6 +80,79 @@ def prediction_document(prediction: Prediction, image: Path, *, activations: boo
     if activations:
         document["activations"] = {name: values.tolist() for name, values in prediction.activations.items()}
     return document
+
+
+def explanation_text(explanation: Explanation, image: Path, *, colour: bool) -> str:
+    """The score and what adds up to it; the pixels, and the shares as a map of signs."""
+    shares = explanation.contributions
+    supporting, opposing = float(shares[shares > 0].sum()), float(shares[shares < 0].sum())
+    return "\n".join(
+        [
+            f"{image}  {explanation.label}: score {explanation.score:.3f} = {supporting:.3f} (pixels for it) "
+            f"{opposing:+.3f} (pixels against it) {explanation.bias:+.3f} (bias)",
+            "",
+            render_pixels(explanation.pixels, colour=colour),
+            "",
+            *_signs(shares),
+        ]
+    )
+
+
+def _signs(shares: Floats) -> list[str]:
+    """A line for each row: `+` and `#` speak for the class, `-` and `=` against it, `#` and `=` more."""
+    reach = float(np.abs(shares).max()) or 1.0
+    steps = np.clip(np.round(shares / reach * 4), -2, 2).astype(int)  # (height, width)
+    return ["".join(SIGNS[step + 2] * 2 for step in row).rstrip() for row in steps]
+
+
+def explanation_document(explanation: Explanation, image: Path) -> dict[str, Any]:
+    """An explanation for JSON; `digit` is null for models of other classes."""
+    return {
+        "image": str(image),
+        "label": explanation.label,
+        "digit": explanation.digit if are_digits(explanation.classes) else None,
+        "score": explanation.score,
+        "bias": explanation.bias,
+        "contributions": explanation.contributions.tolist(),
+        "method": explanation.method,
+        "model": asdict(explanation.model),
+    }
+
+
+def comparison_text(first: Prediction, second: Prediction, image: Path, other: Path) -> str:
+    """Both predictions, and a table of the layers: the units that are active in one, in the other and in both."""
+    rows = [
+        COMPARED_ROW.format(row["layer"], row["width"], row["first"], row["second"], row["both"], row["distance"])
+        for row in _compared(first, second)
+    ]
+    heading = COMPARED_ROW.format("layer", "units", "first > 0", "second > 0", "both", "mean |difference|")
+    return "\n".join([prediction_line(first, image), prediction_line(second, other), "", heading, *rows])
+
+
+def comparison_document(first: Prediction, second: Prediction, image: Path, other: Path) -> dict[str, Any]:
+    """The same for JSON."""
+    return {
+        "first": prediction_document(first, image, activations=False),
+        "second": prediction_document(second, other, activations=False),
+        "layers": _compared(first, second),
+    }
+
+
+def _compared(first: Prediction, second: Prediction) -> list[dict[str, Any]]:
+    rows = []
+    for name in first.activations:
+        one, other = first.activations[name], second.activations[name]
+        rows.append(
+            {
+                "layer": name,
+                "width": one.size,
+                "first": int((one > 0).sum()),
+                "second": int((other > 0).sum()),
+                "both": int(((one > 0) & (other > 0)).sum()),
+                "distance": round(float(np.abs(one - other).mean()), 6),
+            }
+        )
+    return rows
 
 
 def prediction_row(prediction: Prediction, image: Path) -> dict[str, Any]:

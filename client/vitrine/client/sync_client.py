@@ -4,7 +4,7 @@ It sends calls, waits for them and keeps several under way. Their content is the
 """
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -23,10 +23,20 @@ from vitrine.client.catalogue import Description, is_outdated, is_outdated_shape
 from vitrine.client.connection import open_channel
 from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, service_errors
 from vitrine.client.gathering import ApartError
+from vitrine.client.interventions import Intervention
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.sync_gathering import Gatherer
 from vitrine.client.tracing import CallSpan
-from vitrine.client.types import Health, Model, ModelIdentity, ModelSummary, Parameters, Prediction
+from vitrine.client.types import (
+    AttributionMethod,
+    Explanation,
+    Health,
+    Model,
+    ModelIdentity,
+    ModelSummary,
+    Parameters,
+    Prediction,
+)
 from vitrine.client.wire import Payload, Preparation, ReadImage, Wanted
 from vitrine.model import ImageSource, VitrineError
 from vitrine.v1 import classifier_pb2 as pb
@@ -91,6 +101,7 @@ class Client(BaseClient):
         image: ImageSource,
         *,
         activations: Wanted = "all",
+        interventions: Iterable[Intervention] = (),
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -105,6 +116,8 @@ class Client(BaseClient):
             image: a path, the bytes of an image file, an open binary file, a PIL image, or an array (H, W),
                 (H, W, 3) or (H, W, 4), usually of uint8.
             activations: the layers whose activations are wanted: "all", one name, several names, or None.
+            changes of activations while the model runs, in this order, made by `zero`, `scale` and
+                `set_units`. The prediction is then that of the changed model, and its `baseline` the untouched one.
             model: `NAME` or `NAME@VERSION` of a served model; empty: the default model.
             preparation: the place where the image becomes pixels. "local": here, so that only the pixels are sent
                 (324 bytes for digits). "server": there; the image is then a path or bytes. "none": the image is pixels
@@ -114,11 +127,12 @@ class Client(BaseClient):
 
         Raises:
             ImageError: the image can't be read, or `preparation` doesn't take this kind of image.
-            InvalidRequestError: the server refuses the request: for example, an unknown layer.
+            InvalidRequestError: the server refuses the request: for example, an unknown layer or unit.
             NotFoundError: there is no such model.
+            UsageError: something else than interventions is among them.
         """
         read = wire.read_image(image, preparation, self._max_image_pixels)
-        plan = self._plan_for_one(activations, model, preparation, timeout)
+        plan = self._plan_for_one(activations, model, preparation, timeout, interventions)
         return self._classify(read, plan)
 
     @overload
@@ -127,6 +141,7 @@ class Client(BaseClient):
         images: Iterable[ImageSource],
         *,
         activations: Wanted = None,
+        interventions: Iterable[Intervention] = (),
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -140,6 +155,7 @@ class Client(BaseClient):
         images: Iterable[ImageSource],
         *,
         activations: Wanted = None,
+        interventions: Iterable[Intervention] = (),
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -152,6 +168,7 @@ class Client(BaseClient):
         images: Iterable[ImageSource],
         *,
         activations: Wanted = None,
+        interventions: Iterable[Intervention] = (),
         model: str = "",
         preparation: Preparation = "local",
         timeout: float | None = None,
@@ -173,6 +190,7 @@ class Client(BaseClient):
         Args:
             images: the images, each as in `classify`; an array (N, H, W), (N, H, W, 3) or (N, H, W, 4) is N images.
             activations: the layers whose activations are wanted: "all", one name, several names, or None.
+            changes of activations in the run of each image, as in `classify`.
             model: `NAME` or `NAME@VERSION` of a served model; empty: the default model.
             preparation: the place where the images become pixels, as in `classify`.
             timeout: deadline of each request in seconds; None: the client's.
@@ -187,8 +205,61 @@ class Client(BaseClient):
         """
         wire.check_preparation(preparation)
         wire.check_images(images)
-        plan = self._plan(activations, model, preparation, timeout, progress, return_exceptions=return_exceptions)
+        plan = self._plan(
+            activations,
+            model,
+            preparation,
+            timeout,
+            progress,
+            return_exceptions=return_exceptions,
+            interventions=interventions,
+        )
         return self._predict(images, plan)
+
+    def explain(
+        self,
+        image: ImageSource,
+        digit: int | str | None = None,
+        *,
+        method: AttributionMethod = "contributions",
+        model: str = "",
+        preparation: Preparation = "local",
+        timeout: float | None = None,
+    ) -> Explanation:
+        """Divides the score of a class among the pixels of one image, exactly.
+
+        A network of linear and ReLU layers is linear around each image. So the score, the class's activation before
+        softmax or sigmoid, is the sum of pixel × product of the active weights, plus the biases' share.
+
+        Args:
+            image: the image, as in `classify`.
+            digit: the class to explain, by its label; None: the predicted one.
+            method: "contributions": each pixel times the product of the active weights. With the bias, they add up to
+                the score within 1e-4. "gradient_times_input": each pixel times its gradient (Shrikumar et al. 2016,
+                arXiv:1605.01713), the same numbers for such networks. "integrated_gradients": each pixel times its
+                mean gradient between a white page and the image (Sundararajan et al. 2017, arXiv:1703.01365), by the
+                midpoint rule with 64 steps.
+            model: `NAME` or `NAME@VERSION` of a served model; empty: the default model.
+            preparation: the place where the image becomes pixels, as in `classify`.
+            timeout: deadline in seconds, as in `classify`; None: the client's.
+
+        Raises:
+            ImageError: the image can't be read.
+            UsageError: there is no such method, or the model has no such class.
+            PermissionDeniedError: the token lacks the permission `attribution`.
+            UnsupportedError: the server is older than explanations.
+        """
+        wire.check_method(method)
+        read = wire.read_image(image, preparation, self._max_image_pixels)
+        plan = self._plan_for_one(None, model, preparation, timeout)
+
+        def send(payload: Payload, described: Model, deadline: Deadline) -> Explanation:
+            request = wire.build_explain(payload, digit, method, plan.name, preparation, described)
+            response = self._call(self._stub.Explain, request, deadline)
+            description = self._description_of(response.model, plan, deadline)
+            return wire.read_explanation(response, payload, method, description)
+
+        return self._prepared(read, plan, send)
 
     def model(self, name: str = "", *, timeout: float | None = None) -> Model:
         """Asks for the description of a model: input, layers, classes, limits, training. Empty: the default model.
@@ -240,13 +311,23 @@ class Client(BaseClient):
         self.close()
 
     def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Prediction:
-        """Classifies one image; again if the model has another shape by now than the client remembers."""
+        """Classifies one image."""
+
+        def send(payload: Payload, model: Model, deadline: Deadline) -> Prediction:
+            return self._send_one(payload, plan, model, deadline)
+
+        return self._prepared(image, plan, send)
+
+    def _prepared(
+        self, image: ImageSource | ReadImage, plan: Plan, send: Callable[[Payload, Model, Deadline], Response]
+    ) -> Response:
+        """Prepares one image and sends it; again if the model has another shape by now than the client remembers."""
         deadline = Deadline.after(plan.timeout)
         description = self._find(image, plan) or self._ask_once(plan.name, deadline)
         while True:
             payload = self._prepare(image, plan, description.model, deadline)
             try:
-                return self._send_one(payload, plan, description.model, deadline)
+                return send(payload, description.model, deadline)
             except ServiceError as error:
                 self._heed(error, plan, description.model)
                 if not is_outdated_shape(error):
@@ -286,7 +367,8 @@ class Client(BaseClient):
         description = self._catalogue.find_version(identity, response.model.digest, plan.name)
         if description is None:
             raise ApartError(undescribed(identity, self.target))
-        return wire.read_predictions(response, count, description, apart=True)
+        intervened = plan.interventions is not None
+        return wire.read_predictions(response, count, description, apart=True, intervened=intervened)
 
     def _describe(self, name: str, deadline: Deadline) -> Description:
         """The description that is remembered under a name, or the server's."""
@@ -302,13 +384,18 @@ class Client(BaseClient):
 
     def _read(self, response: pb.ClassifyResponse, count: int, plan: Plan, deadline: Deadline) -> list[Prediction]:
         """The predictions of an answer, by the description of the version that gave it."""
-        identity, digest = wire.read_identity(response.model), response.model.digest
-        known = self._catalogue.find_version(identity, digest, plan.name)
-        description = known or self._ask_for(identity, digest, plan, deadline)
+        description, intervened = self._description_of(response.model, plan, deadline), plan.interventions is not None
         try:
-            return wire.read_predictions(response, count, description)
+            return wire.read_predictions(response, count, description, intervened=intervened)
         except AnswerError:  # an older server, which sends no digest, may have replaced a version's file
-            return wire.read_predictions(response, count, self._ask_for(identity, digest, plan, deadline))
+            description = self._ask_for(wire.read_identity(response.model), response.model.digest, plan, deadline)
+            return wire.read_predictions(response, count, description, intervened=intervened)
+
+    def _description_of(self, answering: pb.ModelIdentity, plan: Plan, deadline: Deadline) -> Description:
+        """The description of the version that answered: the one that is remembered, or the server's."""
+        identity, digest = wire.read_identity(answering), answering.digest
+        known = self._catalogue.find_version(identity, digest, plan.name)
+        return known or self._ask_for(identity, digest, plan, deadline)
 
     def _ask_for(self, identity: ModelIdentity, digest: str, plan: Plan, deadline: Deadline) -> Description:
         """The server's description of the version that answered, which is remembered for the next requests."""

@@ -5,11 +5,12 @@ It knows neither gRPC nor protobuf: `wire` makes these from messages.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from vitrine.client.drawings import Drawable, Shown
 from vitrine.model import Layer, LayerKind, ModelInput, TrainingFacts, VitrineError
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -73,7 +74,7 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prediction:
+class Prediction(Shown):
     """The prediction for one image, and the activations on the way to it."""
 
     index: int
@@ -95,6 +96,8 @@ class Prediction:
     """True if `novelty` is at most the model's threshold. A classifier gives noise, a face or an empty page one of its
     classes, too, often with a high probability. Where this is False, neither the class nor its probability means
     anything. True is no proof: letters, for example, may pass for digits. None: the model has no threshold."""
+    baseline: "Prediction | None" = None
+    """The same image's prediction without the call's interventions. None: there were none."""
 
     @property
     def label(self) -> str:
@@ -108,10 +111,7 @@ class Prediction:
         Raises:
             VitrineError: the classes aren't digits.
         """
-        if not are_digits(self.classes):
-            shown = ", ".join(self.classes[:4]) + (", …" if len(self.classes) > 4 else "")
-            raise VitrineError(f"the classes of model {self.model.name!r} aren't digits ({shown}): use .label")
-        return int(self.label)
+        return _digit(self.label, self.classes, self.model)
 
     @property
     def probability(self) -> float:
@@ -142,6 +142,62 @@ class Prediction:
             f"Prediction({predicted}, probability={self.probability:.4f}, {judged}"
             f"activations={self.activations!r}, model={self.model.name!r})"
         )
+
+
+AttributionMethod: TypeAlias = Literal["contributions", "gradient_times_input", "integrated_gradients"]
+"""A way to divide a score among the pixels: see `Client.explain`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation(Shown):
+    """The score of a class, divided among the pixels of one image: `contributions.sum() + bias` is `score`."""
+
+    index: int
+    """Position of the explained class in `classes`."""
+    contributions: Floats
+    """Each pixel's share, float32 (height, width), any finite number: above 0 it speaks for the class, below against
+    it. White pixels, which are 0, have no share."""
+    bias: float
+    """The rest of the score: the biases' share. Of integrated gradients: the score of a white page."""
+    score: float
+    """The class's activation of the last linear layer, before softmax or sigmoid; any finite number."""
+    pixels: Floats
+    """The image as the model gets it: float32 (height, width), 0 = white (paper), 1 = black (ink)."""
+    method: AttributionMethod
+    """The method."""
+    model: ModelIdentity
+    """The model that answered."""
+    classes: tuple[str, ...]
+    """Labels of the model's classes."""
+
+    @property
+    def label(self) -> str:
+        """Label of the explained class: "8"."""
+        return self.classes[self.index]
+
+    @property
+    def digit(self) -> int:
+        """The explained digit, for models whose classes are all digits.
+
+        Raises:
+            VitrineError: the classes aren't digits.
+        """
+        return _digit(self.label, self.classes, self.model)
+
+    def __repr__(self) -> str:
+        explained = f"digit={self.label}" if are_digits(self.classes) else f"label={self.label!r}"
+        shape = " × ".join(map(str, self.contributions.shape))
+        return (
+            f"Explanation({explained}, score={self.score:.4f}, contributions={shape}, bias={self.bias:.4f}, "
+            f"method={self.method!r}, model={self.model.name!r})"
+        )
+
+
+def _digit(label: str, classes: tuple[str, ...], model: ModelIdentity) -> int:
+    if not are_digits(classes):
+        shown = ", ".join(classes[:4]) + (", …" if len(classes) > 4 else "")
+        raise VitrineError(f"the classes of model {model.name!r} aren't digits ({shown}): use .label")
+    return int(label)
 
 
 def are_digits(classes: tuple[str, ...]) -> bool:
@@ -210,7 +266,7 @@ class Model(ModelIdentity):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parameters:
+class Parameters(Drawable):
     """The parameters of a linear layer, which calculates weight × activations + bias."""
 
     layer: str

@@ -3,9 +3,10 @@
 Both clients share it. It knows protobuf and no channel: nothing here sends, waits or retries.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import getitem
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -17,8 +18,11 @@ from PIL import Image
 
 from vitrine.client.catalogue import Description
 from vitrine.client.errors import AnswerError, UsageError
+from vitrine.client.interventions import Intervention
 from vitrine.client.types import (
     Activations,
+    AttributionMethod,
+    Explanation,
     Floats,
     Health,
     Limits,
@@ -73,6 +77,12 @@ CLASSIFY = f"{SERVICE.full_name}/Classify"
 
 METHODS = {method.input_type.full_name: f"{SERVICE.full_name}/{method.name}" for method in SERVICE.methods}
 """Method of each request by the message's name; no two methods take the same message."""
+
+METHODS_OF_ATTRIBUTION = get_args(AttributionMethod)
+"""The methods of `Client.explain`."""
+
+SHOWN_LABELS = 25
+"""Number of labels in an error."""
 
 FLOAT32 = np.dtype("<f4")
 """The wire's float32: little-endian, on every machine."""
@@ -243,6 +253,7 @@ def build_request(
     name: str,
     preparation: Preparation,
     model: Model,
+    interventions: pb.ImageInterventions | None = None,
 ) -> pb.ClassifyRequest:
     """The request that classifies some images, at least one.
 
@@ -252,17 +263,112 @@ def build_request(
         name: the model's name in the request: empty, `NAME` or `NAME@VERSION`.
         preparation: the preparation that the payloads were made with.
         model: the description of that model.
+        interventions: those of every image; None: the model runs as it is.
     """
+    changes = None if interventions is None else [interventions]
     if preparation == "server":
         files = pb.EncodedImages(files=payloads)
-        return pb.ClassifyRequest(model=name, encoded=files, activations=selection)
+        return pb.ClassifyRequest(model=name, encoded=files, activations=selection, interventions=changes)
+    pixels = _pixels_tensor(payloads, model)
+    return pb.ClassifyRequest(model=name, pixels=pixels, activations=selection, interventions=changes)
+
+
+def _pixels_tensor(payloads: Sequence[Payload], model: Model) -> pb.Tensor:
     shape = (len(payloads), *model.input.shape)
-    pixels = pb.Tensor(name=model.input.name, shape=shape, dtype=pb.DATA_TYPE_UINT8, data=b"".join(payloads))
-    return pb.ClassifyRequest(model=name, pixels=pixels, activations=selection)
+    return pb.Tensor(name=model.input.name, shape=shape, dtype=pb.DATA_TYPE_UINT8, data=b"".join(payloads))
+
+
+def build_interventions(interventions: Iterable[Intervention]) -> pb.ImageInterventions | None:
+    """The interventions of an image on the wire; None: there are none."""
+    entries = [_build_intervention(one) for one in interventions]
+    return pb.ImageInterventions(interventions=entries) if entries else None
+
+
+def _build_intervention(one: Intervention) -> pb.Intervention:
+    check_text(one.layer)
+    if one.factor is not None:
+        return pb.Intervention(layer=one.layer, units=one.units, scale=one.factor)
+    if len(one.values) == 1:
+        return pb.Intervention(layer=one.layer, units=one.units, value=one.values[0])
+    return pb.Intervention(layer=one.layer, units=one.units, values=pb.UnitValues(values=one.values))
+
+
+def check_method(method: str) -> None:
+    """Raises `UsageError` unless it is one of `AttributionMethod`."""
+    if method not in METHODS_OF_ATTRIBUTION:
+        raise UsageError(f"method is one of {', '.join(map(repr, METHODS_OF_ATTRIBUTION))}, not {method!r:.60}")
+
+
+def build_explain(
+    payload: Payload,
+    digit: int | str | None,
+    method: AttributionMethod,
+    name: str,
+    preparation: Preparation,
+    model: Model,
+) -> pb.ExplainRequest:
+    """The request that explains one image; the arguments are those of `build_request` and of `Client.explain`.
+
+    Raises:
+        UsageError: the model has no such class.
+    """
+    classes = [] if digit is None else [_class_of(digit, model)]
+    wanted = pb.AttributionMethod.Value(f"ATTRIBUTION_METHOD_{method.upper()}")
+    if preparation == "server":
+        files = pb.EncodedImages(files=[payload])
+        return pb.ExplainRequest(model=name, encoded=files, classes=classes, method=wanted)
+    return pb.ExplainRequest(model=name, pixels=_pixels_tensor([payload], model), classes=classes, method=wanted)
+
+
+def _class_of(digit: int | str, model: Model) -> int:
+    if (label := str(digit)) not in model.classes:
+        labels = ", ".join(model.classes[:SHOWN_LABELS]) + (", …" if len(model.classes) > SHOWN_LABELS else "")
+        raise UsageError(f"model {model.name!r} has no class {label!r:.60}; its classes: {labels}")
+    return model.classes.index(label)
+
+
+def read_explanation(
+    response: pb.ExplainResponse, payload: Payload, method: AttributionMethod, description: Description
+) -> Explanation:
+    """The explanation of one image.
+
+    Args:
+        response: the answer.
+        payload: what was sent of the image; its pixels, unless the server prepared it.
+        method: the method that was asked for.
+        description: the model that answered.
+
+    Raises:
+        AnswerError: the answer isn't for one image or not of this model, or can't be read.
+    """
+    model = description.model
+    counts = {len(response.classes), len(response.scores), len(response.biases)}
+    if counts != {1} or not 0 <= response.classes[0] < len(model.classes):
+        raise AnswerError("the server sent no explanation of one image")
+    pixels = response.pixels.data if response.HasField("pixels") else payload
+    if len(pixels) != math.prod(model.input.shape):
+        raise AnswerError(f"the server sent {len(pixels)} pixels, and the model has {math.prod(model.input.shape)}")
+    ink = np.frombuffer(pixels, np.uint8).reshape(model.input.shape).astype(np.float32) / np.float32(255)
+    ink.flags.writeable = False
+    return Explanation(
+        response.classes[0],
+        _read_rows(response.contributions, 1, model.input.shape)[0],
+        response.biases[0],
+        response.scores[0],
+        ink,
+        method,
+        read_identity(response.model),
+        model.classes,
+    )
 
 
 def read_predictions(
-    response: pb.ClassifyResponse, count: int, description: Description, *, apart: bool = False
+    response: pb.ClassifyResponse,
+    count: int,
+    description: Description,
+    *,
+    apart: bool = False,
+    intervened: bool = False,
 ) -> list[Prediction]:
     """One prediction for each of `count` images; their arrays are rows of the answer's, or copies of these.
 
@@ -271,12 +377,32 @@ def read_predictions(
         count: number of images in the request.
         description: the model that answered.
         apart: True gives copies, so that no prediction holds the memory of the others.
+        intervened: the request had interventions, so that the answer must have the baseline, too.
 
     Raises:
-        AnswerError: the answer isn't for `count` images or not of this model, or can't be read.
+        AnswerError: the answer isn't for `count` images or not of this model, or can't be read; or the server is older
+            than interventions.
     """
-    model, classes = description.model, description.model.classes
     identity = read_identity(response.model)
+    if not intervened:
+        return _read_part(response, count, description, identity, apart=apart)
+    if not response.HasField("baseline"):
+        raise AnswerError("the server answered without the interventions, since it is older than these: update it")
+    baselines = _read_part(response.baseline, count, description, identity, apart=apart)
+    changed = _read_part(response, count, description, identity, apart=apart)
+    return [replace(one, baseline=baseline) for one, baseline in zip(changed, baselines, strict=True)]
+
+
+def _read_part(
+    response: pb.ClassifyResponse | pb.Baseline,
+    count: int,
+    description: Description,
+    identity: ModelIdentity,
+    *,
+    apart: bool,
+) -> list[Prediction]:
+    """The predictions of an answer, or of its baseline, which has the same fields."""
+    model, classes = description.model, description.model.classes
     probabilities = _read_rows(response.probabilities, count, (len(classes),))  # (N, classes)
     layers = {
         tensor.name: _read_rows(tensor, count, _shape_of(tensor.name, description)) for tensor in response.activations
@@ -308,7 +434,9 @@ def _copy(rows: Floats, index: int) -> Floats:
     return row  # type: ignore[no-any-return]
 
 
-def _read_judgements(response: pb.ClassifyResponse, count: int) -> Sequence[tuple[float | None, bool | None]]:
+def _read_judgements(
+    response: pb.ClassifyResponse | pb.Baseline, count: int
+) -> Sequence[tuple[float | None, bool | None]]:
     """Novelty and `is_digit` of each image; None if the model, or an older server, has neither."""
     novelties, are_digits = response.novelties, response.are_digits
     if not novelties and not are_digits:

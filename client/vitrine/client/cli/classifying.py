@@ -130,7 +130,7 @@ class Output:
             case Printed.TEXT:
                 click.echo(report.prediction_line(prediction, file))
                 if self.activations:
-                    click.echo(report.activations_text(prediction, colour=_has_colours()))
+                    click.echo(report.activations_text(prediction, colour=has_colours()))
 
     def show_error(self, file: Path, text: str, *, is_named: bool) -> None:
         """Prints why a file has no prediction: to standard error, and in its place in JSON or in the table.
@@ -161,7 +161,7 @@ class Output:
             click.echo(report.to_json({"predictions": self.documents}))
 
 
-def _has_colours() -> bool:
+def has_colours() -> bool:
     """True if output goes to a terminal and the user hasn't turned colours off: see no-color.org."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 

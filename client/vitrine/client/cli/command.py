@@ -8,11 +8,13 @@ from typing import Any
 import click
 
 from vitrine.client import report
-from vitrine.client.cli.classifying import Printed, classify_files, find_images
+from vitrine.client.cli.classifying import Printed, classify_files, find_images, has_colours
 from vitrine.client.cli.options import AS_JSON, IMAGE_PIXELS, MODEL, connected
+from vitrine.client.inside_plot import compare as draw_comparison
 from vitrine.client.plot import check_matplotlib
 from vitrine.client.sync_client import Client
-from vitrine.client.wire import Preparation
+from vitrine.client.types import AttributionMethod
+from vitrine.client.wire import METHODS_OF_ATTRIBUTION, Preparation
 from vitrine.model.distribution import DISTRIBUTION
 from vitrine.model.output import safe_output
 from vitrine.model.variables import find_mistyped
@@ -87,6 +89,67 @@ def classify(
     )
     if not classify_files(files, outcomes, printed, activations=activations, npz=npz, plot=plot):
         sys.exit(1)
+
+
+@main.command()
+@click.argument("image", type=Path)
+@click.option("--digit", default=None, help="Label of the class to explain. Without it: the predicted class.")
+@click.option(
+    "--method",
+    type=click.Choice(METHODS_OF_ATTRIBUTION),
+    default="contributions",
+    help="The way to divide the score among the pixels.",
+)
+@click.option("--plot", type=Path, help="Write a figure of the pixels and their shares: .png, .pdf or .svg.")
+@AS_JSON
+@MODEL
+@IMAGE_PIXELS
+@connected()
+def explain(
+    client: Client,
+    image: Path,
+    digit: str | None,
+    method: AttributionMethod,
+    plot: Path | None,
+    as_json: bool,
+    model: str,
+) -> None:
+    """Show which pixels of IMAGE speak for a class, and which against it.
+
+    The shares of all pixels and the bias add up to the score: the class's activation before softmax or sigmoid.
+    """
+    if plot is not None:
+        check_matplotlib()
+    explanation = client.explain(image, digit, method=method, model=model)
+    if as_json:
+        click.echo(report.to_json(report.explanation_document(explanation, image)))
+    else:
+        click.echo(report.explanation_text(explanation, image, colour=has_colours()))
+    if plot is not None:
+        explanation.plot(plot)
+        click.echo(f"{image}: figure in {plot}", err=True)
+
+
+@main.command()
+@click.argument("first", type=Path)
+@click.argument("second", type=Path)
+@click.option("--plot", type=Path, help="Write a figure of both, layer by layer: .png, .pdf or .svg.")
+@AS_JSON
+@MODEL
+@IMAGE_PIXELS
+@connected()
+def compare(client: Client, first: Path, second: Path, plot: Path | None, as_json: bool, model: str) -> None:
+    """Compare the activations of two images, FIRST and SECOND, layer by layer."""
+    if plot is not None:
+        check_matplotlib()
+    one, other = (client.classify(image, model=model) for image in (first, second))
+    if as_json:
+        click.echo(report.to_json(report.comparison_document(one, other, first, second)))
+    else:
+        click.echo(report.comparison_text(one, other, first, second))
+    if plot is not None:
+        draw_comparison(one, other, plot)
+        click.echo(f"figure in {plot}", err=True)
 
 
 @main.command()
