@@ -16,6 +16,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
+from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from PIL import Image, TiffImagePlugin
 from support.serving import RunningServer, logged_server, open_log, running_server
@@ -324,13 +325,16 @@ def test_the_steps_of_what_is_no_image_are_refused_by_its_field(server: RunningS
         stub: Any = ClassifierServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
             stub.Prepare(pb.PrepareRequest(file=b"hello"))
-        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert "file" in str(rpc_status.from_call(refused.value))
+    error: Any = refused.value
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    details = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(details) for detail in rpc_status.from_call(error).details)
+    assert [violation.field for violation in details.field_violations] == ["file"]
 
 
 def test_the_steps_take_the_place_of_one_image(tiny_artifact: Path) -> None:
     with (
-        running_server(tiny_artifact, "--caller-rate", "1", "--max-images", "1") as server,
+        running_server(tiny_artifact, "--caller-rate", "0.001", "--max-images", "1") as server,
         grpc.insecure_channel(server.target) as channel,
     ):
         stub: Any = ClassifierServiceStub(channel)
