@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Iterator
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +341,16 @@ def test_an_answer_that_may_not_be_had_is_told_so(tiny_artifact: Path, tmp_path:
         visitor.choose("relu_1", 3)
         expect(visitor.page.locator("#unit")).to_contain_text("lacks the permission 'parameters'")
         visitor.faults.clear()
+
+
+@pytest.mark.parametrize("host", ["uvicorn", *(["envoy"] if find_spec("pyvoy") else [])])
+def test_every_host_has_the_page(visit: Visit, host: str) -> None:
+    with page_server(host=host) as (_, address):
+        visitor = visit(address)
+        visitor.expect_verdict("8")
+        visitor.stroke([(140, 50), (140, 230)])
+        visitor.expect_verdict("1")
+        expect(visitor.page.locator("#step-list li")).to_have_count(4)
 
 
 def test_a_server_that_is_gone_is_told_so(tiny_artifact: Path, visit: Visit) -> None:

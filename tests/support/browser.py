@@ -42,12 +42,10 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def page_server(*arguments: str | Path) -> Iterator[tuple[str, str]]:
+def page_server(*arguments: str | Path, host: str = "uvicorn") -> Iterator[tuple[str, str]]:
     """A real server with the page: its address for gRPC, and that of the page."""
-    with (
-        open_log() as (pipe, log),
-        logged_server(pipe, *arguments, "--frontend", "grpc", "--http-port", "0") as server,
-    ):
+    words = ("--frontend", "envoy") if host == "envoy" else ("--frontend", "grpc", "--http-port", "0")
+    with open_log() as (pipe, log), logged_server(pipe, *arguments, *words) as server:
         yield server.target, log.wait_for(r"open the page in a browser: (\S+)")[0]
 
 

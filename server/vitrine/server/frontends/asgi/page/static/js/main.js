@@ -49,7 +49,7 @@ class Page {
   #describe() {
     const { label, classes, layers } = this.model;
     const hidden = layers.filter((layer) => layer.kind === "relu").map((layer) => layer.width);
-    byId("about").textContent = `See what the network “${label}” calculates: ${hidden.join(" + ")} hidden units, ${classes.length} classes.`;
+    byId("about").textContent = `See what the network “${label}” calculates: ${hidden.join(" + ") || "no"} hidden units, ${classes.length} classes.`;
     byId("hint").textContent = `Draw one of these: ${classes.slice(0, 12).join(", ")}`;
     const samples = samplesFor(classes);
     byId("samples").hidden = samples.length === 0;
