@@ -105,6 +105,11 @@ export class Layers extends EventTarget {
     for (const { layer, grid } of this.#shown) grid.mark(changes.of(layer));
   }
 
+  /** Scrolls a unit's layer to the top. @param {Unit} unit */
+  reveal(unit) {
+    for (const { layer, grid } of this.#shown) if (layer === unit.layer) grid.element.scrollIntoView({ block: "start" });
+  }
+
   /** Frames a unit in its layer; null: none. @param {Unit | null} unit */
   frame(unit) {
     for (const { layer, grid } of this.#shown) grid.frame(unit?.layer === layer ? unit.unit : -1);

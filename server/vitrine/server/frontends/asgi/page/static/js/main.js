@@ -115,6 +115,7 @@ class Page {
     if (by instanceof HTMLCanvasElement && unit) this.#cameFrom = by;
     this.#chosen = unit;
     this.#look(unit, true);
+    if (unit && matchMedia("(max-width: 1000px)").matches) this.layers.reveal(unit); // above the sheet
     if (unit && byKeyboard) byId("unit").focus();
     else if (!unit && byKeyboard) this.#cameFrom?.focus();
   }
