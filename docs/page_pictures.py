@@ -45,7 +45,7 @@ def take(browser: Browser, address: str, path: Path, settings: dict[str, Any]) -
     page.goto(address)
     page.locator("#steps").wait_for()
     page.get_by_role("button", name="Take a drawn 9").click()
-    page.get_by_text("9", exact=True).first.wait_for()
+    page.locator("#verdict-class", has_text="9").wait_for()
     if not settings.get("is_mobile"):
         page.get_by_role("button", name="Show why").click()
         page.get_by_text("Orange pixels speak for 9").wait_for()
