@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVER_READY := $(VENV)/.ready-server
+TYPESCRIPT := 5.9.3
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # $(call tools,EXTRA) makes .venvs/EXTRA with the packages of that extra of pyproject.toml, and nothing of ours.
 define tools
@@ -14,13 +15,13 @@ define tools
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-envoy check format protos protos-check serve figures dist docs image
+.PHONY: help setup demo test test-envoy check page-check format protos protos-check serve figures pictures dist docs image
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
 
 $(READY): EXTRAS := train,server,tracing,plot,bulk,dev
-$(SERVER_READY): EXTRAS := server
+$(SERVER_READY): EXTRAS := server,http
 $(READY) $(SERVER_READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Vitrine needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3"; exit 1; }
@@ -39,17 +40,21 @@ test: $(READY) ## run every test, with coverage; installs Triton's and KServe's 
 test-envoy: $(READY) ## run the tests of servers once more, through Envoy (Linux)
 	TEST_FRONTEND=envoy $(BIN)/python -m pytest -n 2 --dist loadscope tests/server tests/contract tests/client tests/oip
 
-check: $(READY) protos-check ## check format, lint and types, and that the generated stubs match the .proto files
+check: $(READY) protos-check page-check ## check format, lint and types, and that the generated stubs match the .proto files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+page-check: ## check the types of the page's JavaScript, where npm is installed
+	@if command -v npm >/dev/null; then npm exec --yes --package typescript@$(TYPESCRIPT) -- tsc --project tests/page; \
+	  else echo "npm isn't installed: the types of the page's JavaScript are not checked"; fi
 
 format: $(READY) ## format the code and apply ruff's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-serve: $(if $(wildcard $(READY)),$(READY),$(SERVER_READY)) ## serve the bundled model on localhost:50051; installs no more than that needs
-	$(BIN)/vitrine-server
+serve: $(if $(wildcard $(READY)),$(READY),$(SERVER_READY)) ## serve the bundled model on localhost:50051, and the page on http://localhost:8080; installs no more than that needs
+	$(BIN)/vitrine-server --http-port 8080
 
 protos: $(READY) ## generate the stubs from the .proto files
 	$(BIN)/python protos/generate.py protos
@@ -69,6 +74,9 @@ docs: ## build the documentation's site into out/site; a broken link fails
 	$(call tools,docs)
 	$(PYTHON) docs/site.py
 	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs build
+
+pictures: $(READY) ## take the pictures of the page in docs/, with Chromium
+	$(BIN)/python docs/page_pictures.py
 
 image: ## build the container image, vitrine-server
 	docker build --tag vitrine-server --tag vitrine-server:$(VERSION) --build-arg VERSION=$(VERSION) \

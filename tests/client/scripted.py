@@ -197,6 +197,11 @@ class ScriptedServer(ClassifierServiceServicer):
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "no explanations here")
         raise AssertionError
 
+    def Prepare(self, _: pb.PrepareRequest, context: Any) -> pb.PrepareResponse:  # noqa: N802
+        """Refuses: nothing is prepared here."""
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no preparation here")
+        raise AssertionError
+
     def GetParameters(self, request: pb.GetParametersRequest, context: Any) -> pb.GetParametersResponse:  # noqa: N802
         self._arrive(request, context)
         weight, bias = floats("weight", np.eye(3)), floats("bias", np.zeros(3))

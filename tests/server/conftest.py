@@ -2,6 +2,6 @@
 
 from importlib.util import find_spec
 
-NEEDS = {"test_http.py": "uvicorn", "test_envoy.py": "pyvoy"}
+NEEDS = {"test_http.py": "uvicorn", "test_page_files.py": "uvicorn", "test_envoy.py": "pyvoy"}
 
 collect_ignore = [file for file, module in NEEDS.items() if find_spec(module) is None]

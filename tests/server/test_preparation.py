@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import math
 import os
 import signal
 import threading
@@ -11,19 +12,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 from PIL import Image, TiffImagePlugin
-from support.serving import logged_server, open_log
+from support.serving import RunningServer, logged_server, open_log, running_server
 
 from vitrine.client import Client, InvalidRequestError
 from vitrine.model import MAX_IMAGE_PIXELS, PIXELS_SHAPE, ImageError, prepare
 from vitrine.model.preparation.image import MAX_SCANS
+from vitrine.model.preparation.steps import DESCRIPTIONS, PICTURE_SIDE
 from vitrine.server.errors import Overloaded
+from vitrine.server.preparation.messages import ANSWER_BYTES
 from vitrine.server.preparation.pool import PreparationPool
 from vitrine.server.preparation.processes import Decoders, MemoryBudget
 from vitrine.server.preparation.turns import Turns
+from vitrine.v1 import classifier_pb2 as pb
+from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 EIGHT = (Path(__file__).parents[2] / "examples" / "eight.png").read_bytes()
 
@@ -293,3 +301,52 @@ def test_decoders_warnings_never_reach_the_log(tiny_artifact: Path) -> None:
         client.classify(odd, preparation="server")
     assert len(log.text.splitlines()) < 20
     assert "PIL" not in log.text
+
+
+def test_the_steps_of_a_file_end_with_the_pixels_that_classifying_it_takes(server: RunningServer) -> None:
+    photo = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 500, 3), np.uint8)))
+    with grpc.insecure_channel(server.target) as channel:
+        stub: Any = ClassifierServiceStub(channel)
+        for file in (EIGHT, photo):
+            shown = stub.Prepare(pb.PrepareRequest(file=file))
+            assert shown.pixels.data == prepare(file).tobytes()
+            assert list(shown.pixels.shape) == [1, *PIXELS_SHAPE]
+            assert [step.name for step in shown.steps] == list(DESCRIPTIONS)
+            assert all(step.description for step in shown.steps)
+            for step in shown.steps:
+                assert max(step.picture.shape) < 2 * PICTURE_SIDE
+                assert len(step.picture.data) == math.prod(step.picture.shape)
+            last = np.frombuffer(shown.steps[-1].picture.data, np.uint8)
+            np.testing.assert_array_equal(255 - last, prepare(file).ravel())
+
+
+def test_the_steps_of_what_is_no_image_are_refused_by_its_field(server: RunningServer) -> None:
+    with grpc.insecure_channel(server.target) as channel:
+        stub: Any = ClassifierServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Prepare(pb.PrepareRequest(file=b"hello"))
+    error: Any = refused.value
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    details = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(details) for detail in rpc_status.from_call(error).details)
+    assert [violation.field for violation in details.field_violations] == ["file"]
+
+
+def test_the_steps_take_the_place_of_one_image(tiny_artifact: Path) -> None:
+    with (
+        running_server(tiny_artifact, "--caller-rate", "0.001", "--max-images", "1") as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        stub: Any = ClassifierServiceStub(channel)
+        stub.Prepare(pb.PrepareRequest(file=EIGHT))
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Prepare(pb.PrepareRequest(file=EIGHT))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("shape", [(18, 18), (12, 20), (400, 300)])
+def test_the_largest_steps_fit_into_a_process_answer(decoders: Decoders, shape: tuple[int, int]) -> None:
+    file = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (1000, 1000), np.uint8)))
+    pixels, steps = decoders.show(file, MAX_IMAGE_PIXELS, shape)
+    np.testing.assert_array_equal(pixels, prepare(file, shape=shape))
+    assert sum(step.picture.nbytes for step in steps) + pixels.nbytes < ANSWER_BYTES

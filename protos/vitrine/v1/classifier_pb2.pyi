@@ -1155,3 +1155,101 @@ class GetParametersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetParametersResponse: _TypeAlias = GetParametersResponse  # noqa: Y015
+
+@_typing.final
+class PrepareRequest(_message.Message):
+    """A request to show how an image becomes pixels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """`NAME` for the newest version of a served model, or `NAME@VERSION`. Empty: the default model."""
+    file: _builtins.bytes
+    """A whole PNG, JPEG, WebP, GIF, BMP or TIFF file that decodes to at most `Limits.max_image_pixels`."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        file: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareRequest: _TypeAlias = PrepareRequest  # noqa: Y015
+
+@_typing.final
+class PreparationStep(_message.Message):
+    """A step of the preparation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the step: "grey", "ink", "place" or "stretch"; later servers may have others."""
+    description: _builtins.str
+    """A sentence for people: what the step does, and why."""
+    @_builtins.property
+    def picture(self) -> Global___Tensor:
+        """The picture after the step: UINT8 of shape [height, width], 0 = black, 255 = white, as screens have it. Each extent
+        is at most 1,024.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        picture: Global___Tensor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["picture", b"picture"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "picture", b"picture"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreparationStep: _TypeAlias = PreparationStep  # noqa: Y015
+
+@_typing.final
+class PrepareResponse(_message.Message):
+    """An answer with the way of an image to pixels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PIXELS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___ModelIdentity:
+        """The model that the pixels are for."""
+
+    @_builtins.property
+    def pixels(self) -> Global___Tensor:
+        """The pixels that the model gets of this file: UINT8 of shape [1, …`Model.input.shape`], 0 = white (paper),
+        255 = black (ink).
+        """
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreparationStep]:
+        """The steps in their order."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___ModelIdentity | None = ...,
+        pixels: Global___Tensor | None = ...,
+        steps: _abc.Iterable[Global___PreparationStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "pixels", b"pixels"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "pixels", b"pixels", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareResponse: _TypeAlias = PrepareResponse  # noqa: Y015

@@ -83,6 +83,11 @@ class ClassifierServiceStub(object):
                 request_serializer=vitrine_dot_v1_dot_classifier__pb2.GetParametersRequest.SerializeToString,
                 response_deserializer=vitrine_dot_v1_dot_classifier__pb2.GetParametersResponse.FromString,
                 _registered_method=True)
+        self.Prepare = channel.unary_unary(
+                '/vitrine.v1.ClassifierService/Prepare',
+                request_serializer=vitrine_dot_v1_dot_classifier__pb2.PrepareRequest.SerializeToString,
+                response_deserializer=vitrine_dot_v1_dot_classifier__pb2.PrepareResponse.FromString,
+                _registered_method=True)
 
 
 class ClassifierServiceServicer(object):
@@ -150,6 +155,13 @@ class ClassifierServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Prepare(self, request, context):
+        """Prepares one image file, and shows every step on its way to pixels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClassifierServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -182,6 +194,11 @@ def add_ClassifierServiceServicer_to_server(servicer, server):
                     servicer.GetParameters,
                     request_deserializer=vitrine_dot_v1_dot_classifier__pb2.GetParametersRequest.FromString,
                     response_serializer=vitrine_dot_v1_dot_classifier__pb2.GetParametersResponse.SerializeToString,
+            ),
+            'Prepare': grpc.unary_unary_rpc_method_handler(
+                    servicer.Prepare,
+                    request_deserializer=vitrine_dot_v1_dot_classifier__pb2.PrepareRequest.FromString,
+                    response_serializer=vitrine_dot_v1_dot_classifier__pb2.PrepareResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -365,6 +382,33 @@ class ClassifierService(object):
             '/vitrine.v1.ClassifierService/GetParameters',
             vitrine_dot_v1_dot_classifier__pb2.GetParametersRequest.SerializeToString,
             vitrine_dot_v1_dot_classifier__pb2.GetParametersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Prepare(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/vitrine.v1.ClassifierService/Prepare',
+            vitrine_dot_v1_dot_classifier__pb2.PrepareRequest.SerializeToString,
+            vitrine_dot_v1_dot_classifier__pb2.PrepareResponse.FromString,
             options,
             channel_credentials,
             insecure,

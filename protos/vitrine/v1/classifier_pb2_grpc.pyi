@@ -75,6 +75,8 @@ class ClassifierServiceStub:
     """Describes one model: its input, layers, classes, limits and training."""
     GetParameters: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetParametersRequest, _classifier_pb2.GetParametersResponse]
     """Gets the parameters of one layer."""
+    Prepare: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.PrepareRequest, _classifier_pb2.PrepareResponse]
+    """Prepares one image file, and shows every step on its way to pixels."""
 
 @_typing.type_check_only
 class ClassifierServiceAsyncStub(ClassifierServiceStub):
@@ -114,6 +116,8 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     """Describes one model: its input, layers, classes, limits and training."""
     GetParameters: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetParametersRequest, _classifier_pb2.GetParametersResponse]  # type: ignore[assignment]
     """Gets the parameters of one layer."""
+    Prepare: _aio.UnaryUnaryMultiCallable[_classifier_pb2.PrepareRequest, _classifier_pb2.PrepareResponse]  # type: ignore[assignment]
+    """Prepares one image file, and shows every step on its way to pixels."""
 
 class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
     """Classifies images and gives the activations of every layer.
@@ -186,5 +190,13 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.GetParametersResponse, _abc.Awaitable[_classifier_pb2.GetParametersResponse]]:
         """Gets the parameters of one layer."""
+
+    @_abc_1.abstractmethod
+    def Prepare(
+        self,
+        request: _classifier_pb2.PrepareRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_classifier_pb2.PrepareResponse, _abc.Awaitable[_classifier_pb2.PrepareResponse]]:
+        """Prepares one image file, and shows every step on its way to pixels."""
 
 def add_ClassifierServiceServicer_to_server(servicer: ClassifierServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -83,6 +83,11 @@ def repository(
         "Let tools such as grpcurl read the services' descriptions.",
         default=GRPC.reflection,
     ),
+    option(
+        "--page/--no-page",
+        "Serve the page to draw on and look inside, where HTTP is spoken: --http-port, or Envoy.",
+        default=GRPC.page,
+    ),
     security_file("--tls-cert", "PEM file of the server's certificate and its intermediates; turns TLS on."),
     security_file("--tls-key", "PEM file of that certificate's private key, unencrypted."),
     security_file(
@@ -100,6 +105,7 @@ def grpc(
     host: str,
     port: int,
     reflection: bool,
+    page: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
@@ -111,7 +117,7 @@ def grpc(
         tls = TlsFiles(tls_cert, tls_key, tls_client_ca)
     elif tls_cert or tls_key or tls_client_ca:  # half of it must not end in plaintext
         raise click.UsageError("TLS needs both --tls-cert and --tls-key (VITRINE_TLS_CERT, VITRINE_TLS_KEY)")
-    return GrpcConfig(host.strip("[]"), port, reflection=reflection, tls=tls, insecure=insecure)
+    return GrpcConfig(host.strip("[]"), port, reflection=reflection, page=page, tls=tls, insecure=insecure)
 
 
 @option_group(

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS
+from vitrine.model.preparation.steps import Step
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.ranges import RealRange, WholeRange
 from vitrine.server.security.access import Permission
@@ -173,6 +174,18 @@ class Explanation:
     """float32 (N,): the rest of the score."""
     pixels: npt.NDArray[np.uint8] | None = None
     """uint8 (N, *shape of the input), where the service has prepared them; None: the caller has them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownPreparation:
+    """The way of an image file to pixels."""
+
+    model: ServedModel
+    """The model that the pixels are for."""
+    pixels: npt.NDArray[np.uint8]
+    """uint8 (height, width), 0 = white (paper), 255 = black (ink): what the model gets of that file."""
+    steps: Sequence[Step]
+    """The picture after each step."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

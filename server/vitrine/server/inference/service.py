@@ -43,6 +43,7 @@ from vitrine.server.inference.requests import (
     LayerSelection,
     Limits,
     ModelDescription,
+    ShownPreparation,
     Workload,
 )
 from vitrine.server.inference.statistics import Statistics
@@ -55,6 +56,9 @@ from vitrine.server.security.certificates import CertificateInForce
 
 MAX_PLANS = 256
 """Plans that are kept for one model: callers may ask for its layers in any combination."""
+
+MOST_SHOWN_BYTES = 1 << 20
+"""The most bytes of an answer with the steps of a preparation."""
 
 
 class Service:
@@ -170,6 +174,27 @@ class Service:
         self._admission.took(time.monotonic() - call.begin)
         # 5. Judge: the class of each image, and whether it is a digit at all.
         return _judged(model, values, plan.layers, call)
+
+    async def show_preparation(self, model: ServedModel, file: bytes, call: Call) -> ShownPreparation:
+        """Prepares an image file, and shows each step. It counts as one image under way until the call is closed.
+
+        Raises:
+            PermissionDenied: the caller may not classify.
+            InvalidRequest: the file can't be read.
+            Overloaded: there is too much to do just now, or the caller has sent too much.
+        """
+        call.caller.require(Permission.PREDICT)
+        call.model, call.images = model.label, 1
+        call.hold(self._admission.admit(1, max(call.size, len(file)) + MOST_SHOWN_BYTES, caller := _name_of(call)))
+        if self._rates.limited:
+            self._rates.take(caller, 1)
+        shape, begin = model.metadata.input.shape, time.monotonic()
+        try:
+            pixels, steps = await self._preparation.show(file, caller, self.limits.max_image_pixels, shape)
+        except ImageError as error:
+            raise InvalidRequest(error.reason, str(error), "file") from error
+        call.passed(Stage.PREPARE, begin, time.monotonic())
+        return ShownPreparation(model, pixels, steps)
 
     async def _intervene(
         self, interventions: Interventions, model: ServedModel, pixels: npt.NDArray[np.uint8], plan: Plan, call: Call

@@ -1,13 +1,22 @@
 """What a server and the process that prepares its images say to each other. None of it is ever run or unpickled."""
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from vitrine.model import ImageError
+import numpy as np
+
+from vitrine.model import ImageError, Pixels
+from vitrine.model.preparation.steps import Step
 
 PIXELS = b"P"
 """First byte of an answer: the prepared pixels follow, in row-major order."""
+
+STEPS = b"S"
+"""First byte of an answer: the names and shapes of the steps' pictures follow as a line of JSON, then the prepared
+pixels, and then the pictures."""
 
 REFUSED = b"R"
 """First byte of an answer: an `ImageError` follows, as JSON."""
@@ -36,6 +45,8 @@ class Order:
     """The most memory that decoding may take, in bytes."""
     seconds: float
     """CPU time after which the process is ended."""
+    shows_steps: bool = False
+    """The answer has a picture of each step."""
 
     def encode(self) -> bytes:
         """As a message."""
@@ -56,6 +67,24 @@ def encode_question(size: int) -> bytes:
 def decode_question(message: bytes) -> int:
     """The bytes that decoding will take."""
     return int.from_bytes(message[len(ASKS) :], "big")
+
+
+def encode_steps(pixels: Pixels, steps: Sequence[Step]) -> bytes:
+    """The answer with a picture of each step."""
+    head = json.dumps([[step.name, step.picture.shape] for step in steps]).encode()
+    return b"".join((STEPS, head, b"\n", pixels.tobytes(), *(step.picture.tobytes() for step in steps)))
+
+
+def decode_steps(message: bytes, shape: tuple[int, ...]) -> tuple[Pixels, tuple[Step, ...]]:
+    """The pixels, uint8 `shape`, and the steps in an answer."""
+    head, _, data = message[len(STEPS) :].partition(b"\n")
+    values, begin = np.frombuffer(data, np.uint8), math.prod(shape)
+    pixels, steps = values[:begin].reshape(shape), []
+    for name, (height, width) in json.loads(head):
+        end = begin + height * width
+        steps.append(Step(name, values[begin:end].reshape(height, width)))
+        begin = end
+    return pixels, tuple(steps)
 
 
 def encode_refusal(error: ImageError) -> bytes:

@@ -1,13 +1,19 @@
 """Prepares image files for callers, each in its turn: from the event loop to threads, and from them to processes."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from contextvars import copy_context
+from typing import TypeVar
 
 from vitrine.model import Shape
+from vitrine.model.preparation.steps import Step
 from vitrine.server.preparation.processes import Decoders, Pixels
 from vitrine.server.preparation.turns import Turns
+
+Prepared = TypeVar("Prepared")
+"""The outcome of preparing a file."""
 
 
 class PreparationPool:
@@ -32,15 +38,24 @@ class PreparationPool:
         A file whose caller goes while it waits is never prepared. Where it goes later, its place stays taken until the
         image is done, or its time is up.
         """
+        return await self._in_turn(self._decoders.prepare, file, caller, max_pixels, shape)
+
+    async def show(self, file: bytes, caller: str, max_pixels: int, shape: Shape) -> tuple[Pixels, tuple[Step, ...]]:
+        """The same, with a picture after each step on the way to the pixels."""
+        return await self._in_turn(self._decoders.show, file, caller, max_pixels, shape)
+
+    async def _in_turn(
+        self, work_on: Callable[[bytes, int, Shape], Prepared], file: bytes, caller: str, max_pixels: int, shape: Shape
+    ) -> Prepared:
         await self._turns.enter(caller)
         try:
             loop, in_context = asyncio.get_running_loop(), copy_context().run  # log lines name this call, too
-            work = self._threads.submit(in_context, self._decoders.prepare, file, max_pixels, shape)
+            work = self._threads.submit(in_context, work_on, file, max_pixels, shape)
         except BaseException:
             self._turns.leave(caller)
             raise
 
-        def leave(_: "Future[Pixels]") -> None:
+        def leave(_: "Future[Prepared]") -> None:
             with suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(self._turns.leave, caller)
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import ImageError, Shape
+from vitrine.model.preparation.steps import Step
 from vitrine.server.errors import Overloaded
 from vitrine.server.preparation.messages import (
     ANSWER_BYTES,
@@ -30,6 +31,7 @@ from vitrine.server.preparation.messages import (
     Order,
     decode_question,
     decode_refusal,
+    decode_steps,
 )
 
 logger = logging.getLogger(__name__)
@@ -105,11 +107,12 @@ class Decoders:
             Overloaded: no process could be started, one after the other was killed, or one didn't answer.
         """
         answer = self._answer(Order(max_pixels, shape, self._max_bytes, self._seconds), file)
-        if answer.startswith(REFUSED):
-            raise decode_refusal(answer)
-        if answer.startswith(FAILED):
-            raise RuntimeError(f"an image could not be prepared:\n{answer[1:].decode(errors='replace')}")
         return np.frombuffer(answer, np.uint8, offset=1).reshape(shape)
+
+    def show(self, file: bytes, max_pixels: int, shape: Shape) -> tuple[Pixels, tuple[Step, ...]]:
+        """The same, with a picture after each step on the way to the pixels."""
+        order = Order(max_pixels, shape, self._max_bytes, self._seconds, shows_steps=True)
+        return decode_steps(self._answer(order, file), shape)
 
     def close(self) -> None:
         """Ends the processes that wait; those at work end with their image."""
@@ -119,6 +122,15 @@ class Decoders:
             process.end()
 
     def _answer(self, order: Order, file: bytes) -> bytes:
+        """The answer of a process that has prepared the image; see `prepare` for the errors."""
+        answer = self._first_answer(order, file)
+        if answer.startswith(REFUSED):
+            raise decode_refusal(answer)
+        if answer.startswith(FAILED):
+            raise RuntimeError(f"an image could not be prepared:\n{answer[1:].decode(errors='replace')}")
+        return answer
+
+    def _first_answer(self, order: Order, file: bytes) -> bytes:
         """The answer of a process; of another one if the first is killed from outside."""
         for left in reversed(range(ATTEMPTS)):
             process = self._take()

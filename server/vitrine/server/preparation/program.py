@@ -18,6 +18,7 @@ from pathlib import Path
 
 from vitrine.model import ImageError, read_grey
 from vitrine.model.preparation.pipeline import find_box, pixels_of
+from vitrine.model.preparation.steps import show_steps
 from vitrine.server.preparation.messages import (
     ANSWER_BYTES,
     FAILED,
@@ -25,6 +26,7 @@ from vitrine.server.preparation.messages import (
     Order,
     encode_question,
     encode_refusal,
+    encode_steps,
 )
 
 with suppress(ImportError):
@@ -64,6 +66,8 @@ def _answer(order: Order, file: bytes, connection: "Connection[bytes, bytes]") -
     signal.setitimer(signal.ITIMER_PROF, order.seconds)  # when it is up, the process ends, whatever it is at
     try:
         grey = read_grey(file, order.max_pixels, partial(_ask, order, connection))
+        if order.shows_steps:
+            return encode_steps(*show_steps(grey, order.shape))
         return PIXELS + pixels_of(find_box(grey), order.shape).tobytes()
     except ImageError as error:
         return encode_refusal(error)

@@ -17,6 +17,7 @@ from vitrine.server.errors import Overloaded, PermissionDenied, RequestError, Un
 from vitrine.server.frontends.asgi.events import Event, Receive, Scope, Send, whole
 from vitrine.server.frontends.asgi.exchange import FRONT_END, LEAVING, Exchange
 from vitrine.server.frontends.asgi.methods import Method, methods_by_path
+from vitrine.server.frontends.asgi.page.files import read_files
 from vitrine.server.frontends.asgi.request_body import DisconnectedError
 from vitrine.server.frontends.asgi.request_headers import authorization_of, host_of, seconds_given
 from vitrine.server.frontends.asgi.wires import ONE, STREAMS, Wire, wire_of
@@ -57,14 +58,23 @@ class Application:
     Args:
         service: answers; its observers and meters are told of the calls.
         reflection: describe the services to tools such as grpcurl.
+        page: give browsers the page.
         close: closes a connection whose caller doesn't read, by its name; called when its calls are cut off.
     """
 
-    def __init__(self, service: Service, *, reflection: bool, close: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        reflection: bool,
+        page: bool = False,
+        close: Callable[[str], None] = lambda _: None,
+    ) -> None:
         meters = _safe(service.meters)
         observers = [*_safe(service.observers), *meters]
         endpoints = endpoints_of(service, reflection=reflection)
         self._methods = methods_by_path(endpoints, service.limits.max_message_bytes, observers, meters)
+        self._page = read_files() if page else {}
         self._access = service.access
         self._connections = service.connections
         self._close = close
@@ -261,8 +271,10 @@ class Application:
         return call
 
     async def _turn_away(self, scope: Scope, method: Method | None, send: Send) -> None:
-        """Answers a request that is no call, or one of a method that there isn't."""
-        if method is None:
+        """Answers a request that is no call: for a file of the page, or for a method that there isn't."""
+        if method is None and (file := self._page.get(scope["path"])):
+            events = file.answer(scope)
+        elif method is None:
             events = self._refuse_unknown(scope)
         elif scope["method"] != "POST":
             events = whole(405, [(b"allow", b"POST")], b"calls are POST requests\n")

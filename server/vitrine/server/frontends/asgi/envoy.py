@@ -47,7 +47,7 @@ class EnvoyFrontend:
     """
 
     def __init__(self, service: Service, config: GrpcConfig, files: EnvoyFiles) -> None:
-        self.application = Application(service, reflection=config.reflection)
+        self.application = Application(service, reflection=config.reflection, page=config.page)
         """Answers Envoy's requests."""
         self._config = config
         self._files = files
@@ -71,6 +71,8 @@ class EnvoyFrontend:
         self._tasks.append(asyncio.ensure_future(self._watch_connections()))
         while (await ask(self._files.admin, "GET", "/ready")).strip() != "LIVE":
             await asyncio.sleep(LOOK_SECONDS)
+        if self._config.page:
+            logger.info("open the page in a browser: %s://%s/", "https" if self._config.tls else "http", self.address)
 
     async def failed(self) -> str:
         """Waits for ever: Envoy's end is this process's."""

@@ -55,13 +55,14 @@ class HttpFrontend:
     """
 
     def __init__(self, service: Service, config: GrpcConfig) -> None:
-        self._application = Application(service, reflection=config.reflection, close=self._abort)
+        self._application = Application(service, reflection=config.reflection, page=config.page, close=self._abort)
         self._connections = service.connections
         limits = service.connections.config
         self._most = limits.max_connections or max(1, int(max_connections(limits) * CONNECTIONS_RATIO))
         self._tls = None if config.tls is None else _tls_context(config.tls)
         self._sockets = _bind(config.host, config.port, shares_port=config.shares_port)
         self._address = address_of(config.host, self._sockets[0].getsockname()[1])
+        self._has_page = config.page
         self._state = ServerState()
         self._servers: list[asyncio.Server] = []
 
@@ -97,6 +98,8 @@ class HttpFrontend:
             self._servers.append(server)
         scheme = "https" if self._tls else "http"
         logger.info("Connect and gRPC-Web are at %s://%s", scheme, self._address)
+        if self._has_page:
+            logger.info("open the page in a browser: %s://%s/", scheme, self._address)
 
     def _count(self) -> None:
         """Counts the connections, and closes some when they are too many: idle ones, of hosts that have the most."""
@@ -213,6 +216,7 @@ def _bind(host: str, port: int, *, shares_port: bool) -> list[socket.socket]:
                         raise
                     continue
                 undo.enter_context(made)
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for its connections: asyncio misses these
                 bound.append(made)
                 number = made.getsockname()[1]
         except OSError as error:

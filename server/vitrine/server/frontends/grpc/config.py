@@ -29,6 +29,8 @@ class GrpcConfig:
     """Allow plaintext on an address that other machines can reach."""
     reflection: bool = True
     """Describe the services to tools such as grpcurl."""
+    page: bool = True
+    """Give browsers the page, where HTTP/1.1 is spoken."""
 
     def __post_init__(self) -> None:
         PORTS.check("port", self.port)

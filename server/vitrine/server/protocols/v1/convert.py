@@ -12,8 +12,16 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from vitrine.model import Layer, LayerKind, ModelInput, Parameters, TrainingFacts
+from vitrine.model.preparation.steps import DESCRIPTIONS
 from vitrine.server.errors import InvalidRequest
-from vitrine.server.inference.requests import Classification, ClassifyRequest, Interventions, LayerSelection, Limits
+from vitrine.server.inference.requests import (
+    Classification,
+    ClassifyRequest,
+    Interventions,
+    LayerSelection,
+    Limits,
+    ShownPreparation,
+)
 from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
 from vitrine.v1 import classifier_pb2 as pb
 
@@ -173,6 +181,24 @@ def write_parameters(model: ServedModel, parameters: Parameters) -> pb.GetParame
         weight=write_tensor("weight", parameters.weight),
         bias=write_tensor("bias", parameters.bias),
     )
+
+
+def write_preparation(shown: ShownPreparation) -> pb.PrepareResponse:
+    """Writes the way of an image file to pixels."""
+    return pb.PrepareResponse(
+        model=write_identity(shown.model),
+        pixels=_write_bytes("pixels", shown.pixels[np.newaxis]),
+        steps=[
+            pb.PreparationStep(
+                name=step.name, description=DESCRIPTIONS[step.name], picture=_write_bytes("picture", step.picture)
+            )
+            for step in shown.steps
+        ],
+    )
+
+
+def _write_bytes(name: str, values: npt.NDArray[np.uint8]) -> pb.Tensor:
+    return pb.Tensor(name=name, shape=values.shape, dtype=pb.DATA_TYPE_UINT8, data=values.tobytes())
 
 
 def write_identity(model: ServedModel) -> pb.ModelIdentity:

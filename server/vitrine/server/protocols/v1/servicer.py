@@ -14,6 +14,7 @@ from vitrine.server.protocols.v1.convert import (
     read_classify,
     write_model,
     write_parameters,
+    write_preparation,
     write_summary,
 )
 from vitrine.server.protocols.v1.frames import ClassifyAnswer
@@ -56,6 +57,7 @@ class ClassifierServicer:
             "ListModels": self.ListModels,
             "GetModel": self.GetModel,
             "GetParameters": self.GetParameters,
+            "Prepare": self.Prepare,
         }
         max_images = self._service.limits.max_images
         max_fields = 2 * max_images + MAX_NAMES + FURTHER_FIELDS + MOST_CHANGES * CHANGE_FIELDS
@@ -66,7 +68,7 @@ class ClassifierServicer:
             max_fields=lambda: max_fields,
             shortcuts={"Classify": recognising},
             packed_bytes=PACKED_BYTES,
-            large=("Classify", "ClassifyStream", "Explain"),
+            large=("Classify", "ClassifyStream", "Explain", "Prepare"),
         )
 
     async def Classify(self, request: pb.ClassifyRequest | KnownClassify, call: Call) -> ClassifyAnswer:  # noqa: N802
@@ -116,6 +118,11 @@ class ClassifierServicer:
         """Gets one layer's parameters."""
         found = self._service.parameters(request.model, request.layer, call)
         return await off_loop(call.answer_bytes, partial(write_parameters, *found))
+
+    async def Prepare(self, request: pb.PrepareRequest, call: Call) -> pb.PrepareResponse:  # noqa: N802
+        """Shows how an image file becomes pixels."""
+        model = self._service.model(request.model, call)
+        return write_preparation(await self._service.show_preparation(model, request.file, call))
 
 
 def _in_wire_paths(error: RequestError) -> RequestError:

@@ -1,0 +1,168 @@
+/** One unit: its value, the weights that lead to it, what feeds it most, and hands to change it. */
+
+import { byId, make, say, short } from "./dom.js";
+import { Grid, columnsFor, strongest } from "./grid.js";
+import { KINDS, isOutput, layerOf, linearOf, unitName } from "./network.js";
+import { controlsFor } from "./controls.js";
+
+/** @import {Answer, Layer, Model, Parameters, Unit} from "./types.js" */
+/** @import {Changes} from "./changes.js" */
+
+const FEEDERS = 5;
+
+/** Events: `choose` with a `Unit` as `detail`, for one that feeds the one that is shown; `silence` with several. */
+export class Inspector extends EventTarget {
+  #place = byId("unit");
+  /** @type {Unit | null} */ #unit = null;
+  /** @type {Answer | null} */ #answer = null;
+  /** @type {Map<string, Promise<Parameters>>} */ #parameters = new Map();
+  /** @type {(() => void) | null} */ #refresh = null;
+
+  /** @param {Model} model @param {Changes} changes @param {(layer: string) => Promise<Parameters>} fetchParameters */
+  constructor(model, changes, fetchParameters) {
+    super();
+    this.model = model;
+    this.changes = changes;
+    this.fetchParameters = fetchParameters;
+    this.show(null, false);
+  }
+
+  /** @param {Answer} answer */
+  update(answer) {
+    this.#answer = answer;
+    this.#refresh?.();
+  }
+
+  /** Shows a unit; null: an invitation. @param {Unit | null} unit @param {boolean} chosen it may be changed */
+  show(unit, chosen) {
+    this.#unit = unit;
+    this.#refresh = null;
+    this.#place.classList.toggle("open", chosen && !!unit);
+    if (!unit) {
+      const text = "Point at any square to see what it looks for and what feeds it. Click it to silence it, or to set it.";
+      this.#place.replaceChildren(make("h3", {}, "One unit"), make("p", { className: "quiet" }, text));
+      return;
+    }
+    const { layer } = unit;
+    const name = unitName(this.model, layer, unit.unit);
+    const close = make("button", { id: "unit-close", type: "button" }, "Close");
+    close.addEventListener("click", () => this.dispatchEvent(new CustomEvent("choose", { detail: null })));
+    const value = make("p", { className: "value" });
+    const sum = make("p", { className: "sum" });
+    const fed = make("div", { className: "fed" });
+    this.#place.replaceChildren(close, make("h3", {}, name), value, sum, fed);
+    if (chosen && !isOutput(this.model, layer)) this.#place.append(controlsFor(unit, this.changes, () => this.#valueOf(unit)));
+    this.#refresh = () => {
+      value.textContent = short(this.#valueOf(unit));
+      sum.textContent = KINDS[layer.kind] ?? layer.kind;
+    };
+    this.#refresh();
+    say(`${name}: ${value.textContent}`);
+    this.#showFeeders(unit, fed, sum);
+  }
+
+  /** @param {Unit} unit */
+  #valueOf({ layer, unit }) {
+    return this.#answer?.activations.get(layer.name)?.[unit] ?? 0;
+  }
+
+  /** Fetches the weights that lead to a unit, once for each layer, and shows them. @param {Unit} unit @param {HTMLElement} place @param {HTMLElement} sum */
+  async #showFeeders(unit, place, sum) {
+    const linear = linearOf(this.model, unit.layer);
+    const before = linear && layerOf(this.model, linear.reads);
+    if (!linear || !before) return;
+    let parameters;
+    try {
+      parameters = await this.#parametersOf(linear);
+    } catch (error) {
+      if (this.#unit === unit) place.replaceChildren(make("p", { className: "quiet" }, `The weights can't be shown: ${/** @type {Error} */ (error).message}`));
+      return;
+    }
+    if (this.#unit !== unit) return; // another one is looked at by now
+    const weights = parameters.weight.subarray(unit.unit * parameters.width, (unit.unit + 1) * parameters.width);
+    const feeders = new Feeders(this.model, before, weights);
+    place.replaceChildren(...feeders.elements);
+    for (const name of ["choose", "silence"])
+      feeders.addEventListener(name, (event) => this.dispatchEvent(new CustomEvent(name, { detail: /** @type {CustomEvent} */ (event).detail })));
+    const refresh = this.#refresh;
+    this.#refresh = () => {
+      refresh?.();
+      const values = this.#answer?.activations.get(before.name);
+      if (!values) return;
+      const bias = parameters.bias[unit.unit];
+      const total = feeders.update(values) + bias;
+      sum.textContent = `sum ${short(total - bias)} + bias ${short(bias)} = ${short(total)}${unit.layer.kind === "linear" ? "" : `, then ${unit.layer.kind}`}`;
+    };
+    this.#refresh();
+  }
+
+  /** @param {Layer} linear */
+  #parametersOf(linear) {
+    let found = this.#parameters.get(linear.name);
+    if (!found) {
+      found = this.fetchParameters(linear.name);
+      found.catch(() => this.#parameters.delete(linear.name)); // the next look tries again
+      this.#parameters.set(linear.name, found);
+    }
+    return found;
+  }
+}
+
+/** The weights that lead to a unit as a picture, what arrives by each, and the units that feed it most. */
+class Feeders extends EventTarget {
+  #products;
+  #list = make("ol", { className: "feeders" });
+  /** @type {number[]} */ #most = [];
+
+  /** @param {Model} model @param {Layer} before @param {Float32Array} weights */
+  constructor(model, before, weights) {
+    super();
+    this.model = model;
+    this.before = before;
+    this.weights = weights;
+    const columns = before.kind === "input" ? model.shape[1] : columnsFor(before.width);
+    this.#products = new Grid(before.width, columns, "");
+    const picture = new Grid(before.width, columns, "");
+    picture.show(weights, strongest(weights));
+    picture.canvas.setAttribute("aria-label", `Weights from ${before.name}`);
+    this.#products.canvas.setAttribute("aria-label", `Weights times the values of ${before.name}`);
+    for (const grid of [picture, this.#products]) grid.fit(142);
+    const pictures = make("div", { className: "pictures" }, figure("what it looks for", picture), figure("what it finds", this.#products));
+    const silence = make("button", { type: "button" }, "Silence all of these");
+    silence.addEventListener("click", () => this.#tell("silence", this.#most.map((unit) => ({ layer: before, unit }))));
+    this.elements = [pictures, make("h3", {}, "What feeds it most"), this.#list, silence];
+  }
+
+  /** Shows what arrives from these values; gives the sum. @param {Float32Array} values */
+  update(values) {
+    const products = values.map((value, at) => value * this.weights[at]);
+    const most = strongest(products);
+    this.#products.show(products, most);
+    const order = [...products.keys()].sort((a, b) => Math.abs(products[b]) - Math.abs(products[a]));
+    this.#most = order.slice(0, FEEDERS).filter((at) => products[at] !== 0);
+    const rows = this.#most.map((at) => this.#row(at, products[at], most));
+    const focused = [...this.#list.children].findIndex((row) => row.contains(document.activeElement));
+    this.#list.replaceChildren(...(rows.length ? rows : [make("li", {}, "nothing")]));
+    this.#list.children[focused]?.querySelector("button")?.focus();
+    return products.reduce((sum, product) => sum + product, 0);
+  }
+
+  /** @param {string} name @param {Unit | Unit[]} detail */
+  #tell(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  /** @param {number} unit @param {number} product @param {number} most */
+  #row(unit, product, most) {
+    const button = make("button", { type: "button" }, unitName(this.model, this.before, unit));
+    button.addEventListener("click", () => this.#tell("choose", { layer: this.before, unit }));
+    const bar = make("span", { className: product > 0 ? "bar up" : "bar down" });
+    bar.style.transform = `scaleX(${Math.abs(product) / most})`;
+    return make("li", {}, button, bar, make("span", {}, short(product)));
+  }
+}
+
+/** @param {string} text @param {Grid} grid */
+function figure(text, grid) {
+  return make("figure", {}, make("figcaption", {}, text), grid.element);
+}

@@ -1,0 +1,51 @@
+/** The address, which holds the drawing or the pixels, the model, and the changes. */
+
+import { fromUrlText, toUrlText } from "./bytes.js";
+import { Drawing } from "./drawing.js";
+import { layerOf } from "./network.js";
+
+/** @import {Change, Model, Unit} from "./types.js" */
+/** @typedef {{drawing?: Drawing, pixels?: Uint8Array, model: string, changes: string}} Link */
+
+/** @returns {Link} */
+export function readLink() {
+  const fields = new URLSearchParams(location.hash.slice(1));
+  /** @type {Link} */
+  const link = { model: fields.get("model") ?? "", changes: fields.get("change") ?? "" };
+  try {
+    const [drawing, pixels] = [fields.get("draw"), fields.get("pixels")];
+    if (drawing) link.drawing = Drawing.decode(drawing);
+    else if (pixels) link.pixels = fromUrlText(pixels);
+  } catch {
+    // a link that was cut off holds nothing
+  }
+  return link;
+}
+
+/** @param {Link} link */
+export function writeLink({ drawing, pixels, model, changes }) {
+  const fields = new URLSearchParams();
+  if (drawing && !drawing.empty) fields.set("draw", drawing.encode());
+  else if (pixels) fields.set("pixels", toUrlText(pixels));
+  if (model) fields.set("model", model);
+  if (changes) fields.set("change", changes);
+  history.replaceState(null, "", fields.size ? `#${fields}` : location.pathname);
+}
+
+/** Changes as a text, such as `relu_1.17x0~relu_2.3=1.5`. @param {Iterable<[Unit, Change]>} changes */
+export function textOfChanges(changes) {
+  return [...changes]
+    .map(([{ layer, unit }, change]) => `${layer.name}.${unit}${"value" in change ? `=${change.value}` : `x${change.scale}`}`)
+    .join("~");
+}
+
+/** The changes in a text that the model knows. @param {Model} model @param {string} text @returns {[Unit, Change][]} */
+export function changesOf(model, text) {
+  return text.split("~").flatMap((one) => {
+    const [, name, unit, kind, number] = /^(.+)\.(\d+)([x=])(.+)$/.exec(one) ?? [];
+    const layer = layerOf(model, name ?? "");
+    const value = Number(number);
+    if (!layer || Number(unit) >= layer.width || !Number.isFinite(value)) return [];
+    return [[{ layer, unit: Number(unit) }, kind === "x" ? { scale: value } : { value }]];
+  });
+}
