@@ -97,6 +97,8 @@ class ServiceConfig:
     """The traces of calls; None traces nothing."""
     access_log: bool = False
     """Log each finished call at info level, not at debug level."""
+    weights_register: str = ""
+    """The register by which processes share large weights: set by the supervisor; empty: this one shares none."""
 
     def __post_init__(self) -> None:
         """Checks the values against each other."""
@@ -128,18 +130,18 @@ class ServiceConfig:
         return max(1, self.preparation_threads // 2)
 
 
-def load_with_onnx_runtime(path: Path, device: Device, name: str, version: str) -> ServedModel:
+def _load_with_onnx_runtime(path: Path, device: Device, name: str, version: str, register: str) -> ServedModel:
     """Loads an artifact with ONNX Runtime, which is imported here: a supervisor does without it."""
     from vitrine.server.engine.loading import load_artifact
 
-    return load_artifact(path, device, name, version)
+    return load_artifact(path, device, name, version, register)
 
 
 @asynccontextmanager
 async def open_service(
     config: ServiceConfig,
     methods: Collection[str] = (),
-    load: Load = load_with_onnx_runtime,
+    load: Load | None = None,
     reread: asyncio.Event | None = None,
 ) -> AsyncIterator[Service]:
     """Opens a service, which is closed when the context ends.
@@ -151,7 +153,7 @@ async def open_service(
     Args:
         config: the settings.
         methods: the methods that metrics count by name, as `/PACKAGE.SERVICE/METHOD`; others count as `other`.
-        load: loads an artifact; called in a thread.
+        load: loads an artifact; called in a thread. None: with ONNX Runtime.
         reread: set to have the repository looked at at once.
 
     Raises:
@@ -178,6 +180,7 @@ async def open_service(
         resources.callback(runs.shutdown, wait=False)  # runs under way end: callers wait for their rows
         decoders.start()
         # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
+        load = load or partial(_load_with_onnx_runtime, register=config.weights_register)
         opening = partial(_open_models, config, load, telemetry, loads, reread or asyncio.Event())
         models, following, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
         # 4. The service and what observes it.

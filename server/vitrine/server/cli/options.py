@@ -117,7 +117,7 @@ def grpc(
 @option_group(
     option(
         "--workers",
-        "Worker processes, each with its own copy of the models; auto starts one for each usable CPU.",
+        "Worker processes; they share weights that lie beside a model's file. auto starts one for each usable CPU.",
         type=Workers(),
         metavar="INTEGER|auto",
         default=str(PROCESS.workers),

@@ -5,7 +5,6 @@ constant by constant, by the table in `vitrine.model.graph`. So the network that
 parameters that are given out are the same, and nothing else can hide in the file.
 """
 
-import errno
 import hashlib
 import os
 from collections.abc import Mapping
@@ -28,7 +27,8 @@ from vitrine.model.graph import (
     novelty_operators,
     parameter_shapes,
 )
-from vitrine.server.engine.memory import free_memory
+from vitrine.server.engine.memory import check_memory
+from vitrine.server.engine.weights import open_weights
 from vitrine.server.files import read_regular_file
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -36,7 +36,11 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 LOADING_COPIES = 4
-"""Copies of a model's files in memory while it is loaded: measured, and rounded up (docs/server.md)."""
+"""Copies of an ONNX file in memory while it is loaded: measured, and rounded up (docs/server.md). Of the weights beside
+it there is one (`weights`)."""
+
+NOWHERE = Path(os.devnull)
+"""A file without content: ONNX Runtime insists on one, even if it is given the tensors that would be in it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,25 +48,29 @@ class Artifact:
     """A checked artifact: exactly the bytes that were checked, so that a file replaced meanwhile changes nothing."""
 
     data: bytes
-    """The ONNX file."""
+    """The ONNX file. It says of tensors beside it that they are at `NOWHERE`, so that nobody reads them unchecked."""
     sha256: str
-    """The digest of `data`, in hex."""
+    """The digest of the ONNX file, in hex."""
     metadata: ArtifactMetadata
     """Its metadata."""
     parameters: Mapping[str, Parameters]
     """The parameters of each linear layer, by the layer's name."""
     beside: frozenset[str]
-    """The names of the tensors that aren't in `data`, but were read from the file beside it."""
+    """The names of the tensors that aren't in `data`, but were read from the file beside it: see `parameters`."""
 
 
-def read_artifact(path: Path) -> Artifact:
+def read_artifact(path: Path, register: str = "") -> Artifact:
     """Reads and checks an artifact.
+
+    Args:
+        path: the ONNX file.
+        register: the register of processes that share weights (`weights_register`); empty: none do.
 
     Raises:
         ArtifactError: it can't be read, isn't ONNX, isn't Vitrine's, asks for custom operators, or is another network
             than its catalogue describes.
     """
-    _check_memory(path)
+    check_memory(size := _size(path), LOADING_COPIES * size)
     data = _read(path)
     model = _parse(data)
     metadata = ArtifactMetadata.from_properties(_properties(model))
@@ -70,22 +78,11 @@ def read_artifact(path: Path) -> Artifact:
     _check_interface(model.graph, metadata)
     _check_nodes(model.graph, metadata)
     _check_constants(model.graph)
-    outside = _read_outside(model.graph, metadata, path)
+    outside = _read_outside(model.graph, metadata, path, register)
     parameters = _read_parameters(model.graph, metadata, outside)
     beside = frozenset(tensor.name for tensor in model.graph.initializer if _outside(tensor))
-    return Artifact(data, hashlib.sha256(data).hexdigest(), metadata, parameters, beside)
-
-
-def _check_memory(path: Path) -> None:
-    """Refuses a file that there is no memory for, before any of it is read. It is tried again: memory may be freed."""
-    size = sum(_size(file) for file in (path, _beside(path)))
-    free = free_memory()
-    if free is not None and LOADING_COPIES * size > free:
-        full = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        raise ArtifactError(
-            f"it has {size >> 20:,} MiB, and loading it takes about {LOADING_COPIES * size >> 20:,} MiB of memory, "
-            "which aren't free: give the server more, or serve a smaller model"
-        ) from full
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Artifact(_unlinked(model) if beside else data, sha256, metadata, parameters, beside)
 
 
 def _size(file: Path) -> int:
@@ -205,7 +202,7 @@ def _parameter_shapes(metadata: ArtifactMetadata) -> dict[str, dict[str, tuple[i
     return parameter_shapes(metadata.layers, metadata.input.shape)
 
 
-def _read_outside(graph: onnx.GraphProto, metadata: ArtifactMetadata, path: Path) -> memoryview | None:
+def _read_outside(graph: onnx.GraphProto, metadata: ArtifactMetadata, path: Path, register: str) -> memoryview | None:
     """The file of parameters beside the ONNX file, where there is one, and it is the one that was exported."""
     places = {_outside(tensor)["location"] for tensor in graph.initializer if _outside(tensor)}
     if not places:
@@ -215,10 +212,16 @@ def _read_outside(graph: onnx.GraphProto, metadata: ArtifactMetadata, path: Path
         raise ArtifactError(
             f"its weights lie in {shortened(', '.join(sorted(places)))}; only {beside.name} beside it is read"
         )
-    data = _read(beside)
-    if hashlib.sha256(data).hexdigest() != metadata.data_sha256:
-        raise ArtifactError(f"{beside.name} beside it isn't the file that it was exported with: their SHA-256 differ")
-    return memoryview(data)
+    return open_weights(beside, metadata.data_sha256, register)
+
+
+def _unlinked(model: onnx.ModelProto) -> bytes:
+    """The ONNX file without the way to the weights beside it, which have been read."""
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = NOWHERE.name
+    return model.SerializeToString()
 
 
 def _outside(tensor: TensorProto) -> dict[str, str]:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import replace
 from multiprocessing import resource_tracker
 
+from vitrine.server.engine.weights import weights_register
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.line import QUESTION, REREAD, Report
@@ -69,8 +70,14 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
         reserve_port(config.grpc.host, config.grpc.port) as port,
         _reserve_http(config) as http_port,
         workers_metrics(config.service.metrics, liveness) as metrics,
+        weights_register() as register,
     ):
-        shared = replace(config, grpc=replace(config.grpc, port=port, shares_port=True), http_port=http_port)
+        shared = replace(
+            config,
+            service=replace(config.service, weights_register=register),
+            grpc=replace(config.grpc, port=port, shares_port=True),
+            http_port=http_port,
+        )
         slots += [_Slot(n, shared, initializer, stopping, slots, metrics) for n in range(config.process.workers)]
         running = [asyncio.ensure_future(slots[0].run())]
         watching = asyncio.ensure_future(_watch(slots, liveness))
