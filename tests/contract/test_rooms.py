@@ -78,7 +78,7 @@ FLOORS: dict[str, Floors] = {
         ["catalogue", "connection", "layout", "terminal"],
         ["environment"],
         ["wire"],
-        ["plan"],
+        ["plan", "parameter_parts"],
         ["batches"],
         ["tracing", "plot", "report"],
         ["base"],

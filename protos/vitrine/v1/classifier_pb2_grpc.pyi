@@ -57,7 +57,7 @@ class ClassifierServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]
     """Describes one model: its input, layers, classes, limits and training."""
     GetParameters: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetParametersRequest, _classifier_pb2.GetParametersResponse]
-    """Gets the parameters of one layer."""
+    """Gets the parameters of one layer, or as many of its rows as an answer can hold."""
 
 @_typing.type_check_only
 class ClassifierServiceAsyncStub(ClassifierServiceStub):
@@ -79,7 +79,7 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]  # type: ignore[assignment]
     """Describes one model: its input, layers, classes, limits and training."""
     GetParameters: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetParametersRequest, _classifier_pb2.GetParametersResponse]  # type: ignore[assignment]
-    """Gets the parameters of one layer."""
+    """Gets the parameters of one layer, or as many of its rows as an answer can hold."""
 
 class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
     """Classifies images and gives the activations of every layer.
@@ -128,6 +128,6 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.GetParametersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.GetParametersResponse, _abc.Awaitable[_classifier_pb2.GetParametersResponse]]:
-        """Gets the parameters of one layer."""
+        """Gets the parameters of one layer, or as many of its rows as an answer can hold."""
 
 def add_ClassifierServiceServicer_to_server(servicer: ClassifierServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

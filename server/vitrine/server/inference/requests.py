@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS
+from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS, Parameters
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.ranges import RealRange, WholeRange
 from vitrine.server.security.access import Permission
@@ -111,6 +111,18 @@ class ModelDescription:
     """The versions that are served under its name, newest first; where one was asked for, that one alone."""
     limits: Limits
     """The limits on one request."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParameterRows:
+    """Rows of a layer's parameters."""
+
+    model: ServedModel
+    """The model that they belong to."""
+    parameters: Parameters
+    """The rows that were asked for: views, of the layer's own parameters."""
+    row_count: int
+    """The rows of the whole layer."""
 
 
 @dataclass(frozen=True, slots=True)

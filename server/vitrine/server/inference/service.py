@@ -15,13 +15,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters
+from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.batching import Batcher, BatchingConfig
 from vitrine.server.inference.call import Call, Stage
 from vitrine.server.inference.connections import ConnectionConfig, Connections
-from vitrine.server.inference.plan import Plan, answer_too_large
+from vitrine.server.inference.plan import Plan, rows_within
 from vitrine.server.inference.rate_limit import RateLimiter, caller_at
 from vitrine.server.inference.readiness import Readiness
 from vitrine.server.inference.requests import (
@@ -30,6 +30,7 @@ from vitrine.server.inference.requests import (
     LayerSelection,
     Limits,
     ModelDescription,
+    ParameterRows,
     Workload,
 )
 from vitrine.server.inference.statistics import Statistics
@@ -150,14 +151,21 @@ class Service:
         # 5. Judge: the class of each image, and whether it is a digit at all.
         return _judged(model, values, plan.layers, call)
 
-    def parameters(self, name: str, layer: str, call: Call) -> tuple[ServedModel, Parameters]:
-        """The parameters of a linear layer. They count as under way until the call is closed.
+    def parameters(self, name: str, layer: str, call: Call, first_row: int = 0, max_bytes: int = 0) -> ParameterRows:
+        """The parameters of a linear layer, or some of its rows. They count as under way until the call is closed.
+
+        Args:
+            name: the model's name.
+            layer: the layer's name.
+            call: the request's call.
+            first_row: the first row that is wanted.
+            max_bytes: the largest answer: it has the rows that fit into it. 0: all, or none.
 
         Raises:
             PermissionDenied: the caller may not have parameters.
-            InvalidRequest: the model has no such layer, or it stores nothing.
+            InvalidRequest: the model has no such layer, or it stores nothing; or a number is out of its range.
             NotFound: there is no such model.
-            AnswerTooLarge: they would pass the message limit.
+            AnswerTooLarge: they would pass the message limit, or not even one row fits.
             Overloaded: there is too much to do just now.
         """
         call.caller.require(Permission.PARAMETERS)
@@ -170,13 +178,11 @@ class Service:
         if layer not in model.parameters:
             message = f"layer {layer!r} stores no parameters, it only calculates; those that do: {storing}"
             raise InvalidRequest("LAYER_STORES_NOTHING", message, "layer")
-        stored = model.parameters[layer]
-        size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
-        if size > self.limits.max_message_bytes:
-            raise answer_too_large(size, self.limits.max_message_bytes, "they can't be sent", "layer")
+        rows = rows_within(model.parameters[layer], first_row, max_bytes, self.limits.max_message_bytes)
+        size = ENVELOPE_BYTES + rows.weight.nbytes + rows.bias.nbytes
         call.answer_bytes = size
         call.hold(self._admission.admit(0, call.size + size, _name_of(call)))
-        return model, stored
+        return ParameterRows(model, rows, len(model.parameters[layer].bias))
 
     def list_models(self, call: Call) -> Snapshot:
         """The versions that are served at this moment, and those that should be and have failed.

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import Layer, LayerKind, ModelInput, Parameters, TrainingFacts
+from vitrine.model import Layer, LayerKind, ModelInput, TrainingFacts
 from vitrine.server.errors import InvalidRequest
-from vitrine.server.inference.requests import Classification, ClassifyRequest, LayerSelection, Limits
+from vitrine.server.inference.requests import Classification, ClassifyRequest, LayerSelection, Limits, ParameterRows
 from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
 from vitrine.v1 import classifier_pb2 as pb
 
@@ -87,12 +87,13 @@ def write_classification(answer: Classification) -> pb.ClassifyResponse:
     )
 
 
-def write_parameters(model: ServedModel, parameters: Parameters) -> pb.GetParametersResponse:
-    """Writes a layer's parameters."""
+def write_parameters(rows: ParameterRows) -> pb.GetParametersResponse:
+    """Writes rows of a layer's parameters."""
     return pb.GetParametersResponse(
-        model=write_identity(model),
-        weight=_write_tensor("weight", parameters.weight),
-        bias=_write_tensor("bias", parameters.bias),
+        model=write_identity(rows.model),
+        weight=_write_tensor("weight", rows.parameters.weight),
+        bias=_write_tensor("bias", rows.parameters.bias),
+        row_count=rows.row_count,
     )
 
 
