@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.harness.machine import machine, machine_line
 from benchmarks.harness.processes import cpu_seconds
 from benchmarks.harness.rounds import in_turns
 from benchmarks.harness.servers import READY, VITRINE_SERVER
 from benchmarks.harness.summary import Summary
+from vitrine.client import Client
 
-SERVING = health_pb2.HealthCheckResponse.SERVING
 PACKAGES = ("vitrine-serving", "onnxruntime", "grpcio", "numpy")
 
 
@@ -70,10 +68,10 @@ def _start(program: Path, arguments: tuple[str, ...]) -> Start:
         line = process.stdout.readline()
         if not line.startswith(READY):
             sys.exit(f"{program} didn't start: it printed {line!r}")
-        with grpc.insecure_channel(line.removeprefix(READY).strip()) as channel:
-            health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+        with Client(line.removeprefix(READY).strip()) as client:
+            health = client.health()
         seconds, cpu = time.perf_counter() - begin, cpu_seconds(process.pid)
-        if health.status != SERVING:
+        if not health:
             sys.exit(f"{program} is ready, and its health is {health.status}")
         return Start(seconds, cpu)
     finally:

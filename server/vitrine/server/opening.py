@@ -37,7 +37,7 @@ from vitrine.server.ranges import WholeRange
 from vitrine.server.security.tokens import open_access
 from vitrine.server.telemetry.instrumentation import Telemetry, open_telemetry
 from vitrine.server.telemetry.logs import log_call
-from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.tracing import open_tracing
 from vitrine.server.telemetry.tracing_config import TracingConfig
 from vitrine.server.threads import started_threads
@@ -178,7 +178,6 @@ async def open_service(
         for pool in (preparations, loads):
             resources.callback(pool.shutdown, wait=False, cancel_futures=True)
         resources.callback(runs.shutdown, wait=False)  # runs under way end: callers wait for their rows
-        decoders.start()
         # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
         load = load or partial(_load_with_onnx_runtime, register=config.weights_register)
         opening = partial(_open_models, config, load, telemetry, loads, reread or asyncio.Event())

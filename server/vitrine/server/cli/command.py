@@ -36,7 +36,7 @@ from vitrine.server.process.port import can_be_shared
 from vitrine.server.process.signals import leave
 from vitrine.server.process.supervisor import supervise
 from vitrine.server.telemetry.logs import LogConfig, log_to_stderr
-from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.tracing_config import TracingConfig
 
 logger = logging.getLogger(__name__)

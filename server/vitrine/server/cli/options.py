@@ -19,7 +19,7 @@ from vitrine.server.process.config import FrontendKind, ProcessConfig
 from vitrine.server.ranges import SECONDS, WholeRange
 from vitrine.server.security.certificates import TlsFiles
 from vitrine.server.telemetry.logs import LogConfig, LogFormat
-from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.tracing_config import RATIOS, TracingConfig
 
 GRPC, PROCESS, LOGS = GrpcConfig(), ProcessConfig(), LogConfig()

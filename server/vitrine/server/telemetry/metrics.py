@@ -10,7 +10,6 @@ import os
 import platform
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -30,8 +29,8 @@ from vitrine.server.inference.call import Call, Outcome, Stage
 from vitrine.server.inference.connections import REASONS
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, ServedModel, Snapshot
-from vitrine.server.ranges import PORTS
 from vitrine.server.telemetry.logs import dropped_lines
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.model_series import FILES, Labels, ModelGauges, ModelSeries, Sample
 
 OTHER = "other"
@@ -64,29 +63,6 @@ RESERVED = {
 
 Writing to a mapped page on a full disk kills the process (SIGBUS), so space is reserved up front.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsConfig:
-    """Settings of metrics.
-
-    Raises:
-        ConfigError: the port is out of its range.
-    """
-
-    port: int
-    """The port of `/metrics`; 0 takes a free one."""
-    host: str = "127.0.0.1"
-    """The address that it listens on."""
-    activation_health: bool = True
-    """Sample the layers' activations."""
-    folder: Path | None = None
-    """The folder where a worker keeps its counts, for its supervisor to show; None: this process shows its own."""
-    place: int = 0
-    """The worker's place among the workers."""
-
-    def __post_init__(self) -> None:
-        PORTS.check("port", self.port)
 
 
 class LabelCache(dict[Labels, Instrument], Generic[Instrument]):
