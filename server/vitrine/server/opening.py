@@ -25,6 +25,7 @@ from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError, StartupError
 from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.cache import CACHE_BYTES
 from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.requests import Limits
 from vitrine.server.inference.service import Service
@@ -95,6 +96,8 @@ class ServiceConfig:
     """The metrics; None measures nothing."""
     tracing: TracingConfig | None = None
     """The traces of calls; None traces nothing."""
+    cache_bytes: int = 0
+    """Bytes of answers to keep for images that come again; 0 keeps none."""
     access_log: bool = False
     """Log each finished call at info level, not at debug level."""
     weights_register: str = ""
@@ -105,6 +108,7 @@ class ServiceConfig:
         if self.repository and self.model:
             raise ConfigError("serve either MODEL (VITRINE_MODEL) or --model-repository, not both")
         PROCESSES.check("processes", self.processes)
+        CACHE_BYTES.check("cache_bytes", self.cache_bytes)
         if self.threads is not None:
             THREADS.check("threads", self.threads)
         # The largest request and its answer must fit beside others, or it would wait until there are none.
@@ -198,6 +202,7 @@ async def open_service(
             ],
             meters=telemetry.observers,
             connections=config.connections,
+            cache_bytes=config.cache_bytes,
         )
         async with telemetry.of(service), following:
             yield service

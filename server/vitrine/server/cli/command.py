@@ -89,6 +89,7 @@ class Program(click.Command):
 @options.limits
 @options.batching
 @options.admission
+@options.CACHE_MB
 @options.connections
 @options.TOKENS
 @options.metrics
@@ -109,6 +110,7 @@ def main(
     limits: Limits,
     batching: BatchingConfig,
     admission: AdmissionConfig,
+    cache_mb: int,
     connections: ConnectionConfig,
     tokens: Path | None,
     metrics: MetricsConfig | None,
@@ -140,6 +142,7 @@ def main(
         batching=batching,
         admission=admission,
         connections=connections,
+        cache_bytes=cache_mb * options.MEBIBYTE,
         limits=limits,
         tokens=tokens,
         metrics=metrics,

@@ -10,6 +10,7 @@ from vitrine.server.engine.device import Device
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import PENDING_BYTES, PENDING_IMAGES, AdmissionConfig
 from vitrine.server.inference.batching import BATCH_DELAYS, BATCH_ROWS, BatchingConfig
+from vitrine.server.inference.cache import CACHE_BYTES
 from vitrine.server.inference.connections import CONNECTIONS, TRANSFER_SECONDS, ConnectionConfig
 from vitrine.server.inference.requests import CALLER_RATES, IMAGE_PIXELS, MESSAGE_BYTES, REQUEST_IMAGES, Limits
 from vitrine.server.models.rollout import RELOAD_SECONDS, RepositoryConfig
@@ -332,6 +333,13 @@ THREADS = option(
     "Image files of one caller that each worker prepares at once. Model runs use half as many threads.",
     type=Whole(THREAD_COUNTS),
     show_default="usable CPUs divided by the workers",
+)
+
+CACHE_MB = option(
+    "--cache-mb",
+    "Memory of each worker for answers to images that come again, in MiB; 0 keeps none.",
+    type=Whole(CACHE_BYTES, MEBIBYTE),
+    default=0,
 )
 
 ACCESS_LOG = option(

@@ -115,12 +115,12 @@ class _RuntimeFailure(Exception):  # noqa: N818 - never leaves this module
 
 def _open(artifact: Artifact, provider: str, options: Mapping[str, str] | None = None) -> Engine:
     """An engine on that provider and no other, which has recomputed the golden sample there."""
-    session_options = _session_options(provider)
-    weights = _give_weights(session_options, artifact, provider)
+    settings = session_options(provider)
+    weights = _give_weights(settings, artifact, provider)
     try:
         session = onnxruntime.InferenceSession(
             artifact.data,
-            session_options,
+            settings,
             providers=[(provider, dict(options or {}))],
             enable_fallback=0,  # or it prints a notice on standard output, and goes on with the CPU
         )
@@ -135,7 +135,7 @@ def _open(artifact: Artifact, provider: str, options: Mapping[str, str] | None =
     return engine
 
 
-def _session_options(provider: str) -> Any:
+def session_options(provider: str) -> Any:
     """One thread a run and no spinning: these models take microseconds, and ONNX Runtime's pool ignores quotas."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

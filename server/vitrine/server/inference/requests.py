@@ -143,3 +143,9 @@ class Workload:
     """Streams that are open."""
     closed: Mapping[str, int] = field(default_factory=dict)
     """Connections that the server has closed so far, by the reason."""
+    cache_hits: int = 0
+    """Images that the cache answered so far."""
+    cache_misses: int = 0
+    """Images that it couldn't answer."""
+    cache_bytes: int = 0
+    """Bytes of the answers that it keeps."""

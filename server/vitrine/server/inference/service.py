@@ -19,6 +19,7 @@ from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.batching import Batcher, BatchingConfig
+from vitrine.server.inference.cache import CachedBatcher, RowCache
 from vitrine.server.inference.call import Call, Stage
 from vitrine.server.inference.connections import ConnectionConfig, Connections
 from vitrine.server.inference.plan import Plan, rows_within
@@ -61,6 +62,7 @@ class Service:
         observers: told of every finished call of a model's service; a front end tells them.
         meters: told of every finished call, including refused ones and those of health and descriptions.
         connections: the limits of connections, which front ends share.
+        cache_bytes: bytes of answers to keep for images that come again; 0 keeps none.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Service:
         observers: Sequence[Callable[[Call], None]] = (),
         meters: Sequence[Callable[[Call], None]] = (),
         connections: ConnectionConfig | None = None,
+        cache_bytes: int = 0,
     ) -> None:
         self.models = models
         self.limits = limits
@@ -97,6 +100,7 @@ class Service:
         self.connections = Connections(connections or ConnectionConfig(), self._admission)
         """The connections of all front ends."""
         self._rates = RateLimiter(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
+        self._cache = RowCache(cache_bytes) if cache_bytes else None
         self._runners: WeakKeyDictionary[ServedModel, _ModelRunner] = WeakKeyDictionary()
 
     @property
@@ -112,6 +116,7 @@ class Service:
             held.count,
             held.streams,
             held.closed,
+            *((self._cache.hits, self._cache.misses, self._cache.bytes) if self._cache else ()),
         )
 
     async def classify(self, request: ClassifyRequest, call: Call, further_bytes: int = 0) -> Classification:
@@ -248,7 +253,10 @@ class Service:
         if runner is None:
             ran = partial(self.statistics.ran, model.label)
             inline_rows = model.run_time.images_within(self.batching.inline_seconds)
-            batcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
+            batcher: Batcher | CachedBatcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
+            if self._cache is not None:
+                looked_up = partial(self.statistics.looked_up, model.label)
+                batcher = CachedBatcher(batcher, self._cache, model, looked_up)
             runner = self._runners[model] = _ModelRunner(batcher)
         return runner
 
@@ -277,7 +285,7 @@ class Service:
 class _ModelRunner:
     """A model's batcher, and the plans for the layers that it was asked for."""
 
-    def __init__(self, batcher: Batcher) -> None:
+    def __init__(self, batcher: Batcher | CachedBatcher) -> None:
         self.batcher = batcher
         self._plans: dict[LayerSelection, Plan] = {}
 

@@ -119,6 +119,9 @@ class Metrics:
         self._arriving_bytes = self._gauge("arriving_bytes", "Bytes of requests that haven't arrived whole.", "livesum")
         self._connections = self._gauge("connections", "Connections that are open.", "livesum")
         self._streams = self._gauge("streams", "Streams that are open.", "livesum")
+        self._cache_images = self._counter("cache_images_total", "Images that the cache was asked for.", "result")
+        self._cache_counted = {"hit": 0, "miss": 0}
+        self._cache_bytes = self._gauge("cache_bytes", "Bytes of the answers that the cache keeps.", "livesum")
         self._closed = self._counter("connections_closed_total", "Connections that the server closed.", "reason")
         self._closed_counted = dict.fromkeys(REASONS, 0)
         for reason in REASONS:  # a rate needs the series from the first one on
@@ -193,6 +196,10 @@ class Metrics:
         self._arriving_bytes.set(load.arriving_bytes)
         self._connections.set(load.connections)
         self._streams.set(load.streams)
+        self._cache_bytes.set(load.cache_bytes)
+        for result, count in (("hit", load.cache_hits), ("miss", load.cache_misses)):
+            self._cache_images.labels(result).inc(count - self._cache_counted[result])
+            self._cache_counted[result] = count
         for reason, count in load.closed.items():
             self._closed.labels(reason).inc(count - self._closed_counted[reason])
             self._closed_counted[reason] = count
