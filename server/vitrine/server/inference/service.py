@@ -253,12 +253,15 @@ class Service:
         if runner is None:
             ran = partial(self.statistics.ran, model.label)
             inline_rows = model.run_time.images_within(self.batching.inline_seconds)
-            batcher: Batcher | CachedBatcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
-            if self._cache is not None:
-                looked_up = partial(self.statistics.looked_up, model.label)
-                batcher = CachedBatcher(batcher, self._cache, model, looked_up)
-            runner = self._runners[model] = _ModelRunner(batcher)
+            batcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
+            runner = self._runners[model] = _ModelRunner(self._cached(batcher, model))
         return runner
+
+    def _cached(self, batcher: Batcher, model: ServedModel) -> Batcher | CachedBatcher:
+        """A model's batcher, behind the cache where there is one."""
+        if self._cache is None:
+            return batcher
+        return CachedBatcher(batcher, self._cache, model, partial(self.statistics.looked_up, model.label))
 
     def _count_images(self, request: ClassifyRequest) -> int:
         images, field = (request.pixels, "pixels") if request.pixels is not None else (request.files, "files")
