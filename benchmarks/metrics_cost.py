@@ -29,7 +29,8 @@ from vitrine.server.engine.loading import load_artifact
 from vitrine.server.inference.call import Call, Outcome, Stage
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.telemetry.activation_health import SHARE, ActivationHealth
-from vitrine.server.telemetry.metrics import Metrics, MetricsConfig
+from vitrine.server.telemetry.metrics import Metrics
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 
 METHOD = "/vitrine.v1.ClassifierService/Classify"
 PARTS = ("one process", "several workers", "runs")

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
@@ -145,6 +146,8 @@ class ScriptedServer(ClassifierServiceServicer):
         self.model = ScriptedModel()
         self.is_old = False
         self.answer: pb.ClassifyResponse | None = None
+        self.parameters: npt.NDArray[np.float32] | None = None
+        """The weight whose rows are given two at a time, with a bias of zeros; None: an older server's answer."""
         self.threshold: float | None = None
         self.serving = True
         self._lock = threading.Lock()
@@ -204,6 +207,8 @@ class ScriptedServer(ClassifierServiceServicer):
 
     def GetParameters(self, request: pb.GetParametersRequest, context: Any) -> pb.GetParametersResponse:  # noqa: N802
         self._arrive(request, context)
+        if self.parameters is not None:
+            return rows_of(self.parameters, request, self.model.identity)
         weight, bias = floats("weight", np.eye(3)), floats("bias", np.zeros(3))
         return pb.GetParametersResponse(model=IDENTITY, weight=weight, bias=bias)
 
@@ -248,6 +253,15 @@ def answer_to(
         novelties=[] if threshold is None else firsts.tolist(),
         are_digits=[] if threshold is None else (firsts <= threshold).tolist(),
     )
+
+
+def rows_of(
+    weight: npt.NDArray[np.float32], request: pb.GetParametersRequest, model: pb.ModelIdentity
+) -> pb.GetParametersResponse:
+    """Two rows of a weight, from the first that is wanted on."""
+    part = weight[request.first_row : request.first_row + 2]
+    weight_part, bias_part = floats("weight", part), floats("bias", np.zeros(len(part)))
+    return pb.GetParametersResponse(model=model, weight=weight_part, bias=bias_part, row_count=len(weight))
 
 
 def floats(name: str, values: Any) -> pb.Tensor:

@@ -90,7 +90,7 @@ FLOORS: dict[str, Floors] = {
         ["catalogue", "connection", "layout", "terminal"],
         ["environment"],
         ["wire"],
-        ["plan"],
+        ["plan", "parameter_parts"],
         ["batches"],
         ["tracing", "plot", "report", "tables", "notebook"],
         ["units", "inside_plot"],

@@ -9,7 +9,7 @@ from vitrine.server.errors import StartupError
 from vitrine.server.process.config import ProcessConfig, pod_advice
 from vitrine.server.telemetry import temporary_folder
 from vitrine.server.telemetry.liveness import Liveness
-from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.prometheus import workers_metrics
 from vitrine.server.telemetry.temporary_folder import owned_folder
 

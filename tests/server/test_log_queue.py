@@ -20,7 +20,8 @@ from vitrine.client import Client
 from vitrine.server.process.port import can_be_shared
 from vitrine.server.telemetry.log_queue import WAITING_BYTES, LineWriter, let_writes_fail
 from vitrine.server.telemetry.logs import LogConfig, WaitlessHandler, dress
-from vitrine.server.telemetry.metrics import Metrics, MetricsConfig
+from vitrine.server.telemetry.metrics import Metrics
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 
 SHARED_PORT = pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
 

@@ -29,7 +29,8 @@ from vitrine.server.security.certificates import CertificateInForce
 from vitrine.server.telemetry import instrumentation
 from vitrine.server.telemetry.instrumentation import PrometheusTelemetry
 from vitrine.server.telemetry.liveness import Liveness
-from vitrine.server.telemetry.metrics import MODELS, Metrics, MetricsConfig
+from vitrine.server.telemetry.metrics import MODELS, Metrics
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.prometheus import WorkersMetrics
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub

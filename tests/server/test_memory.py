@@ -4,14 +4,16 @@ import logging
 from pathlib import Path
 
 import pytest
+from support.artifacts import export_random
 from support.publishing import good_file, publish
 
 from vitrine.model import ArtifactError
-from vitrine.server.engine import artifact
+from vitrine.server.engine import artifact, memory
 from vitrine.server.engine.artifact import read_artifact
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.engine.memory import free_memory
+from vitrine.server.engine.weights import weights_register
 from vitrine.server.models.repository import ServedRepository
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.snapshot import ServedModel
@@ -73,12 +75,21 @@ def test_a_file_larger_than_memory_is_refused_before_it_is_read(tmp_path: Path) 
         read_artifact(sparse(tmp_path / "model.onnx", 1 << 40))
 
 
-def test_weights_beside_a_file_count(tiny_artifact: Path, tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(tiny_artifact.read_bytes())
+def test_weights_beside_a_file_count(tmp_path: Path) -> None:
+    path = export_random(tmp_path / "model.onnx", [32], inline_limit=1000)
     sparse(tmp_path / "model.onnx.data", 1 << 40)
-    with pytest.raises(ArtifactError, match="memory"):
+    with pytest.raises(ArtifactError, match=r"it has 1,048,576 MiB, and loading it takes about 1,048,576 MiB of mem"):
         read_artifact(path)
+
+
+def test_weights_that_another_process_has_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = export_random(tmp_path / "model.onnx", [4096], inline_limit=1000)
+    with weights_register() as register:
+        first = read_artifact(path, register)
+        monkeypatch.setattr(memory, "free_memory", lambda: 4 * path.stat().st_size)  # less than the weights
+        assert read_artifact(path, register).sha256 == first.sha256
+        with pytest.raises(ArtifactError, match="memory"):
+            read_artifact(path)
 
 
 def load(path: Path, name: str, version: str) -> ServedModel:
@@ -90,8 +101,7 @@ def test_the_good_version_is_served_while_a_newer_one_is_too_large(
 ) -> None:
     caplog.set_level(logging.INFO)
     publish(tmp_path, "digits", 1)
-    publish(tmp_path, "digits", 2)
-    sparse(tmp_path / "digits" / "2" / "model.onnx.data", 1 << 40)
+    sparse(publish(tmp_path, "digits", 2) / "model.onnx", 1 << 40)
     repository = ServedRepository(RepositoryConfig(tmp_path), load)
     newest, served = repository.models.snapshot.entries
     assert (newest.model, served.version) == (None, "1")
@@ -99,8 +109,8 @@ def test_the_good_version_is_served_while_a_newer_one_is_too_large(
     for _ in range(3):
         repository.refresh()
     assert caplog.text.count("digits@2: it has") == 1
-    monkeypatch.setattr(artifact, "free_memory", lambda: 1 << 50)  # memory was freed, and the file read
-    monkeypatch.setattr(artifact, "_size", lambda _: len(good_file(2)))
+    monkeypatch.setattr(memory, "free_memory", lambda: 1 << 50)  # memory was freed, and the file read
+    monkeypatch.setattr(artifact, "read_regular_file", lambda _: good_file(2))
     repository.refresh()
     assert repository.models.snapshot.entries[0].version == "2"
     assert repository.models.snapshot.entries[0].model is not None

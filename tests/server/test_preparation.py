@@ -171,7 +171,6 @@ def test_a_signal_to_the_group_of_the_server_ends_no_preparation(decoders: Decod
 
 def test_no_process_is_left(decoders: Decoders) -> None:
     before = children()
-    decoders.start()
     prepared(decoders, EIGHT)
     assert len(children() - before) == 1
     decoders.close()

@@ -22,7 +22,7 @@ from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig
 from vitrine.server.process.config import FrontendKind, ProcessConfig, ServerConfig
 from vitrine.server.ranges import WholeRange
-from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.tracing_config import TracingConfig
 
 RANGED = (click.IntRange, click.FloatRange)

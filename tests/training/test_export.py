@@ -86,6 +86,15 @@ def test_the_metadata_says_what_it_is_and_what_it_computes(tmp_path: Path) -> No
         np.testing.assert_array_equal(read.golden.activations[name], values)
 
 
+def test_parameters_lie_beside_a_file_whatever_is_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx.data").write_bytes(b"another model's")
+    export_to(tmp_path / "run" / "model.onnx", random_mlp(), inline_limit=100)
+    assert Path("run", "model.onnx.data").stat().st_size > 1000
+
+
 def test_large_parameters_lie_beside_the_file_with_their_digest(tmp_path: Path) -> None:
     mlp, path = random_mlp(), tmp_path / "model.onnx"
     written = export_to(path, mlp, inline_limit=100)

@@ -26,6 +26,7 @@ from vitrine.client.connection import open_async_channel
 from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, closed_error, service_errors
 from vitrine.client.gathering import ApartError
 from vitrine.client.interventions import Intervention
+from vitrine.client.parameter_parts import ParameterParts
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.tracing import CallSpan
 from vitrine.client.types import (
@@ -235,8 +236,10 @@ class AsyncClient(BaseClient):
         """Gets the parameters of a linear layer: see `Client.parameters`."""
         wire.check_text(model)
         wire.check_text(layer)
-        request, deadline = pb.GetParametersRequest(model=model, layer=layer), self._deadline(timeout)
-        return wire.read_parameters(await self._call(self._stub().GetParameters, request, deadline), layer)
+        parts, deadline = ParameterParts(layer, model, self._connection.max_message_bytes), self._deadline(timeout)
+        while True:
+            if found := parts.add(await self._call(self._stub().GetParameters, parts.request, deadline)):
+                return found
 
     async def health(self, *, timeout: float | None = None) -> Health:
         """Asks for the server's health: see `Client.health`."""

@@ -24,6 +24,7 @@ from vitrine.client.connection import open_channel
 from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, service_errors
 from vitrine.client.gathering import ApartError
 from vitrine.client.interventions import Intervention
+from vitrine.client.parameter_parts import ParameterParts
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.sync_gathering import Gatherer
 from vitrine.client.tracing import CallSpan
@@ -277,7 +278,7 @@ class Client(BaseClient):
         return wire.read_summaries(self._call(self._stub.ListModels, pb.ListModelsRequest(), self._deadline(timeout)))
 
     def parameters(self, layer: str, model: str = "", *, timeout: float | None = None) -> Parameters:
-        """Gets the parameters of a linear layer: weight and bias.
+        """Gets the parameters of a linear layer: weight and bias. A large layer comes in several answers.
 
         Raises:
             InvalidRequestError: there is no such layer, or it stores no parameters.
@@ -285,8 +286,10 @@ class Client(BaseClient):
         """
         wire.check_text(model)
         wire.check_text(layer)
-        request = pb.GetParametersRequest(model=model, layer=layer)
-        return wire.read_parameters(self._call(self._stub.GetParameters, request, self._deadline(timeout)), layer)
+        parts, deadline = ParameterParts(layer, model, self._connection.max_message_bytes), self._deadline(timeout)
+        while True:
+            if found := parts.add(self._call(self._stub.GetParameters, parts.request, deadline)):
+                return found
 
     def health(self, *, timeout: float | None = None) -> Health:
         """Asks for the server's health. An `UnavailableError` means that no server answers."""

@@ -3,7 +3,6 @@
 It knows which modules an extra brings, and imports none of them.
 """
 
-import importlib.metadata
 import importlib.util
 
 DISTRIBUTION = "vitrine-serving"
@@ -21,7 +20,9 @@ EXTRAS = {
 
 def version() -> str:
     """The version of the installed distribution, such as 0.1.0."""
-    return importlib.metadata.version(DISTRIBUTION)
+    from importlib.metadata import version  # which takes long to import, and few commands need
+
+    return version(DISTRIBUTION)
 
 
 def install_command(extra: str) -> str:

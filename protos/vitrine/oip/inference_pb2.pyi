@@ -905,11 +905,11 @@ class InferStatistics(_message.Message):
 
     @_builtins.property
     def cache_hit(self) -> Global___StatisticDuration:
-        """Zero: answers aren't cached."""
+        """Those that the cache answered (`--cache-mb`), and looking for their images. Without a cache, zero."""
 
     @_builtins.property
     def cache_miss(self) -> Global___StatisticDuration:
-        """Zero: answers aren't cached."""
+        """Those of which it lacked an image, looking for them, and keeping what was calculated. Without a cache, zero."""
 
     def __init__(
         self,

@@ -1102,19 +1102,30 @@ class GetParametersRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     LAYER_FIELD_NUMBER: _builtins.int
+    FIRST_ROW_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """`NAME` for the newest version of a served model, or `NAME@VERSION`. Empty: the default model."""
     layer: _builtins.str
     """Name of a linear layer. Other kinds store no parameters and are refused."""
+    first_row: _builtins.int
+    """First row that is wanted, 0 ≤ `first_row` < width. A row is a unit of the layer: a row of `weight`, and its `bias`."""
+    max_bytes: _builtins.int
+    """Largest answer that the caller takes, in bytes. The answer then has as many rows as fit into it and into
+    `Limits.max_message_bytes`, at least one; the caller asks again for the others, from the next row on. 0: all rows
+    in one answer, which is refused if it is larger than the limit. A server that predates this field sends all rows.
+    """
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         layer: _builtins.str = ...,
+        first_row: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["layer", b"layer", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_row", b"first_row", "layer", b"layer", "max_bytes", b"max_bytes", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1129,17 +1140,20 @@ class GetParametersResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     BIAS_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    row_count: _builtins.int
+    """Number of rows of the whole layer: its width. 0 from a server that predates this field: the answer has them all."""
     @_builtins.property
     def model(self) -> Global___ModelIdentity:
-        """The model that they belong to."""
+        """The model that they belong to. Parts belong together if their models' digests are the same."""
 
     @_builtins.property
     def weight(self) -> Global___Tensor:
-        """FLOAT32 of shape [width, width of the layer it reads]."""
+        """FLOAT32 of shape [rows, width of the layer it reads]."""
 
     @_builtins.property
     def bias(self) -> Global___Tensor:
-        """FLOAT32 of shape [width]."""
+        """FLOAT32 of shape [rows]."""
 
     def __init__(
         self,
@@ -1147,10 +1161,11 @@ class GetParametersResponse(_message.Message):
         model: Global___ModelIdentity | None = ...,
         weight: Global___Tensor | None = ...,
         bias: Global___Tensor | None = ...,
+        row_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["bias", b"bias", "model", b"model", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias", b"bias", "model", b"model", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias", b"bias", "model", b"model", "row_count", b"row_count", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -149,7 +149,7 @@ class ClassifierServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetParameters(self, request, context):
-        """Gets the parameters of one layer.
+        """Gets the parameters of one layer, or as many of its rows as an answer can hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

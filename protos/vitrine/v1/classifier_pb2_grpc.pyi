@@ -74,7 +74,7 @@ class ClassifierServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]
     """Describes one model: its input, layers, classes, limits and training."""
     GetParameters: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetParametersRequest, _classifier_pb2.GetParametersResponse]
-    """Gets the parameters of one layer."""
+    """Gets the parameters of one layer, or as many of its rows as an answer can hold."""
     Prepare: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.PrepareRequest, _classifier_pb2.PrepareResponse]
     """Prepares one image file, and shows every step on its way to pixels."""
 
@@ -115,7 +115,7 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]  # type: ignore[assignment]
     """Describes one model: its input, layers, classes, limits and training."""
     GetParameters: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetParametersRequest, _classifier_pb2.GetParametersResponse]  # type: ignore[assignment]
-    """Gets the parameters of one layer."""
+    """Gets the parameters of one layer, or as many of its rows as an answer can hold."""
     Prepare: _aio.UnaryUnaryMultiCallable[_classifier_pb2.PrepareRequest, _classifier_pb2.PrepareResponse]  # type: ignore[assignment]
     """Prepares one image file, and shows every step on its way to pixels."""
 
@@ -189,7 +189,7 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.GetParametersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.GetParametersResponse, _abc.Awaitable[_classifier_pb2.GetParametersResponse]]:
-        """Gets the parameters of one layer."""
+        """Gets the parameters of one layer, or as many of its rows as an answer can hold."""
 
     @_abc_1.abstractmethod
     def Prepare(

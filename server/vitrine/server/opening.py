@@ -25,6 +25,7 @@ from vitrine.server.engine.device import CPU_PROVIDER, Device
 from vitrine.server.errors import ConfigError, StartupError
 from vitrine.server.inference.admission import AdmissionConfig
 from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.cache import CACHE_BYTES
 from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.requests import Limits
 from vitrine.server.inference.service import Service
@@ -37,7 +38,7 @@ from vitrine.server.ranges import WholeRange
 from vitrine.server.security.tokens import open_access
 from vitrine.server.telemetry.instrumentation import Telemetry, open_telemetry
 from vitrine.server.telemetry.logs import log_call
-from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.tracing import open_tracing
 from vitrine.server.telemetry.tracing_config import TracingConfig
 from vitrine.server.threads import started_threads
@@ -98,14 +99,19 @@ class ServiceConfig:
     """The metrics; None measures nothing."""
     tracing: TracingConfig | None = None
     """The traces of calls; None traces nothing."""
+    cache_bytes: int = 0
+    """Bytes of answers to keep for images that come again; 0 keeps none."""
     access_log: bool = False
     """Log each finished call at info level, not at debug level."""
+    weights_register: str = ""
+    """The register by which processes share large weights: set by the supervisor; empty: this one shares none."""
 
     def __post_init__(self) -> None:
         """Checks the values against each other."""
         if self.repository and self.model:
             raise ConfigError("serve either MODEL (VITRINE_MODEL) or --model-repository, not both")
         PROCESSES.check("processes", self.processes)
+        CACHE_BYTES.check("cache_bytes", self.cache_bytes)
         if self.threads is not None:
             THREADS.check("threads", self.threads)
         # The largest request and its answer must fit beside others, or it would wait until there are none.
@@ -131,18 +137,18 @@ class ServiceConfig:
         return max(1, self.preparation_threads // 2)
 
 
-def load_with_onnx_runtime(path: Path, device: Device, name: str, version: str) -> ServedModel:
+def _load_with_onnx_runtime(path: Path, device: Device, name: str, version: str, register: str) -> ServedModel:
     """Loads an artifact with ONNX Runtime, which is imported here: a supervisor does without it."""
     from vitrine.server.engine.loading import load_artifact
 
-    return load_artifact(path, device, name, version)
+    return load_artifact(path, device, name, version, register)
 
 
 @asynccontextmanager
 async def open_service(
     config: ServiceConfig,
     methods: Collection[str] = (),
-    load: Load = load_with_onnx_runtime,
+    load: Load | None = None,
     reread: asyncio.Event | None = None,
 ) -> AsyncIterator[Service]:
     """Opens a service, which is closed when the context ends.
@@ -154,7 +160,7 @@ async def open_service(
     Args:
         config: the settings.
         methods: the methods that metrics count by name, as `/PACKAGE.SERVICE/METHOD`; others count as `other`.
-        load: loads an artifact; called in a thread.
+        load: loads an artifact; called in a thread. None: with ONNX Runtime.
         reread: set to have the repository looked at at once.
 
     Raises:
@@ -179,8 +185,8 @@ async def open_service(
         for pool in (preparations, loads):
             resources.callback(pool.shutdown, wait=False, cancel_futures=True)
         resources.callback(runs.shutdown, wait=False)  # runs under way end: callers wait for their rows
-        decoders.start()
         # 3. The models, loaded in a thread: the event loop stays free, to be told to stop for example.
+        load = load or partial(_load_with_onnx_runtime, register=config.weights_register)
         opening = partial(_open_models, config, load, telemetry, loads, reread or asyncio.Event())
         models, following, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
         # 4. The service and what observes it.
@@ -199,6 +205,7 @@ async def open_service(
             ],
             meters=telemetry.observers,
             connections=config.connections,
+            cache_bytes=config.cache_bytes,
         )
         async with telemetry.of(service), following:
             yield service

@@ -38,7 +38,7 @@ from vitrine.server.process.port import can_be_shared
 from vitrine.server.process.signals import leave
 from vitrine.server.process.supervisor import supervise
 from vitrine.server.telemetry.logs import LogConfig, log_to_stderr
-from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.tracing_config import TracingConfig
 
 logger = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ class Program(click.Command):
 @options.limits
 @options.batching
 @options.admission
+@options.CACHE_MB
 @options.connections
 @options.TOKENS
 @options.metrics
@@ -115,6 +116,7 @@ def main(
     limits: Limits,
     batching: BatchingConfig,
     admission: AdmissionConfig,
+    cache_mb: int,
     connections: ConnectionConfig,
     tokens: Path | None,
     metrics: MetricsConfig | None,
@@ -149,6 +151,7 @@ def main(
         batching=batching,
         admission=admission,
         connections=connections,
+        cache_bytes=cache_mb * options.MEBIBYTE,
         limits=limits,
         tokens=tokens,
         metrics=metrics,

@@ -10,6 +10,7 @@ from vitrine.server.engine.device import Device
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import PENDING_BYTES, PENDING_IMAGES, AdmissionConfig
 from vitrine.server.inference.batching import BATCH_DELAYS, BATCH_ROWS, BatchingConfig
+from vitrine.server.inference.cache import CACHE_BYTES
 from vitrine.server.inference.connections import AGES, CONNECTIONS, TRANSFER_SECONDS, ConnectionConfig
 from vitrine.server.inference.requests import CALLER_RATES, IMAGE_PIXELS, MESSAGE_BYTES, REQUEST_IMAGES, Limits
 from vitrine.server.models.rollout import RELOAD_SECONDS, RepositoryConfig
@@ -19,7 +20,7 @@ from vitrine.server.process.config import FrontendKind, ProcessConfig
 from vitrine.server.ranges import SECONDS, WholeRange
 from vitrine.server.security.certificates import TlsFiles
 from vitrine.server.telemetry.logs import LogConfig, LogFormat
-from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.tracing_config import RATIOS, TracingConfig
 
 GRPC, PROCESS, LOGS = GrpcConfig(), ProcessConfig(), LogConfig()
@@ -123,7 +124,7 @@ def grpc(
 @option_group(
     option(
         "--workers",
-        "Worker processes, each with its own copy of the models; auto starts one for each usable CPU.",
+        "Worker processes; they share weights that lie beside a model's file. auto starts one for each usable CPU.",
         type=Workers(),
         metavar="INTEGER|auto",
         default=str(PROCESS.workers),
@@ -347,6 +348,13 @@ THREADS = option(
     "Image files of one caller that each worker prepares at once. Model runs use half as many threads.",
     type=Whole(THREAD_COUNTS),
     show_default="usable CPUs divided by the workers",
+)
+
+CACHE_MB = option(
+    "--cache-mb",
+    "Memory of each worker for answers to images that come again, in MiB; 0 keeps none.",
+    type=Whole(CACHE_BYTES, MEBIBYTE),
+    default=0,
 )
 
 ACCESS_LOG = option(

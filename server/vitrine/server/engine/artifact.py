@@ -5,7 +5,6 @@ constant by constant, by the table in `vitrine.model.graph`. So the network that
 parameters that are given out are the same, and nothing else can hide in the file.
 """
 
-import errno
 import hashlib
 import os
 from collections.abc import Mapping
@@ -14,9 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, TensorProto, numpy_helper
 
 from vitrine.model import NOVELTY, ArtifactError, ArtifactMetadata, LayerKind, Parameters
 from vitrine.model.errors import shortened
@@ -28,7 +25,16 @@ from vitrine.model.graph import (
     novelty_operators,
     parameter_shapes,
 )
-from vitrine.server.engine.memory import free_memory
+from vitrine.server.engine.memory import check_memory
+from vitrine.server.engine.onnx_messages import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+)
+from vitrine.server.engine.weights import open_weights
 from vitrine.server.files import read_regular_file
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -36,7 +42,14 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 LOADING_COPIES = 4
-"""Copies of a model's files in memory while it is loaded: measured, and rounded up (docs/operations.md)."""
+"""Copies of an ONNX file in memory while it is loaded: measured, and rounded up (docs/operations.md). Of the weights
+beside it there is one (`weights`)."""
+
+RAW_TYPES: Mapping[int, np.dtype[np.generic]] = {TensorProto.FLOAT: np.dtype("<f4"), TensorProto.INT64: np.dtype("<i8")}
+"""The types of the tensors that artifacts have."""
+
+NOWHERE = Path(os.devnull)
+"""A file without content: ONNX Runtime insists on one, even if it is given the tensors that would be in it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,25 +57,29 @@ class Artifact:
     """A checked artifact: exactly the bytes that were checked, so that a file replaced meanwhile changes nothing."""
 
     data: bytes
-    """The ONNX file."""
+    """The ONNX file. It says of tensors beside it that they are at `NOWHERE`, so that nobody reads them unchecked."""
     sha256: str
-    """The digest of `data`, in hex."""
+    """The digest of the ONNX file, in hex."""
     metadata: ArtifactMetadata
     """Its metadata."""
     parameters: Mapping[str, Parameters]
     """The parameters of each linear layer, by the layer's name."""
     beside: frozenset[str]
-    """The names of the tensors that aren't in `data`, but were read from the file beside it."""
+    """The names of the tensors that aren't in `data`, but were read from the file beside it: see `parameters`."""
 
 
-def read_artifact(path: Path) -> Artifact:
+def read_artifact(path: Path, register: str = "") -> Artifact:
     """Reads and checks an artifact.
+
+    Args:
+        path: the ONNX file.
+        register: the register of processes that share weights (`weights_register`); empty: none do.
 
     Raises:
         ArtifactError: it can't be read, isn't ONNX, isn't Vitrine's, asks for custom operators, or is another network
             than its catalogue describes.
     """
-    _check_memory(path)
+    check_memory(size := _size(path), LOADING_COPIES * size)
     data = _read(path)
     model = _parse(data)
     metadata = ArtifactMetadata.from_properties(_properties(model))
@@ -70,22 +87,11 @@ def read_artifact(path: Path) -> Artifact:
     _check_interface(model.graph, metadata)
     _check_nodes(model.graph, metadata)
     _check_constants(model.graph)
-    outside = _read_outside(model.graph, metadata, path)
+    outside = _read_outside(model.graph, metadata, path, register)
     parameters = _read_parameters(model.graph, metadata, outside)
     beside = frozenset(tensor.name for tensor in model.graph.initializer if _outside(tensor))
-    return Artifact(data, hashlib.sha256(data).hexdigest(), metadata, parameters, beside)
-
-
-def _check_memory(path: Path) -> None:
-    """Refuses a file that there is no memory for, before any of it is read. It is tried again: memory may be freed."""
-    size = sum(_size(file) for file in (path, _beside(path)))
-    free = free_memory()
-    if free is not None and LOADING_COPIES * size > free:
-        full = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        raise ArtifactError(
-            f"it has {size >> 20:,} MiB, and loading it takes about {LOADING_COPIES * size >> 20:,} MiB of memory, "
-            "which aren't free: give the server more, or serve a smaller model"
-        ) from full
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Artifact(_unlinked(model) if beside else data, sha256, metadata, parameters, beside)
 
 
 def _size(file: Path) -> int:
@@ -108,23 +114,23 @@ def _read(path: Path) -> bytes:
         raise ArtifactError(f"{path.name} can't be read: {error.strerror}") from error
 
 
-def _parse(data: bytes) -> onnx.ModelProto:
+def _parse(data: bytes) -> ModelProto:
     if not data:
         raise ArtifactError("it is an empty file: copy or export it again")
     try:
-        return onnx.load_model_from_string(data)
+        return ModelProto.FromString(data)
     except DecodeError as error:
         raise ArtifactError("it isn't an ONNX file, or is cut off") from error
 
 
-def _properties(model: onnx.ModelProto) -> dict[str, str]:
+def _properties(model: ModelProto) -> dict[str, str]:
     properties = {entry.key: entry.value for entry in model.metadata_props}
     if len(properties) < len(model.metadata_props):
         raise ArtifactError("its metadata has a key twice")
     return properties
 
 
-def _check_operators(model: onnx.ModelProto) -> None:
+def _check_operators(model: ModelProto) -> None:
     domains = {opset.domain for opset in model.opset_import} | {node.domain for node in model.graph.node}
     if custom := sorted(domains.difference(STANDARD_DOMAINS)):
         raise ArtifactError(f"it asks for custom operators ({shortened(', '.join(custom))}); only ONNX's own are run")
@@ -132,7 +138,7 @@ def _check_operators(model: onnx.ModelProto) -> None:
         raise ArtifactError("it defines functions of its own; only ONNX's own operators are run")
 
 
-def _check_interface(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
+def _check_interface(graph: GraphProto, metadata: ArtifactMetadata) -> None:
     """The graph takes `pixels` and gives every layer of the catalogue and, with a threshold, the novelty; no more."""
     taken = metadata.input
     if [_declared(value) for value in graph.input] != [(taken.name, TensorProto.UINT8, (0, *taken.shape))]:
@@ -145,7 +151,7 @@ def _check_interface(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None
         raise ArtifactError(f"its outputs aren't the layers of its catalogue, float32 [N, …] each{and_novelty}")
 
 
-def _check_novelty(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
+def _check_novelty(graph: GraphProto, metadata: ArtifactMetadata) -> None:
     """The novelty, its threshold and what it must be for the golden sample mean nothing without each other."""
     given = any(value.name == NOVELTY for value in graph.output)
     if metadata.novelty_threshold is None and (given or metadata.golden.novelty is not None):
@@ -155,13 +161,13 @@ def _check_novelty(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
         raise ArtifactError(f"its metadata have a {NOVELTY} threshold, and its graph gives no {NOVELTY}")
 
 
-def _declared(value: onnx.ValueInfoProto) -> tuple[str, int, tuple[int, ...]]:
+def _declared(value: ValueInfoProto) -> tuple[str, int, tuple[int, ...]]:
     """Name, type and shape of an input or output; 0 stands for a dynamic axis."""
     tensor = value.type.tensor_type
     return value.name, tensor.elem_type, tuple(axis.dim_value for axis in tensor.shape.dim)
 
 
-def _check_nodes(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
+def _check_nodes(graph: GraphProto, metadata: ArtifactMetadata) -> None:
     """The graph calculates the catalogue's layers from the parameters of their names, the novelty, and no more."""
     has_novelty = metadata.novelty_threshold is not None
     novelty = novelty_operators(*metadata.layers[-1].reads) if has_novelty else []
@@ -173,7 +179,7 @@ def _check_nodes(graph: onnx.GraphProto, metadata: ArtifactMetadata) -> None:
         raise ArtifactError("what it stores isn't the weight and bias of each linear layer of its catalogue")
 
 
-def _operator(node: onnx.NodeProto) -> Operator | None:
+def _operator(node: NodeProto) -> Operator | None:
     """The operator of a node; None if an attribute isn't a whole number (Python has 1 == 1.0), or is there twice."""
     whole = (attribute for attribute in node.attribute if attribute.type == AttributeProto.INT)
     attributes = {attribute.name: attribute.i for attribute in whole if not attribute.ref_attr_name}
@@ -182,7 +188,7 @@ def _operator(node: onnx.NodeProto) -> Operator | None:
     return Operator(node.op_type, tuple(node.input), tuple(node.output), attributes)
 
 
-def _check_constants(graph: onnx.GraphProto) -> None:
+def _check_constants(graph: GraphProto) -> None:
     """The constants are those of the table: another divisor would weigh pixels, another axis mix callers' images."""
     for tensor in graph.initializer:
         expected = CONSTANTS.get(tensor.name)
@@ -195,17 +201,31 @@ def _is_constant(tensor: TensorProto, expected: npt.NDArray[np.generic]) -> bool
     if _outside(tensor):
         return False
     try:
-        values = numpy_helper.to_array(tensor)
+        values = _to_array(tensor)
     except (ValueError, TypeError, KeyError):  # it is cut off, or of no known type
         return False
     return values.dtype == expected.dtype and values.shape == expected.shape and bool((values == expected).all())
+
+
+def _to_array(tensor: TensorProto) -> npt.NDArray[np.generic]:
+    """The values of a tensor.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is cut off, or of no known type.
+    """
+    dtype = RAW_TYPES.get(tensor.data_type)
+    if dtype is not None and tensor.HasField("raw_data"):
+        return np.frombuffer(tensor.raw_data, dtype).reshape(tuple(tensor.dims))
+    from onnx import numpy_helper  # the rare ways to store values, and a library that takes long to import
+
+    return numpy_helper.to_array(tensor)
 
 
 def _parameter_shapes(metadata: ArtifactMetadata) -> dict[str, dict[str, tuple[int, ...]]]:
     return parameter_shapes(metadata.layers, metadata.input.shape)
 
 
-def _read_outside(graph: onnx.GraphProto, metadata: ArtifactMetadata, path: Path) -> memoryview | None:
+def _read_outside(graph: GraphProto, metadata: ArtifactMetadata, path: Path, register: str) -> memoryview | None:
     """The file of parameters beside the ONNX file, where there is one, and it is the one that was exported."""
     places = {_outside(tensor)["location"] for tensor in graph.initializer if _outside(tensor)}
     if not places:
@@ -215,10 +235,16 @@ def _read_outside(graph: onnx.GraphProto, metadata: ArtifactMetadata, path: Path
         raise ArtifactError(
             f"its weights lie in {shortened(', '.join(sorted(places)))}; only {beside.name} beside it is read"
         )
-    data = _read(beside)
-    if hashlib.sha256(data).hexdigest() != metadata.data_sha256:
-        raise ArtifactError(f"{beside.name} beside it isn't the file that it was exported with: their SHA-256 differ")
-    return memoryview(data)
+    return open_weights(beside, metadata.data_sha256, register)
+
+
+def _unlinked(model: ModelProto) -> bytes:
+    """The ONNX file without the way to the weights beside it, which have been read."""
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = NOWHERE.name
+    return model.SerializeToString()
 
 
 def _outside(tensor: TensorProto) -> dict[str, str]:
@@ -229,7 +255,7 @@ def _outside(tensor: TensorProto) -> dict[str, str]:
 
 
 def _read_parameters(
-    graph: onnx.GraphProto, metadata: ArtifactMetadata, outside: memoryview | None
+    graph: GraphProto, metadata: ArtifactMetadata, outside: memoryview | None
 ) -> dict[str, Parameters]:
     stored = {tensor.name: tensor for tensor in graph.initializer}
     shapes = _parameter_shapes(metadata)
@@ -248,7 +274,7 @@ def _read_tensor(tensor: TensorProto, shape: tuple[int, ...], outside: memoryvie
     try:
         place = _outside(tensor)
         if outside is None or not place:
-            return np.asarray(numpy_helper.to_array(tensor), np.float32)
+            return np.asarray(_to_array(tensor), np.float32)
         start = int(place["offset"])
         return np.frombuffer(outside[start : start + int(place["length"])], "<f4").reshape(shape)
     except ValueError as error:

@@ -12,7 +12,7 @@ DIGEST_DIGITS = 12
 """Hex digits of a file's SHA-256: enough to tell any two models apart."""
 
 
-def load_artifact(path: Path, device: Device, name: str = "", version: str = "") -> ServedModel:
+def load_artifact(path: Path, device: Device, name: str = "", version: str = "", register: str = "") -> ServedModel:
     """Loads and checks an artifact.
 
     Args:
@@ -20,12 +20,13 @@ def load_artifact(path: Path, device: Device, name: str = "", version: str = "")
         device: the device that runs it.
         name: the model's name; empty takes the name in its metadata.
         version: its version; empty takes the beginning of the file's SHA-256.
+        register: the register of processes that share weights (`weights_register`); empty: none do.
 
     Raises:
         ArtifactError: it fails a check.
         StartupError: the device isn't there.
     """
-    artifact = read_artifact(path)
+    artifact = read_artifact(path, register)
     digest = artifact.sha256[:DIGEST_DIGITS]
     engine = open_engine(artifact, device)
     return ServedModel(

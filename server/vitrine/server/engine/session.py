@@ -14,8 +14,9 @@ from vitrine.model import NOVELTY, TOLERANCE, ArtifactError, GoldenSample, devia
 from vitrine.model.distribution import install_command
 from vitrine.model.errors import shortened
 from vitrine.model.graph import INPUT
-from vitrine.server.engine.artifact import Artifact
+from vitrine.server.engine.artifact import NOWHERE, Artifact
 from vitrine.server.engine.device import CPU_PROVIDER, CUDA_PROVIDER, Device
+from vitrine.server.engine.memory import return_large_blocks
 from vitrine.server.engine.runtime import onnxruntime
 from vitrine.server.errors import StartupError
 
@@ -31,9 +32,10 @@ CUDA_OPTIONS = {"use_tf32": "0"}
 class Engine:
     """One artifact, loaded and checked against its golden sample; make it with `open_engine`."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, provider: str) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, provider: str, weights: Sequence[Any] = ()) -> None:
         self._session = session
         self._provider = provider
+        self._weights = weights  # the session runs on them, and doesn't keep them
 
     @property
     def provider(self) -> str:
@@ -113,14 +115,16 @@ class _RuntimeFailure(Exception):  # noqa: N818 - never leaves this module
 
 def _open(artifact: Artifact, provider: str, options: Mapping[str, str] | None = None) -> Engine:
     """An engine on that provider and no other, which has recomputed the golden sample there."""
+    settings = session_options(provider)
+    weights = _give_weights(settings, artifact, provider)
     try:
         session = onnxruntime.InferenceSession(
             artifact.data,
-            _session_options(artifact, provider),
+            settings,
             providers=[(provider, dict(options or {}))],
             enable_fallback=0,  # or it prints a notice on standard output, and goes on with the CPU
         )
-        engine = Engine(session, session.get_providers()[0])
+        engine = Engine(session, session.get_providers()[0], weights)
         if engine.provider != provider:
             raise _RuntimeFailure(f"it took {engine.provider} instead")
         golden = artifact.metadata.golden
@@ -129,13 +133,6 @@ def _open(artifact: Artifact, provider: str, options: Mapping[str, str] | None =
         raise _RuntimeFailure(_first_line(error)) from error
     check_golden_sample(computed, golden, *artifact.metadata.layers[-1].reads)
     return engine
-
-
-def _session_options(artifact: Artifact, provider: str) -> Any:
-    options = session_options(provider)
-    if artifact.beside:
-        _give_parameters(options, artifact)
-    return options
 
 
 def session_options(provider: str) -> Any:
@@ -150,13 +147,28 @@ def session_options(provider: str) -> Any:
     return options
 
 
-def _give_parameters(options: Any, artifact: Artifact) -> None:
-    """Hands over what was read beside the file and checked, so that ONNX Runtime doesn't read it again."""
+def _give_weights(options: Any, artifact: Artifact, provider: str) -> list[Any]:
+    """Hands over the weights that were read beside the file; gives those that must live as long as the session.
+
+    On the CPU, ONNX Runtime runs on these very bytes, which other processes share: `add_external_initializers` would
+    copy them, and so would prepacking, which lays a matrix out anew.
+    """
+    if not artifact.beside:
+        return []
     values = {f"{layer}.weight": stored.weight for layer, stored in artifact.parameters.items()}
     values |= {f"{layer}.bias": stored.bias for layer, stored in artifact.parameters.items()}
     names = sorted(artifact.beside)
-    tensors = [onnxruntime.OrtValue.ortvalue_from_numpy(values[name]) for name in names]
-    options.add_external_initializers(names, tensors)
+    weights = [onnxruntime.OrtValue.ortvalue_from_numpy(values[name]) for name in names]
+    if provider != CPU_PROVIDER:
+        options.add_external_initializers(names, weights)
+        return []
+    return_large_blocks()
+    options.enable_cpu_mem_arena = False  # it would keep the memory of the largest run
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(NOWHERE.parent))
+    for name, value in zip(names, weights, strict=True):
+        options.add_initializer(name, value)
+    return weights
 
 
 def check_golden_sample(computed: Mapping[str, npt.NDArray[np.float32]], golden: GoldenSample, logits: str) -> None:

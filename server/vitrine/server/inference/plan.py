@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from vitrine.model import AnswerSize, answer_size
+from vitrine.model import ENVELOPE_BYTES, AnswerSize, Parameters, answer_size
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, listed, quoted
 from vitrine.server.inference.requests import LayerSelection
 from vitrine.server.models.snapshot import ServedModel
@@ -49,6 +49,36 @@ class Plan:
         fitting = AnswerSize(self.size.fixed, self.size.each + further_bytes).fitting(limit)
         advice = f"ask for {fitting} images at a time, or for fewer layers" if fitting else "ask for fewer layers"
         raise answer_too_large(size, limit, advice, "activations")
+
+
+def rows_within(stored: Parameters, first: int, max_bytes: int, limit: int) -> Parameters:
+    """The rows of a layer's parameters that an answer has.
+
+    Args:
+        stored: the layer's parameters.
+        first: the first row that is wanted.
+        max_bytes: the largest answer that the caller takes, as many rows as fit; 0: all of them.
+        limit: the largest answer.
+
+    Raises:
+        InvalidRequest: there is no such row, or `max_bytes` is negative.
+        AnswerTooLarge: the answer would pass the limit, or not even one row fits.
+    """
+    count = len(stored.bias)
+    if not 0 <= first < count:
+        raise InvalidRequest("OUT_OF_RANGE", f"there is no row {first}: the layer has {count}, from 0 on", "first_row")
+    if max_bytes < 0:
+        raise InvalidRequest("OUT_OF_RANGE", f"max_bytes is {max_bytes}, and 0 or more is taken", "max_bytes")
+    row_bytes = (stored.weight.nbytes + stored.bias.nbytes) // count
+    largest = min(max_bytes, limit) if max_bytes else limit
+    fitting = max(0, largest - ENVELOPE_BYTES) // row_bytes
+    if not max_bytes and first + fitting < count:
+        size = ENVELOPE_BYTES + (count - first) * row_bytes
+        raise answer_too_large(size, limit, "ask for a part of the rows, by max_bytes", "layer")
+    if not fitting:
+        advice = "a row doesn't fit" if largest == limit else "raise max_bytes"
+        raise answer_too_large(ENVELOPE_BYTES + row_bytes, largest, advice, "max_bytes")
+    return Parameters(stored.weight[first : first + fitting], stored.bias[first : first + fitting])
 
 
 def answer_too_large(size: int, limit: int, advice: str, field: str) -> AnswerTooLarge:

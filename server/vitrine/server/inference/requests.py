@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS
+from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS, Parameters
 from vitrine.model.preparation.steps import Step
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.ranges import RealRange, WholeRange
@@ -200,6 +200,18 @@ class ModelDescription:
     """The limits on one request."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ParameterRows:
+    """Rows of a layer's parameters."""
+
+    model: ServedModel
+    """The model that they belong to."""
+    parameters: Parameters
+    """The rows that were asked for: views, of the layer's own parameters."""
+    row_count: int
+    """The rows of the whole layer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """The work of the service at one moment."""
@@ -218,3 +230,9 @@ class Workload:
     """Streams that are open."""
     closed: Mapping[str, int] = field(default_factory=dict)
     """Connections that the server has closed so far, by the reason."""
+    cache_hits: int = 0
+    """Images that the cache answered so far."""
+    cache_misses: int = 0
+    """Images that it couldn't answer."""
+    cache_bytes: int = 0
+    """Bytes of the answers that it keeps."""

@@ -16,11 +16,12 @@ from weakref import finalize
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError, Parameters
+from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.attribution import Network, attribute, check_classes, explanation_bytes
 from vitrine.server.inference.batching import Batcher, BatchingConfig
+from vitrine.server.inference.cache import CachedBatcher, RowCache
 from vitrine.server.inference.call import Call, Stage
 from vitrine.server.inference.connections import ConnectionConfig, Connections
 from vitrine.server.inference.interventions import (
@@ -30,7 +31,7 @@ from vitrine.server.inference.interventions import (
     no_interventions,
     rows_of,
 )
-from vitrine.server.inference.plan import Plan, answer_too_large
+from vitrine.server.inference.plan import Plan, answer_too_large, rows_within
 from vitrine.server.inference.rate_limit import RateLimiter, caller_at
 from vitrine.server.inference.readiness import Readiness
 from vitrine.server.inference.requests import (
@@ -43,6 +44,7 @@ from vitrine.server.inference.requests import (
     LayerSelection,
     Limits,
     ModelDescription,
+    ParameterRows,
     ShownPreparation,
     Workload,
 )
@@ -77,6 +79,7 @@ class Service:
         observers: told of every finished call of a model's service; a front end tells them.
         meters: told of every finished call, including refused ones and those of health and descriptions.
         connections: the limits of connections, which front ends share.
+        cache_bytes: bytes of answers to keep for images that come again; 0 keeps none.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Service:
         observers: Sequence[Callable[[Call], None]] = (),
         meters: Sequence[Callable[[Call], None]] = (),
         connections: ConnectionConfig | None = None,
+        cache_bytes: int = 0,
     ) -> None:
         self.models = models
         self.limits = limits
@@ -113,6 +117,7 @@ class Service:
         self.connections = Connections(connections or ConnectionConfig(), self._admission)
         """The connections of all front ends."""
         self._rates = RateLimiter(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
+        self._cache = RowCache(cache_bytes) if cache_bytes else None
         self._runners: dict[int, _ModelRunner] = {}  # by the model's id, as long as there is the model
 
     @property
@@ -128,6 +133,7 @@ class Service:
             held.count,
             held.streams,
             held.closed,
+            *((self._cache.hits, self._cache.misses, self._cache.bytes) if self._cache else ()),
         )
 
     async def classify(self, request: ClassifyRequest, call: Call, further_bytes: int = 0) -> Classification:
@@ -185,7 +191,8 @@ class Service:
         """
         call.caller.require(Permission.PREDICT)
         call.model, call.images = model.label, 1
-        call.hold(self._admission.admit(1, max(call.size, len(file)) + MOST_SHOWN_BYTES, caller := _name_of(call)))
+        size = max(call.size, len(file)) + MOST_SHOWN_BYTES
+        call.hold(self._admission.admit(1, size, caller := _name_of(call)).release)
         if self._rates.limited:
             self._rates.take(caller, 1)
         shape, begin = model.metadata.input.shape, time.monotonic()
@@ -244,14 +251,21 @@ class Service:
         self._admission.took(time.monotonic() - call.begin)
         return explanation
 
-    def parameters(self, name: str, layer: str, call: Call) -> tuple[ServedModel, Parameters]:
-        """The parameters of a linear layer. They count as under way until the call is closed.
+    def parameters(self, name: str, layer: str, call: Call, first_row: int = 0, max_bytes: int = 0) -> ParameterRows:
+        """The parameters of a linear layer, or some of its rows. They count as under way until the call is closed.
+
+        Args:
+            name: the model's name.
+            layer: the layer's name.
+            call: the request's call.
+            first_row: the first row that is wanted.
+            max_bytes: the largest answer: it has the rows that fit into it. 0: all, or none.
 
         Raises:
             PermissionDenied: the caller may not have parameters.
-            InvalidRequest: the model has no such layer, or it stores nothing.
+            InvalidRequest: the model has no such layer, or it stores nothing; or a number is out of its range.
             NotFound: there is no such model.
-            AnswerTooLarge: they would pass the message limit.
+            AnswerTooLarge: they would pass the message limit, or not even one row fits.
             Overloaded: there is too much to do just now.
         """
         call.caller.require(Permission.PARAMETERS)
@@ -264,13 +278,11 @@ class Service:
         if layer not in model.parameters:
             message = f"layer {layer!r} stores no parameters, it only calculates; those that do: {storing}"
             raise InvalidRequest("LAYER_STORES_NOTHING", message, "layer")
-        stored = model.parameters[layer]
-        size = ENVELOPE_BYTES + stored.weight.nbytes + stored.bias.nbytes
-        if size > self.limits.max_message_bytes:
-            raise answer_too_large(size, self.limits.max_message_bytes, "they can't be sent", "layer")
+        rows = rows_within(model.parameters[layer], first_row, max_bytes, self.limits.max_message_bytes)
+        size = ENVELOPE_BYTES + rows.weight.nbytes + rows.bias.nbytes
         call.answer_bytes = size
         call.hold(self._admission.admit(0, call.size + size, _name_of(call)).release)
-        return model, stored
+        return ParameterRows(model, rows, len(model.parameters[layer].bias))
 
     def list_models(self, call: Call) -> Snapshot:
         """The versions that are served at this moment, and those that should be and have failed.
@@ -337,12 +349,18 @@ class Service:
             ran = partial(self.statistics.ran, model.label)
             inline_rows = model.run_time.images_within(self.batching.inline_seconds)
             batcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
-            runner = self._runners[id(model)] = _ModelRunner(batcher)
+            runner = self._runners[id(model)] = _ModelRunner(self._cached(batcher, model))
             finalize(model, self._runners.pop, id(model), None).atexit = False
             if model.intervened is not None:
                 changed = IntervenedRun(model.intervened, model.metadata.layers)
                 runner.intervened = Batcher(changed, self._runs, self.batching, ran)  # in threads: a session is opened
         return runner
+
+    def _cached(self, batcher: Batcher, model: ServedModel) -> Batcher | CachedBatcher:
+        """A model's batcher, behind the cache where there is one."""
+        if self._cache is None:
+            return batcher
+        return CachedBatcher(batcher, self._cache, model, partial(self.statistics.looked_up, model.label))
 
     def _count_images(self, request: ImagesRequest) -> int:
         images, field = (request.pixels, "pixels") if request.pixels is not None else (request.files, "files")
@@ -369,14 +387,14 @@ class Service:
 class _ModelRunner:
     """A model's batchers, and the plans for the layers that it was asked for."""
 
-    def __init__(self, batcher: Batcher) -> None:
+    def __init__(self, batcher: Batcher | CachedBatcher) -> None:
         self.batcher = batcher
         self.intervened: Batcher | None = None
         """Batches rows with interventions; None: the model can't be run with any."""
         self._plans: dict[LayerSelection, Plan] = {}
 
     @property
-    def batchers(self) -> list[Batcher]:
+    def batchers(self) -> list[Batcher | CachedBatcher]:
         """Both."""
         return [self.batcher] if self.intervened is None else [self.batcher, self.intervened]
 

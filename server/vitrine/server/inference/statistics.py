@@ -42,6 +42,10 @@ class ModelStatistics:
     """The model's runs."""
     output: Duration = field(default_factory=Duration)
     """Writing the answer."""
+    cache_hit: Duration = field(default_factory=Duration)
+    """Requests that the cache answered, and looking for their rows."""
+    cache_miss: Duration = field(default_factory=Duration)
+    """Requests of which it lacked rows, looking for them, and keeping what was calculated."""
     images: int = 0
     """Images that were classified."""
     runs: int = 0
@@ -86,6 +90,11 @@ class Statistics:
             done.succeeded(call)
         else:
             done.failed(call)
+
+    def looked_up(self, label: str, hit: bool, seconds: float) -> None:
+        """Counts a request that the cache was asked for."""
+        done = self._of[label]
+        (done.cache_hit if hit else done.cache_miss).add(seconds)
 
     def ran(self, label: str) -> None:
         """Counts a run."""

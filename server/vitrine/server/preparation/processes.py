@@ -67,7 +67,9 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]
 
 
 class Decoders:
-    """Processes that prepare images, as many as threads call at once. They are kept until it is closed.
+    """Processes that prepare images, as many as threads call at once; the first image starts the first.
+
+    They are kept until it is closed.
 
     Args:
         max_bytes: the most memory that decoding may take, in one process and in all together, in bytes.
@@ -85,11 +87,6 @@ class Decoders:
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
         self._closed = False
-
-    def start(self) -> None:
-        """Starts one process ahead of the first image."""
-        with suppress(Overloaded):  # it was logged; each image tries anew
-            self._give_back(_Process(self._wall_seconds))
 
     def prepare(self, file: bytes, max_pixels: int, shape: Shape) -> Pixels:
         """Turns an image file into pixels, as `vitrine.model.prepare` does.

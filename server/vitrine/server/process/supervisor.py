@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING
 
+from vitrine.server.engine.weights import weights_register
 from vitrine.server.errors import CrashLoop, StartupError
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.line import QUESTION, REREAD, Report
@@ -22,7 +24,9 @@ from vitrine.server.process.signals import on_signals
 from vitrine.server.process.worker import work
 from vitrine.server.security.addresses import address_of
 from vitrine.server.telemetry.liveness import Liveness
-from vitrine.server.telemetry.prometheus import WorkersMetrics, workers_metrics
+
+if TYPE_CHECKING:
+    from vitrine.server.telemetry.prometheus import WorkersMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +72,15 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
     with (
         reserve_port(config.grpc.host, config.grpc.port) as port,
         _reserve_http(config) as http_port,
-        workers_metrics(config.service.metrics, liveness) as metrics,
+        _workers_metrics(config, liveness) as metrics,
+        weights_register() as register,
     ):
-        shared = replace(config, grpc=replace(config.grpc, port=port, shares_port=True), http_port=http_port)
+        shared = replace(
+            config,
+            service=replace(config.service, weights_register=register),
+            grpc=replace(config.grpc, port=port, shares_port=True),
+            http_port=http_port,
+        )
         slots += [_Slot(n, shared, initializer, stopping, slots, metrics) for n in range(config.process.workers)]
         running = [asyncio.ensure_future(slots[0].run())]
         watching = asyncio.ensure_future(_watch(slots, liveness))
@@ -90,6 +100,15 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
             if outcome is not None:
                 raise outcome
     logger.info("stopped")
+
+
+def _workers_metrics(config: ServerConfig, liveness: Liveness) -> "AbstractContextManager[WorkersMetrics | None]":
+    """Shows the metrics of all workers while the context lasts; None where none are wanted."""
+    if config.service.metrics is None:
+        return nullcontext()
+    from vitrine.server.telemetry.prometheus import workers_metrics  # prometheus_client, which takes long to import
+
+    return workers_metrics(config.service.metrics, liveness)
 
 
 def _reserve_http(config: ServerConfig) -> "AbstractContextManager[int | None]":
@@ -206,7 +225,7 @@ class _Slot:
         initializer: Callable[[], None],
         stopping: asyncio.Event,
         slots: "Sequence[_Slot]",
-        metrics: WorkersMetrics | None,
+        metrics: "WorkersMetrics | None",
     ) -> None:
         self._number = number
         self._config = config

@@ -6,16 +6,18 @@ It is the one place that knows both; the service knows nothing of it.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vitrine.server.inference.call import Call
 from vitrine.server.inference.service import Service
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.observers import suppress_and_log
 from vitrine.server.telemetry.liveness import Liveness
-from vitrine.server.telemetry.metrics import Metrics, MetricsConfig
-from vitrine.server.telemetry.prometheus import serve_metrics
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.run_probe import RunProbe
+
+if TYPE_CHECKING:
+    from vitrine.server.telemetry.metrics import Metrics
 
 GAUGE_SECONDS = 0.5
 """Seconds between readings of the gauges that change at no moment of their own: load, activations, the process."""
@@ -60,7 +62,7 @@ class PrometheusTelemetry:
         activations: whether to sample the activations of the models' layers.
     """
 
-    def __init__(self, metrics: Metrics, liveness: Liveness, *, activations: bool) -> None:
+    def __init__(self, metrics: "Metrics", liveness: Liveness, *, activations: bool) -> None:
         self.observers = (metrics.observe_call,)
         """The instruments of calls."""
         self._metrics = metrics
@@ -108,6 +110,9 @@ def open_telemetry(config: MetricsConfig | None, methods: Collection[str]) -> It
     if config is None:
         yield NullTelemetry()
         return
+    from vitrine.server.telemetry.metrics import Metrics  # prometheus_client, which takes long to import
+    from vitrine.server.telemetry.prometheus import serve_metrics
+
     metrics = Metrics(methods, config)
     liveness = Liveness()
     telemetry = PrometheusTelemetry(metrics, liveness, activations=config.activation_health)

@@ -10,7 +10,6 @@ import os
 import platform
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -30,8 +29,8 @@ from vitrine.server.inference.call import Call, Outcome, Stage
 from vitrine.server.inference.connections import REASONS
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, ServedModel, Snapshot
-from vitrine.server.ranges import PORTS
 from vitrine.server.telemetry.logs import dropped_lines
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.model_series import FILES, Labels, ModelGauges, ModelSeries, Sample
 
 OTHER = "other"
@@ -64,29 +63,6 @@ RESERVED = {
 
 Writing to a mapped page on a full disk kills the process (SIGBUS), so space is reserved up front.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsConfig:
-    """Settings of metrics.
-
-    Raises:
-        ConfigError: the port is out of its range.
-    """
-
-    port: int
-    """The port of `/metrics`; 0 takes a free one."""
-    host: str = "127.0.0.1"
-    """The address that it listens on."""
-    activation_health: bool = True
-    """Sample the layers' activations."""
-    folder: Path | None = None
-    """The folder where a worker keeps its counts, for its supervisor to show; None: this process shows its own."""
-    place: int = 0
-    """The worker's place among the workers."""
-
-    def __post_init__(self) -> None:
-        PORTS.check("port", self.port)
 
 
 class LabelCache(dict[Labels, Instrument], Generic[Instrument]):
@@ -143,6 +119,9 @@ class Metrics:
         self._arriving_bytes = self._gauge("arriving_bytes", "Bytes of requests that haven't arrived whole.", "livesum")
         self._connections = self._gauge("connections", "Connections that are open.", "livesum")
         self._streams = self._gauge("streams", "Streams that are open.", "livesum")
+        self._cache_images = self._counter("cache_images_total", "Images that the cache was asked for.", "result")
+        self._cache_counted = {"hit": 0, "miss": 0}
+        self._cache_bytes = self._gauge("cache_bytes", "Bytes of the answers that the cache keeps.", "livesum")
         self._closed = self._counter("connections_closed_total", "Connections that the server closed.", "reason")
         self._closed_counted = dict.fromkeys(REASONS, 0)
         for reason in REASONS:  # a rate needs the series from the first one on
@@ -217,6 +196,10 @@ class Metrics:
         self._arriving_bytes.set(load.arriving_bytes)
         self._connections.set(load.connections)
         self._streams.set(load.streams)
+        self._cache_bytes.set(load.cache_bytes)
+        for result, count in (("hit", load.cache_hits), ("miss", load.cache_misses)):
+            self._cache_images.labels(result).inc(count - self._cache_counted[result])
+            self._cache_counted[result] = count
         for reason, count in load.closed.items():
             self._closed.labels(reason).inc(count - self._closed_counted[reason])
             self._closed_counted[reason] = count

@@ -21,7 +21,7 @@ from vitrine.server.security.addresses import address_of
 from vitrine.server.security.listening import cannot_listen
 from vitrine.server.telemetry.http_port import Answer, Page, Request, serve_pages
 from vitrine.server.telemetry.liveness import Liveness
-from vitrine.server.telemetry.metrics import MetricsConfig
+from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.model_series import FILES, ModelGauges, samples_in
 from vitrine.server.telemetry.temporary_folder import owned_folder
 from vitrine.server.telemetry.worker_counts import WorkerCounts
@@ -113,19 +113,16 @@ class WorkersMetrics:
 
 
 @contextmanager
-def workers_metrics(config: MetricsConfig | None, liveness: Liveness) -> Iterator[WorkersMetrics | None]:
-    """Shows the metrics of all workers while the context lasts; None where none are wanted.
+def workers_metrics(config: MetricsConfig, liveness: Liveness) -> Iterator[WorkersMetrics]:
+    """Shows the metrics of all workers while the context lasts.
 
     Args:
-        config: the settings; None: none are wanted.
+        config: the settings.
         liveness: the state of the workers.
 
     Raises:
         StartupError: the address can't be listened on, or there is no place for files.
     """
-    if config is None:
-        yield None
-        return
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(owned_folder(FOLDER))

@@ -23,6 +23,9 @@ Above, they lie in a file beside it. A server reads that file once, while protob
 2 GiB.
 """
 
+BESIDE_BYTES = 1024
+"""Bytes of a tensor from which on it lies in that file."""
+
 
 def publish_artifact(
     model: onnx.ModelProto,
@@ -61,7 +64,11 @@ def _write(model: onnx.ModelProto, metadata: ArtifactMetadata, path: Path, inlin
     digest = None
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > inline_limit:
         data = data_path(path)
-        onnx.external_data_helper.convert_model_to_external_data(model, location=data.name)
+        for (
+            tensor
+        ) in model.graph.initializer:  # onnx's own helper refuses a name that is taken in the working directory
+            if len(tensor.raw_data) >= BESIDE_BYTES:
+                onnx.external_data_helper.set_external_data(tensor, data.name)
         onnx.external_data_helper.write_external_data_tensors(model, str(path.parent))
         with data.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

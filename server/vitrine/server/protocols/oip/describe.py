@@ -119,8 +119,8 @@ def write_statistics(model: ServedModel, done: ModelStatistics) -> pb.ModelStati
             compute_input=_duration(done.input),
             compute_infer=_duration(done.compute),
             compute_output=_duration(done.output),
-            cache_hit=pb.StatisticDuration(),
-            cache_miss=pb.StatisticDuration(),
+            cache_hit=_duration(done.cache_hit),
+            cache_miss=_duration(done.cache_miss),
         ),
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import Message
 
-from vitrine.model import Layer, LayerKind, ModelInput, Parameters, TrainingFacts
+from vitrine.model import Layer, LayerKind, ModelInput, TrainingFacts
 from vitrine.model.preparation.steps import DESCRIPTIONS
 from vitrine.server.errors import InvalidRequest
 from vitrine.server.inference.requests import (
@@ -20,6 +20,7 @@ from vitrine.server.inference.requests import (
     Interventions,
     LayerSelection,
     Limits,
+    ParameterRows,
     ShownPreparation,
 )
 from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
@@ -174,12 +175,13 @@ def _write_baseline(answer: Classification) -> pb.Baseline:
     )
 
 
-def write_parameters(model: ServedModel, parameters: Parameters) -> pb.GetParametersResponse:
-    """Writes a layer's parameters."""
+def write_parameters(rows: ParameterRows) -> pb.GetParametersResponse:
+    """Writes rows of a layer's parameters."""
     return pb.GetParametersResponse(
-        model=write_identity(model),
-        weight=write_tensor("weight", parameters.weight),
-        bias=write_tensor("bias", parameters.bias),
+        model=write_identity(rows.model),
+        weight=write_tensor("weight", rows.parameters.weight),
+        bias=write_tensor("bias", rows.parameters.bias),
+        row_count=rows.row_count,
     )
 
 

@@ -115,9 +115,9 @@ class ClassifierServicer:
         return pb.GetModelResponse(model=write_model(described.model, described.limits))
 
     async def GetParameters(self, request: pb.GetParametersRequest, call: Call) -> pb.GetParametersResponse:  # noqa: N802
-        """Gets one layer's parameters."""
-        found = self._service.parameters(request.model, request.layer, call)
-        return await off_loop(call.answer_bytes, partial(write_parameters, *found))
+        """Gets one layer's parameters, or some of its rows."""
+        found = self._service.parameters(request.model, request.layer, call, request.first_row, request.max_bytes)
+        return await off_loop(call.answer_bytes, partial(write_parameters, found))
 
     async def Prepare(self, request: pb.PrepareRequest, call: Call) -> pb.PrepareResponse:  # noqa: N802
         """Shows how an image file becomes pixels."""
