@@ -65,6 +65,7 @@ class EnvoyFrontend:
     async def start(self) -> None:
         """Waits until Envoy listens."""
         self.application.start()
+        asyncio.get_running_loop().set_exception_handler(log_failed_callback)
         if self._config.tls is not None:
             renewal = _renew_certificates(self._config.tls, self._files, self._certificate)
             self._tasks.append(asyncio.ensure_future(renewal))
@@ -119,6 +120,17 @@ class EnvoyFrontend:
         query = "/stats?format=json&filter=" + "%7C".join(PENDING)
         stats: list[dict[str, Any]] = json.loads(await ask(self._files.admin, "GET", query))["stats"]
         return float(sum(stat.get("value", 0) for stat in stats))
+
+
+def log_failed_callback(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Logs the failure of a callback, but not that pyvoy delivers an event to a call that no longer waits for it.
+
+    pyvoy sets the result of the future that `receive` gave, without a look at whether that was cancelled. A call that
+    ends in the same turn of the event loop has cancelled it.
+    """
+    late = isinstance(context.get("exception"), asyncio.InvalidStateError)
+    if not (late and "pyvoy" in repr(context.get("handle"))):
+        loop.default_exception_handler(context)
 
 
 def _renamed(name: str) -> str:
