@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SERVER_READY := $(VENV)/.ready-server
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-envoy check format protos protos-check serve figures image
+.PHONY: help setup demo test test-envoy check format protos protos-check serve figures image bench bench-quick bench-peers
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -51,6 +51,17 @@ protos-check: $(READY)
 
 figures: $(READY) ## draw the pictures in docs/
 	$(BIN)/python docs/figures.py
+
+bench-quick: $(READY) ## compare the server with raw ONNX Runtime and a bare gRPC server, in less than a minute
+	$(BIN)/python -m benchmarks.quick
+
+bench: $(READY) ## measure the server with every front end: throughput, latency, overload, clients, start (20 minutes)
+	$(BIN)/python -m benchmarks.peers --ours --results out/ours.json
+	$(if $(wildcard benchmarks/start.py),$(BIN)/python -m benchmarks.start)
+
+bench-peers: $(READY) ## measure Triton, KServe, MLServer, LitServe, BentoML and Ray Serve, too; update docs/performance.md
+	$(BIN)/python -m benchmarks.peers --results out/peers.json
+	$(BIN)/python -m benchmarks.peers.report --results out/peers.json
 
 image: ## build the container image, vitrine-server
 	docker build --tag vitrine-server .
