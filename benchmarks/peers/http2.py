@@ -101,8 +101,8 @@ class Http2Connection:
             elif kind not in (HEADERS, RST_STREAM):
                 self._control(kind, flags, stream, data[at + HEAD : end])
             if kind == RST_STREAM or (flags & END_STREAM and kind in (DATA, HEADERS)):
-                due, size = self._open.pop(stream)
-                yield due, size >= self._least
+                if (ended := self._open.pop(stream, None)) is not None:  # some servers reset a stream that has ended
+                    yield ended[0], ended[1] >= self._least
             at = end
         self._received = data[at:]
 
@@ -125,7 +125,8 @@ class Http2Connection:
             self._unsent += _frame(DATA, END_STREAM if at + LARGEST_FRAME >= len(body) else 0, stream, part)
 
     def _count_answer(self, stream: int, size: int) -> None:
-        self._open[stream][1] += size
+        if (answer := self._open.get(stream)) is not None:
+            answer[1] += size
         self._unacknowledged += size
         if self._unacknowledged >= WINDOW_STEP:
             self._unsent += _frame(WINDOW_UPDATE, 0, 0, self._unacknowledged.to_bytes(4, "big"))

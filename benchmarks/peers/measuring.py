@@ -65,6 +65,8 @@ def measure(peer: Peer, environment: Path, model: Path, seconds: float, clients:
             found = {work.name: throughput(form, port, pid, work, seconds) for work in WORKS}
             first = WORKS[0]
             capacity = found[first.name]["calls_per_second"]
+            if not capacity:
+                raise PeerError("no call under load was answered well")
             found["half"] = half_load(form, port, first, capacity, seconds)
             found["overload"] = overload(form, port, first, capacity, seconds)
             if clients is not None:
@@ -145,7 +147,7 @@ def overload(form: Form, port: int, work: Work, capacity: float, seconds: float)
 
 def own_clients(peer: Peer, clients: Path, port: int, seconds: float) -> dict[str, Values]:
     """Single-image calls of many callers in one Python process: Vitrine's own client, or tritonclient."""
-    found = {}
+    found: dict[str, Values] = {}
     for kind in ("async", "threads"):
         script = callers.__file__ if peer.ours else PROGRAMS / "open_protocol_callers.py"
         python = sys.executable if peer.ours else clients / "bin" / "python"

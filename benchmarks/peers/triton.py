@@ -43,7 +43,7 @@ def start(place: Place) -> Start:
             *("--grpc-address=127.0.0.1", f"--grpc-port={place.port}"),
             *("--http-address=127.0.0.1", f"--http-port={place.port + 1}", "--allow-metrics=false"),
         ],
-        {"LD_LIBRARY_PATH": ":".join(map(str, libraries)), "PYTHONPATH": f"{PROGRAMS}:{place.packages}"},
+        {"LD_LIBRARY_PATH": ":".join(map(str, libraries)), "PEER_PATH": f"{PROGRAMS}:{place.packages}"},
     )
 
 

@@ -1,5 +1,10 @@
 """Triton's Python backend: all requests that Triton hands over together go into one run."""
 
+import os
+import sys
+
+sys.path[:0] = os.environ["PEER_PATH"].split(os.pathsep)  # the backend's Python knows no PYTHONPATH
+
 import numpy as np
 import triton_python_backend_utils as triton
 from peer_model import LAYERS, PeerModel

@@ -13,6 +13,9 @@ from pathlib import Path
 
 LOCK = "lock"
 
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it have names of their own, and belong to one user
+"""A place in memory that containers have even where their file system can't be written to."""
+
 
 @contextmanager
 def owned_folder(prefix: str) -> Iterator[Path]:
@@ -21,8 +24,9 @@ def owned_folder(prefix: str) -> Iterator[Path]:
     Raises:
         OSError: there is no place for it.
     """
-    _remove_orphans(prefix)
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    place = writable_place()
+    _remove_orphans(place, prefix)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     try:
         with (folder / f"new-{LOCK}").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -32,8 +36,16 @@ def owned_folder(prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_orphans(prefix: str) -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+def writable_place() -> str:
+    """The folder for temporary files: the system's, or shared memory where no other can be written to."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        return SHARED_MEMORY
+
+
+def _remove_orphans(place: str, prefix: str) -> None:
+    for folder in Path(place).glob(f"{prefix}*"):
         try:
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
                 continue

@@ -13,12 +13,13 @@ from vitrine.server.frontends.asgi.envoy_config import STATS, EnvoyFiles
 from vitrine.server.frontends.asgi.exchange import FRONT_END, name_of, network_of
 from vitrine.server.frontends.grpc import sockets
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.handshake import usable_certificates
 from vitrine.server.frontends.grpc.watch import max_connections
 from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
 from vitrine.server.security.addresses import address_of
-from vitrine.server.security.certificates import CertificateInForce, TlsFiles, read_certificates
+from vitrine.server.security.certificates import CertificateInForce, TlsFiles
 from vitrine.server.security.expiry import ExpiryWarning
 from vitrine.server.security.watched_files import WatchedFiles
 
@@ -168,10 +169,10 @@ def _unchunked(body: bytes) -> bytes:
 
 async def _renew_certificates(tls: TlsFiles, files: EnvoyFiles, in_force: CertificateInForce) -> None:
     """Gives Envoy the certificates anew when their files change; damaged ones are logged, and the old ones stay."""
-    watched, warn = WatchedFiles(tls.paths, partial(read_certificates, tls)), ExpiryWarning(tls)
+    watched, warn = WatchedFiles(tls.paths, partial(usable_certificates, tls)), ExpiryWarning(tls)
     written = None
     while True:
-        if (latest := watched.current()) is not written:
+        if (latest := await asyncio.to_thread(watched.current)) is not written:  # a trial takes some milliseconds
             files.write(latest)
             written, in_force.expires = latest, latest.expires
         warn(latest)
