@@ -100,9 +100,9 @@ class Http2Connection:
                 self._count_answer(stream, end - at - HEAD)
             elif kind not in (HEADERS, RST_STREAM):
                 self._control(kind, flags, stream, data[at + HEAD : end])
-            if kind == RST_STREAM or (flags & END_STREAM and kind in (DATA, HEADERS)):
-                if (ended := self._open.pop(stream, None)) is not None:  # some servers reset a stream that has ended
-                    yield ended[0], ended[1] >= self._least
+            over = kind == RST_STREAM or (flags & END_STREAM and kind in (DATA, HEADERS))
+            if over and (ended := self._open.pop(stream, None)) is not None:  # some servers reset an ended stream, too
+                yield ended[0], ended[1] >= self._least
             at = end
         self._received = data[at:]
 
