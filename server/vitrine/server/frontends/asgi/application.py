@@ -165,8 +165,8 @@ class Application:
 
     def _admit(self, exchange: Exchange, call: Call) -> None:
         method, wire, headers = exchange.method, exchange.wire, exchange.headers
-        if sum(map(len, headers.values())) > SMALL_HEADER_BYTES:
-            bounded([(name.decode("latin-1"), value) for name, value in headers.items()])
+        if sum([len(value) for _, value in exchange.scope["headers"]]) > SMALL_HEADER_BYTES:
+            bounded([(name.decode("latin-1"), value) for name, value in exchange.scope["headers"]])
         call.caller = self._caller(exchange)
         if method.permission is not None:
             call.caller.require(method.permission)
