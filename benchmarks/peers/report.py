@@ -6,7 +6,6 @@ It copies the measurements to docs/performance.json, draws docs/performance.png,
 markers in docs/performance.md.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from benchmarks.peers.results import Measured, Results
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, DATA, CHART = DOCS / "performance.md", DOCS / "performance.json", DOCS / "performance.png"
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
+PICTURE = f"![Calls per second of each server, for each kind of request]({CHART.name})\n"
 REFERENCE = "triton"
 """The server that the others are divided by."""
 
@@ -52,7 +52,7 @@ def with_tables(page: str, tables: str) -> str:
     """The page with these tables between its markers."""
     head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{tables}\n{END}{tail}"
+    return f"{head}{BEGIN}\n{tables}\n{PICTURE}\n{END}{tail}"
 
 
 def as_text(results: Results) -> str:
@@ -159,12 +159,6 @@ def draw(results: Results, path: Path) -> None:
         axes.margins(x=0.18)
     figure.supxlabel("calls per second: median, least and largest", fontsize=9, color=TEXT)
     figure.savefig(path)
-
-
-def tables_of(page: str) -> str:
-    """The tables between a page's markers."""
-    (found,) = re.findall(re.escape(BEGIN) + r"\n(.*)\n" + re.escape(END), page, re.DOTALL)
-    return str(found)
 
 
 if __name__ == "__main__":
