@@ -12,7 +12,7 @@ from benchmarks.peers.load import closed_loop, open_loop
 from benchmarks.peers.measuring import PeerError, check
 from benchmarks.peers.report import as_text, draw, with_tables
 from benchmarks.peers.requests import FORMS, Work
-from benchmarks.peers.results import Measured, Results
+from benchmarks.peers.results import Measured, Results, Round
 
 INFER = FORMS["oip"]
 ONE, MANY = Work(images=1, hidden=False), Work(images=64, hidden=True)
@@ -63,7 +63,7 @@ def test_a_server_with_other_numbers_is_not_measured(
         check(INFER, port_of(served), other)
 
 
-def rounds(*rates: float) -> list[dict[str, dict[str, float]]]:
+def rounds(*rates: float) -> list[Round]:
     values = [{"calls_per_second": rate, "cpu_us_per_call": 1e6 / rate, "bad": 0.0} for rate in rates]
     loads = ("1-plain", "1-hidden", "64-plain", "64-hidden")
     return [dict.fromkeys(loads, of_it) for of_it in values]
