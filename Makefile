@@ -15,7 +15,8 @@ define tools
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-envoy check page-check format protos protos-check serve figures pictures dist docs image
+.PHONY: help setup demo test test-envoy check page-check format protos protos-check serve figures pictures dist docs \
+  bench bench-quick bench-peers image
 
 help: ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -77,6 +78,17 @@ docs: ## build the documentation's site into out/site; a broken link fails
 
 pictures: $(READY) ## take the pictures of the page in docs/, with Chromium
 	$(BIN)/python docs/page_pictures.py
+
+bench-quick: $(READY) ## compare the server with raw ONNX Runtime and a bare gRPC server, in less than a minute
+	$(BIN)/python -m benchmarks.quick
+
+bench: $(READY) ## measure the server with every front end: throughput, latency, overload, clients, start (20 minutes)
+	$(BIN)/python -m benchmarks.peers --ours --results out/ours.json
+	$(if $(wildcard benchmarks/start.py),$(BIN)/python -m benchmarks.start)
+
+bench-peers: $(READY) ## measure Triton, KServe, MLServer, LitServe, BentoML and Ray Serve, too; update docs/performance.md
+	$(BIN)/python -m benchmarks.peers --results out/peers.json
+	$(BIN)/python -m benchmarks.peers.report --results out/peers.json
 
 image: ## build the container image, vitrine-server
 	docker build --tag vitrine-server --tag vitrine-server:$(VERSION) --build-arg VERSION=$(VERSION) \

@@ -27,6 +27,7 @@ from benchmarks.harness.servers import VITRINE_SERVER, Server, start
 from endurance.attacking import honest
 from endurance.attacking.attacks import ATTACKS
 from endurance.attacking.memory_limit import IN_GROUP, memory_group, peak_bytes
+from endurance.frontend import frontend_option
 from endurance.memory import documented_mib
 from endurance.overload import peak_of
 from endurance.report import as_lines
@@ -41,6 +42,7 @@ MIN_GOOD_RATIO, MAX_P99_MS = 0.99, 1000.0
 
 
 @click.command()
+@frontend_option
 @click.argument("names", nargs=-1, type=click.Choice([*ATTACKS, "nothing"]))
 @click.option("--seconds", default=120.0, show_default=True, help="Duration of the attacks.")
 @click.option("--pending-mb", default=128, show_default=True, help="The server's --max-pending-mb.")

@@ -29,6 +29,7 @@ import click
 from benchmarks.harness.processes import Usage
 from benchmarks.harness.rounds import log_progress, with_progress
 from benchmarks.harness.servers import LoggedServer, logged_server
+from endurance.frontend import frontend_option
 from endurance.fuzzing.campaign import Campaign, Health, Report
 from endurance.fuzzing.kinds import KINDS
 from endurance.fuzzing.outcomes import Tally
@@ -79,6 +80,7 @@ class Result:
 
 
 @click.command()
+@frontend_option
 @click.option(
     "--messages",
     default=1_000_000,

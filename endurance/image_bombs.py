@@ -39,6 +39,7 @@ from PIL import ExifTags, Image
 from benchmarks.harness.machine import machine
 from benchmarks.harness.rounds import log_progress
 from benchmarks.harness.servers import OWN_CONNECTION, VITRINE_SERVER, Server, running
+from endurance.frontend import frontend_option
 from endurance.memory import documented_mib
 from endurance.report import as_lines
 from vitrine.v1 import classifier_pb2 as pb
@@ -58,6 +59,7 @@ TOKENS = {"honest": "honest-token", "attacker": "attacker-token"}
 
 
 @click.command()
+@frontend_option
 @click.option("--program", default=VITRINE_SERVER, type=click.Path(path_type=Path), help="The server to attack.")
 @click.option("--mib", default=documented_mib(), show_default=True, help="MiB that may be resident.")
 @click.option("--seconds", default=20.0, show_default=True, help="Shortest duration of each attack.")

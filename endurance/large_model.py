@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks.harness.machine import machine
 from benchmarks.harness.servers import VITRINE_SERVER, Server, running
 from endurance.attacking.memory_limit import memory_group
+from endurance.frontend import frontend_option
 from endurance.memory import documented_mib
 from endurance.report import as_lines
 from vitrine.client import Client, VitrineError
@@ -38,6 +39,7 @@ WATCH_SECONDS = 15.0
 
 
 @click.command()
+@frontend_option
 @click.option("--program", default=VITRINE_SERVER, type=click.Path(path_type=Path), help="The server to try.")
 @click.option("--gib", default=3, show_default=True, help="Size of the model file, in GiB.")
 @click.option("--mib", default=documented_mib(), show_default=True, help="Memory that the server may have, in MiB.")

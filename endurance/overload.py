@@ -36,6 +36,7 @@ import numpy as np
 
 from benchmarks.harness.rounds import log_progress
 from benchmarks.harness.servers import LoggedServer, logged_server
+from endurance.frontend import frontend_option
 from endurance.load_generator import Load, Seconds, closed_loop, open_loop
 from endurance.report import as_lines
 from vitrine.v1 import classifier_pb2 as pb
@@ -49,6 +50,7 @@ MAX_LATENCY_RATIO = 3.0
 
 
 @click.command()
+@frontend_option
 @click.option("--seconds", default=60.0, show_default=True, help="Duration of the overload.")
 @click.option("--times", default=5.0, show_default=True, help="Offered rate, as a multiple of the capacity.")
 @click.option("--moderate", default=0.5, show_default=True, help="Share of the capacity for the unloaded latency.")

@@ -31,6 +31,7 @@ import numpy as np
 
 from benchmarks.harness.processes import cpu_seconds
 from benchmarks.harness.servers import VITRINE_SERVER, Server, start
+from endurance.frontend import frontend_option
 from endurance.report import as_lines
 from vitrine.client import Client, VitrineError
 
@@ -199,6 +200,7 @@ FAULTS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 @click.command()
+@frontend_option
 @click.argument("names", nargs=-1, type=click.Choice([*FAULTS]))
 @click.option("--program", type=click.Path(path_type=Path), default=VITRINE_SERVER, help="The server's executable.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")

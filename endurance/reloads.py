@@ -29,6 +29,7 @@ import numpy.typing as npt
 from benchmarks.harness.machine import machine
 from benchmarks.harness.rounds import with_progress
 from benchmarks.harness.servers import Server, running
+from endurance.frontend import frontend_option
 from endurance.report import as_lines
 from endurance.versions import HIDDEN, NAME, WEIGHTS, expected_probabilities, file_of, good_file, publish
 from vitrine.client import Client, VitrineError
@@ -72,6 +73,7 @@ class Reload:
 
 
 @click.command()
+@frontend_option
 @click.option("--reloads", default=200, show_default=True, help="Changes of the repository.")
 @click.option("--callers", default=3, show_default=True, help="Calls in flight.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")

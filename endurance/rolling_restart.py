@@ -18,6 +18,7 @@ import click
 
 from benchmarks.harness.rounds import with_progress
 from benchmarks.harness.servers import Server, start
+from endurance.frontend import frontend_option
 from endurance.report import as_lines
 from vitrine.client import Client, VitrineError
 
@@ -26,6 +27,7 @@ EIGHT = Path(__file__).parents[1] / "examples" / "eight.png"
 
 
 @click.command()
+@frontend_option
 @click.option("--restarts", default=20, show_default=True, help="Restarts of a server.")
 @click.option("--callers", default=16, show_default=True, help="Calls in flight.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")

@@ -30,6 +30,7 @@ import click
 
 from benchmarks.harness.rounds import with_progress
 from benchmarks.harness.servers import LoggedServer, logged_server
+from endurance.frontend import frontend_option
 from endurance.report import as_lines
 from endurance.soaking.callers import Callers
 from endurance.soaking.samples import Sample, plot_samples, sample_until, slopes
@@ -48,6 +49,7 @@ MAX_SHOWN = 20
 
 
 @click.command()
+@frontend_option
 @click.option("--minutes", default=20.0, show_default=True, help="Duration.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the callers' scenarios.")
 @click.option("--plot", type=click.Path(path_type=Path), help="File to plot the samples to.")

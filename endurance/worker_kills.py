@@ -31,6 +31,7 @@ from benchmarks.harness.machine import machine
 from benchmarks.harness.rounds import with_progress
 from benchmarks.harness.servers import Server, running
 from benchmarks.harness.summary import Summary
+from endurance.frontend import frontend_option
 from endurance.report import as_lines
 from vitrine.client import Client, VitrineError
 
@@ -95,6 +96,7 @@ class Tally:
 
 
 @click.command()
+@frontend_option
 @click.option("--workers", default=2, show_default=True, help="Workers of the server.")
 @click.option("--callers", default=8, show_default=True, help="Calls in flight.")
 @click.option("--calls", default=20_000, show_default=True, help="Calls at least.")

@@ -57,8 +57,11 @@ async def _reaction(reader: asyncio.StreamReader) -> str:
 
 
 async def read_status(reader: asyncio.StreamReader) -> tuple[str, str]:
-    """End of the connection's only call: its status and message, or the frame that ended the stream instead."""
-    buffer, decoder = bytearray(), Decoder()
+    """End of the connection's only call: its status and message, or the frame that ended the stream instead.
+
+    An answer without a status of gRPC ends with its body: a refusal of HTTP's own.
+    """
+    buffer, decoder, refusal = bytearray(), Decoder(), ""
     while data := await reader.read(h2.LARGEST_FRAME):
         buffer += data
         for frame in h2.read_frames(buffer):
@@ -66,8 +69,11 @@ async def read_status(reader: asyncio.StreamReader) -> tuple[str, str]:
                 return ("RST_STREAM" if frame.kind == h2.RST_STREAM else "GOAWAY"), repr(frame.payload)
             if frame.kind == h2.HEADERS:
                 headers = {str(name): str(value) for name, value in decoder.decode(frame.payload, raw=False)}
+                refusal = refusal or _status(headers)
                 if frame.flags & h2.END_STREAM:
                     return _status(headers), headers.get("grpc-message", "")
+            if frame.kind == h2.DATA and frame.flags & h2.END_STREAM:
+                return refusal, ""
     return "closed", ""
 
 

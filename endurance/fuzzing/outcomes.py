@@ -22,7 +22,10 @@ SURVIVED = CLOSED | {"PING answered"}
 SURVIVED_OR_WAITING = SURVIVED | {"waiting"}
 """Malformed HTTP/2: the server may also wait for more, since some of it is a valid beginning."""
 
-MALFORMED_CALL = REFUSED_OR_UNKNOWN | {"DEADLINE_EXCEEDED", "RST_STREAM", "GOAWAY", "closed", "no answer"}
+NO_CALL = frozenset({"HTTP 400", "HTTP 403", "HTTP 404", "HTTP 405", "HTTP 415"})
+"""Requests that are no call of gRPC, refused in HTTP's own way: Envoy speaks more than gRPC."""
+
+MALFORMED_CALL = REFUSED_OR_UNKNOWN | NO_CALL | {"DEADLINE_EXCEEDED", "RST_STREAM", "GOAWAY", "closed", "no answer"}
 """Calls that break gRPC's protocol."""
 
 LEFT = frozenset({"left"})

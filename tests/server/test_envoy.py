@@ -1,5 +1,6 @@
 """Envoy as the front end: what is its own, beside the whole suite, which passes through it with TEST_FRONTEND=envoy."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,12 +10,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import grpc
 import pytest
 from support.serving import PATIENCE_SECONDS, SERVER, Log, RunningServer, logged_server, open_log, refused_start
 
 from vitrine.client import Client
+from vitrine.server.frontends.asgi.envoy import log_failed_callback
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.connections import ConnectionConfig
@@ -144,3 +147,20 @@ def test_the_python_inside_is_the_servers_own(tiny_artifact: Path) -> None:
         assert sys.base_prefix in maps
         assert Path(f"/proc/{worker}/exe").resolve().name == "envoy"
         assert classify(server.target) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "handle", "logged"),
+    [
+        (asyncio.InvalidStateError("invalid state"), "<Handle <_pyvoy.asgi.RecvFutureExecutor object>>", False),
+        (asyncio.InvalidStateError("invalid state"), "<Handle deliver()>", True),
+        (RuntimeError("failed"), "<Handle <_pyvoy.asgi.AppExecutor object>>", True),
+    ],
+)
+async def test_an_event_for_a_call_that_has_ended_is_no_fault(
+    error: Exception, handle: str, logged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    asyncio.get_running_loop().set_exception_handler(log_failed_callback)
+    context = {"message": "Exception in callback", "exception": error, "handle": Mock(__repr__=lambda _: handle)}
+    asyncio.get_running_loop().call_exception_handler(context)
+    assert ("Exception in callback" in caplog.text) is logged

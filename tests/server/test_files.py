@@ -2,6 +2,8 @@
 
 import os
 import socket
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from vitrine.server.errors import FileError
 from vitrine.server.files import read_regular_file
 from vitrine.server.security.certificates import TlsFiles, read_certificates
 from vitrine.server.security.tokens import read_tokens
+from vitrine.server.telemetry.temporary_folder import SHARED_MEMORY, owned_folder
 
 NOT_REGULAR = "only regular files are read"
 
@@ -58,3 +61,17 @@ def test_a_fifo_as_tokens_or_certificates_is_refused(fifo: Path) -> None:
 def test_a_server_does_not_hang_at_a_fifo(fifo: Path, tiny_artifact: Path) -> None:
     assert NOT_REGULAR in refused_start(fifo)
     assert NOT_REGULAR in refused_start(tiny_artifact, "--tokens", fifo)
+
+
+def no_place() -> str:
+    raise FileNotFoundError("no usable temporary directory found")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no folder of shared memory")
+def test_temporary_folders_are_in_shared_memory_where_nothing_else_can_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", no_place)
+    with owned_folder("vitrine-test-") as folder:
+        assert folder.parent == Path(SHARED_MEMORY)
+    assert not folder.exists()

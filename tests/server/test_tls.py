@@ -316,7 +316,7 @@ def test_a_renewed_certificate_that_grpc_can_not_use_leaves_the_old_one(
         assert connects(server.target, trusting(authority))
         assert len(log.wait_for(r"(can't be used by gRPC, and no client would get in.*stays in force)")) == 1
         publish(files, authority.issue_cert(HOST))
-        assert presented(server.target) == leaf_of(files) != old
+        assert becomes(lambda: presented(server.target), leaf_of(files)) == leaf_of(files) != old
 
 
 def test_many_connections_at_a_renewal_neither_hold_it_up_nor_fail(
@@ -328,7 +328,7 @@ def test_many_connections_at_a_renewal_neither_hold_it_up_nor_fail(
             shown = list(connecting.map(presented, [server.target] * 40))
         assert len(shown) == 40
         log.wait_for(r"(read again, because of a change)")
-        assert presented(server.target) == leaf_of(files)
+        assert becomes(lambda: presented(server.target), leaf_of(files)) == leaf_of(files)
         assert "couldn't be tried" not in log.text
 
 

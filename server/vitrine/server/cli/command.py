@@ -39,6 +39,7 @@ from vitrine.server.process.signals import leave
 from vitrine.server.process.supervisor import supervise
 from vitrine.server.telemetry.logs import LogConfig, log_to_stderr
 from vitrine.server.telemetry.metrics_config import MetricsConfig
+from vitrine.server.telemetry.temporary_folder import writable_place
 from vitrine.server.telemetry.tracing_config import TracingConfig
 
 logger = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ def main(
 
 async def _serve(config: ServerConfig, set_up_log: Callable[[], None]) -> None:
     if config.frontend is FrontendKind.ENVOY:  # the process of a worker becomes Envoy
-        with TemporaryDirectory(prefix="vitrine-envoy-") as folder:
+        with _envoy_folder() as folder:
             await supervise(replace(config, envoy_folder=folder), _announce, set_up_log)
         return
     if config.process.workers > 1:
@@ -178,6 +179,18 @@ async def _serve(config: ServerConfig, set_up_log: Callable[[], None]) -> None:
     from vitrine.server.process.lifecycle import serve  # gRPC and ONNX Runtime, which a supervisor does without
 
     await serve(config, _announce)
+
+
+def _envoy_folder() -> TemporaryDirectory[str]:
+    """A folder for the files that workers share with their Envoys.
+
+    Raises:
+        StartupError: there is no place for it.
+    """
+    try:
+        return TemporaryDirectory(prefix="vitrine-envoy-", dir=writable_place())
+    except OSError as error:
+        raise StartupError(f"Envoy needs a folder for its files, and there is no place for it: {error}") from error
 
 
 def _require_extras(frontend: FrontendKind, http_port: int | None) -> None:

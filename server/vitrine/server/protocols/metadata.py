@@ -40,7 +40,7 @@ def bounded(metadata: Metadata | None) -> Metadata:
     size = sum(len(name) + len(value) + 32 for name, value in metadata or ())
     if size > HEADER_BYTES:
         del metadata  # the error's traceback would keep it until the call has ended
-        message = f"the request has {size:,} bytes of headers, and {HEADER_BYTES:,} are taken at most"
+        message = f"the token, or other metadata, is too large: {size:,} bytes, of which {HEADER_BYTES:,} are taken"
         raise RequestTooLarge("HEADERS_TOO_LARGE", message)
     return metadata or ()
 

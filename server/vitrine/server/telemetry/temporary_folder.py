@@ -25,7 +25,7 @@ def owned_folder(prefix: str) -> Iterator[Path]:
     Raises:
         OSError: there is no place for it.
     """
-    place = _place()
+    place = writable_place()
     _remove_orphans(place, prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     try:
@@ -37,7 +37,12 @@ def owned_folder(prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _place() -> Path:
+def writable_place() -> Path:
+    """The folder for temporary files: the system's, or shared memory where no other can be written to.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:  # nowhere among TMPDIR, /tmp and the like can be written

@@ -27,7 +27,7 @@ from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
 from vitrine.server.protocols.compression import FORMATS
 from vitrine.server.protocols.endpoint import WrittenAnswer
-from vitrine.server.protocols.metadata import REQUEST_ID, request_id_of, trace_of
+from vitrine.server.protocols.metadata import HEADER_BYTES, REQUEST_ID, bounded, request_id_of, trace_of
 from vitrine.server.protocols.services import endpoints_of
 from vitrine.server.protocols.status import failed
 from vitrine.server.security.access import ANYONE, Caller, Permission
@@ -40,6 +40,9 @@ PATROL_SECONDS = 0.05
 
 RETRY_SECONDS = 1.0
 """The pause that a caller is asked for whose request had no room."""
+
+SMALL_HEADER_BYTES = HEADER_BYTES // 4
+"""Bytes of headers' values that need no closer look: names, and what each header counts beside, have less room."""
 
 LAST_SECONDS = 1.0
 """Seconds that calls which were cut off at the end may take to say so."""
@@ -95,8 +98,8 @@ class Application:
         self._under_way.add(exchange)
         try:
             await self._serve(exchange)
-        except (DisconnectedError, OSError):
-            pass  # nobody is there any more
+        except (DisconnectedError, OSError) as error:  # nobody is there any more
+            error.__traceback__ = None  # a host may keep one error for all calls, and with it their frames and answers
         except asyncio.CancelledError:
             if exchange.broken:
                 raise CutOffError from None
@@ -179,6 +182,8 @@ class Application:
 
     def _admit(self, exchange: Exchange, call: Call) -> None:
         method, wire, headers = exchange.method, exchange.wire, exchange.headers
+        if sum([len(value) for _, value in exchange.scope["headers"]]) > SMALL_HEADER_BYTES:
+            bounded([(name.decode("latin-1"), value) for name, value in exchange.scope["headers"]])
         call.caller = self._caller(exchange)
         if method.permission is not None:
             call.caller.require(method.permission)

@@ -13,12 +13,13 @@ from vitrine.server.frontends.asgi.envoy_config import STATS, EnvoyFiles
 from vitrine.server.frontends.asgi.exchange import FRONT_END, name_of, network_of
 from vitrine.server.frontends.grpc import sockets
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.handshake import usable_certificates
 from vitrine.server.frontends.grpc.watch import max_connections
 from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
 from vitrine.server.security.addresses import address_of
-from vitrine.server.security.certificates import CertificateInForce, TlsFiles, read_certificates
+from vitrine.server.security.certificates import CertificateInForce, TlsFiles
 from vitrine.server.security.expiry import ExpiryWarning
 from vitrine.server.security.watched_files import WatchedFiles
 
@@ -65,6 +66,7 @@ class EnvoyFrontend:
     async def start(self) -> None:
         """Waits until Envoy listens."""
         self.application.start()
+        asyncio.get_running_loop().set_exception_handler(log_failed_callback)
         if self._config.tls is not None:
             renewal = _renew_certificates(self._config.tls, self._files, self._certificate)
             self._tasks.append(asyncio.ensure_future(renewal))
@@ -123,6 +125,17 @@ class EnvoyFrontend:
         return float(sum(stat.get("value", 0) for stat in stats))
 
 
+def log_failed_callback(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Logs the failure of a callback, but not that pyvoy delivers an event to a call that no longer waits for it.
+
+    pyvoy sets the result of the future that `receive` gave, without a look at whether that was cancelled. A call that
+    ends in the same turn of the event loop has cancelled it.
+    """
+    late = isinstance(context.get("exception"), asyncio.InvalidStateError)
+    if not (late and "pyvoy" in repr(context.get("handle"))):
+        loop.default_exception_handler(context)
+
+
 def _renamed(name: str) -> str:
     """The application's name for a connection, by the name that gRPC gives it."""
     return name_of({"client": (sockets.host_of(name).strip("[]"), name.rpartition(":")[2])})
@@ -158,10 +171,10 @@ def _unchunked(body: bytes) -> bytes:
 
 async def _renew_certificates(tls: TlsFiles, files: EnvoyFiles, in_force: CertificateInForce) -> None:
     """Gives Envoy the certificates anew when their files change; damaged ones are logged, and the old ones stay."""
-    watched, warn = WatchedFiles(tls.paths, partial(read_certificates, tls)), ExpiryWarning(tls)
+    watched, warn = WatchedFiles(tls.paths, partial(usable_certificates, tls)), ExpiryWarning(tls)
     written = None
     while True:
-        if (latest := watched.current()) is not written:
+        if (latest := await asyncio.to_thread(watched.current)) is not written:  # a trial takes some milliseconds
             files.write(latest)
             written, in_force.expires = latest, latest.expires
         warn(latest)

@@ -3,12 +3,13 @@
 import logging
 import threading
 from contextlib import suppress
+from functools import partial
 
 import grpc
 
 from vitrine.server.frontends.grpc.config import GrpcConfig
-from vitrine.server.frontends.grpc.handshake import check_handshake
-from vitrine.server.security.certificates import CertificateInForce, Certificates, TlsFiles, read_certificates
+from vitrine.server.frontends.grpc.handshake import usable_certificates
+from vitrine.server.security.certificates import CertificateInForce, Certificates, TlsFiles
 from vitrine.server.security.expiry import ExpiryWarning
 from vitrine.server.security.watched_files import WatchedFiles
 
@@ -40,12 +41,7 @@ def server_credentials(
 
 
 def _dynamic_credentials(files: TlsFiles, in_force: CertificateInForce) -> grpc.ServerCredentials:
-    def read() -> Certificates:
-        certificates = read_certificates(files)
-        check_handshake(certificates, files)
-        return certificates
-
-    renewal = _Renewal(WatchedFiles(files.paths, read))
+    renewal = _Renewal(WatchedFiles(files.paths, partial(usable_certificates, files)))
     known = renewal.latest
     warn = ExpiryWarning(files)
     in_force.expires = known.expires

@@ -11,7 +11,7 @@ from dataclasses import replace
 import grpc
 
 from vitrine.server.errors import FileError, FileUnavailable
-from vitrine.server.security.certificates import Certificates, TlsFiles
+from vitrine.server.security.certificates import Certificates, TlsFiles, read_certificates
 from vitrine.server.security.listening import bind_error
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,17 @@ HOST = "127.0.0.1"
 
 DISTRUST = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification")
 """Words in the errors of a client that got the certificate and doesn't take it, since it has expired for example."""
+
+
+def usable_certificates(files: TlsFiles) -> Certificates:
+    """Reads certificates, and tries them.
+
+    Raises:
+        FileError: one of the files can't be read, or can't be used.
+    """
+    certificates = read_certificates(files)
+    check_handshake(certificates, files)
+    return certificates
 
 
 def check_handshake(certificates: Certificates, files: TlsFiles) -> None:
