@@ -76,6 +76,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "another count": ({"relu_1.scale": ONES[:1], "relu_1.shift": ONES}, "different numbers of images"),
     "not a number": ({"relu_1.shift": ONES * np.float32("nan")}, "finite numbers"),
     "the output layer": ({"softmax.scale": ONES}, "unexpected inference input 'softmax.scale'"),
+    "more than any request": ({"linear_3.scale": np.ones((1025, 10), np.float32)}, "1,025 interventions, and at most"),
     "more than images": ({"relu_1.scale": np.ones((3, 32), np.float32)}, "3 entries came for 2 images"),
 }
 

@@ -14,6 +14,7 @@ from vitrine.model import Layer
 from vitrine.model.graph import changeable_layers, scale_input, shift_input
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.errors import InvalidRequest
+from vitrine.server.inference.interventions import check_count
 from vitrine.server.inference.requests import Change, Interventions
 from vitrine.server.models.snapshot import ServedModel
 
@@ -43,7 +44,7 @@ def split_interventions(
 
     Raises:
         InvalidRequest: one isn't FP32 [N, …] of its layer's shape, comes twice, has other bytes than its shape says, or
-            has another number of images than the others.
+            has another number of images than the others; or there are too many changes.
     """
     known = optional_inputs(model) if len(message.inputs) > 1 else {}
     found = [index for index, tensor in enumerate(message.inputs) if tensor.name in known]
@@ -89,6 +90,7 @@ def _interventions(values: Mapping[str, npt.NDArray[np.float32]], known: Mapping
     """The changes of each image: one for each layer that has a scale, a shift, or both."""
     layers = list(dict.fromkeys(known[name].layer.name for name in values))
     count = len(next(iter(values.values())))
+    check_count(count * len(layers))
 
     def change(layer: str, image: int) -> Change:
         scale, shift = values.get(scale_input(layer)), values.get(shift_input(layer))
