@@ -18,6 +18,7 @@ from support.serving import logged_server, open_log
 
 from vitrine.client import Client
 from vitrine.model import ArtifactError
+from vitrine.server.engine import weights
 from vitrine.server.engine.artifact import read_artifact
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.session import open_engine
@@ -172,6 +173,20 @@ def test_what_has_another_files_number_by_now_is_not_taken(file: Path, tmp_path:
         view = open_weights(file, DIGEST, register)
         assert bytes(view) == CONTENT
         assert len(Path(register).read_text().splitlines()) == 1
+
+
+def test_what_gets_another_files_number_while_it_is_opened_is_not_taken(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number is looked at, and then opened: its process may close it in between, and open a file under it."""
+    monkeypatch.setattr(weights, "_is_sealed", lambda process, number: True)
+    with weights_register() as register, (tmp_path / "open").open("wb") as other:
+        Path(register).write_text(f"{DIGEST} {os.getpid()} {other.fileno()}\n")
+        before = len(os.listdir("/proc/self/fd"))
+        view = open_weights(file, DIGEST, register)
+        assert bytes(view) == CONTENT
+        del view
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_weights_under_a_wrong_digest_are_not_taken(file: Path) -> None:

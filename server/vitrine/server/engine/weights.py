@@ -15,7 +15,7 @@ import shutil
 import sys
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -202,7 +202,8 @@ def _open_sealed(process: str, number: str) -> int | None:
         opened = os.open(f"/proc/{process}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
-    if fcntl.fcntl(opened, fcntl.F_GET_SEALS) & SEALS == SEALS:
-        return opened
+    with suppress(OSError):  # it has no seals: its number became that of another kind of file meanwhile
+        if fcntl.fcntl(opened, fcntl.F_GET_SEALS) & SEALS == SEALS:
+            return opened
     os.close(opened)
     return None
