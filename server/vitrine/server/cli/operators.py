@@ -52,7 +52,7 @@ def _read_permissions(_context: click.Context, _option: click.Parameter, value: 
     default="predict",
     callback=_read_permissions,
     metavar="PERMISSIONS",
-    help="What the token allows: predict, activations, parameters, admin, with commas between.",
+    help=f"Permissions of the token, with commas between: {', '.join(permission.value for permission in Permission)}.",
 )
 @click.option(
     "--file",
