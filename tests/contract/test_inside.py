@@ -196,6 +196,23 @@ def test_interventions_without_sense_are_refused(networks: ClassifierServiceStub
     assert sentence in details
 
 
+@pytest.mark.parametrize("name", ["softmax_2", "sigmoid_2"])
+def test_activations_beyond_float32_are_refused_although_the_output_is_finite(
+    networks: ClassifierServiceStub, name: str
+) -> None:
+    """ReLU silences a unit at minus infinity, and the rest of the network sees nothing of it."""
+    changes = [pb.Intervention(layer="linear_1", units=[0], value=-1.0)]
+    changes += [pb.Intervention(layer="linear_1", units=[0], scale=1e6)] * 9
+    request = pb.ClassifyRequest(
+        model=name,
+        pixels=tensor(random_pixels(1, shape=SHAPE)),
+        activations=pb.LayerSelection(names=["linear_1"]),
+        interventions=[pb.ImageInterventions(interventions=changes)],
+    )
+    status, details = refusal(networks, request)
+    assert (status, "too large for float32" in details) == ("INVALID_ARGUMENT", True)
+
+
 def test_as_many_entries_as_images_or_one(networks: ClassifierServiceStub) -> None:
     request = pb.ClassifyRequest(
         pixels=tensor(random_pixels(3, shape=SHAPE)), interventions=[pb.ImageInterventions()] * 2

@@ -90,13 +90,13 @@ def _check(change: Change, model: ServedModel, widths: Mapping[str, int], field:
             raise InvalidRequest("OUT_OF_RANGE", message, field)
 
 
-def check_finite(probabilities: npt.NDArray[np.float32]) -> None:
-    """Checks the output layer's activations after changes.
+def check_finite(values: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Checks the outputs after changes: a ReLU or a sigmoid makes finite numbers of activations that aren't.
 
     Raises:
-        InvalidRequest: an activation on the way became too large for float32.
+        InvalidRequest: an activation of the answer became too large for float32.
     """
-    if not np.isfinite(probabilities).all():
+    if not all(np.isfinite(each).all() for each in values.values()):
         message = "with these interventions, activations are too large for float32: take smaller factors or values"
         raise InvalidRequest("OUT_OF_RANGE", message, "interventions")
 

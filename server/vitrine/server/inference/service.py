@@ -211,7 +211,7 @@ class Service:
         if runner.intervened is None:
             raise no_interventions(model)
         values = await runner.intervened.run(rows_of(pixels, interventions), plan.outputs, call)
-        check_finite(values[model.layer_names[-1]])
+        check_finite(values)
         changed = _judged(model, values, plan.layers, call)
         if interventions.baseline:
             untouched = await runner.batcher.run(pixels, plan.outputs, call)
