@@ -179,14 +179,14 @@ def test_what_gets_another_files_number_while_it_is_opened_is_not_taken(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The number is looked at, and then opened: its process may close it in between, and open a file under it."""
-    monkeypatch.setattr(weights, "_is_sealed", lambda process, number: True)
+    monkeypatch.setattr(weights, "_is_sealed", lambda *_: True)
     with weights_register() as register, (tmp_path / "open").open("wb") as other:
         Path(register).write_text(f"{DIGEST} {os.getpid()} {other.fileno()}\n")
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(list(Path("/proc/self/fd").iterdir()))
         view = open_weights(file, DIGEST, register)
         assert bytes(view) == CONTENT
         del view
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_weights_under_a_wrong_digest_are_not_taken(file: Path) -> None:
