@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.artifacts import export_random
 from support.serving import running_server
 
 from vitrine.client import AuthenticationError, Client, PermissionDeniedError
+from vitrine.server.engine.device import Device
+from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import StartupError
 from vitrine.server.models.publishing import publish
 from vitrine.server.security.access import Permission
@@ -78,6 +81,17 @@ def test_a_published_model_is_served_and_the_next_one_takes_over(tiny_artifact: 
     assert run("publish", tiny_artifact, repository, "--name", "other").stdout.strip().endswith("/other/1")
     with running_server("--model-repository", repository) as server, Client(server.target) as client:
         assert {model.label for model in client.models()} == {"tiny@2", "other@1"}
+
+
+def test_weights_of_another_name_are_not_published_where_no_server_would_find_them(tmp_path: Path) -> None:
+    artifact = export_random(tmp_path / "beside.onnx", [32], inline_limit=1000)
+    ended = run("publish", artifact, tmp_path / "models")
+    assert ended.returncode == 1
+    assert "export the model as model.onnx" in ended.stderr
+    assert not (tmp_path / "models").exists()
+    artifact = export_random(tmp_path / "model.onnx", [32], inline_limit=1000)
+    published = Path(run("publish", artifact, tmp_path / "models").stdout.strip())
+    assert load_artifact(published / "model.onnx", Device.CPU).parameters
 
 
 def test_an_artifact_that_no_server_would_take_is_not_published(tmp_path: Path) -> None:

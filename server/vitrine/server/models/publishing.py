@@ -32,16 +32,19 @@ def publish(artifact: Path, root: Path, name: str) -> Path:
         name: the model's name.
 
     Raises:
-        StartupError: no model can have that name.
+        StartupError: no model can have that name, or a version can't have the weights beside the file.
         OSError: a file can't be read or written.
     """
     if not can_name_a_model(name) or "/" in name or name.startswith("."):
         raise StartupError(f"no model can be called {name!r}: choose another with --name")
+    weights = artifact.with_name(artifact.name + ".data")
+    if weights.exists() and artifact.name != ARTIFACT:  # the ONNX file names them, so that both can't be renamed
+        raise StartupError(f"{weights.name} can't be published beside a {ARTIFACT}: export the model as {ARTIFACT}")
     model = root / name
     model.mkdir(parents=True, exist_ok=True)
     with _scratch(model) as scratch:
         shutil.copyfile(artifact, scratch / ARTIFACT)
-        if (weights := artifact.with_name(artifact.name + ".data")).exists():
+        if weights.exists():
             shutil.copyfile(weights, scratch / weights.name)
         scratch.chmod(PUBLIC)
         _flush(scratch)
