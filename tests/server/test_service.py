@@ -18,7 +18,7 @@ from support.serving import PATIENCE_SECONDS
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import InvalidRequest, PermissionDenied, Unsupported
-from vitrine.server.inference.call import Call
+from vitrine.server.inference.call import Call, Stage
 from vitrine.server.inference.plan import Plan
 from vitrine.server.inference.requests import (
     Change,
@@ -224,10 +224,46 @@ async def test_a_service_that_is_closed_leaves_no_caller_waiting(
     assert [type(outcome) for outcome in outcomes] == [Classification, Classification, RuntimeError, RuntimeError]
 
 
+async def test_the_activations_that_an_explanation_is_made_of_count_as_memory(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer can be far wider than the input, whose size the answer has."""
+    model, pending = service.models.get(""), []
+    run = model.engine.run
+
+    def looking(*arguments: Any) -> Any:
+        pending.append(service.workload.bytes)
+        return run(*arguments)
+
+    monkeypatch.setattr(model.engine, "run", looking)
+    call = a_call_of(*Permission)
+    await service.explain(ExplainRequest(model, random_pixels(100)), call)
+    assert pending[0] >= call.answer_bytes + 100 * 324 + 100 * 4 * (324 + 32 + 16 + 10)
+    call.close()
+    assert service.workload.bytes == 0
+
+
+async def test_dividing_the_scores_counts_as_computing(tiny_artifact: Path) -> None:
+    async with open_service(ServiceConfig(tiny_artifact, cache_bytes=1 << 20)) as service:
+        for _ in range(2):  # the second one's activations are kept
+            call = a_call_of(*Permission)
+            await service.explain(ExplainRequest(service.models.get(""), random_pixels(1)), call)
+    assert set(call.times) == {Stage.COMPUTE}
+
+
+async def test_showing_a_preparation_counts_no_classified_image(service: Service) -> None:
+    call = a_call_of(*Permission)
+    shown = await service.show_preparation(service.models.get(""), EIGHT.read_bytes(), call)
+    assert shown.steps
+    assert call.images == 0
+
+
 async def test_a_model_that_is_no_longer_served_is_let_go(model: ServedModel, service: Service) -> None:
     gone = replace(model, version="1")
     models = service.models = Models.of(gone)
     await service.classify(one_image(gone, ALL_LAYERS), a_call_of(*Permission))
+    await service.classify(silenced(gone), a_call_of(*Permission))
+    await service.explain(ExplainRequest(gone, random_pixels(1)), a_call_of(*Permission))
     models.replace(Snapshot([Entry.of(model)], model.name))
     watched = weakref.ref(gone)
     del gone

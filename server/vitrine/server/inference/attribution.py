@@ -26,6 +26,9 @@ STEPS = 64
 CHUNK_ROWS = 256
 """The largest number of rows that are worked on at once: other runs, and a caller's leaving, wait no longer."""
 
+NUMBER_BYTES = 4
+"""The size of a float32."""
+
 IMAGE_BYTES = 24
 """The largest number of bytes of an image's class, score and bias in an answer."""
 
@@ -54,6 +57,12 @@ class Network:
         """The layers whose activations an attribution takes: the input, every ReLU, and the scores."""
         kinds = (LayerKind.INPUT, LayerKind.RELU)
         return tuple(layer.name for layer in self.layers if layer.kind in kinds or layer is self.layers[-1])
+
+    @property
+    def row_bytes(self) -> int:
+        """The bytes of an image's activations of `needed`, which are in memory until all images are explained."""
+        needed = self.needed
+        return NUMBER_BYTES * sum(layer.width for layer in self.layers if layer.name in needed)
 
     def forward(self, inputs: Floats) -> dict[str, Floats]:
         """The activations of every layer for given activations of the input layer, float32 (N, width)."""

@@ -190,7 +190,7 @@ class Service:
             Overloaded: there is too much to do just now, or the caller has sent too much.
         """
         call.caller.require(Permission.PREDICT)
-        call.model, call.images = model.label, 1
+        call.model = model.label  # and no images: these are counted where they are classified
         size = max(call.size, len(file)) + MOST_SHOWN_BYTES
         call.hold(self._admission.admit(1, size, caller := _name_of(call)).release)
         if self._rates.limited:
@@ -240,14 +240,17 @@ class Service:
         # 2. Admit, as for a classification.
         call.images, call.answer_bytes = count, answer_bytes
         call.observers = (self._count, *call.observers)
-        request_bytes = max(call.size, _size_of(request))
-        call.hold(self._admission.admit(count, request_bytes + answer_bytes, caller := _name_of(call)).release)
+        network = Network.of(model)
+        size = max(call.size, _size_of(request)) + answer_bytes + count * network.row_bytes
+        call.hold(self._admission.admit(count, size, caller := _name_of(call)).release)
         if self._rates.limited:
             self._rates.take(caller, count)
         # 3. Classify, together with other callers' images; then go back from the scores to the pixels.
         pixels = await self._prepare(request, call) if request.pixels is None else request.pixels
-        values = await self._runner(model).batcher.run(pixels, Network.of(model).needed, call)
+        values = await self._runner(model).batcher.run(pixels, network.needed, call)
+        begin = time.monotonic()
         explanation = await attribute(request, pixels, values, self._runs)
+        call.passed(Stage.COMPUTE, begin, time.monotonic())
         self._admission.took(time.monotonic() - call.begin)
         return explanation
 
