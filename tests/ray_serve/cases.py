@@ -2,8 +2,10 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -11,6 +13,7 @@ import numpy.typing as npt
 import pytest
 import ray
 import yaml
+from grpc_health.v1.health_pb2 import HealthCheckRequest
 from ray import serve
 from ray.cluster_utils import Cluster
 from ray.serve.config import gRPCOptions
@@ -22,8 +25,12 @@ from vitrine.client import AuthenticationError, Client, InvalidRequestError, Per
 from vitrine.oip import inference_pb2
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
 from vitrine.server.errors import ConfigError
-from vitrine.server.ray_serve import SERVICERS, application
+from vitrine.server.inference.call import Call, Stage
+from vitrine.server.inference.service import Service
+from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.ray_serve import SERVICERS, application, replica
 from vitrine.server.ray_serve.application import USUAL
+from vitrine.server.ray_serve.replica import Replica
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -118,6 +125,51 @@ def test_the_open_protocol_and_streams_work(target: str, pixels: Pixels) -> None
         request = pb.ClassifyStreamRequest(request=pb.ClassifyRequest(pixels=tensor))
         stream = ClassifierServiceStub(channel).ClassifyStream(iter([request] * 3), metadata=bearer(secret("all")))
         assert [len(answer.response.digits) for answer in stream] == [1, 1, 1]
+
+
+class Context:
+    """A caller's context as Ray gives it to a replica."""
+
+    def invocation_metadata(self) -> list[tuple[str, str]]:
+        return []
+
+    def peer(self) -> str:
+        return "ipv4:192.0.2.1:4711"
+
+
+class WithoutRay(Replica):
+    """A replica that is closed by the test: Ray awaits `__del__`, and Python doesn't."""
+
+    def __del__(self) -> None:  # type: ignore[override]
+        pass
+
+
+async def test_a_call_has_its_host_and_survives_a_failing_observer(
+    tiny_artifact: Path, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host without the port: a caller's share is that of all its connections."""
+    told: list[Call] = []
+
+    def fail(call: Call) -> None:
+        told.append(call)
+        raise OSError("no room on the disk")
+
+    @asynccontextmanager
+    async def with_failing_observer(config: ServiceConfig, methods: Any) -> AsyncIterator[Service]:
+        async with open_service(config, methods) as service:
+            service.observers = [fail]
+            yield service
+
+    monkeypatch.setattr(replica, "open_service", with_failing_observer)
+    answering: Any = WithoutRay.__new__(WithoutRay)
+    await answering.__init__(ServiceConfig(tiny_artifact))
+    tensor = pb.Tensor(shape=[1, 18, 18], dtype=pb.DATA_TYPE_UINT8, data=pixels[:1].tobytes())
+    answer = await answering.Classify(pb.ClassifyRequest(pixels=tensor), grpc_context=Context())
+    await answering.Check(HealthCheckRequest(), grpc_context=Context())
+    await Replica.__del__(answering)
+    assert len(answer.digits) == 1
+    assert [(call.method.rpartition("/")[2], call.address()) for call in told] == [("Classify", "192.0.2.1")]
+    assert Stage.ENCODE in told[0].times
 
 
 def test_an_unknown_setting_is_named() -> None:

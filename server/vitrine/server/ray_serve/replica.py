@@ -3,8 +3,10 @@
 The proxy receives and parses messages, and sends answers. So its limits of messages and connections hold, not ours.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, closing
+from functools import partial
 from typing import Any, NamedTuple
 
 import grpc
@@ -13,8 +15,10 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from ray.serve.grpc_util import RayServegRPCContext, gRPCInputStream
 
-from vitrine.server.inference.call import HANDLED, Call, Outcome
+from vitrine.server.frontends.grpc.sockets import host_of
+from vitrine.server.inference.call import HANDLED, Call, Outcome, Stage
 from vitrine.server.inference.service import Service
+from vitrine.server.observers import suppress_and_log
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.protocols.health import SERVICE as HEALTH
@@ -24,6 +28,7 @@ from vitrine.server.protocols.services import METHODS, endpoints_of
 from vitrine.server.protocols.status import failed
 from vitrine.server.protocols.v1.servicer import SERVICE as V1
 from vitrine.server.security.access import ANYONE, Permission
+from vitrine.server.threads import off_loop
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 """gRPC's status codes by their numbers."""
@@ -45,6 +50,8 @@ class Replica:
         self._resources = AsyncExitStack()
         self._service = await self._resources.enter_async_context(open_service(config, METHODS))
         self._methods = _methods_of(self._service)
+        meters = _safe(self._service.meters)
+        self._observers = {False: [*_safe(self._service.observers), *meters], True: meters}  # True: open to all
         self._service.readiness.start()
 
     async def __del__(self) -> None:  # Ray awaits it, when no call is under way any more
@@ -102,13 +109,19 @@ class Replica:
         self._admit(method, call, context)
         call.size = request.ByteSize()
         answer = await self._methods[_path(method)].answer(request, call)
-        return answer if isinstance(answer, Message) else answer.message()
+        if isinstance(answer, Message):
+            return answer
+        begin = time.monotonic()
+        message = await off_loop(call.answer_bytes, answer.message)
+        call.passed(Stage.ENCODE, begin, time.monotonic())
+        return message
 
     def _call(self, method: MethodDescriptor, context: RayServegRPCContext) -> Call:
         """A call, which this task's log lines are about from now on."""
         metadata = context.invocation_metadata()
-        observers = (*self._service.observers, *self._service.meters)
-        call = Call(_path(method), address=context.peer, observers=observers, trace=trace_of(metadata))
+        observers = self._observers[self._methods[_path(method)].permission is None]
+        address = partial(host_of, context.peer())
+        call = Call(_path(method), address=address, observers=observers, trace=trace_of(metadata))
         if given := request_id_of(metadata):
             call.request_id = given
         HANDLED.set((call,))
@@ -170,6 +183,11 @@ def _methods_of(service: Service) -> Mapping[str, Method]:
 
 def _permission(endpoint: Endpoint, name: str) -> Permission | None:
     return None if endpoint.public else endpoint.permissions.get(name, Permission.PREDICT)
+
+
+def _safe(observers: Iterable[Callable[[Call], None]]) -> list[Callable[[Call], None]]:
+    """The same observers: where one fails, the call's caller has its answer, and the others are told."""
+    return [suppress_and_log(observe, "an observer of calls failed") for observe in observers]
 
 
 def _fail(call: Call, error: Exception, context: RayServegRPCContext) -> None:
