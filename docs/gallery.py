@@ -41,7 +41,7 @@ def main() -> None:
 def draw_four(path: Path) -> None:
     """A 4 that leans: its slanting stroke ends near the top of its stem, so that the upper part is nearly closed."""
     page = Image.new("L", (480, 480), 255)
-    for begin, end in (((280, 99), (165, 200)), ((165, 200), (289, 200)), ((310, 90), (250, 400))):
+    for begin, end in (((276, 95), (165, 200)), ((165, 200), (289, 200)), ((310, 90), (250, 400))):
         for x, y in np.linspace(begin, end, 200):
             ImageDraw.Draw(page).ellipse((x - 14, y - 14, x + 14, y + 14), 30)
     page.resize((160, 160), Image.Resampling.LANCZOS).save(path, optimize=True)

@@ -56,7 +56,7 @@ def test_one_missing_module_of_an_extra_is_named(command: str) -> None:
     assert "(not found: onnxruntime)" in ended.stderr
 
 
-@pytest.mark.parametrize(("command", "broken"), [("vitrine-server", "http.server"), ("vitrine-train", "gzip")])
+@pytest.mark.parametrize(("command", "broken"), [("vitrine-server", "multiprocessing"), ("vitrine-train", "gzip")])
 def test_an_import_error_of_another_kind_keeps_its_traceback(command: str, broken: str) -> None:
     ended = run_without(broken, command, "--help")
     assert ended.returncode == 1

@@ -57,7 +57,8 @@ def test_the_config_has_batches_and_every_layer(triton: Report) -> None:
     config = triton.said["described"]["config"]["config"]
     assert (config["name"], config["platform"], config["backend"]) == ("tiny", "onnxruntime_onnx", "onnxruntime")
     assert config["max_batch_size"] == 1024
-    assert config["input"] == [{"name": "pixels", "data_type": "TYPE_UINT8", "dims": ["18", "18"]}]
+    assert config["input"][0] == {"name": "pixels", "data_type": "TYPE_UINT8", "dims": ["18", "18"]}
+    assert all(tensor["optional"] and tensor["data_type"] == "TYPE_FP32" for tensor in config["input"][1:])
     assert config["output"] == [
         {"name": "digit", "data_type": "TYPE_INT64"},
         {"name": "softmax", "data_type": "TYPE_FP32", "dims": ["10"]},
