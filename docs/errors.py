@@ -33,6 +33,7 @@ FIXED = {"INTERNAL": Outcome.INTERNAL} | dict.fromkeys(oip.REASONS, Outcome.UNIM
 
 MEANINGS: dict[str, str] = {
     "ANSWER_TOO_LARGE": "The answer would pass `--max-message-mb`: send fewer images, or ask for fewer layers.",
+    "ATTRIBUTION_UNKNOWN": "`ExplainRequest.method` has a number that `AttributionMethod` lacks.",
     "CLASS_UNKNOWN": "The model has no class at that position: `Model.classes` has them.",
     "COMPRESSION_UNKNOWN": "The request has a compression that the server doesn't read: use gzip, deflate or none.",
     "CONTRADICTION": "Two fields contradict each other, such as all layers and some by name: set one of them.",
@@ -51,7 +52,7 @@ MEANINGS: dict[str, str] = {
     "LEAVING": "The server stops. Another one, or this one after its restart, takes the call.",
     "LOAD_FAILED": "The model's newest version can't be loaded; the text has the reason.",
     "MALFORMED_TIMEOUT": "The timeout's header holds no time.",
-    "METHOD_UNKNOWN": "There is no method at that path, or of that number in `ExplainRequest.method`.",
+    "METHOD_UNKNOWN": "There is no method at that path.",
     "MODEL_UNKNOWN": "No model of that name is served: `ListModels` lists them.",
     "NOT_A_MESSAGE": "The bytes are no message of the method: check the `.proto` file and the compression.",
     "NOT_ONE_MESSAGE": "The method takes one message, and the body has none or several.",

@@ -141,6 +141,15 @@ def test_the_reasons_in_the_contract_are_in_the_docs() -> None:
     assert named <= errors.MEANINGS.keys()
 
 
+def test_the_reasons_of_the_service_are_in_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ROOT / "server" / "vitrine" / "server"
+    monkeypatch.setattr(errors, "SOURCES", (server / "inference", server / "protocols" / "v1"))
+    contract = (ROOT / "protos" / "vitrine" / "v1" / "classifier.proto").read_text().partition("service Classifier")[0]
+    sent = errors.reasons().keys() - errors.FIXED.keys()  # what is fixed is the open protocol's
+    assert len(sent) > 20
+    assert sent <= set(re.findall(r"\b[A-Z_]{3,}\b", contract))
+
+
 def test_the_memory_in_the_docs_is_what_endurance_tests_give() -> None:
     assert PENDING_SHARES == 4
     said = f"Plan {BASE_MIB} MiB plus four times `--max-pending-mb` for each worker: {documented_mib() / 1024:.1f} GiB"

@@ -56,9 +56,8 @@ def read_explain(message: pb.ExplainRequest, model: ServedModel) -> ExplainReque
     """
     if message.method not in METHODS:
         known = ", ".join(pb.AttributionMethod.keys()[1:])
-        raise InvalidRequest(
-            "METHOD_UNKNOWN", f"no method has the number {message.method}; there are {known}", "method"
-        )
+        text = f"no method has the number {message.method}; there are {known}"
+        raise InvalidRequest("ATTRIBUTION_UNKNOWN", text, "method")
     form = message.WhichOneof("images")
     return ExplainRequest(
         model,
