@@ -52,6 +52,19 @@ def outcome(decode: Callable[[bytes], object], data: bytes, model: ServedModel) 
     return pixels, read.files and list(read.files), read.activations
 
 
+class Unsearchable(bytes):
+    """Bytes of a request that are too many to be searched on the event loop's thread."""
+
+    def find(self, *_: object) -> int:  # type: ignore[override]
+        raise AssertionError("it was searched")
+
+
+def test_a_large_request_is_not_searched_for_its_pixels() -> None:
+    large = request(1 + templates.MAX_PAYLOAD_BYTES // 324)
+    decode = recognising(parse)
+    assert decode(Unsearchable(large.SerializeToString())) == large
+
+
 def test_a_request_that_differs_in_its_pixels_alone_is_not_parsed(model: ServedModel) -> None:
     decode = recognising(parse)
     first, second = (request(2, activations=pb.LayerSelection(names=["relu_1"])) for _ in range(2))

@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import re
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from dataclasses import replace
 from inspect import isawaitable
 from pathlib import Path
@@ -17,7 +19,7 @@ from support.serving import PATIENCE_SECONDS
 
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
-from vitrine.server.errors import InvalidRequest, PermissionDenied, Unsupported
+from vitrine.server.errors import AnswerTooLarge, InvalidRequest, PermissionDenied, Unsupported
 from vitrine.server.inference.call import Call, Stage
 from vitrine.server.inference.plan import Plan
 from vitrine.server.inference.requests import (
@@ -27,6 +29,7 @@ from vitrine.server.inference.requests import (
     ExplainRequest,
     Interventions,
     LayerSelection,
+    Limits,
 )
 from vitrine.server.inference.service import MAX_PLANS, Service
 from vitrine.server.models.rollout import RepositoryConfig
@@ -189,6 +192,31 @@ async def test_plans_are_few_however_callers_combine_layers(service: Service, mo
         assert list(answer.activations) == ["relu_1"]
     (runner,) = service._runners.values()
     assert len(runner._plans) <= MAX_PLANS
+
+
+async def test_as_many_images_as_the_refusal_of_a_large_answer_says_are_taken(
+    tiny_artifact: Path, model: ServedModel
+) -> None:
+    """With interventions, each image has two answers."""
+    changed = Interventions([[Change("relu_1", None, scale=0.0)]])
+    limits = Limits(max_message_bytes=1 << 20)
+    async with open_service(ServiceConfig(tiny_artifact, limits=limits)) as service:
+
+        async def ask(images: int, interventions: Interventions | None) -> None:
+            pixels = random_pixels(images)
+            request = ClassifyRequest(
+                service.models.get(""), pixels, activations=ALL_LAYERS, interventions=interventions
+            )
+            with closing(a_call_of(*Permission)) as call:
+                await service.classify(request, call)
+
+        for interventions in (None, changed):
+            with pytest.raises(AnswerTooLarge) as caught:
+                await ask(1024, interventions)
+            fitting = int(re.findall(r"ask for (\d+) images at a time", str(caught.value))[0])
+            await ask(fitting, interventions)
+            with pytest.raises(AnswerTooLarge):
+                await ask(fitting + 1, interventions)
 
 
 async def test_a_bad_selection_is_refused_each_time(service: Service, model: ServedModel) -> None:

@@ -32,21 +32,23 @@ class Plan:
         outputs = tuple(dict.fromkeys((*layers, *model.required_outputs)))
         return cls(layers, outputs, answer_size(model.metadata.layers, layers))
 
-    def check_size(self, images: int, further_bytes: int, limit: int) -> int:
+    def check_size(self, images: int, further_bytes: int, limit: int, answers: int = 1) -> int:
         """The bytes of an answer. Activations can be a hundred times the request: refused here, none is calculated.
 
         Args:
-            images: the images of the answer: twice those of the request if it has the baseline, too.
+            images: the images of the request.
             further_bytes: bytes that the protocol's answer adds for each image, at most.
             limit: the largest answer.
+            answers: the answers for each image: 2 with the baseline.
 
         Raises:
             AnswerTooLarge: the answer would pass the limit.
         """
-        size = self.size.of(images) + images * further_bytes
+        whole = AnswerSize(self.size.fixed, answers * (self.size.each + further_bytes))
+        size = whole.of(images)
         if size <= limit:
             return size
-        fitting = AnswerSize(self.size.fixed, self.size.each + further_bytes).fitting(limit)
+        fitting = whole.fitting(limit)
         advice = f"ask for {fitting} images at a time, or for fewer layers" if fitting else "ask for fewer layers"
         raise answer_too_large(size, limit, advice, "activations")
 

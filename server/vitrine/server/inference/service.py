@@ -159,16 +159,17 @@ class Service:
         runner = self._runner(model)
         plan = runner.plan(model, request.activations)
         count = self._count_images(request)
-        runs = count  # images that are calculated
+        answers = 1  # for each image
         if request.interventions is not None:
             check_interventions(request.interventions, model, count)
-            runs = 2 * count if request.interventions.baseline else count
-        answer_bytes = plan.check_size(runs, further_bytes, self.limits.max_message_bytes)
+            answers = 2 if request.interventions.baseline else 1
+        answer_bytes = plan.check_size(count, further_bytes, self.limits.max_message_bytes, answers)
         # 2. Admit: from here on it counts, for the server's load, its caller's rate and the model's statistics.
         call.images, call.answer_bytes = count, answer_bytes
         call.observers = (self._count, *call.observers)
         request_bytes = max(call.size, _size_of(request))  # a message can have much that is no image
-        call.hold(self._admission.admit(runs, request_bytes + answer_bytes, caller := _name_of(call)).release)
+        size, caller = request_bytes + answer_bytes, _name_of(call)
+        call.hold(self._admission.admit(answers * count, size, caller).release)
         if self._rates.limited:
             self._rates.take(caller, count)
         # 3. Prepare: image files become pixels.

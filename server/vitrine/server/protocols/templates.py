@@ -71,11 +71,10 @@ class Templates(Generic[Sent, Facts]):
         if self._unknown % LEARNT_EVERY:
             return
         payload = self._payload.get(message)
-        begin = data.find(payload)
-        if not (0 < len(payload) <= MAX_PAYLOAD_BYTES) or len(data) - len(payload) > MAX_FRAME_BYTES or begin < 0:
+        if not 0 < len(payload) <= MAX_PAYLOAD_BYTES or len(data) - len(payload) > MAX_FRAME_BYTES:
             return
-        facts = self._facts(message)
-        if facts is None or not self._is_free(data, begin, payload, message):
+        begin, facts = data.find(payload), self._facts(message)
+        if begin < 0 or facts is None or not self._is_free(data, begin, payload, message):
             return
         if len(self._known) >= MAX_TEMPLATES:
             self._known.clear()
