@@ -2,7 +2,7 @@
 
 A network of linear and ReLU layers is linear around each input: a ReLU passes a unit on or silences it. So a class's
 score is the sum of pixel × product of the active weights, plus the biases' share. All methods here are made of these
-products. It knows numpy and the kinds of layers; it knows neither requests nor ONNX Runtime, whose activations it gets.
+products. It knows numpy and the kinds of layers; it knows neither messages nor ONNX Runtime, whose activations it gets.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import ENVELOPE_BYTES, Layer, LayerKind, Parameters
+from vitrine.model.answer import NUMBER_BYTES
 from vitrine.server.errors import InvalidRequest
 from vitrine.server.inference.requests import AttributionMethod, ExplainRequest, Explanation
 from vitrine.server.models.snapshot import ServedModel
@@ -25,9 +26,6 @@ STEPS = 64
 
 CHUNK_ROWS = 256
 """The largest number of rows that are worked on at once: other runs, and a caller's leaving, wait no longer."""
-
-NUMBER_BYTES = 4
-"""The size of a float32."""
 
 IMAGE_BYTES = 24
 """The largest number of bytes of an image's class, score and bias in an answer."""

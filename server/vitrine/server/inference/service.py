@@ -124,7 +124,7 @@ class Service:
     def workload(self) -> Workload:
         """The work at this moment; to be asked on the event loop's thread."""
         waiting = sum(batcher.waiting for runner in list(self._runners.values()) for batcher in runner.batchers)
-        held = self.connections
+        held, cache = self.connections, self._cache
         return Workload(
             waiting,
             self._admission.images,
@@ -133,7 +133,9 @@ class Service:
             held.count,
             held.streams,
             held.closed,
-            *((self._cache.hits, self._cache.misses, self._cache.bytes) if self._cache else ()),
+            cache_hits=cache.hits if cache else 0,
+            cache_misses=cache.misses if cache else 0,
+            cache_bytes=cache.bytes if cache else 0,
         )
 
     async def classify(self, request: ClassifyRequest, call: Call, further_bytes: int = 0) -> Classification:
@@ -182,6 +184,22 @@ class Service:
         # 5. Judge: the class of each image, and whether it is a digit at all.
         return _judged(model, values, plan.layers, call)
 
+    async def _intervene(
+        self, interventions: Interventions, model: ServedModel, pixels: npt.NDArray[np.uint8], plan: Plan, call: Call
+    ) -> Classification:
+        """Runs images with interventions, in batches with other callers' ones, and without, where that is wanted."""
+        runner = self._runner(model)
+        if runner.intervened is None:
+            raise no_interventions(model)
+        values = await runner.intervened.run(rows_of(pixels, interventions), plan.outputs, call)
+        check_finite(values)
+        changed = _judged(model, values, plan.layers, call)
+        if interventions.baseline:
+            untouched = await runner.batcher.run(pixels, plan.outputs, call)
+            changed = replace(changed, baseline=_judged(model, untouched, plan.layers, call))
+        self._admission.took(time.monotonic() - call.begin)
+        return changed
+
     async def show_preparation(self, model: ServedModel, file: bytes, call: Call) -> ShownPreparation:
         """Prepares an image file, and shows each step. It counts as one image under way until the call is closed.
 
@@ -203,22 +221,6 @@ class Service:
             raise InvalidRequest(error.reason, str(error), "file") from error
         call.passed(Stage.PREPARE, begin, time.monotonic())
         return ShownPreparation(model, pixels, steps)
-
-    async def _intervene(
-        self, interventions: Interventions, model: ServedModel, pixels: npt.NDArray[np.uint8], plan: Plan, call: Call
-    ) -> Classification:
-        """Runs images with interventions, in batches with other callers' ones, and without, where that is wanted."""
-        runner = self._runner(model)
-        if runner.intervened is None:
-            raise no_interventions(model)
-        values = await runner.intervened.run(rows_of(pixels, interventions), plan.outputs, call)
-        check_finite(values)
-        changed = _judged(model, values, plan.layers, call)
-        if interventions.baseline:
-            untouched = await runner.batcher.run(pixels, plan.outputs, call)
-            changed = replace(changed, baseline=_judged(model, untouched, plan.layers, call))
-        self._admission.took(time.monotonic() - call.begin)
-        return changed
 
     async def explain(self, request: ExplainRequest, call: Call) -> Explanation:
         """Divides the scores of 1 to N images among their pixels. It counts as under way until the call is closed.

@@ -56,8 +56,8 @@ def write_config(model: ServedModel, max_images: int, batching: BatchingConfig) 
         input=[
             config_pb.ModelInput(name=given.name, data_type=config_pb.TYPE_UINT8, dims=given.shape),
             *(
-                config_pb.ModelInput(name=name, data_type=config_pb.TYPE_FP32, dims=target.layer.shape, optional=True)
-                for name, target in optional_inputs(model).items()
+                config_pb.ModelInput(name=name, data_type=config_pb.TYPE_FP32, dims=layer.shape, optional=True)
+                for name, layer in optional_inputs(model).items()
             ),
         ],
         output=[

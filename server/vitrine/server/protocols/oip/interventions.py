@@ -5,7 +5,6 @@ Each layer's activations become activation × scale + shift, image by image, bef
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,22 +18,12 @@ from vitrine.server.inference.requests import Change, Interventions
 from vitrine.server.models.snapshot import ServedModel
 
 
-class Target(NamedTuple):
-    """An optional input."""
-
-    layer: Layer
-    """The layer that it changes."""
-    is_scale: bool
-    """It is a factor; otherwise it is added."""
-
-
-def optional_inputs(model: ServedModel) -> Mapping[str, Target]:
-    """The optional inputs of a model, by name; none if nothing runs it with interventions."""
+def optional_inputs(model: ServedModel) -> Mapping[str, Layer]:
+    """The layer that each optional input of a model changes, by the input's name; none if nothing runs it changed."""
     if model.intervened is None:
         return {}
     layers = changeable_layers(model.metadata.layers)
-    scales = {scale_input(layer.name): Target(layer, is_scale=True) for layer in layers}
-    return scales | {shift_input(layer.name): Target(layer, is_scale=False) for layer in layers}
+    return {name_of(layer.name): layer for name_of in (scale_input, shift_input) for layer in layers}
 
 
 def split_interventions(
@@ -55,7 +44,7 @@ def split_interventions(
         name = message.inputs[index].name
         if name in values:
             raise InvalidRequest("INPUT_TWICE", f"input {name!r} is there twice", f"inputs[{index}].name")
-        values[name] = _read(message, index, known[name].layer)
+        values[name] = _read(message, index, known[name])
     if len({len(rows) for rows in values.values()}) > 1:
         raise InvalidRequest("WRONG_SHAPE", "the optional inputs have different numbers of images", "inputs")
     rest = pb.ModelInferRequest()
@@ -86,9 +75,9 @@ def _read(message: pb.ModelInferRequest, index: int, layer: Layer) -> npt.NDArra
     return values.reshape(shape[0], -1)
 
 
-def _interventions(values: Mapping[str, npt.NDArray[np.float32]], known: Mapping[str, Target]) -> Interventions:
+def _interventions(values: Mapping[str, npt.NDArray[np.float32]], known: Mapping[str, Layer]) -> Interventions:
     """The changes of each image: one for each layer that has a scale, a shift, or both."""
-    layers = list(dict.fromkeys(known[name].layer.name for name in values))
+    layers = list(dict.fromkeys(known[name].name for name in values))
     count = len(next(iter(values.values())))
     check_count(count * len(layers))
 
