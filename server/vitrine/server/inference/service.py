@@ -55,6 +55,7 @@ from vitrine.server.observers import suppress_and_log
 from vitrine.server.preparation.pool import PreparationPool
 from vitrine.server.security.access import ANYONE, EVERYONE, Access, Permission
 from vitrine.server.security.certificates import CertificateInForce
+from vitrine.server.threads import off_loop
 
 MAX_PLANS = 256
 """Plans that are kept for one model: callers may ask for its layers in any combination."""
@@ -192,7 +193,7 @@ class Service:
         if runner.intervened is None:
             raise no_interventions(model)
         values = await runner.intervened.run(rows_of(pixels, interventions), plan.outputs, call)
-        check_finite(values)
+        await off_loop(sum(each.nbytes for each in values.values()), partial(check_finite, values))
         changed = _judged(model, values, plan.layers, call)
         if interventions.baseline:
             untouched = await runner.batcher.run(pixels, plan.outputs, call)
