@@ -19,6 +19,7 @@ from support.serving import RunningServer, logged_server, refused_start, running
 
 from vitrine.client import AuthenticationError, Client, PermissionDeniedError
 from vitrine.server.errors import PermissionDenied
+from vitrine.server.protocols.templates import LEARNT_EVERY
 from vitrine.server.security.access import ANYONE, Caller, Permission
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -30,6 +31,7 @@ SILENCED = pb.ClassifyRequest(
     pixels=PLAIN.pixels,
     interventions=[pb.ImageInterventions(interventions=[pb.Intervention(layer="relu_1", scale=0)])],
 )
+EIGHT = (Path(__file__).parents[2] / "examples" / "eight.png").read_bytes()
 PERMISSIONS = ("predict", "activations", "parameters", "interventions", "attribution", "admin")
 
 
@@ -91,6 +93,7 @@ PREDICTING: dict[str, Call] = {
     "ClassifyStream": stream(PLAIN),
     "ListModels": unary("ListModels", pb.ListModelsRequest()),
     "GetModel": unary("GetModel", pb.GetModelRequest()),
+    "Prepare": unary("Prepare", pb.PrepareRequest(file=EIGHT)),
 }
 INSPECTING: dict[str, Call] = {
     "Classify, all layers": unary("Classify", ALL_LAYERS),
@@ -153,6 +156,22 @@ def test_a_token_allows_what_it_has_permissions_for(guarded: RunningServer, name
     advice = ": ask for none (activations=None in the SDK)" if lacking == "activations" else ""
     said = f"the token {name!r} lacks the permission {lacking!r}, which this request needs{advice}"
     assert caught.value.details() == said
+
+
+def test_each_method_of_the_service_is_among_the_calls() -> None:
+    methods = {method.name for method in pb.DESCRIPTOR.services_by_name["ClassifierService"].methods}
+    assert methods == {call.partition(",")[0] for call in CALLS.keys() - OPEN.keys()}
+
+
+def test_a_request_that_is_recognised_takes_its_own_callers_permissions(guarded: RunningServer) -> None:
+    """The server has learnt it from another caller, and doesn't parse it."""
+    ask = unary("Classify", ALL_LAYERS)
+    with grpc.insecure_channel(guarded.target) as channel:
+        for _ in range(2 * LEARNT_EVERY):
+            assert ask(channel, bearer(secret("all")))
+        with pytest.raises(grpc.RpcError) as caught:
+            ask(channel, bearer(secret("predict")))
+    assert outcome(caught.value) == (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_LACKING")
 
 
 @pytest.mark.parametrize("call", CALLS)
