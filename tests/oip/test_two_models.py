@@ -71,7 +71,9 @@ def test_the_config_has_the_models_own_shapes_and_classes(stub: GRPCInferenceSer
     assert [list(tensor.dims) for tensor in config.input if not tensor.optional] == [[12, 20]]
     changeable = {"input": 240, "linear_1": 24, "relu_1": 24, "linear_2": 4}
     optional = {tensor.name: list(tensor.dims) for tensor in config.input if tensor.optional}
-    assert optional == {f"{layer}.{kind}": [width] for layer, width in changeable.items() for kind in ("scale", "shift")}
+    assert optional == {
+        f"{layer}.{kind}": [width] for layer, width in changeable.items() for kind in ("scale", "shift")
+    }
     assert [(tensor.name, list(tensor.dims)) for tensor in config.output][:2] == [("class", []), ("softmax", [4])]
     parameters = {name: parameter.string_value for name, parameter in config.parameters.items()}
     assert parameters["layers"] == "input:240,linear_1:24,relu_1:24,linear_2:4,softmax:4"

@@ -34,6 +34,7 @@ from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.security.access import Caller, Permission
 
+EIGHT = Path(__file__).parents[2] / "examples" / "eight.png"
 ALL_LAYERS = LayerSelection(every=True)
 ONE_LAYER = LayerSelection(names=("relu_1",))
 
@@ -85,6 +86,10 @@ METHODS: dict[str, tuple[Callable[[Service, Call], Any], set[Permission]]] = {
     "explain": (
         lambda service, call: service.explain(ExplainRequest(service.models.get(""), random_pixels(1)), call),
         {Permission.PREDICT, Permission.ATTRIBUTION},
+    ),
+    "show_preparation": (
+        lambda service, call: service.show_preparation(service.models.get(""), EIGHT.read_bytes(), call),
+        {Permission.PREDICT},
     ),
     "parameters": (lambda service, call: service.parameters("", "linear_1", call), {Permission.PARAMETERS}),
     "list_models": (lambda service, call: service.list_models(call), {Permission.PREDICT}),
