@@ -37,6 +37,7 @@ from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.security.access import Caller, Permission
 
+EIGHT = Path(__file__).parents[2] / "examples" / "eight.png"
 ALL_LAYERS = LayerSelection(every=True)
 ONE_LAYER = LayerSelection(names=("relu_1",))
 EIGHT = Path(__file__).parents[2] / "examples" / "eight.png"

@@ -118,7 +118,7 @@ class Client(BaseClient):
             image: a path, the bytes of an image file, an open binary file, a PIL image, or an array (H, W),
                 (H, W, 3) or (H, W, 4), usually of uint8.
             activations: the layers whose activations are wanted: "all", one name, several names, or None.
-            changes of activations while the model runs, in this order, made by `zero`, `scale` and
+            interventions: changes of activations while the model runs, in this order, made by `zero`, `scale` and
                 `set_units`. The prediction is then that of the changed model, and its `baseline` the untouched one.
             model: `NAME` or `NAME@VERSION` of a served model; empty: the default model.
             preparation: the place where the image becomes pixels. "local": here, so that only the pixels are sent
