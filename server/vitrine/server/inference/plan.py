@@ -44,11 +44,11 @@ class Plan:
         Raises:
             AnswerTooLarge: the answer would pass the limit.
         """
-        whole = AnswerSize(self.size.fixed, answers * (self.size.each + further_bytes))
-        size = whole.of(images)
+        each = answers * (self.size.each + further_bytes)
+        size = self.size.fixed + images * each
         if size <= limit:
             return size
-        fitting = whole.fitting(limit)
+        fitting = AnswerSize(self.size.fixed, each).fitting(limit)
         advice = f"ask for {fitting} images at a time, or for fewer layers" if fitting else "ask for fewer layers"
         raise answer_too_large(size, limit, advice, "activations")
 
