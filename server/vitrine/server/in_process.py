@@ -22,8 +22,6 @@ from vitrine.server.protocols.services import METHODS
 from vitrine.server.security.access import Permission
 from vitrine.server.security.issuing import add_line, make_token
 
-"""Seconds that calls of other threads may take to finish at the end."""
-
 DRAIN_SECONDS = 2.0
 """Seconds that calls of other threads may take to finish at the end."""
 
