@@ -11,7 +11,7 @@ PAGES = ROOT / "out" / "pages"
 
 FILES = (
     *("*.md", "LICENSE", "NOTICE"),
-    *("docs/*.md", "docs/*.png", "docs/*.json", "docs/inside/*.png"),
+    *("docs/*.md", "docs/*.png", "docs/*.svg", "docs/*.json", "docs/inside/*.png"),
     *("examples/*", "examples/node/*.*", "deploy/**/*", "protos/**/*.proto"),
     *("server/vitrine/server/bundled/*.md", "server/vitrine/server/bundled/*.png"),
 )
