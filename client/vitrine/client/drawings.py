@@ -60,7 +60,7 @@ class Drawable:
             title: title of the figure; None: the usual one.
 
         Raises:
-            UsageError: matplotlib is missing (extra `plot`), or the file can't be written.
+            UsageError: matplotlib is missing (`vitrine-serving[plot]`), or the file can't be written.
         """
         figure = _DRAWN[type(self)](self, title)
         if path is not None:
