@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from vitrine.bulk.cli import score as command
 from vitrine.bulk.engines import OpenEngine
 from vitrine.bulk.engines.local import open_local
 from vitrine.bulk.engines.remote import open_remote
+from vitrine.bulk.results import PartWriter
 from vitrine.bulk.run import results_of
 from vitrine.client import Client
 from vitrine.model import VitrineError
@@ -114,6 +116,51 @@ async def test_results_of_something_else_stay(
     with pytest.raises(VitrineError, match="Parquet files of something else"):
         await scored(other, tmp_path, engine)
     assert rows_of(tmp_path / "out") == first
+
+
+async def test_a_note_that_isnt_ours_stays(tmp_path: Path, tiny_artifact: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    source, engine = write_pixels(tmp_path / "some.parquet", pixels), partial(open_local, tiny_artifact)
+    (tmp_path / "out").mkdir()
+    for note in ("half", "[]"):
+        (tmp_path / "out" / "_run.json").write_text(note)
+        with pytest.raises(VitrineError, match="name another folder"):
+            await scored(source, tmp_path / "out", engine)
+
+
+async def test_a_name_that_is_no_utf_8_is_a_row_like_others(
+    tmp_path: Path, tiny_artifact: Path, drawings: Drawings
+) -> None:
+    (tmp_path / "images").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "images") + b"/caf\xe9.png")).write_bytes(drawings["a.png"])
+    (row,) = await scored(tmp_path / "images", tmp_path / "out", partial(open_local, tiny_artifact))
+    assert (row["id"], row["error"]) == (r"caf\xe9.png", None)
+
+
+async def test_a_run_that_is_cancelled_waits_for_its_writing(
+    tmp_path: Path, tiny_artifact: Path, pixels: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, engine = write_pixels(tmp_path / "some.parquet", pixels), partial(open_local, tiny_artifact)
+    begun, goes_on = threading.Event(), threading.Event()
+    writers: list[PartWriter] = []
+    write = PartWriter.write
+
+    def slow_write(writer: PartWriter, *arguments: Any) -> None:
+        writers.append(writer)
+        begun.set()
+        assert goes_on.wait(PATIENCE_SECONDS)
+        write(writer, *arguments)
+
+    monkeypatch.setattr(PartWriter, "write", slow_write)
+    running = asyncio.ensure_future(score(Job(open_source(source, 4), tmp_path / "out", engine)))
+    assert await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+    for _ in range(2):  # the second one finds it at its last wait, wherever the first one found it
+        running.cancel()
+        await asyncio.wait([running], timeout=0.2)
+    assert writers[0]._file.is_open
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not list((tmp_path / "out").glob("*.parquet"))
 
 
 async def test_two_runs_dont_write_to_one_folder(

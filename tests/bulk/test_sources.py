@@ -125,3 +125,5 @@ def test_pixels_that_differ_in_size_are_refused(tmp_path: Path) -> None:
         assert "aren't bytes, 0 to 255, as many in each row" in refusal(path)
     pq.write_table(pa.table({"pixels": pa.array([b"12", None])}), path)
     assert "rows without pixels" in refusal(path)
+    pq.write_table(pa.table({"pixels": ["text"]}), path)
+    assert "is of type string: it takes bytes, or lists of uint8" in refusal(path)

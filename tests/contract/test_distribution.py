@@ -90,7 +90,7 @@ def test_no_file_says_to_install_a_strangers_distribution() -> None:
     texts = [file for file in files if file.is_file() and (file.suffix in TEXTS or file.name in WITHOUT_SUFFIX)]
     assert len(texts) > 100
     stranger = re.compile(r"""(?x)
-        pip\ install\ [^\n`]*(?<![\w./-])vitrine(?![\w-])  # pip install 'vitrine[server]'
+        pip\ install\s[^\n`]*(?<![\w./-])vitrine(?![\w-])  # pip install 'vitrine[server]'
         | package_name=.vitrine["']
         | \bversion\(.vitrine["']
     """)

@@ -29,8 +29,9 @@ ROOT = Path(__file__).parents[2]
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text()
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+DEPLOYMENTS = ("deploy/kserve", "deploy/kubernetes", "deploy/ray")
 PAGES = [
-    path.relative_to(ROOT) for folder in (".", "docs", "deploy/kserve") for path in sorted((ROOT / folder).glob("*.md"))
+    path.relative_to(ROOT) for folder in (".", "docs", *DEPLOYMENTS) for path in sorted((ROOT / folder).glob("*.md"))
 ]
 
 PROMISED = {

@@ -80,6 +80,29 @@ def test_a_unit_can_be_scaled_and_set(visitor: Visitor, client: Client) -> None:
     expect_shares(visitor, client.classify(EIGHT).probabilities)
 
 
+def test_a_chosen_unit_stays_while_the_mouse_moves_within_it(visitor: Visitor, client: Client) -> None:
+    visitor.choose("relu_3", strongest_units(client, "relu_3", 1)[0])
+    silence = visitor.page.get_by_role("button", name="Silence", exact=True)
+    kept = silence.element_handle()
+    box = visitor.page.locator(".mark.here:visible").bounding_box()
+    assert box is not None
+    for share in (0.3, 0.5, 0.7):
+        visitor.page.mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"])
+    assert kept is not None
+    assert kept.evaluate("element => element.isConnected")
+    expect(silence).to_be_visible()
+
+
+def test_the_pictures_of_a_unit_follow_dark_and_light(visitor: Visitor, client: Client) -> None:
+    visitor.choose("relu_3", strongest_units(client, "relu_3", 1)[0])
+    canvases = visitor.page.locator("#unit canvas")
+    expect(canvases).to_have_count(2)
+    light = canvases.evaluate_all("canvases => canvases.map(canvas => canvas.toDataURL())")
+    visitor.page.emulate_media(color_scheme="dark")
+    drawn_anew = "[...document.querySelectorAll('#unit canvas')].every((one, at) => one.toDataURL() !== argument[at])"
+    visitor.wait_until(drawn_anew, light)
+
+
 def test_the_output_can_only_be_looked_at(visitor: Visitor) -> None:
     visitor.choose("softmax", 8)
     expect(visitor.page.locator("#unit h3").first).to_have_text("8 in softmax")

@@ -65,7 +65,7 @@ def score(
     with one_sentence_errors():
         opened = open_source(source, part_images, column)
         engine = _local(artifact, device) if local else _remote(connection, model)
-        wanted = tuple(filter(None, activations.split(",")))
+        wanted = tuple(name.strip() for name in activations.split(",") if name.strip())
         summary = _run(Job(opened, folder, engine, wanted))
     click.echo(json.dumps(_document(summary)) if as_json else _sentence(summary, folder))
 

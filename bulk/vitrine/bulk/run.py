@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from vitrine.bulk.chunks import Chunk, ModelInfo, Pixels, Scores
 from vitrine.bulk.engines import Engine, OpenEngine
@@ -15,6 +15,8 @@ from vitrine.model import VitrineError
 
 ALL = "all"
 """The choice of all layers."""
+
+Result = TypeVar("Result")
 
 Progress: TypeAlias = Callable[[int], None]
 """Told of the number of images that were scored just now."""
@@ -113,11 +115,11 @@ async def score_part(source: Source, part: Part, results: Results, engine: Engin
                 chunk = read.shaped(engine.model.input_shape) if isinstance(read, Pixels) else read
                 scores = await engine.classify(chunk, results.wanted)
                 if writing is not None:
-                    await writing
+                    await _ended(writing)
                 writing = asyncio.ensure_future(asyncio.to_thread(_write, writer, chunk, scores, progress))
         finally:
             if writing is not None:
-                await writing
+                await _ended(writing)
         return writer.errors
 
 
@@ -130,8 +132,21 @@ async def _ahead(chunks: Iterator[Chunk]) -> AsyncIterator[Chunk]:
     """The same chunks, each read in a thread while the one before it is classified."""
     reading = asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
     try:
-        while (chunk := await reading) is not None:
+        while (chunk := await _ended(reading)) is not None:
             reading = asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
             yield chunk
     finally:
         await asyncio.wait([reading])  # a thread that still reads would find the source closed
+
+
+async def _ended(thread: "asyncio.Future[Result]") -> Result:
+    """The result of a thread. On Ctrl-C it waits, too: what the thread uses is closed next."""
+    cancelled: asyncio.CancelledError | None = None
+    while not thread.done():
+        try:
+            await asyncio.wait([thread])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return thread.result()

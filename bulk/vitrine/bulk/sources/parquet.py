@@ -140,8 +140,10 @@ def _pixels(column: Any, path: Path) -> "np.ndarray[Any, np.dtype[np.uint8]]":
         values = np.frombuffer(column.buffers()[1], np.uint8)[first : first + len(column) * size]
     elif pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
         values = column.flatten().to_numpy(zero_copy_only=False)
+    elif pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        values = np.frombuffer(b"".join(column.to_pylist()), np.uint8)
     else:
-        values = np.frombuffer(b"".join(map(bytes, column.to_pylist())), np.uint8)
+        raise VitrineError(f"the column {PIXELS} in {path} is of type {column.type}: it takes bytes, or lists of uint8")
     if values.dtype != np.uint8 or not _are_even(column):
         raise VitrineError(f"the pixels in {path} aren't bytes, 0 to 255, as many in each row")
     return values.reshape(len(column), -1)

@@ -28,6 +28,7 @@ export class Grid extends EventTarget {
   #most = 1;
   #here = make("div", { className: "mark here", hidden: true });
   #cell = 1;
+  #pointed = -1;
 
   /**
    * @param {number} count
@@ -51,7 +52,6 @@ export class Grid extends EventTarget {
     this.canvas.setAttribute("role", label ? "application" : "img");
     this.canvas.setAttribute("aria-label", label || "picture");
     if (label) this.#listen();
-    document.addEventListener("colours", () => this.#paint());
   }
 
   #image;
@@ -60,11 +60,20 @@ export class Grid extends EventTarget {
   #listen() {
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("aria-roledescription", "grid of units");
-    this.canvas.addEventListener("pointermove", (event) => this.#send("point", this.#unitAt(event)));
-    this.canvas.addEventListener("pointerleave", () => this.#send("away", 0));
+    this.canvas.addEventListener("pointermove", (event) => this.#onPoint(this.#unitAt(event)));
+    this.canvas.addEventListener("pointerleave", () => {
+      this.#pointed = -1;
+      this.#send("away", 0);
+    });
     this.canvas.addEventListener("click", (event) => this.#send("choose", (this.cursor = this.#unitAt(event))));
     this.canvas.addEventListener("focus", () => this.canvas.matches(":focus-visible") && this.#send("point", this.cursor));
     this.canvas.addEventListener("keydown", (event) => this.#onKey(event));
+  }
+
+  /** A way within one unit tells nothing new, and leaves the hands on a chosen unit where they are. @param {number} unit */
+  #onPoint(unit) {
+    if (unit !== this.#pointed) this.#send("point", unit);
+    this.#pointed = unit;
   }
 
   /** @param {KeyboardEvent} event */
@@ -109,10 +118,11 @@ export class Grid extends EventTarget {
   show(values, most) {
     this.#values = values;
     this.#most = most;
-    this.#paint();
+    this.paint();
   }
 
-  #paint() {
+  /** Paints what it shows, as after a change of the colours. */
+  paint() {
     for (let at = 0; at < this.#values.length; at++) this.#pixels[at] = this.colour(this.#values[at], this.#most);
     this.canvas.getContext("2d")?.putImageData(this.#image, 0, 0);
   }

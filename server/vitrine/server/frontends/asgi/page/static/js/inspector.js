@@ -17,6 +17,7 @@ export class Inspector extends EventTarget {
   /** @type {Answer | null} */ #answer = null;
   /** @type {Map<string, Promise<Parameters>>} */ #parameters = new Map();
   /** @type {(() => void) | null} */ #refresh = null;
+  /** @type {Feeders | null} */ #feeders = null;
 
   /** @param {Model} model @param {Changes} changes @param {(layer: string) => Promise<Parameters>} fetchParameters */
   constructor(model, changes, fetchParameters) {
@@ -25,6 +26,7 @@ export class Inspector extends EventTarget {
     this.changes = changes;
     this.fetchParameters = fetchParameters;
     this.show(null, false);
+    document.addEventListener("colours", () => this.#feeders?.paint()); // here, since grids of units come and go
   }
 
   /** @param {Answer} answer */
@@ -36,7 +38,7 @@ export class Inspector extends EventTarget {
   /** Shows a unit; null: an invitation. @param {Unit | null} unit @param {boolean} chosen it may be changed */
   show(unit, chosen) {
     this.#unit = unit;
-    this.#refresh = null;
+    this.#refresh = this.#feeders = null;
     this.#place.classList.toggle("open", chosen && !!unit);
     if (!unit) {
       const text = "Point at any square to see what it looks for and what feeds it. Click it to silence it, or to set it.";
@@ -81,6 +83,7 @@ export class Inspector extends EventTarget {
     if (this.#unit !== unit) return; // another one is looked at by now
     const weights = parameters.weight.subarray(unit.unit * parameters.width, (unit.unit + 1) * parameters.width);
     const feeders = new Feeders(this.model, before, weights);
+    this.#feeders = feeders;
     place.replaceChildren(...feeders.elements);
     for (const name of ["choose", "silence"])
       feeders.addEventListener(name, (event) => this.dispatchEvent(new CustomEvent(name, { detail: /** @type {CustomEvent} */ (event).detail })));
@@ -110,6 +113,7 @@ export class Inspector extends EventTarget {
 
 /** The weights that lead to a unit as a picture, what arrives by each, and the units that feed it most. */
 class Feeders extends EventTarget {
+  #picture;
   #products;
   #list = make("ol", { className: "feeders" });
   /** @type {number[]} */ #most = [];
@@ -122,12 +126,12 @@ class Feeders extends EventTarget {
     this.weights = weights;
     const columns = before.kind === "input" ? model.shape[1] : columnsFor(before.width);
     this.#products = new Grid(before.width, columns, "");
-    const picture = new Grid(before.width, columns, "");
-    picture.show(weights, strongest(weights));
-    picture.canvas.setAttribute("aria-label", `Weights from ${before.name}`);
+    this.#picture = new Grid(before.width, columns, "");
+    this.#picture.show(weights, strongest(weights));
+    this.#picture.canvas.setAttribute("aria-label", `Weights from ${before.name}`);
     this.#products.canvas.setAttribute("aria-label", `Weights times the values of ${before.name}`);
-    for (const grid of [picture, this.#products]) grid.fit(142);
-    const pictures = make("div", { className: "pictures" }, figure("what it looks for", picture), figure("what it finds", this.#products));
+    for (const grid of [this.#picture, this.#products]) grid.fit(142);
+    const pictures = make("div", { className: "pictures" }, figure("what it looks for", this.#picture), figure("what it finds", this.#products));
     const silence = make("button", { type: "button" }, "Silence all of these");
     silence.addEventListener("click", () => this.#tell("silence", this.#most.map((unit) => ({ layer: before, unit }))));
     this.elements = [pictures, make("h3", {}, "What feeds it most"), this.#list, silence];
@@ -145,6 +149,10 @@ class Feeders extends EventTarget {
     this.#list.replaceChildren(...(rows.length ? rows : [make("li", {}, "nothing")]));
     this.#list.children[focused]?.querySelector("button")?.focus();
     return products.reduce((sum, product) => sum + product, 0);
+  }
+
+  paint() {
+    for (const grid of [this.#picture, this.#products]) grid.paint();
   }
 
   /** @param {string} name @param {Unit | Unit[]} detail */

@@ -30,6 +30,7 @@ export class Layers extends EventTarget {
         return make("li", {}, make("div", { className: "layer-title" }, make("h3", {}, title), size), make("div", { className: "halves" }, ...halves));
       }),
     );
+    document.addEventListener("colours", () => this.#paint());
     new ResizeObserver(() => this.#fit()).observe(byId("layers"));
     new ResizeObserver(() => this.#fit()).observe(byId("pixels"));
     this.#fit();
@@ -61,6 +62,10 @@ export class Layers extends EventTarget {
   /** @param {string} name @param {Unit} [detail] */
   #tell(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail }));
+  }
+
+  #paint() {
+    for (const { grid, second } of this.#shown) for (const one of [grid, second]) one.paint();
   }
 
   #fit() {

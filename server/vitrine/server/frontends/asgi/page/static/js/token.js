@@ -9,6 +9,7 @@ export function askForToken(why, then) {
   if (dialog.open) return;
   const field = byId("token-value", HTMLInputElement);
   byId("token-fault").textContent = why;
+  field.value = ""; // else leaving by Escape would try the refused one again
   dialog.addEventListener(
     "close",
     () => {
