@@ -55,7 +55,7 @@ class Results:
         note = {"source": source, "parts": parts, "model": self._model.label, "activations": list(self.wanted)}
         path = self._folder / NOTE
         if path.exists():
-            before = json.loads(path.read_text())
+            before = _note_at(path)
             if different := [name for name, value in note.items() if before.get(name) != value]:
                 raise VitrineError(
                     f"{self._folder} has results of a run with another {' and another '.join(different)}: "
@@ -64,7 +64,10 @@ class Results:
             return
         if next(self._folder.glob("*.parquet"), None) is not None:
             raise VitrineError(f"{self._folder} has Parquet files of something else: name another folder")
-        _write(path, json.dumps(note, indent=2).encode())
+        try:
+            _write(path, json.dumps(note, indent=2).encode())
+        except OSError as error:
+            raise VitrineError(f"{path} can't be written: {error.strerror}") from error
 
     def has(self, part: Part) -> bool:
         """True if the results of a part are complete."""
@@ -165,7 +168,7 @@ def batch_of(ids: Sequence[str], scores: Scores, model: ModelInfo, wanted: Seque
     missing[list(scores.errors)] = True
     absent = missing if scores.errors else None
     columns: dict[str, Any] = {
-        "id": pa.array(ids, pa.string()),
+        "id": pa.array(map(_printable, ids), pa.string()),
         "label": pa.array(np.array(model.classes, object)[scores.classes], pa.string(), mask=absent),
         "probability": pa.array(scores.probabilities.max(axis=1, initial=0.0), mask=absent),
         "probabilities": _lists(scores.probabilities, absent),
@@ -183,6 +186,11 @@ def batch_of(ids: Sequence[str], scores: Scores, model: ModelInfo, wanted: Seque
     return pa.RecordBatch.from_arrays(ordered, schema=schema)
 
 
+def _printable(name: str) -> str:
+    r"""A name as UTF-8 has it: bytes of a file's name that are no text come as \xff."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def _list_of(size: int) -> pa.DataType:
     return pa.list_(pa.float32(), size)
 
@@ -193,6 +201,21 @@ def _lists(
     flat = np.ascontiguousarray(values, np.float32).reshape(len(values), -1)
     mask = None if absent is None else pa.array(absent)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1], mask=mask)
+
+
+def _note_at(path: Path) -> dict[str, object]:
+    """The note of a run before; an empty one of a disk that failed, or a person's, is no note."""
+    try:
+        note = json.loads(path.read_bytes())
+    except OSError as error:
+        raise VitrineError(f"{path} can't be read: {error.strerror}") from error
+    except ValueError:
+        note = None
+    if not isinstance(note, dict):
+        raise VitrineError(
+            f"{path} is damaged, and nothing else says what the results beside it are of: name another folder"
+        )
+    return note
 
 
 def _write(path: Path, content: bytes) -> None:
