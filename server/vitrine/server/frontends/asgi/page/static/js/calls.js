@@ -17,9 +17,9 @@ export class CallError extends Error {
   }
 }
 
-/** Keeps the token for this tab. @param {string} token */
+/** Keeps the token for this tab, without what copying adds to it, such as quotes: no header can hold that. @param {string} token */
 export function keepToken(token) {
-  sessionStorage.setItem(TOKEN, token);
+  sessionStorage.setItem(TOKEN, token.replace(/[^!-~]/g, ""));
 }
 
 /** @param {string} method @param {Message} request @returns {Promise<Message>} */
