@@ -12,6 +12,7 @@ from support.serving import running_server
 from vitrine.client import AuthenticationError, Client, PermissionDeniedError
 from vitrine.server.errors import StartupError
 from vitrine.server.models.publishing import publish
+from vitrine.server.security.access import Permission
 
 COMMAND = Path(sys.executable).with_name("vitrine-server")
 
@@ -35,6 +36,11 @@ def test_a_token_is_printed_alone_and_its_line_is_added(tmp_path: Path, server_p
                 client.parameters("linear_1")
         with Client(server.target) as client, pytest.raises(AuthenticationError):
             client.models()
+
+
+def test_the_help_names_every_permission() -> None:
+    words = run("token", "--help").stdout.split()
+    assert [permission.value for permission in Permission if f"{permission.value}," not in words] == []
 
 
 CALLERS = (("alice", "predict,activations"), ("board", "predict"))

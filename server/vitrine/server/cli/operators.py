@@ -52,7 +52,7 @@ def _read_permissions(_context: click.Context, _option: click.Parameter, value: 
     default="predict",
     callback=_read_permissions,
     metavar="PERMISSIONS",
-    help="What the token allows: predict, activations, parameters, admin, with commas between.",
+    help=f"What the token allows: {', '.join(word.value for word in Permission)}, with commas between.",
 )
 @click.option(
     "--file",
