@@ -178,7 +178,7 @@ def _are_even(column: Any) -> bool:
 
 
 def _is_list(column: Any) -> bool:
-    return pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    return bool(pa.types.is_list(column.type) or pa.types.is_large_list(column.type))
 
 
 def _files(column: Any) -> Iterator[bytes | str]:
