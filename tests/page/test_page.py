@@ -414,3 +414,12 @@ def test_a_token_is_taken_without_what_copying_adds(tiny_artifact: Path, tmp_pat
         visitor.page.get_by_role("button", name="Go on").click()
         expect(visitor.verdict).not_to_have_text("–")
         visitor.faults.clear()
+
+
+def test_a_browser_that_keeps_nothing_for_pages_has_the_page(address: str, visit: Visit) -> None:
+    visitor = visit(address, None)
+    visitor.page.add_init_script(
+        'Object.defineProperty(window, "sessionStorage", {get() { throw new DOMException("no", "SecurityError"); }})'
+    )
+    visitor.page.goto(address)
+    visitor.expect_verdict("8")
