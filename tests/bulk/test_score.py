@@ -1,6 +1,7 @@
 """Scoring in bulk: what is in the results, whatever the source, the engine and the accidents on the way."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -26,7 +27,7 @@ from vitrine.bulk.cli import score as command
 from vitrine.bulk.engines import OpenEngine
 from vitrine.bulk.engines.local import open_local
 from vitrine.bulk.engines.remote import open_remote
-from vitrine.bulk.results import PartWriter
+from vitrine.bulk.results import NOTE, PartWriter
 from vitrine.bulk.run import results_of
 from vitrine.client import Client
 from vitrine.model import VitrineError
@@ -259,3 +260,24 @@ def test_a_server_that_restarts_costs_no_image(tmp_path: Path, tiny_artifact: Pa
             scoring.join(PATIENCE_SECONDS)
     assert not scoring.is_alive()
     assert pq.read_table(tmp_path / "out").num_rows == 8_000
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+async def test_a_damaged_note_is_said(
+    content: bytes, tmp_path: Path, drawings: Drawings, judging_artifact: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / NOTE).write_bytes(content)
+    with pytest.raises(VitrineError, match="is damaged"):
+        await scored(as_folder(tmp_path, drawings), tmp_path / "out", partial(open_local, judging_artifact))
+
+
+async def test_a_note_that_cannot_be_written_is_said(
+    tmp_path: Path, drawings: Drawings, judging_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(VitrineError, match=r"_run\.json can't be written: No space left"):
+        await scored(as_folder(tmp_path, drawings), tmp_path / "out", partial(open_local, judging_artifact))

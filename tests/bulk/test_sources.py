@@ -1,18 +1,23 @@
 """Sources: which images they have, in which parts."""
 
+import errno
+import os
 import tarfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bulk.conftest import Drawings, as_folder, as_parquet, as_tars, write_pixels
+from bulk.conftest import Drawings, as_folder, as_parquet, as_tars, rows_of, write_pixels
 
-from vitrine.bulk import open_source
+from vitrine.bulk import Job, open_source, score
 from vitrine.bulk.chunks import CHUNK_IMAGES, Files, Pixels
+from vitrine.bulk.engines.local import open_local
 from vitrine.bulk.sources.source import cut, in_chunks
 from vitrine.model import VitrineError
 
@@ -125,5 +130,93 @@ def test_pixels_that_differ_in_size_are_refused(tmp_path: Path) -> None:
         assert "aren't bytes, 0 to 255, as many in each row" in refusal(path)
     pq.write_table(pa.table({"pixels": pa.array([b"12", None])}), path)
     assert "rows without pixels" in refusal(path)
-    pq.write_table(pa.table({"pixels": ["text"]}), path)
-    assert "is of type string: it takes bytes, or lists of uint8" in refusal(path)
+
+
+async def test_names_that_are_no_text_are_written_out(
+    tmp_path: Path, drawings: Drawings, judging_artifact: Path
+) -> None:
+    (folder := tmp_path / "folder").mkdir()
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(drawings["a.png"])
+    tar = as_tars(tmp_path, {os.fsdecode(b"caf\xe9.png"): drawings["a.png"]})
+    table = tmp_path / "table.parquet"
+    latin = pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers())
+    pq.write_table(pa.table({"id": latin, "image": [drawings["a.png"]]}), table)
+    expected = [r"caf\xe9.png", r"0000.tar/caf\xe9.png", r"caf\xe9"]
+    for number, source in enumerate((folder, tar, table)):
+        out = tmp_path / f"out {number}"
+        await score(Job(open_source(source), out, partial(open_local, judging_artifact)))
+        assert [(row["id"], row["error"]) for row in rows_of(out)] == [(expected[number], None)]
+
+
+def test_ids_are_texts_and_one_that_is_missing_is_the_row(tmp_path: Path) -> None:
+    path = tmp_path / "some.parquet"
+    for ids in (pa.array([b"a", None]), pa.array(["a", None]).dictionary_encode()):
+        pq.write_table(pa.table({"id": ids, "image": [b"", b""]}), path)
+        assert list(contents_of(path)) == ["a", "some.parquet:1"]
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "large binary", "view", "large list"])
+def test_pixels_may_have_any_layout_of_bytes(kind: str, tmp_path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    flat = pixels.reshape(len(pixels), -1)
+    rows = [row.tobytes() for row in flat]
+    column = {
+        "dictionary": lambda: pa.array(rows).dictionary_encode(),
+        "large binary": lambda: pa.array(rows, pa.large_binary()),
+        "view": lambda: pa.array(rows, pa.binary_view()),
+        "large list": lambda: pa.array(flat.tolist(), pa.large_list(pa.uint8())),
+    }[kind]()
+    pq.write_table(pa.table({"pixels": column}), tmp_path / "some.parquet")
+    source = open_source(tmp_path / "some.parquet")
+    (chunk,) = source.read(source.parts[0])
+    assert isinstance(chunk, Pixels)
+    assert np.array_equal(chunk.pixels, flat)
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [1, 2], [{"a": 1}, {"a": 2}]])
+def test_pixels_of_other_types_are_refused(values: list[Any], tmp_path: Path) -> None:
+    pq.write_table(pa.table({"pixels": values}), tmp_path / "some.parquet")
+    assert "aren't bytes, 0 to 255" in refusal(tmp_path / "some.parquet")
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.parquet"
+    pq.write_table(pa.table([pa.array([b"a"]), pa.array([b"b"])], names=["image", "image"]), path)
+    assert "no column of images" in refusal(path)
+    assert "several columns called image" in refusal(path, "image")
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out_in_silence(
+    tmp_path: Path, drawings: Drawings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = as_folder(tmp_path, drawings)
+    (path / "closed").mkdir()
+    scan = os.scandir
+
+    def refusing(place: str | Path) -> Any:
+        if Path(place).name == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    closed = "closed"
+    found = contents_of(path)
+    assert found.pop("closed") == "it is a folder that can't be read"
+    assert len(found) == len(drawings)
+    closed = path.name
+    assert "images can't be read: Permission denied" in refusal(path)
+
+
+def test_a_link_in_a_tar_file_is_the_image_that_it_names(tmp_path: Path, drawings: Drawings) -> None:
+    (tmp_path / "one.png").write_bytes(drawings["a.png"])
+    (tmp_path / "two.png").hardlink_to(tmp_path / "one.png")
+    with tarfile.open(tmp_path / "linked.tar", "w") as archive:
+        for name in ("one.png", "two.png"):
+            archive.add(tmp_path / name, name)
+        assert archive.getmember("two.png").islnk()
+    content = drawings["a.png"]
+    assert contents_of(tmp_path / "linked.tar") == {"linked.tar/one.png": content, "linked.tar/two.png": content}
+
+
+def test_images_of_kinds_that_cannot_be_read_are_not_left_out(tmp_path: Path) -> None:
+    (tmp_path / "phone.HEIC").write_bytes(b"photo")
+    assert contents_of(tmp_path) == {"phone.HEIC": b"photo"}

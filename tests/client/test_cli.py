@@ -1,6 +1,7 @@
 """The `vitrine` command: what it prints, its exit statuses, and that an error is one sentence."""
 
 import csv
+import errno
 import functools
 import io
 import json
@@ -25,7 +26,7 @@ from support.serving import RunningServer
 
 from vitrine.client import Activations, Client, Limits, Model, TrainingFacts, UsageError, report
 from vitrine.client.cli import main
-from vitrine.client.cli.classifying import Printed, classify_files
+from vitrine.client.cli.classifying import Printed, classify_files, find_images
 from vitrine.model import DIGITS, DIGITS_INPUT, prepare
 
 Run = Callable[..., Result]
@@ -537,3 +538,17 @@ def test_the_servers_own_certificate_in_the_environment_isnt_the_clients(run: Ru
 @pytest.mark.parametrize("name", ["classify", "inspect", "models", "health"])
 def test_every_option_has_help(name: str) -> None:
     assert all(option.help for option in main.commands[name].params if isinstance(option, click.Option))
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.png").write_bytes(b"")
+    scan = os.scandir
+
+    def refusing(place: str | Path) -> Any:
+        if Path(place).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert find_images([tmp_path]) == [tmp_path / "a.png", tmp_path / "closed"]

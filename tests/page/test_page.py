@@ -377,3 +377,50 @@ def test_a_large_photo_is_made_smaller_before_it_is_sent(address: str, visit: Vi
     sent: Any = asked.value.post_data_json
     assert base64.b64decode(sent["encoded"]["files"][0]).startswith(b"\xff\xd8")
     visitor.expect_verdict("1")
+
+
+def test_a_refused_image_has_no_answer_and_the_next_one_has(address: str, visit: Visit) -> None:
+    visitor = visit(address)
+    visitor.expect_verdict("8")
+    drop(visitor, "drop", b"no image", "broken.png", "image/png")
+    expect(visitor.page.get_by_role("alert")).to_contain_text("truncated or damaged")
+    expect(visitor.page.locator("#verdict-sure")).to_have_text("there is no answer for this image")
+    visitor.expect_verdict("–")
+    drop(visitor, "drop", EIGHT.read_bytes())
+    visitor.expect_verdict("8")
+    expect(visitor.page.get_by_role("alert")).to_be_hidden()
+    drop(visitor, "drop", b"no image", "broken.png", "image/png")
+    expect(visitor.page.get_by_role("alert")).to_be_visible()
+    visitor.page.get_by_role("button", name="Clear").click()
+    expect(visitor.page.get_by_role("alert")).to_be_hidden()
+    expect(visitor.page.locator("#hint")).to_have_text("")
+    visitor.faults.clear()  # the console names the calls that were refused
+
+
+def test_a_link_can_be_opened_where_the_page_is_open(address: str, visit: Visit) -> None:
+    visitor = visit(address)
+    visitor.expect_verdict("8")
+    visitor.page.goto(address + "#answer")  # the skip link's: a place on the page
+    visitor.expect_verdict("8")
+    visitor.page.goto(address + "#draw=AAKAIIDf")
+    visitor.expect_verdict("1")
+
+
+def test_a_token_is_taken_without_what_copying_adds(tiny_artifact: Path, tmp_path: Path, visit: Visit) -> None:
+    (tmp_path / "tokens").write_text(line("pupil", "predict,activations"))
+    with page_server(tiny_artifact, "--tokens", tmp_path / "tokens") as (_, address):
+        visitor = visit(address, None)
+        visitor.page.goto(address)
+        visitor.page.get_by_role("textbox", name="Token").fill(f" “{secret('pupil')}”\u200b")
+        visitor.page.get_by_role("button", name="Go on").click()
+        expect(visitor.verdict).not_to_have_text("–")
+        visitor.faults.clear()
+
+
+def test_a_browser_that_keeps_nothing_for_pages_has_the_page(address: str, visit: Visit) -> None:
+    visitor = visit(address, None)
+    visitor.page.add_init_script(
+        'Object.defineProperty(window, "sessionStorage", {get() { throw new DOMException("no", "SecurityError"); }})'
+    )
+    visitor.page.goto(address)
+    visitor.expect_verdict("8")

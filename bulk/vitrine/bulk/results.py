@@ -55,7 +55,7 @@ class Results:
         note = {"source": source, "parts": parts, "model": self._model.label, "activations": list(self.wanted)}
         path = self._folder / NOTE
         if path.exists():
-            before = _read_note(path)
+            before = _note_at(path)
             if different := [name for name, value in note.items() if before.get(name) != value]:
                 raise VitrineError(
                     f"{self._folder} has results of a run with another {' and another '.join(different)}: "
@@ -168,7 +168,7 @@ def batch_of(ids: Sequence[str], scores: Scores, model: ModelInfo, wanted: Seque
     missing[list(scores.errors)] = True
     absent = missing if scores.errors else None
     columns: dict[str, Any] = {
-        "id": pa.array(list(map(_readable, ids)), pa.string()),
+        "id": pa.array(map(_printable, ids), pa.string()),
         "label": pa.array(np.array(model.classes, object)[scores.classes], pa.string(), mask=absent),
         "probability": pa.array(scores.probabilities.max(axis=1, initial=0.0), mask=absent),
         "probabilities": _lists(scores.probabilities, absent),
@@ -186,6 +186,11 @@ def batch_of(ids: Sequence[str], scores: Scores, model: ModelInfo, wanted: Seque
     return pa.RecordBatch.from_arrays(ordered, schema=schema)
 
 
+def _printable(name: str) -> str:
+    r"""A name as UTF-8 has it: bytes of a file's name that are no text come as \xff."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def _list_of(size: int) -> pa.DataType:
     return pa.list_(pa.float32(), size)
 
@@ -198,18 +203,18 @@ def _lists(
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1], mask=mask)
 
 
-def _readable(name: str) -> str:
-    """A name as UTF-8. Names of files may have bytes that are none: each is written as Python's escape of a byte."""
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
-
-
-def _read_note(path: Path) -> dict[str, Any]:
+def _note_at(path: Path) -> dict[str, object]:
+    """The note of a run before; an empty one of a disk that failed, or a person's, is no note."""
     try:
         note = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise VitrineError(f"{path} can't be read: name another folder ({error})") from error
+    except OSError as error:
+        raise VitrineError(f"{path} can't be read: {error.strerror}") from error
+    except ValueError:
+        note = None
     if not isinstance(note, dict):
-        raise VitrineError(f"{path} is no note of a run: name another folder")
+        raise VitrineError(
+            f"{path} is damaged, and nothing else says what the results beside it are of: name another folder"
+        )
     return note
 
 

@@ -13,6 +13,8 @@ from vitrine.model import VitrineError
 class Folder(Source):
     """The image files in a folder. Hidden files and folders aren't among them.
 
+    A folder in it that can't be read counts as an image that can't be: what it has isn't left out in silence.
+
     Args:
         path: the folder.
         part_images: images from which on a part is full.
@@ -45,17 +47,24 @@ class Folder(Source):
 
 
 def _images_in(folder: Path) -> Iterator[str]:
-    for place, folders, names in os.walk(folder):
+    unread: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=unread.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield Path(place, name).relative_to(folder).as_posix()
+    for error in unread:
+        if (closed := Path(error.filename)) == folder:
+            raise VitrineError(f"{folder} can't be read: {error.strerror}") from error
+        yield closed.relative_to(folder).as_posix()
 
 
 def _content(path: Path) -> bytes | str:
-    if not path.is_file():  # a FIFO would be waited for
-        return "it is no regular file, or is gone"
     try:
+        if path.is_dir():
+            return "it is a folder that can't be read"
+        if not path.is_file():  # a FIFO would be waited for
+            return "it is no regular file, or is gone"
         return path.read_bytes()
     except OSError as error:
         return f"it can't be read: {error.strerror}"

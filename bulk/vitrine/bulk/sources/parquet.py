@@ -101,11 +101,13 @@ def _opened(path: Path) -> pq.ParquetFile:
         raise VitrineError(f"{path} can't be read as Parquet: {error}") from error
 
 
-def _found(names: Sequence[str], likely: Sequence[str]) -> str:
-    return next((name for name in likely if name in names), "")
+def _found(names: list[str], likely: Sequence[str]) -> str:
+    return next((name for name in likely if names.count(name) == 1), "")
 
 
 def _check_column(path: Path, schema: pa.Schema, column: str) -> None:
+    if schema.names.count(column) > 1:
+        raise VitrineError(f"{path} has several columns called {column}")
     if column not in schema.names:
         columns = ", ".join(schema.names)
         raise VitrineError(f"{path} has no column of images among {columns}: name it with --column")
@@ -121,9 +123,25 @@ def _groups_of(place: int, file: pq.ParquetFile) -> Iterator[_Group]:
 
 
 def _ids(batch: pa.RecordBatch, named: str, path: Path, first: int) -> list[str]:
-    if not named:
-        return [f"{path.name}:{first + row}" for row in range(batch.num_rows)]
-    return [str(name) for name in batch.column(named).to_pylist()]
+    names = _as_bytes(_plain(batch.column(named))).to_pylist() if named else [None] * batch.num_rows
+    return [f"{path.name}:{first + row}" if name is None else _text(name) for row, name in enumerate(names)]
+
+
+def _text(name: object) -> str:
+    return name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
+
+
+def _plain(column: Any) -> Any:
+    """A column without a dictionary or views of its values."""
+    if pa.types.is_dictionary(column.type):
+        return _plain(column.dictionary_decode())
+    return column.cast(pa.large_binary()) if pa.types.is_binary_view(column.type) else column
+
+
+def _as_bytes(column: Any) -> Any:
+    """Texts as bytes, since writers let some through that are no UTF-8; other columns as they are."""
+    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return column.cast(pa.large_binary()) if text else column
 
 
 def _pixels(column: Any, path: Path) -> "np.ndarray[Any, np.dtype[np.uint8]]":
@@ -132,18 +150,19 @@ def _pixels(column: Any, path: Path) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     Raises:
         VitrineError: a row is missing, or rows have different numbers of bytes, or other numbers than bytes.
     """
+    column = _plain(column)
     if column.null_count:
         raise VitrineError(f"{path} has rows without pixels")
     if pa.types.is_fixed_size_binary(column.type):
         size = column.type.byte_width
         first = column.offset * size
         values = np.frombuffer(column.buffers()[1], np.uint8)[first : first + len(column) * size]
-    elif pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type):
+    elif pa.types.is_fixed_size_list(column.type) or _is_list(column):
         values = column.flatten().to_numpy(zero_copy_only=False)
     elif pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         values = np.frombuffer(b"".join(column.to_pylist()), np.uint8)
     else:
-        raise VitrineError(f"the column {PIXELS} in {path} is of type {column.type}: it takes bytes, or lists of uint8")
+        values = np.empty(0, object)
     if values.dtype != np.uint8 or not _are_even(column):
         raise VitrineError(f"the pixels in {path} aren't bytes, 0 to 255, as many in each row")
     return values.reshape(len(column), -1)
@@ -153,9 +172,13 @@ def _are_even(column: Any) -> bool:
     """True if all rows of a column have the same length."""
     if pa.types.is_fixed_size_binary(column.type) or pa.types.is_fixed_size_list(column.type):
         return True
-    if pa.types.is_list(column.type):
+    if _is_list(column):
         return len(column.value_lengths().unique()) == 1
     return len(pc.binary_length(column).unique()) == 1
+
+
+def _is_list(column: Any) -> bool:
+    return bool(pa.types.is_list(column.type) or pa.types.is_large_list(column.type))
 
 
 def _files(column: Any) -> Iterator[bytes | str]:

@@ -74,9 +74,16 @@ class Tar(Source):
 def _images_in(archive: int, path: Path) -> Iterator[_Member]:
     try:
         with tarfile.open(path, "r:") as opened:
+            contents: dict[str, tuple[int, int]] = {}
             for member in opened:
-                if member.isreg() and not member.issparse() and _is_image(member.name):
-                    yield _Member(archive, member.name, member.offset_data, member.size)
+                if member.isreg() and not member.issparse():
+                    contents[member.name] = member.offset_data, member.size
+                elif not (member.islnk() and member.linkname in contents):
+                    continue
+                else:  # one file under two names: tar writes it once, and then the name of the first
+                    contents[member.name] = contents[member.linkname]
+                if _is_image(member.name):
+                    yield _Member(archive, member.name, *contents[member.name])
     except tarfile.TarError as error:
         raise VitrineError(f"{path} is no tar file, or is compressed or damaged: {error}") from error
     except OSError as error:

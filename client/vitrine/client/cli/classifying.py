@@ -53,11 +53,13 @@ def find_images(given: Iterable[Path]) -> list[Path]:
 
 
 def _images_in(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+    unread: list[OSError] = []
+    for place, folders, names in os.walk(folder, onerror=unread.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield Path(place, name)
+    yield from (Path(error.filename) for error in unread)  # classifying it says why, so that nothing is left out
 
 
 def classify_files(

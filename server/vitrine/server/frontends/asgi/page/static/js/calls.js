@@ -17,14 +17,22 @@ export class CallError extends Error {
   }
 }
 
-/** Keeps the token for this tab. @param {string} token */
+/** Keeps the token for this tab, without what copying adds to it, such as quotes: no header can hold that. @param {string} token */
 export function keepToken(token) {
-  sessionStorage.setItem(TOKEN, token);
+  sessionStorage.setItem(TOKEN, token.replace(/[^!-~]/g, ""));
+}
+
+function keptToken() {
+  try {
+    return sessionStorage.getItem(TOKEN);
+  } catch {
+    return null; // the browser keeps nothing for pages; most servers have no tokens
+  }
 }
 
 /** @param {string} method @param {Message} request @returns {Promise<Message>} */
 async function call(method, request) {
-  const token = sessionStorage.getItem(TOKEN);
+  const token = keptToken();
   /** @type {Record<string, string>} */
   const headers = { "content-type": "application/json" };
   if (token) headers.authorization = `Bearer ${token}`;

@@ -7,6 +7,12 @@ import { layerOf } from "./network.js";
 /** @import {Change, Model, Unit} from "./types.js" */
 /** @typedef {{drawing?: Drawing, pixels?: Uint8Array, model: string, changes: string}} Link */
 
+/** True if the address has a part of a link, and isn't a place on the page. */
+export function holdsLink() {
+  const fields = new URLSearchParams(location.hash.slice(1));
+  return ["draw", "pixels", "model", "change"].some((name) => fields.has(name));
+}
+
 /** @returns {Link} */
 export function readLink() {
   const fields = new URLSearchParams(location.hash.slice(1));

@@ -7,7 +7,7 @@ import { Drawing } from "./drawing.js";
 import { Inspector } from "./inspector.js";
 import { Lane } from "./lane.js";
 import { Layers } from "./layers.js";
-import { changesOf, readLink, textOfChanges, writeLink } from "./link.js";
+import { changesOf, holdsLink, readLink, textOfChanges, writeLink } from "./link.js";
 import { Pad } from "./pad.js";
 import { imageOfPixels, listenForPictures, offerCamera, readPicture } from "./pictures.js";
 import { samplesFor, strokesOf } from "./samples.js";
@@ -26,6 +26,7 @@ class Page {
   #answers = new Lane();
   #preparations = new Lane();
   /** @type {Source | null} */ #source = null;
+  /** @type {Source | null} */ #answered = null;
   /** @type {Result | null} */ #result = null;
   /** @type {Result | null} */ #first = null;
   /** @type {Unit | null} */ #chosen = null;
@@ -154,8 +155,16 @@ class Page {
 
   /** The pad is empty. */
   #forget() {
-    this.#source = this.#result = null;
-    this.verdict.empty();
+    this.#source = null;
+    byId("hint").textContent = "";
+    byId("notice").hidden = true;
+    this.#blank("nothing is drawn yet");
+  }
+
+  /** There is no answer: that of another image would be taken for one. @param {string} why */
+  #blank(why) {
+    this.#result = null;
+    this.verdict.empty(why);
     const blank = new Map(this.model.layers.map((layer) => [layer.name, new Float32Array(layer.width)]));
     const nothing = { top: 0, probabilities: new Float32Array(this.model.classes.length), activations: blank, doubtful: false };
     this.why.follow(null, 0);
@@ -195,11 +204,15 @@ class Page {
         const result = await classify(this.model, given, this.#changes);
         if (this.#source !== given) return; // it was cleared meanwhile
         this.#result = result;
+        this.#answered = given;
+        byId("notice").hidden = true;
         this.#show();
         if (atRest) this.#follow();
         document.dispatchEvent(new CustomEvent("updated", { detail: { atRest } })); // for who measures it
       } catch (error) {
         fail(/** @type {Error} */ (error));
+        const refused = error instanceof CallError && error.code === "invalid_argument";
+        if (refused && this.#source === given && this.#answered !== given) this.#blank("there is no answer for this image");
       }
     });
   }
@@ -280,6 +293,7 @@ function offerModels(names, chosen) {
 
 async function open() {
   byId("notice-close").addEventListener("click", () => (byId("notice").hidden = true));
+  addEventListener("hashchange", () => holdsLink() && location.reload()); // a link was opened in this tab
   const link = readLink();
   try {
     const names = await listModels();

@@ -19,14 +19,14 @@ export class Verdict {
       return { row, bar, thin, share };
     });
     byId("classes").replaceChildren(...this.#rows.map(({ row }) => row));
-    this.empty();
+    this.empty("nothing is drawn yet");
   }
 
-  /** Nothing is drawn. */
-  empty() {
+  /** There is no answer. @param {string} why */
+  empty(why) {
     byId("verdict-class").textContent = "–";
     byId("badge").textContent = "";
-    byId("verdict-sure").textContent = "nothing is drawn yet";
+    byId("verdict-sure").textContent = why;
     byId("doubt").hidden = byId("answer-key").hidden = true;
     for (const { row, bar, thin, share } of this.#rows) {
       row.className = "";
