@@ -31,6 +31,10 @@ from vitrine.bulk.results import NOTE, PartWriter
 from vitrine.bulk.run import results_of
 from vitrine.client import Client
 from vitrine.model import VitrineError
+from vitrine.server.errors import Overloaded
+from vitrine.server.inference.call import Call
+from vitrine.server.inference.requests import ClassifyRequest
+from vitrine.server.inference.service import Service
 
 VITRINE = Path(sys.executable).with_name("vitrine")
 
@@ -188,6 +192,31 @@ def test_the_command_says_what_it_did(tmp_path: Path, drawings: Drawings, tiny_a
     again = run(*arguments, "--json")
     document = json.loads(again.stdout)
     assert (document["images"], document["images_before"]) == (0, 10)
+
+
+@pytest.mark.parametrize("folder", [".", "out"])
+def test_results_dont_go_into_the_source(folder: str, tmp_path: Path, drawings: Drawings) -> None:
+    source = as_folder(tmp_path, drawings)
+    ran = run(source, "--out", source / folder, "--local")
+    assert ran.exit_code == 1
+    assert "the results would become a part of the source" in ran.output
+
+
+async def test_an_image_that_there_was_no_room_for_comes_again(
+    tmp_path: Path, drawings: Drawings, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classify, refused = Service.classify, []
+
+    async def classify_later(self: Service, request: ClassifyRequest, call: Call) -> Any:
+        if len(refused) < 3:
+            refused.append(request)
+            raise Overloaded("OVERLOADED", "too much to do", retry_after=0.01)
+        return await classify(self, request, call)
+
+    monkeypatch.setattr(Service, "classify", classify_later)
+    rows = await scored(as_folder(tmp_path, drawings), tmp_path / "out", partial(open_local, tiny_artifact))
+    assert len(refused) == 3
+    assert [row["id"].rpartition("/")[2] for row in rows if row["error"]] == [BROKEN]
 
 
 def test_a_wrong_layer_and_a_missing_server_are_sentences(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vitrine.client.cli.options import AS_JSON, MODEL, connection_options, one_sentence_errors
+from vitrine.client.errors import UsageError
 from vitrine.model.distribution import missing_extra
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def score(
     from vitrine.bulk.sources import open_source
 
     with one_sentence_errors():
+        if folder.resolve().is_relative_to(source.resolve()):
+            raise UsageError(f"--out {folder} lies in {source}: the results would become a part of the source")
         opened = open_source(source, part_images, column)
         engine = _local(artifact, device) if local else _remote(connection, model)
         wanted = tuple(name.strip() for name in activations.split(",") if name.strip())

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from vitrine.bulk.chunks import CHUNK_IMAGES, Chunk, ModelInfo, Pixels, Row, Scores, stacked
 from vitrine.server.engine.device import Device
-from vitrine.server.errors import RequestError
+from vitrine.server.errors import Overloaded, RequestError
 from vitrine.server.inference.batching import BatchingConfig
 from vitrine.server.inference.call import Call
 from vitrine.server.inference.requests import Classification, ClassifyRequest, LayerSelection
 from vitrine.server.inference.service import Service
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.security.access import ANYONE
+
+TRIES = 5
+"""Number of times that an image is sent which the service had no room for."""
 
 FILES_AT_ONCE = 64
 """Image files that are prepared or wait for it; the service takes turns between them by itself."""
@@ -74,7 +77,7 @@ class LocalEngine:
             return content
         async with places:
             try:
-                answer = await self._answer(replace(request, files=[content]))
+                answer = await self._answer_patiently(replace(request, files=[content]))
             except RequestError as error:
                 return str(error)
         novelty, is_digit = answer.novelty, answer.is_digit
@@ -85,6 +88,15 @@ class LocalEngine:
             None if novelty is None else float(novelty[0]),
             None if is_digit is None else bool(is_digit[0]),
         )
+
+    async def _answer_patiently(self, request: ClassifyRequest) -> Classification:
+        """The answer, also if a process that prepares images hung or died meanwhile: that is no fault of the image's."""
+        for _ in range(TRIES - 1):
+            try:
+                return await self._answer(request)
+            except Overloaded as error:
+                await asyncio.sleep(error.retry_after)
+        return await self._answer(request)
 
     async def _answer(self, request: ClassifyRequest) -> Classification:
         call = Call("bulk", ANYONE)
