@@ -205,7 +205,7 @@ def test_results_dont_go_into_the_source(folder: str, tmp_path: Path, drawings: 
 async def test_an_image_that_there_was_no_room_for_comes_again(
     tmp_path: Path, drawings: Drawings, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    classify, refused = Service.classify, []
+    classify, refused = Service.classify, list[ClassifyRequest]()
 
     async def classify_later(self: Service, request: ClassifyRequest, call: Call) -> Any:
         if len(refused) < 3:

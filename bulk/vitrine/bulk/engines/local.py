@@ -90,7 +90,7 @@ class LocalEngine:
         )
 
     async def _answer_patiently(self, request: ClassifyRequest) -> Classification:
-        """The answer, also if a process that prepares images hung or died meanwhile: that is no fault of the image's."""
+        """The answer, also if a process that prepares images hung or died: that is no fault of the image's."""
         for _ in range(TRIES - 1):
             try:
                 return await self._answer(request)
