@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from page.conftest import Visit
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Response, expect
 from support.artifacts import ARROWS_SHAPE, export_random
 from support.browser import Visitor, circle, page_server
 from support.callers import line, secret
@@ -254,7 +254,12 @@ def test_a_link_that_was_cut_off_opens_the_page(address: str, visit: Visit, frag
 
 def test_the_steps_of_the_preparation_end_with_the_models_pixels(address: str, visit: Visit) -> None:
     visitor = visit(address)
-    with visitor.page.expect_response("**/Prepare") as answered:
+
+    def is_the_files(response: Response) -> bool:  # the drawing that the page begins with is prepared, too
+        sent: Any = response.request.post_data_json if response.url.endswith("/Prepare") else {}
+        return bool(sent.get("file") == base64.b64encode(EIGHT.read_bytes()).decode())
+
+    with visitor.page.expect_response(is_the_files) as answered:
         visitor.page.locator("#chooser").set_input_files(EIGHT)
     assert base64.b64decode(answered.value.json()["pixels"]["data"]) == prepare(EIGHT).tobytes()
     steps = visitor.page.locator("#step-list li")
@@ -307,6 +312,7 @@ def test_any_model_is_shown_as_it_describes_itself(
         visitor.choose("relu_1", 3)
         expect(visitor.page.locator("#unit canvas").first).to_have_attribute("height", "12")
         violations(visitor)
+        visitor.page.close()  # before the server
 
 
 def test_a_token_is_asked_for_once(tiny_artifact: Path, tmp_path: Path, visit: Visit) -> None:
@@ -326,6 +332,7 @@ def test_a_token_is_asked_for_once(tiny_artifact: Path, tmp_path: Path, visit: V
         expect(visitor.verdict).not_to_have_text("–")
         assert secret("alice") not in visitor.page.url
         assert visitor.evaluate("localStorage.length") == 0
+        visitor.page.close()  # before the server
         visitor.faults.clear()  # the console repeats each 401
 
 
@@ -340,6 +347,7 @@ def test_an_answer_that_may_not_be_had_is_told_so(tiny_artifact: Path, tmp_path:
         expect(visitor.verdict).not_to_have_text("–")
         visitor.choose("relu_1", 3)
         expect(visitor.page.locator("#unit")).to_contain_text("lacks the permission 'parameters'")
+        visitor.page.close()  # before the server
         visitor.faults.clear()
 
 
@@ -351,6 +359,7 @@ def test_every_host_has_the_page(visit: Visit, host: str) -> None:
         visitor.stroke([(140, 50), (140, 230)])
         visitor.expect_verdict("1")
         expect(visitor.page.locator("#step-list li")).to_have_count(4)
+        visitor.page.close()  # before the server
 
 
 def test_a_server_that_is_gone_is_told_so(tiny_artifact: Path, visit: Visit) -> None:
@@ -414,6 +423,7 @@ def test_a_token_is_taken_without_what_copying_adds(tiny_artifact: Path, tmp_pat
         visitor.page.get_by_role("textbox", name="Token").fill(f" “{secret('pupil')}”\u200b")
         visitor.page.get_by_role("button", name="Go on").click()
         expect(visitor.verdict).not_to_have_text("–")
+        visitor.page.close()  # before the server
         visitor.faults.clear()
 
 

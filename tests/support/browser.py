@@ -82,10 +82,11 @@ class Visitor:
         self.under_way -= request.url.endswith("/Classify")
 
     def open(self, fragment: str = "") -> None:
-        """Opens the page, and waits until it can be used."""
+        """Opens the page, and waits until it can be used, and has asked all about the drawing that it begins with."""
         self.page.goto("about:blank")
         self.page.goto(self.address + fragment)
         self.page.wait_for_selector("html[data-ready]")
+        self.page.wait_for_load_state("networkidle")
 
     def stroke(self, points: list[tuple[float, float]]) -> None:
         """Draws one stroke with the mouse, on a paper of `SIDE` units."""

@@ -200,7 +200,7 @@ def channel_options(connection: Connection) -> list[tuple[str, str | int]]:
         ("grpc.enable_retries", int(connection.retries > 0)),
         ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 100),  # gRPC's own 1 s would be longer than all retries
-        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.max_reconnect_backoff_ms", _longest_pause(connection.target)),
         ("grpc.use_local_subchannel_pool", 1),  # else all clients of a process would share one connection, and worker
         ("grpc.max_receive_message_length", connection.max_message_bytes),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
@@ -208,6 +208,14 @@ def channel_options(connection: Connection) -> list[tuple[str, str | int]]:
         ("grpc.enable_http_proxy", int(not is_loopback(connection.target))),  # http_proxy is for the way out
         *_expected_name(connection.tls),
     ]
+
+
+def _longest_pause(target: str) -> int:
+    """Most milliseconds between two tries to connect.
+
+    Of several servers, one that comes back must be found while a call is sent again, 1.5 s: the others may leave then.
+    """
+    return 500 if may_name_several(target) else 5_000
 
 
 def _expected_name(tls: TLS | None) -> list[tuple[str, str]]:
