@@ -148,7 +148,7 @@ def test_the_keyboard_alone_is_enough(address: str, visit: Visit) -> None:
         keyboard.press(key)
     expect(visitor.page.locator("#unit h3").first).to_have_text("relu_3 · 17")
     expect(visitor.page.get_by_role("button", name="Silence", exact=True)).to_be_visible()
-    tab_to(visitor, "#unit .feeders button")
+    tab_to(visitor, "#unit .feeders button", beside="relu_3 · 17")
     keyboard.press("Enter")
     expect(visitor.page.locator("#unit h3").first).to_contain_text("relu_2 · ")
     keyboard.press("Escape")
@@ -156,12 +156,18 @@ def test_the_keyboard_alone_is_enough(address: str, visit: Visit) -> None:
     expect(visitor.page.get_by_role("button", name="Silence", exact=True)).to_be_hidden()
 
 
-def tab_to(visitor: Visitor, selector: str) -> None:
-    """Presses Tab until an element has the focus."""
+def tab_to(visitor: Visitor, selector: str, beside: str = "") -> None:
+    """Presses Tab until an element has the focus, which stands beside a unit of this name if one is given.
+
+    On the way, the units that get the focus are shown for as long as they have it.
+    """
     for _ in range(80):
         visitor.page.keyboard.press("Tab")
         if visitor.evaluate("selector => document.activeElement.matches(selector)", selector):
-            return
+            if beside:
+                expect(visitor.page.locator("#unit h3").first).to_have_text(beside)
+            if visitor.evaluate("selector => document.activeElement.matches(selector)", selector):
+                return
     raise AssertionError(f"Tab never comes to {selector}")
 
 
