@@ -1,7 +1,7 @@
 """Wraps observers so that their exceptions never reach the code that they observe."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 logger = logging.getLogger(__name__)
@@ -51,3 +51,8 @@ def suppress_and_log(observe: Callable[[Seen], None], message: str) -> Callable[
                 streak.end()
 
     return observe_safely
+
+
+def safe_observers(observers: Iterable[Callable[[Seen], None]]) -> list[Callable[[Seen], None]]:
+    """The same observers: where one fails, the call's caller has its answer, and the others are told."""
+    return [suppress_and_log(observe, "an observer of calls failed") for observe in observers]

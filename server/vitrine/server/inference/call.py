@@ -196,6 +196,10 @@ class Call:
         """Notes its outcome, and the time."""
         self.outcome, self.end = outcome, time.monotonic()
 
+    def answered(self) -> None:
+        """Ends a call that was answered; one that was answered with an error in a message has its outcome already."""
+        self.finish(Outcome.OK if self.outcome is Outcome.CANCELLED else self.outcome)
+
     def close(self) -> None:
         """Ends the call: gives back what it holds, and tells its observers. Closing twice does nothing."""
         if self._closed:

@@ -4,7 +4,7 @@ The proxy receives and parses messages, and sends answers. So its limits of mess
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, closing
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from ray.serve.grpc_util import RayServegRPCContext, gRPCInputStream
 from vitrine.server.frontends.grpc.sockets import host_of
 from vitrine.server.inference.call import HANDLED, Call, Outcome, Stage
 from vitrine.server.inference.service import Service
-from vitrine.server.observers import suppress_and_log
+from vitrine.server.observers import safe_observers
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.protocols.health import SERVICE as HEALTH
@@ -50,8 +50,9 @@ class Replica:
         self._resources = AsyncExitStack()
         self._service = await self._resources.enter_async_context(open_service(config, METHODS))
         self._methods = _methods_of(self._service)
-        meters = _safe(self._service.meters)
-        self._observers = {False: [*_safe(self._service.observers), *meters], True: meters}  # True: open to all
+        meters = safe_observers(self._service.meters)
+        observers = [*safe_observers(self._service.observers), *meters]
+        self._observers = {False: observers, True: meters}  # True: open to all
         self._service.readiness.start()
 
     async def __del__(self) -> None:  # Ray awaits it, when no call is under way any more
@@ -74,7 +75,7 @@ class Replica:
             except Exception as error:
                 _fail(call, error, context)
                 return GetMessageClass(method.output_type)()
-            _succeed(call)
+            call.answered()
             return answer
 
     async def _answer_often(
@@ -89,7 +90,7 @@ class Replica:
             except Exception as error:
                 _fail(call, error, context)
                 return
-            _succeed(call)
+            call.answered()
 
     async def _answer_stream(
         self, method: MethodDescriptor, requests: "gRPCInputStream[Message]", context: RayServegRPCContext
@@ -103,7 +104,7 @@ class Replica:
                     _fail(call, error, context)
                     return
                 yield answer
-                _succeed(call)
+                call.answered()
 
     async def _answer(self, method: MethodDescriptor, request: Message, call: Call, context: Any) -> Any:
         self._admit(method, call, context)
@@ -185,11 +186,6 @@ def _permission(endpoint: Endpoint, name: str) -> Permission | None:
     return None if endpoint.public else endpoint.permissions.get(name, Permission.PREDICT)
 
 
-def _safe(observers: Iterable[Callable[[Call], None]]) -> list[Callable[[Call], None]]:
-    """The same observers: where one fails, the call's caller has its answer, and the others are told."""
-    return [suppress_and_log(observe, "an observer of calls failed") for observe in observers]
-
-
 def _fail(call: Call, error: Exception, context: RayServegRPCContext) -> None:
     status = failed(call, error)
     context.set_code(CODES[status.code])
@@ -197,11 +193,6 @@ def _fail(call: Call, error: Exception, context: RayServegRPCContext) -> None:
     details = ("grpc-status-details-bin", status.SerializeToString())
     further = (NO_RETRY,) if call.outcome is Outcome.INTERNAL else ()
     context.set_trailing_metadata([*with_request_id([details], call.request_id), *further])
-
-
-def _succeed(call: Call) -> None:
-    """Ends a call that was answered; one that was answered with an error in a message has its outcome already."""
-    call.finish(Outcome.OK if call.outcome is Outcome.CANCELLED else call.outcome)
 
 
 _add_methods()

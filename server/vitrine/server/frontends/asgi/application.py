@@ -6,7 +6,7 @@ A host awaits it once for each HTTP request, each in a task of its own. It knows
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from typing import Any
@@ -21,10 +21,10 @@ from vitrine.server.frontends.asgi.page.files import read_files
 from vitrine.server.frontends.asgi.request_body import DisconnectedError
 from vitrine.server.frontends.asgi.request_headers import authorization_of, host_of, seconds_given
 from vitrine.server.frontends.asgi.wires import ONE, STREAMS, Wire, wire_of
-from vitrine.server.inference.call import HANDLED, Call, Outcome, Stage
+from vitrine.server.inference.call import HANDLED, Call, Stage
 from vitrine.server.inference.connections import UNREAD, Connection
 from vitrine.server.inference.service import Service
-from vitrine.server.observers import suppress_and_log
+from vitrine.server.observers import safe_observers
 from vitrine.server.protocols.compression import FORMATS
 from vitrine.server.protocols.endpoint import WrittenAnswer
 from vitrine.server.protocols.metadata import HEADER_BYTES, REQUEST_ID, bounded, request_id_of, trace_of
@@ -73,8 +73,8 @@ class Application:
         page: bool = False,
         close: Callable[[str], None] = lambda _: None,
     ) -> None:
-        meters = _safe(service.meters)
-        observers = [*_safe(service.observers), *meters]
+        meters = safe_observers(service.meters)
+        observers = [*safe_observers(service.observers), *meters]
         endpoints = endpoints_of(service, reflection=reflection)
         self._methods = methods_by_path(endpoints, service.limits.max_message_bytes, observers, meters)
         self._page = read_files() if page else {}
@@ -225,7 +225,7 @@ class Application:
         except Exception as error:
             await exchange.fail(failed(call, error), call.request_id)
         else:
-            _succeed(call)
+            call.answered()
             await exchange.answer(answer)
 
     async def _answer_often(self, exchange: Exchange, call: Call) -> None:
@@ -239,7 +239,7 @@ class Application:
         except Exception as error:
             await exchange.fail(failed(call, error), call.request_id)
         else:
-            _succeed(call)
+            call.answered()
             await exchange.end()
 
     async def _answer_stream(self, exchange: Exchange) -> None:
@@ -261,7 +261,7 @@ class Application:
                     await exchange.fail(failed(call, error), call.request_id)
                     return
                 await exchange.write(answer)
-                _succeed(call)
+                call.answered()
         await exchange.end()
 
     def _call(self, exchange: Exchange) -> Call:
@@ -343,11 +343,6 @@ async def _encoded(message: Message | WrittenAnswer, exchange: Exchange, call: C
     return data
 
 
-def _succeed(call: Call) -> None:
-    """Ends a call that was answered; one that was answered with an error in a message has its outcome already."""
-    call.finish(Outcome.OK if call.outcome is Outcome.CANCELLED else call.outcome)
-
-
 async def _say_why(exchange: Exchange, call: Call) -> None:
     """Tells the caller of a call that the server has cut off; one that is gone needs no answer."""
     if exchange.cut_off is None:
@@ -355,8 +350,3 @@ async def _say_why(exchange: Exchange, call: Call) -> None:
     if task := asyncio.current_task():
         task.uncancel()
     await exchange.fail(exchange.cut_off, call.request_id)
-
-
-def _safe(observers: Iterable[Callable[[Call], None]]) -> list[Callable[[Call], None]]:
-    """The same observers: where one fails, the call's caller has its answer, and the others are told."""
-    return [suppress_and_log(observe, "an observer of calls failed") for observe in observers]

@@ -22,7 +22,7 @@ from vitrine.server.frontends.grpc.aborting import abort
 from vitrine.server.frontends.grpc.gate import ADMITTED
 from vitrine.server.frontends.grpc.receiving import Context, Receiver
 from vitrine.server.frontends.grpc.status import to_grpc
-from vitrine.server.inference.call import HANDLED, Call, Outcome, Stage
+from vitrine.server.inference.call import HANDLED, Call, Stage
 from vitrine.server.inference.connections import Connections
 from vitrine.server.protocols.compression import compression_of, largest_unpacked, unpacked
 from vitrine.server.protocols.decoding import decoder_of
@@ -114,7 +114,7 @@ class _Method:
         except Exception as error:
             call = call or self._unread(receiver, metadata)
             await abort(context, _failure(call, error), call.request_id)
-        _succeed(call)
+        call.answered()
         receiver.leaving(len(answer))
         return answer
 
@@ -132,7 +132,7 @@ class _Method:
         except Exception as error:
             call = call or self._unread(receiver, NONE)
             await abort(context, _failure(call, error), call.request_id)
-        _succeed(call)
+        call.answered()
 
     async def _answer_stream(self, _: AsyncIterator[bytes], context: Context) -> None:
         """Reads and writes itself: an iterator that gRPC were given would keep the last message while the stream idles.
@@ -158,7 +158,7 @@ class _Method:
                 await _write(context, receiver, answer)
             except Exception as error:
                 await abort(context, _failure(call, error), call.request_id)
-            _succeed(call)
+            call.answered()
 
     def _receiver(self, context: Context, caller: Caller | None) -> Receiver:
         return Receiver(self.connections, context, self.limit, known=caller is not None and caller is not ANYONE)
@@ -216,11 +216,6 @@ async def _encoded(message: Message | WrittenAnswer, call: Call) -> bytes:
         data = await off_loop(call.answer_bytes, message.SerializeToString)
     call.passed(Stage.ENCODE, begin, time.monotonic())
     return data
-
-
-def _succeed(call: Call) -> None:
-    """Ends a call that was answered; one that was answered with an error in a message has its outcome already."""
-    call.finish(Outcome.OK if call.outcome is Outcome.CANCELLED else call.outcome)
 
 
 def _failure(call: Call, error: Exception) -> grpc.Status:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -15,10 +15,9 @@ from vitrine.server.frontends.grpc.credentials import server_credentials
 from vitrine.server.frontends.grpc.gate import NO_SUCH_METHOD, Gate, caller_of
 from vitrine.server.frontends.grpc.handlers import guarded_handlers
 from vitrine.server.frontends.grpc.watch import ConnectionWatch, momentary
-from vitrine.server.inference.call import Call
 from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.service import Service
-from vitrine.server.observers import suppress_and_log
+from vitrine.server.observers import safe_observers
 from vitrine.server.protocols.metadata import Metadata, request_id_of
 from vitrine.server.protocols.services import endpoints_of
 from vitrine.server.security.addresses import address_of
@@ -92,8 +91,8 @@ class GrpcFrontend:
 
     def __init__(self, service: Service, config: GrpcConfig) -> None:
         # 1. The services, and the observers of their calls.
-        meters = _safe(service.meters)
-        observers = [*_safe(service.observers), *meters]
+        meters = safe_observers(service.meters)
+        observers = [*safe_observers(service.observers), *meters]
         endpoints = endpoints_of(service, reflection=config.reflection)
         # 2. A gate before them, where it has something to do: it costs every call a few microseconds.
         access = service.access
@@ -186,11 +185,6 @@ def _refuse_unknown(metadata: Metadata) -> tuple[grpc.Status, str]:
 
 def _call_tasks() -> "list[asyncio.Task[Any]]":
     return [task for task in asyncio.all_tasks() if task.get_name() == CALL_TASK]
-
-
-def _safe(observers: Iterable[Callable[[Call], None]]) -> list[Callable[[Call], None]]:
-    """The same observers: where one fails, the call's caller has its answer, and the others are told."""
-    return [suppress_and_log(observe, "an observer of calls failed") for observe in observers]
 
 
 def _options(max_message_bytes: int, connections: ConnectionConfig, *, shares_port: bool) -> list[tuple[str, int]]:
