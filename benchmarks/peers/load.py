@@ -67,7 +67,7 @@ class Outcome:
 
 
 class _Tally:
-    """Calls that were due from the moment `begin` on, and how many of them were answered well until `end`."""
+    """Answers that came from the moment `begin` until `end`, and latencies of calls that were due from `begin` on."""
 
     def __init__(self, begin: float, end: float) -> None:
         self._begin, self._end = begin, end
@@ -75,11 +75,11 @@ class _Tally:
         self.good = self.bad = 0
 
     def note(self, due: float, now: float, good: bool) -> None:
+        self.good += good and self._begin <= now <= self._end
         if due < self._begin:
             return
         if good:
             self.latencies.append(now - due)
-            self.good += now <= self._end
         else:
             self.bad += 1
 

@@ -34,6 +34,12 @@ async def service(model: ServedModel) -> AsyncIterator[Service]:
         yield opened
 
 
+async def inferred(servicer: OipServicer, message: pb.ModelInferRequest) -> pb.ModelInferResponse:
+    answer = await servicer.ModelInfer(message, a_call())
+    assert isinstance(answer, pb.ModelInferResponse)
+    return answer
+
+
 class Republished(Models):
     """Serves another version from the moment on that somebody has looked at what is served."""
 
@@ -51,8 +57,8 @@ class Republished(Models):
 async def test_what_reads_a_request_is_what_answers_it(model: ServedModel, service: Service) -> None:
     service.models = Republished(model, replace(model, version="2"))
     servicer = OipServicer(service)
-    assert (await servicer.ModelInfer(blank(), a_call())).model_version == "1"
-    assert (await servicer.ModelInfer(blank(), a_call())).model_version == "2"
+    assert (await inferred(servicer, blank())).model_version == "1"
+    assert (await inferred(servicer, blank())).model_version == "2"
 
 
 async def test_of_equally_probable_classes_the_lower_comes_first(model: ServedModel, service: Service) -> None:
@@ -65,7 +71,7 @@ async def test_of_equally_probable_classes_the_lower_comes_first(model: ServedMo
             return dict.fromkeys(layers, even)
 
     service.models = Models.of(replace(model, engine=Undecided()))
-    answer = await OipServicer(service).ModelInfer(classes(int64_param=3), a_call())
+    answer = await inferred(OipServicer(service), classes(int64_param=3))
     texts = [f"0.100000:{index}:{index}".encode() for index in range(3)]
     assert answer.raw_output_contents == [b"".join(struct.pack("<I", len(text)) + text for text in texts)]
 

@@ -4,7 +4,6 @@ Envoy, which a worker has become (`envoy.py`), loads `server` and runs it on an 
 """
 
 import asyncio
-import gc
 import logging
 import os
 import pickle
@@ -24,6 +23,7 @@ from vitrine.server.frontends.asgi.events import Receive, Scope, Send
 from vitrine.server.opening import open_service
 from vitrine.server.process.draining import drain
 from vitrine.server.process.envoy import HANDOVER, INSIDE, Handover
+from vitrine.server.process.garbage import search_rarely
 from vitrine.server.process.line import Line, Report, limit_end, report
 from vitrine.server.process.signals import leave
 from vitrine.server.protocols.services import METHODS
@@ -75,7 +75,7 @@ class EmbeddedServer:
             batching = replace(config.service.batching, inline_seconds=INLINE_SECONDS)
             settings = replace(config.service, batching=batching)
             service = await stack.enter_async_context(open_service(settings, METHODS, reread=line.reread))
-            gc.freeze()
+            search_rarely()
             frontend = EnvoyFrontend(service, config.grpc, handover.files)
             self._application = frontend.application
             await send({"type": "lifespan.startup.complete"})

@@ -1,7 +1,6 @@
 """The life of a server: open the service, start the front ends, serve, drain, close."""
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
@@ -14,6 +13,7 @@ from vitrine.server.inference.service import Service
 from vitrine.server.opening import open_service
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.draining import drain
+from vitrine.server.process.garbage import search_rarely
 from vitrine.server.process.signals import on_signals
 from vitrine.server.protocols.services import METHODS
 
@@ -50,7 +50,7 @@ async def serve(
             logger.info("told to stop before the server was ready")
             return
         service = await opening
-        gc.freeze()  # what is loaded stays: searching it for garbage took some percent of every request
+        search_rarely()
         # 2. Serve.
         frontend = GrpcFrontend(service, config.grpc)
         await frontend.start()

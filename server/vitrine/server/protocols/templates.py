@@ -30,6 +30,11 @@ Sent = TypeVar("Sent", bound=Message)
 Facts = TypeVar("Facts")
 
 
+def set_fields(message: Message) -> set[str]:
+    """The names of a message's fields that are set."""
+    return {field.name for field, _ in message.ListFields()}
+
+
 class Payload(NamedTuple, Generic[Sent]):
     """The part of a message that differs from request to request."""
 

@@ -21,7 +21,7 @@ from vitrine.server.security.listening import FLAGS, cannot_listen
 STATS = "vitrine"
 """The prefix of Envoy's own figures about the listener."""
 
-CONNECTION_CALLS = 1000
+CONNECTION_CALLS = 256
 """Calls that a connection may have under way; clients keep further ones back by themselves."""
 
 HEAD_SECONDS = 20

@@ -3,7 +3,7 @@
 It checks the errors of this protocol alone, and words them as Triton does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +30,7 @@ STREAM_BYTES = 64
 """Generous estimate of the bytes that a stream adds to an answer."""
 
 Wanted: TypeAlias = pb.ModelInferRequest.InferRequestedOutputTensor
+Get: TypeAlias = Callable[[Classification], npt.NDArray[Any]]
 
 
 def class_output(model: ServedModel) -> str:
@@ -80,7 +81,7 @@ def _check_classification(output: Wanted, output_layer: str, field: str) -> None
 
 def further_bytes(message: pb.ModelInferRequest, model: ServedModel) -> int:
     """Largest number of bytes of each image in the answer besides activations, the predicted class and `is_digit`."""
-    wanted = _wanted(message, model)
+    wanted = wanted_outputs(message, model)
     return _class_bytes(wanted, model) + (NOVELTY_BYTES if NOVELTY in wanted else 0)
 
 
@@ -114,27 +115,30 @@ def check_size(response: pb.ModelInferResponse, limit: int) -> None:
 def write_response(message: pb.ModelInferRequest, answer: Classification) -> pb.ModelInferResponse:
     """Writes the answer to a request that `read_outputs` has checked."""
     response = pb.ModelInferResponse(model_name=answer.model.name, model_version=answer.model.version, id=message.id)
-    for name, classes in _wanted(message, answer.model).items():
+    for name, classes in wanted_outputs(message, answer.model).items():
         if classes:
             _add_classes(response, name, answer, classes)
         else:
-            datatype, values = _tensor(answer, name)
+            datatype, get = output_of(answer.model, name)
+            values = get(answer)
             _add(response, name, datatype, values.shape, values.tobytes())
     return response
 
 
-def _tensor(answer: Classification, name: str) -> tuple[str, npt.NDArray[Any]]:
-    """An output's datatype, and its values in the wire's byte order."""
-    if name == class_output(answer.model):
-        return "INT64", answer.digits.astype("<i8", copy=False)
+def output_of(model: ServedModel, name: str) -> tuple[str, Get]:
+    """An output's datatype, and a function that gets its values, in the wire's byte order, out of a classification."""
+    if name == class_output(model):
+        return "INT64", lambda answer: answer.digits.astype("<i8", copy=False)
     if name == IS_DIGIT:
-        return "BOOL", np.asarray(answer.is_digit)
-    always_there = {answer.model.metadata.layers[-1].name: answer.probabilities, NOVELTY: answer.novelty}
-    values = always_there[name] if name in always_there else answer.activations[name]
-    return "FP32", np.asarray(values, "<f4")
+        return "BOOL", lambda answer: np.asarray(answer.is_digit)
+    if name == NOVELTY:
+        return "FP32", lambda answer: np.asarray(answer.novelty, "<f4")
+    if name == model.layer_names[-1]:
+        return "FP32", lambda answer: np.asarray(answer.probabilities, "<f4")
+    return "FP32", lambda answer: np.asarray(answer.activations[name], "<f4")
 
 
-def _wanted(message: pb.ModelInferRequest, model: ServedModel) -> Mapping[str, int]:
+def wanted_outputs(message: pb.ModelInferRequest, model: ServedModel) -> Mapping[str, int]:
     """The wanted outputs, each once, with the number of classes that are wanted in place of its activations."""
     if not message.outputs:
         return dict.fromkeys(default_outputs(model), 0)

@@ -25,6 +25,7 @@ from vitrine.server.protocols.oip.inputs import PACKED_BYTES, fields_per_image, 
 from vitrine.server.protocols.oip.interventions import split_interventions
 from vitrine.server.protocols.oip.outputs import check_size, further_bytes, read_outputs, write_response
 from vitrine.server.protocols.oip.parameters import check_id, check_parameters, echoed_id
+from vitrine.server.protocols.oip.recognition import InferAnswer, KnownInfer, recognising
 from vitrine.server.security.access import Permission
 from vitrine.server.threads import off_loop
 
@@ -87,6 +88,7 @@ class OipServicer:
             permissions,
             max_fields=self._max_fields,
             packed_bytes=PACKED_BYTES,
+            shortcuts={"ModelInfer": recognising},
             large=("ModelInfer", "ModelStreamInfer"),
         )
 
@@ -117,19 +119,19 @@ class OipServicer:
         described = self._describe(request.name, request.version, call)
         return write_metadata(described.model, described.versions)
 
-    async def ModelInfer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:  # noqa: N802
+    async def ModelInfer(  # noqa: N802
+        self, request: pb.ModelInferRequest | KnownInfer, call: Call
+    ) -> pb.ModelInferResponse | InferAnswer:
         """Classifies 1 to N images."""
+        if isinstance(request, KnownInfer):
+            return await self._infer_known(request, call)
         answer = await self._classify(request, call)
-        begin = time.monotonic()
-        response = await off_loop(call.answer_bytes, partial(write_response, request, answer))
-        check_size(response, self._service.limits.max_message_bytes)
-        call.passed(Stage.ENCODE, begin, time.monotonic())
-        return response
+        return await self._written(request, answer, call)
 
     async def ModelStreamInfer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelStreamInferResponse:  # noqa: N802
         """Answers one request of a stream, which goes on whatever is wrong with the request."""
         try:
-            response = await self.ModelInfer(request, call)
+            response = await self._written(request, await self._classify(request, call), call)
         except RequestError as error:
             call.outcome, call.reason = OUTCOMES[type(error)], error.reason
             response = pb.ModelInferResponse(id=echoed_id(request))
@@ -204,6 +206,31 @@ class OipServicer:
             return await self._service.classify(wanted, call, further_bytes(request, model))
         except RequestError as error:
             raise in_triton_words(error) from error
+
+    async def _infer_known(self, known: KnownInfer, call: Call) -> pb.ModelInferResponse | InferAnswer:
+        """Answers a request that was recognised; the first of its kind to a model as any other, to learn from it."""
+        call.caller.require(Permission.PREDICT)
+        try:
+            model = self._service.model(known.kind.sample.model_name, call, known.kind.sample.model_version)
+            if (reading := known.kind.readings.get(model)) is not None:
+                answer = await self._service.classify(known.to(model, reading), call, reading.further_bytes)
+                return InferAnswer(reading, answer)
+        except RequestError as error:
+            raise in_triton_words(error) from error
+        request = known.message()
+        answer = await self._classify(request, call)
+        response = await self._written(request, answer, call)
+        known.kind.learn(request, answer.model, response)
+        return response
+
+    async def _written(
+        self, request: pb.ModelInferRequest, answer: Classification, call: Call
+    ) -> pb.ModelInferResponse:
+        begin = time.monotonic()
+        response = await off_loop(call.answer_bytes, partial(write_response, request, answer))
+        check_size(response, self._service.limits.max_message_bytes)
+        call.passed(Stage.ENCODE, begin, time.monotonic())
+        return response
 
     def _describe(self, name: str, version: str, call: Call) -> ModelDescription:
         try:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import Message
 
 from vitrine.model import Layer, LayerKind, ModelInput, TrainingFacts
 from vitrine.model.preparation.steps import DESCRIPTIONS
@@ -24,6 +23,7 @@ from vitrine.server.inference.requests import (
     ShownPreparation,
 )
 from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
+from vitrine.server.protocols.templates import set_fields
 from vitrine.v1 import classifier_pb2 as pb
 
 KINDS = {kind: pb.LayerKind.Value(f"LAYER_KIND_{kind.name}") for kind in LayerKind}
@@ -79,20 +79,15 @@ def simple_facts(message: pb.ClassifyRequest) -> ClassifyFacts | None:
     tensor, selection = message.pixels, message.activations
     shape = tuple(tensor.shape[: MAX_AXES + 1])
     if (
-        _fields(message) <= SIMPLE
-        and _fields(tensor) <= SIMPLE_TENSOR
-        and _fields(selection) <= SIMPLE_SELECTION
+        set_fields(message) <= SIMPLE
+        and set_fields(tensor) <= SIMPLE_TENSOR
+        and set_fields(selection) <= SIMPLE_SELECTION
         and tensor.dtype == pb.DATA_TYPE_UINT8
         and len(shape) <= MAX_AXES
         and len(tensor.data) == math.prod(shape)
     ):
         return ClassifyFacts(message.model, shape, LayerSelection(selection.all, tuple(selection.names)))
     return None
-
-
-def _fields(message: Message) -> set[str]:
-    """The names of the fields that are set."""
-    return {field.name for field, _ in message.ListFields()}
 
 
 def read_classify(

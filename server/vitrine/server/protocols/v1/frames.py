@@ -1,7 +1,4 @@
-"""Writes the bytes of answers to `Classify` without a message: names, shapes and frames are the same for many.
-
-The encoding is protobuf's: https://protobuf.dev/programming-guides/encoding
-"""
+"""Writes the bytes of answers to `Classify` without a message: names, shapes and frames are the same for many."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
@@ -12,6 +9,7 @@ import numpy.typing as npt
 
 from vitrine.server.inference.requests import Classification
 from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.protocols.encoding import elements_of, field_head
 from vitrine.server.protocols.v1.convert import write_classification, write_identity
 from vitrine.v1 import classifier_pb2 as pb
 
@@ -62,18 +60,13 @@ class ClassifyAnswer:
         answer = self._answer
         if len(answer.model.metadata.classes) > ONE_BYTE or answer.baseline is not None:
             return [self.message().SerializeToString()]
-        arrays: list[bytes | memoryview] = [bytes(answer.digits.tolist()), _elements(answer.probabilities)]
-        arrays += [_elements(values) for values in answer.activations.values()]
+        arrays: list[bytes | memoryview] = [bytes(answer.digits.tolist()), elements_of(answer.probabilities)]
+        arrays += [elements_of(values) for values in answer.activations.values()]
         if answer.novelty is not None:
-            arrays.append(_elements(answer.novelty))
+            arrays.append(elements_of(answer.novelty))
         if answer.is_digit is not None:
             arrays.append(answer.is_digit.tobytes())
         return [part for pair in zip(_frame_of(answer), arrays, strict=True) for part in pair]
-
-
-def _elements(values: npt.NDArray[np.float32]) -> memoryview:
-    """An array's elements as the wire has them; no copy where they are that already."""
-    return np.ascontiguousarray(values, "<f4").data
 
 
 _FRAMES: WeakKeyDictionary[ServedModel, dict[tuple[int, tuple[str, ...]], Frame]] = WeakKeyDictionary()
@@ -95,14 +88,14 @@ def _frame_of(answer: Classification) -> Frame:
 def _make_frame(answer: Classification) -> Frame:
     images = len(answer.digits)
     identity = write_identity(answer.model).SerializeToString()
-    frame = [_head(MODEL, len(identity)) + identity + _head(DIGITS, images)]
+    frame = [field_head(MODEL, len(identity)) + identity + field_head(DIGITS, images)]
     outputs: Mapping[str, npt.NDArray[np.float32]] = {answer.model.layer_names[-1]: answer.probabilities}
     frame += [_tensor_head(PROBABILITIES, name, values) for name, values in outputs.items()]
     frame += [_tensor_head(ACTIVATIONS, name, values) for name, values in answer.activations.items()]
     if answer.novelty is not None:
-        frame += [_head(NOVELTIES, 4 * images)]
+        frame += [field_head(NOVELTIES, 4 * images)]
     if answer.is_digit is not None:
-        frame += [_head(ARE_DIGITS, images)]
+        frame += [field_head(ARE_DIGITS, images)]
     return tuple(frame)
 
 
@@ -110,19 +103,5 @@ def _tensor_head(field: int, name: str, values: npt.NDArray[np.float32]) -> byte
     """The bytes of a tensor before its elements, which are its last field."""
     size = 4 * values.size
     named = pb.Tensor(name=name, shape=values.shape, dtype=pb.DATA_TYPE_FLOAT32).SerializeToString()
-    elements = _head(pb.Tensor.DESCRIPTOR.fields_by_name["data"].number, size)
-    return _head(field, len(named) + len(elements) + size) + named + elements
-
-
-def _head(field: int, size: int) -> bytes:
-    """The bytes before a field of so many bytes: its tag (wire type 2), and its length."""
-    return _varint(field << 3 | 2) + _varint(size)
-
-
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number >= 0x80:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
+    elements = field_head(pb.Tensor.DESCRIPTOR.fields_by_name["data"].number, size)
+    return field_head(field, len(named) + len(elements) + size) + named + elements
