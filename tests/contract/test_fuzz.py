@@ -43,8 +43,9 @@ from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import RequestError
 from vitrine.server.frontends.grpc.config import GrpcConfig
-from vitrine.server.frontends.grpc.server import CONNECTION_CALLS, GrpcFrontend
+from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.call import Call
+from vitrine.server.inference.connections import CONNECTION_CALLS
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.protocols.decoding import message_decoder

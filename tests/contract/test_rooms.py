@@ -164,7 +164,7 @@ def test_a_circle_is_found(tmp_path: Path, back: str) -> None:
 def test_the_two_protocols_do_not_know_each_other() -> None:
     source = Source.read(ROOT / "server", "vitrine.server.protocols")
     assert {"v1", "oip"} <= {source.room_of(module) for module in source.modules}
-    shared = ["compression", "endpoint", "field_count", "metadata", "status", "templates"]
+    shared = ["compression", "encoding", "endpoint", "field_count", "metadata", "status", "templates"]
     assert source.forbidden([shared, ["decoding"], ["v1", "oip", "health", "reflection"], ["services"], [""]]) == []
 
 

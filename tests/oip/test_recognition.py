@@ -1,11 +1,12 @@
 """Shortcuts of `ModelInfer`: requests that are recognised are answered as those that protobuf's parser reads."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from oip.wire import Input, Output, blank, classes, floats, pixels_input, png, request
 from support.artifacts import random_pixels
@@ -98,8 +99,8 @@ class Judging:
         self._engine = model.engine
         self.provider = model.engine.provider
 
-    def run(self, pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", layers: "list[str]") -> dict[str, object]:
-        values: dict[str, object] = dict(self._engine.run(pixels, [name for name in layers if name != "novelty"]))
+    def run(self, pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+        values = self._engine.run(pixels, [name for name in layers if name != "novelty"])
         return {**values, "novelty": np.linspace(0, 1, len(pixels), dtype=np.float32)}
 
 

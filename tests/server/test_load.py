@@ -24,6 +24,7 @@ from vitrine.server.errors import Overloaded
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.admission import Admission, AdmissionConfig
+from vitrine.server.inference.connections import CONNECTION_CALLS
 from vitrine.server.inference.requests import Limits
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.training import compute_activations
@@ -56,6 +57,17 @@ async def test_a_thousand_clients_each_get_their_own_answer(server: RunningServe
     async with grpc.aio.insecure_channel(server.target) as channel:
         stub = ClassifierServiceStub(channel)
         await asyncio.gather(*(client(stub, number) for number in range(CLIENTS)))
+
+
+async def test_a_caller_who_sends_more_than_may_be_pending_keeps_it_back_by_itself(tiny_artifact: Path) -> None:
+    """One connection has fewer calls under way than may be pending: no call costs a refusal."""
+    limits = ("--max-images", "64", "--max-pending-images", str(CONNECTION_CALLS))
+    with running_server(tiny_artifact, *limits) as server:
+        async with grpc.aio.insecure_channel(server.target) as channel:
+            stub = ClassifierServiceStub(channel)
+            calls = [stub.Classify(request_of(random_pixels(1))) for _ in range(CLIENTS)]
+            codes = await asyncio.gather(*(call.code() for call in calls))
+    assert set(codes) == {grpc.StatusCode.OK}
 
 
 MESSAGE_BYTES = 1 << 20

@@ -14,15 +14,12 @@ from typing import Any
 
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.watch import momentary
-from vitrine.server.inference.connections import ConnectionConfig
+from vitrine.server.inference.connections import CONNECTION_CALLS, ConnectionConfig
 from vitrine.server.security.certificates import Certificates
 from vitrine.server.security.listening import FLAGS, cannot_listen
 
 STATS = "vitrine"
 """The prefix of Envoy's own figures about the listener."""
-
-CONNECTION_CALLS = 256
-"""Calls that a connection may have under way; clients keep further ones back by themselves."""
 
 HEAD_SECONDS = 20
 """Seconds that a TLS handshake, and the headers of a request, may take to arrive."""

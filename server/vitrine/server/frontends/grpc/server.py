@@ -15,7 +15,7 @@ from vitrine.server.frontends.grpc.credentials import server_credentials
 from vitrine.server.frontends.grpc.gate import NO_SUCH_METHOD, Gate, caller_of
 from vitrine.server.frontends.grpc.handlers import guarded_handlers
 from vitrine.server.frontends.grpc.watch import ConnectionWatch, momentary
-from vitrine.server.inference.connections import ConnectionConfig
+from vitrine.server.inference.connections import CONNECTION_CALLS, ConnectionConfig
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import safe_observers
 from vitrine.server.protocols.metadata import Metadata, request_id_of
@@ -37,14 +37,6 @@ WAITING_SECONDS = 3600
 
 By default 30: on a machine that is too busy for so long, calls in the queue were lost. Callers have deadlines of their
 own, and a call whose caller has gone leaves the queue by itself.
-"""
-
-CONNECTION_CALLS = 1000
-"""Calls that a connection may have under way; a client of gRPC keeps further ones back by itself.
-
-Calls that were cancelled count too, until the caller answers a PING sent after each: or a connection would fill the
-above by opening and cancelling. Core's "overload protection", which counts every call until it is freed, is off: it
-refuses a busy caller's within the limit with UNAVAILABLE.
 """
 
 CHECK_SECONDS = 0.1
@@ -199,6 +191,9 @@ def _options(max_message_bytes: int, connections: ConnectionConfig, *, shares_po
         ("grpc.server.max_pending_requests", PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         ("grpc.server_max_unrequested_time_in_server", WAITING_SECONDS),
+        # Calls that were cancelled count too, until the caller answers a PING sent after each: or a connection would
+        # fill the server by opening and cancelling. Core's "overload protection", which counts every call until it is
+        # freed, is off: it refuses a busy caller's within the limit with UNAVAILABLE.
         ("grpc.max_concurrent_streams", CONNECTION_CALLS),
         ("grpc.http2.bdp_probe", 0),  # or core receives 4 MB of each message that nobody reads, rather than 64 KiB
         ("grpc.http.overload_protection", 0),
