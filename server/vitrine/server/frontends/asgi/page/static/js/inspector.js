@@ -4,8 +4,9 @@ import { byId, make, say, short } from "./dom.js";
 import { Grid, columnsFor, strongest } from "./grid.js";
 import { KINDS, isOutput, layerOf, linearOf, unitName } from "./network.js";
 import { controlsFor } from "./controls.js";
+import { ParameterParts } from "./parameters.js";
 
-/** @import {Answer, Layer, Model, Parameters, Unit} from "./types.js" */
+/** @import {Answer, Layer, Model, Unit} from "./types.js" */
 /** @import {Changes} from "./changes.js" */
 
 const FEEDERS = 5;
@@ -15,16 +16,17 @@ export class Inspector extends EventTarget {
   #place = byId("unit");
   /** @type {Unit | null} */ #unit = null;
   /** @type {Answer | null} */ #answer = null;
-  /** @type {Map<string, Promise<Parameters>>} */ #parameters = new Map();
   /** @type {(() => void) | null} */ #refresh = null;
   /** @type {Feeders | null} */ #feeders = null;
 
-  /** @param {Model} model @param {Changes} changes @param {(layer: string) => Promise<Parameters>} fetchParameters */
-  constructor(model, changes, fetchParameters) {
+  #parameters;
+
+  /** @param {Model} model @param {Changes} changes */
+  constructor(model, changes) {
     super();
     this.model = model;
     this.changes = changes;
-    this.fetchParameters = fetchParameters;
+    this.#parameters = new ParameterParts(model);
     this.show(null, false);
     document.addEventListener("colours", () => this.#feeders?.paint()); // here, since grids of units come and go
   }
@@ -52,7 +54,7 @@ export class Inspector extends EventTarget {
     const value = make("p", { className: "value" });
     const sum = make("p", { className: "sum" });
     const fed = make("div", { className: "fed" });
-    this.#place.replaceChildren(close, make("h3", {}, name), value, sum, fed);
+    this.#place.replaceChildren(close, make("h3", { dir: "auto" }, name), value, sum, fed);
     if (chosen && !isOutput(this.model, layer)) this.#place.append(controlsFor(unit, this.changes, () => this.#valueOf(unit)));
     this.#refresh = () => {
       value.textContent = short(this.#valueOf(unit));
@@ -68,20 +70,20 @@ export class Inspector extends EventTarget {
     return this.#answer?.activations.get(layer.name)?.[unit] ?? 0;
   }
 
-  /** Fetches the weights that lead to a unit, once for each layer, and shows them. @param {Unit} unit @param {HTMLElement} place @param {HTMLElement} sum */
+  /** Fetches the weights that lead to a unit, and shows them. @param {Unit} unit @param {HTMLElement} place @param {HTMLElement} sum */
   async #showFeeders(unit, place, sum) {
     const linear = linearOf(this.model, unit.layer);
     const before = linear && layerOf(this.model, linear.reads);
     if (!linear || !before) return;
-    let parameters;
+    let stored;
     try {
-      parameters = await this.#parametersOf(linear);
+      stored = await this.#parameters.of(linear, unit.unit);
     } catch (error) {
       if (this.#unit === unit) place.replaceChildren(make("p", { className: "quiet" }, `The weights can't be shown: ${/** @type {Error} */ (error).message}`));
       return;
     }
     if (this.#unit !== unit) return; // another one is looked at by now
-    const weights = parameters.weight.subarray(unit.unit * parameters.width, (unit.unit + 1) * parameters.width);
+    const { weights, bias } = stored;
     const feeders = new Feeders(this.model, before, weights);
     this.#feeders = feeders;
     place.replaceChildren(...feeders.elements);
@@ -92,22 +94,10 @@ export class Inspector extends EventTarget {
       refresh?.();
       const values = this.#answer?.activations.get(before.name);
       if (!values) return;
-      const bias = parameters.bias[unit.unit];
       const total = feeders.update(values) + bias;
       sum.textContent = `sum ${short(total - bias)} + bias ${short(bias)} = ${short(total)}${unit.layer.kind === "linear" ? "" : `, then ${unit.layer.kind}`}`;
     };
     this.#refresh();
-  }
-
-  /** @param {Layer} linear */
-  #parametersOf(linear) {
-    let found = this.#parameters.get(linear.name);
-    if (!found) {
-      found = this.fetchParameters(linear.name);
-      found.catch(() => this.#parameters.delete(linear.name)); // the next look tries again
-      this.#parameters.set(linear.name, found);
-    }
-    return found;
   }
 }
 

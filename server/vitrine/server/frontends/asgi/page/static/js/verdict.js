@@ -15,7 +15,7 @@ export class Verdict {
     this.#model = model;
     this.#rows = model.classes.slice(0, MOST_CLASSES).map((name) => {
       const [bar, thin, share] = [make("i"), make("b"), make("span", { className: "share" }, "–")];
-      const row = make("li", {}, make("span", { className: "name", title: name }, name), make("div", { className: "bar" }, bar, thin), share);
+      const row = make("li", {}, make("span", { className: "name", title: name, dir: "auto" }, name), make("div", { className: "bar" }, bar, thin), share);
       return { row, bar, thin, share };
     });
     byId("classes").replaceChildren(...this.#rows.map(({ row }) => row));
