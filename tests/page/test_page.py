@@ -42,7 +42,7 @@ def test_a_newcomer_sees_an_answer_before_doing_anything(address: str, visit: Vi
     visitor = visit(address)
     visitor.expect_verdict("8")
     expect(visitor.page.locator("#hint")).to_have_text("Now you: draw over it")
-    expect(visitor.page.locator("#about")).to_contain_text("1000 + 640 + 256 hidden units, 10 classes")
+    expect(visitor.page.locator("#about")).to_contain_text("says what it is, and shows what each of its 1,906 units")
 
 
 def test_a_drawn_8_is_an_8_and_all_layers_follow_while_it_is_drawn(address: str, visit: Visit) -> None:

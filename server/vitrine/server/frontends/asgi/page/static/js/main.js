@@ -51,10 +51,11 @@ class Page {
   /** Says what the model is. */
   #describe() {
     const { label, classes, layers } = this.model;
-    const hidden = layers.filter((layer) => layer.kind === "relu").map((layer) => layer.width);
-    byId("about").textContent = `See what the network “${label}” calculates: ${hidden.join(" + ") || "no"} hidden units, ${classes.length} classes.`;
-    byId("hint").textContent = `Draw one of these: ${classes.slice(0, 12).join(", ")}`;
+    const units = layers.filter((layer) => layer.kind === "linear").reduce((sum, layer) => sum + layer.width, 0);
     const samples = samplesFor(classes);
+    const first = samples.length ? "Draw a digit" : "Draw, or give an image";
+    byId("about").textContent = `${first}: the network “${label}” says what it is, and shows what each of its ${units.toLocaleString("en")} units calculates.`;
+    byId("hint").textContent = `Draw one of these: ${classes.slice(0, 12).join(", ")}`;
     byId("samples").hidden = samples.length === 0;
     byId("sample-list").replaceChildren(
       ...samples.map((name) => {

@@ -41,7 +41,7 @@ export class Verdict {
     write("verdict-class", classes[now.top]);
     write("badge", classes[now.top]);
     const before = other && other.top !== now.top ? `; ${otherName}: ${classes[other.top]}` : "";
-    write("verdict-sure", `${percent(now.probabilities[now.top])}${before}`);
+    write("verdict-sure", `probability ${percent(now.probabilities[now.top])}${before}`);
     byId("doubt").hidden = !now.doubtful;
     if (now.doubtful) write("doubt", "This looks like none of what the network has learnt: don't trust the answer.");
     byId("answer-key").hidden = !other;
