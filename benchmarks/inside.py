@@ -104,7 +104,7 @@ def measure(kinds: Mapping[str, Call], rounds: int, calls: int) -> Mapping[str, 
     """Milliseconds of a call of each kind."""
     found: dict[str, list[float]] = {kind: [] for kind in kinds}
     for turn, kind in in_turns(list(kinds), rounds + 1):
-        times = calls // 10 if kind == "integrated gradients" else calls
+        times = calls // 40 if kind == "integrated gradients" else calls
         milliseconds = statistics.median(milliseconds_of(kinds[kind]) for _ in range(max(1, times)))
         if turn:  # the first round warms up
             found[kind].append(milliseconds)

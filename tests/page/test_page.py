@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from page.conftest import Visit
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Response, expect
+from playwright.sync_api import Browser, Response, Route, expect
 from support.artifacts import ARROWS_SHAPE, export_random
 from support.browser import Visitor, circle, page_server
 from support.callers import line, secret
@@ -502,6 +502,29 @@ def test_of_two_images_the_later_is_shown_although_it_is_read_first(address: str
     asked = [data for data in sent if "activations" in data]
     assert any(base64.b64encode(EIGHT.read_bytes()).decode() in data for data in asked)
     assert not any(base64.b64encode(file.getvalue()).decode() in data for data in asked)
+
+
+def test_the_steps_of_an_image_that_was_cleared_are_not_shown(address: str, visit: Visit) -> None:
+    visitor = visit(address)
+    held: list[Route] = []
+    visitor.page.route("**/Prepare", held.append, times=1)
+    visitor.page.get_by_role("button", name="Take a drawn 4").click()
+    visitor.page.wait_for_url("**/#draw=*")
+    visitor.expect_verdict("4")
+    visitor.page.get_by_role("button", name="Clear").click()
+    visitor.expect_verdict("–")
+    visitor.evaluate(
+        """() => {
+            const list = document.getElementById("step-list");
+            window.shown = 0;
+            new MutationObserver(() => (window.shown += list.children.length > 0)).observe(list, {childList: true});
+        }"""
+    )
+    [route] = held
+    route.continue_()
+    visitor.page.get_by_role("button", name="Take a drawn 3").click()
+    visitor.page.locator("#steps").wait_for()
+    assert visitor.evaluate("window.shown") == 1
 
 
 def test_a_large_layers_parameters_come_in_parts(tmp_path: Path, visit: Visit) -> None:

@@ -239,11 +239,11 @@ class Page {
   /** What need not be live: the address and the steps. */
   #follow() {
     this.#keepLink();
-    const source = this.#source;
+    const [source, turn] = [this.#source, this.#turn];
     this.#preparations.run(async () => {
       try {
         const steps = source && "file" in source ? await prepare(this.model, source.file) : [];
-        if (source === this.#source) showSteps(steps);
+        if (turn === this.#turn) showSteps(steps);
       } catch (error) {
         fail(/** @type {Error} */ (error));
       }
