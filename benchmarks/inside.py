@@ -13,7 +13,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeAlias
@@ -67,8 +66,8 @@ def main(rounds: int, calls: int, as_json: bool) -> None:
     print(machine_line("grpcio"))
     for images, kinds in found.items():
         for kind, summary in kinds.items():
-            times = summary.median / kinds[ALONE].median
-            print(f"{images:>3} images  {kind:<28} {summary.text(3):>36} ms {times:>7.2f} × {ALONE}")
+            ratio = summary.median / kinds[ALONE].median
+            print(f"{images:>3} images  {kind:<28} {summary.text(3):>36} ms {ratio:>7.2f} × {ALONE}")
     print(f"  1 image   plain, beside integrated gradients of {LONG} images: {beside.text(3)} ms")
 
 
@@ -123,7 +122,7 @@ def while_explaining(stub: ClassifierServiceStub) -> Summary:
     request = pb.ExplainRequest(
         pixels=tensor_of(random_pixels(LONG)), method=pb.ATTRIBUTION_METHOD_INTEGRATED_GRADIENTS
     )
-    explaining: Future[Any] = stub.Explain.future(request)  # type: ignore[attr-defined, unused-ignore]
+    explaining = stub.Explain.future(request)
     plain = pb.ClassifyRequest(pixels=tensor_of(random_pixels(1)))
     times = []
     while not explaining.done():

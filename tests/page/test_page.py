@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from page.conftest import Visit
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Response, Route, expect
+from playwright.sync_api import Browser, Request, Response, Route, expect
 from support.artifacts import ARROWS_SHAPE, export_random
 from support.browser import Visitor, circle, page_server
 from support.callers import line, secret
@@ -507,7 +507,7 @@ def test_of_two_images_the_later_is_shown_although_it_is_read_first(address: str
 def test_the_steps_of_an_image_that_was_cleared_are_not_shown(address: str, visit: Visit) -> None:
     visitor = visit(address)
     held: list[Route] = []
-    visitor.page.route("**/Prepare", held.append, times=1)
+    visitor.page.route("**/Prepare", lambda route: held.append(route), times=1)
     visitor.page.get_by_role("button", name="Take a drawn 4").click()
     visitor.page.wait_for_url("**/#draw=*")
     visitor.expect_verdict("4")
@@ -534,18 +534,16 @@ def test_a_large_layers_parameters_come_in_parts(tmp_path: Path, visit: Visit) -
         visitor = visit(address)
         visitor.page.locator("#chooser").set_input_files(EIGHT)
         visitor.page.wait_for_url("**/#pixels=*")
-        asked: list[int] = []
-        visitor.page.on(
-            "request",
-            lambda request: asked.append(request.post_data_json["firstRow"]) if "GetParam" in request.url else None,
-        )
+        asked: list[Request] = []
+        visitor.page.on("request", lambda request: asked.append(request) if "GetParameters" in request.url else None)
         before = client.classify(EIGHT, activations=["relu_1"]).activations["relu_1"]
         parameters = client.parameters("linear_2")
         for unit in (3, 499, 433, 434):
             visitor.choose("relu_2", unit)
             total = float(parameters.weight[unit] @ before + parameters.bias[unit])
             expect(visitor.page.locator("#unit .sum")).to_contain_text(f"= {total:.2f}".replace("-", "−"))
-        assert asked == [0, 434]
+        sent: list[Any] = [request.post_data_json for request in asked]
+        assert [one["firstRow"] for one in sent] == [0, 434]
         visitor.page.close()  # before the server
 
 

@@ -164,8 +164,8 @@ def test_with_tokens_a_browser_may_call_by_any_name(host: str, tiny_artifact: Pa
     """A page that was rebound has no token: it is kept for one origin."""
     (tmp_path / "tokens").write_text(line("alice", "predict"))
     with http_server(host, tiny_artifact, "--tokens", tmp_path / "tokens") as (_, address):
-        headers = {"host": "digits.example", "origin": "https://digits.example"}
-        ended = call(address, "connect", CLASSIFY, BLANK, authorization=f"Bearer {secret('alice')}", **headers)
+        named, token = {"host": "digits.example", "origin": "https://digits.example"}, f"Bearer {secret('alice')}"
+        ended = call(address, "connect", CLASSIFY, BLANK, authorization=token, tls=None, **named)
     message(ended, "connect", pb.ClassifyResponse)
 
 

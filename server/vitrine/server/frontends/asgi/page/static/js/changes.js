@@ -62,8 +62,8 @@ function key({ layer, unit }) {
   return `${layer.name} ${unit}`;
 }
 
-/** @param {Change} change */
-function changeName(change) {
+/** A change for people. @param {Change} change */
+export function changeName(change) {
   if ("value" in change) return `= ${short(change.value)}`;
   return change.scale === 0 ? "silenced" : `× ${short(change.scale)}`;
 }

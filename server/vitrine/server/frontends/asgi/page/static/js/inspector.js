@@ -1,6 +1,7 @@
 /** One unit: its value, the weights that lead to it, what feeds it most, and hands to change it. */
 
-import { byId, make, say, short } from "./dom.js";
+import { byId, make, percent, say, short } from "./dom.js";
+import { changeName } from "./changes.js";
 import { Grid, columnsFor, strongest } from "./grid.js";
 import { KINDS, isOutput, layerOf, linearOf, unitName } from "./network.js";
 import { controlsFor } from "./controls.js";
@@ -16,6 +17,7 @@ export class Inspector extends EventTarget {
   #place = byId("unit");
   /** @type {Unit | null} */ #unit = null;
   /** @type {Answer | null} */ #answer = null;
+  /** @type {Answer | null} */ #untouched = null;
   /** @type {(() => void) | null} */ #refresh = null;
   /** @type {Feeders | null} */ #feeders = null;
 
@@ -31,9 +33,10 @@ export class Inspector extends EventTarget {
     document.addEventListener("colours", () => this.#feeders?.paint()); // here, since grids of units come and go
   }
 
-  /** @param {Answer} answer */
-  update(answer) {
+  /** @param {Answer} answer @param {Answer | null} [untouched] the one without changes, where there are any */
+  update(answer, untouched = null) {
     this.#answer = answer;
+    this.#untouched = untouched;
     this.#refresh?.();
   }
 
@@ -53,16 +56,30 @@ export class Inspector extends EventTarget {
     close.addEventListener("click", () => this.dispatchEvent(new CustomEvent("choose", { detail: null })));
     const value = make("p", { className: "value" });
     const sum = make("p", { className: "sum" });
+    const effect = make("p", { className: "effect" });
     const fed = make("div", { className: "fed" });
-    this.#place.replaceChildren(close, make("h3", { dir: "auto" }, name), value, sum, fed);
+    this.#place.replaceChildren(close, make("h3", { dir: "auto" }, name), value, sum, effect, fed);
     if (chosen && !isOutput(this.model, layer)) this.#place.append(controlsFor(unit, this.changes, () => this.#valueOf(unit)));
     this.#refresh = () => {
       value.textContent = short(this.#valueOf(unit));
       sum.textContent = KINDS[layer.kind] ?? layer.kind;
+      effect.textContent = this.#effect();
     };
     this.#refresh();
     say(`${name}: ${value.textContent}`);
     this.#showFeeders(unit, fed, sum);
+  }
+
+  /** What the changes do to the answer, which may be out of sight. */
+  #effect() {
+    const [now, before] = [this.#answer, this.#untouched];
+    return now && before ? `Now it says ${this.#said(now)}. Untouched: ${this.#said(before)}.` : "";
+  }
+
+  /** @param {Answer} answer */
+  #said({ top, probabilities, activations }) {
+    const scores = activations.get(linearOf(this.model, this.model.layers[this.model.layers.length - 1])?.name ?? "");
+    return `${this.model.classes[top]}, ${percent(probabilities[top])}${scores ? `, score ${short(scores[top])}` : ""}`;
   }
 
   /** @param {Unit} unit */
@@ -95,7 +112,9 @@ export class Inspector extends EventTarget {
       const values = this.#answer?.activations.get(before.name);
       if (!values) return;
       const total = feeders.update(values) + bias;
-      sum.textContent = `sum ${short(total - bias)} + bias ${short(bias)} = ${short(total)}${unit.layer.kind === "linear" ? "" : `, then ${unit.layer.kind}`}`;
+      const change = this.changes.get(unit);
+      const then = [unit.layer.kind === "linear" ? "" : unit.layer.kind, change ? changeName(change) : ""].filter(Boolean);
+      sum.textContent = `sum ${short(total - bias)} + bias ${short(bias)} = ${short(total)}${then.map((step) => `, then ${step}`).join("")}`;
     };
     this.#refresh();
   }

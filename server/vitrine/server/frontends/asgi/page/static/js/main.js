@@ -232,7 +232,7 @@ class Page {
     const other = result.changed ? result.untouched : first;
     this.verdict.show(result.now, other, result.changed ? "without your changes" : "the first image");
     this.layers.update(result.now, first);
-    this.inspector.update(result.now);
+    this.inspector.update(result.now, result.changed ? result.untouched : null);
     this.why.follow(this.#source, result.now.top);
   }
 
