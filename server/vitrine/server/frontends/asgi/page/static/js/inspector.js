@@ -58,7 +58,7 @@ export class Inspector extends EventTarget {
     const sum = make("p", { className: "sum" });
     const effect = make("p", { className: "effect" });
     const fed = make("div", { className: "fed" });
-    this.#place.replaceChildren(close, make("h3", { dir: "auto" }, name), value, sum, effect, fed);
+    this.#place.replaceChildren(close, make("h3", { dir: "auto" }, name), value, sum, fed, effect);
     if (chosen && !isOutput(this.model, layer)) this.#place.append(controlsFor(unit, this.changes, () => this.#valueOf(unit)));
     this.#refresh = () => {
       value.textContent = short(this.#valueOf(unit));
