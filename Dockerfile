@@ -1,7 +1,7 @@
 # The server, and the client for its health check; no compiler, no PyTorch.
 FROM python:3.11-slim AS build
 WORKDIR /source
-ARG EXTRAS="server tracing"
+ARG EXTRAS="server tracing http"
 # The dependencies first: a change of the source leaves their layer in the cache.
 COPY pyproject.toml constraints.txt ./
 # The environment gets no pip of its own. Parts of packages that only tests and tools use are removed.
@@ -42,7 +42,7 @@ ENV PATH=/opt/vitrine/bin:$PATH \
     VITRINE_HOST=0.0.0.0 \
     VITRINE_INSECURE=1 \
     VITRINE_METRICS_PORT=9464
-EXPOSE 50051 9464
+EXPOSE 50051 8080 9464
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s \
   CMD vitrine health --target "127.0.0.1:${VITRINE_PORT:-50051}"
 ENTRYPOINT ["vitrine-server"]

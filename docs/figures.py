@@ -12,7 +12,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from vitrine.client import Activations, ModelIdentity, Prediction
-from vitrine.client.plot import plot_prediction
+from vitrine.client.drawing.plot import plot_prediction
 from vitrine.model import prepare
 from vitrine.model.preparation.image import read_grey
 from vitrine.model.preparation.photo import find_ink_in_photo

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from vitrine.client import Client, Prediction
-from vitrine.client.plot import plot_prediction
-from vitrine.client.terminal import render_pixels, render_strips, strips_legend
+from vitrine.client.drawing.plot import plot_prediction
+from vitrine.client.drawing.terminal import render_pixels, render_strips, strips_legend
 from vitrine.training import fit, held_out_digit_images, load_dataset
 
 SHOWN = 5

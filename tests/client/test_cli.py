@@ -138,7 +138,7 @@ def test_json_has_the_activations_as_lists_when_asked(run: Run, drawings: list[P
 def test_a_plot_is_written_for_each_image(
     count: int, figures: list[str], run: Run, drawings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vitrine.client.plot.DPI", 10)  # what is drawn, the drawings' tests look at
+    monkeypatch.setattr("vitrine.client.drawing.plot.DPI", 10)  # what is drawn, the drawings' tests look at
     assert run("classify", *drawings[:count], "--plot", tmp_path / "one.png").exit_code == 0
     assert sorted(path.name for path in tmp_path.glob("one*.png")) == figures
 
@@ -365,7 +365,7 @@ def test_a_folder_without_images_is_one_sentence(run: Run, tmp_path: Path) -> No
 def test_a_folder_for_figures_gets_one_of_each_images_name(
     run: Run, drawings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vitrine.client.plot.DPI", 10)
+    monkeypatch.setattr("vitrine.client.drawing.plot.DPI", 10)
     same = tmp_path / "other" / drawings[0].name
     same.parent.mkdir()
     same.write_bytes(drawings[0].read_bytes())

@@ -22,9 +22,9 @@ from vitrine.client import (
     render_strips,
     strips_legend,
 )
-from vitrine.client.layout import Box, arrange, choose_ticks, grid_shape
-from vitrine.client.plot import draw_prediction
-from vitrine.client.terminal import BARS, bin_means
+from vitrine.client.drawing.layout import Box, arrange, choose_ticks, grid_shape
+from vitrine.client.drawing.plot import draw_prediction
+from vitrine.client.drawing.terminal import BARS, bin_means
 from vitrine.model import DIGITS, PIXELS_SHAPE, Layer, LayerKind, ModelInput, OutputKind, Shape, layer_catalogue
 
 IDENTITY = ModelIdentity("digits", "3f2a91c0b7de", "CPUExecutionProvider")
@@ -314,7 +314,7 @@ def test_two_classes_and_very_long_labels_can_be_drawn() -> None:
 def test_labels_and_titles_are_drawn_as_they_stand(
     text: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vitrine.client.plot.DPI", 10)
+    monkeypatch.setattr("vitrine.client.drawing.plot.DPI", 10)
     made = prediction_of([8], classes=(text, "b"))
     plot_prediction(made, tmp_path / f"label.{suffix}")
     plot_prediction(made, tmp_path / f"title.{suffix}", title=text)

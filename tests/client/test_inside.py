@@ -32,8 +32,8 @@ from vitrine.client import (
     zero,
 )
 from vitrine.client.cli import main
-from vitrine.client.inside_plot import draw_parameters
-from vitrine.client.plot import write_figure
+from vitrine.client.drawing.inside import draw_parameters
+from vitrine.client.drawing.plot import write_figure
 
 TOLERANCE = 1e-4
 EIGHT = Path(__file__).parents[2] / "examples" / "eight.png"

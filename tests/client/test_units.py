@@ -13,7 +13,7 @@ from support.serving import RunningServer
 
 from vitrine.client import Client, UsageError
 from vitrine.client.cli import main
-from vitrine.client.units import draw_unit, unit_of, unit_text
+from vitrine.client.drawing.units import draw_unit, unit_of, unit_text
 
 Run = Callable[..., Result]
 

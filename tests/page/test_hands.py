@@ -59,6 +59,10 @@ def test_silenced_units_change_the_prediction_as_the_sdk_says(visitor: Visitor, 
         expect_shares(visitor, changed.probabilities)
         expect(visitor.page.locator("#unit .value")).to_have_text("0")
     expect(visitor.page.locator("#answer-key")).to_have_text("Thin bars: without your changes.")
+    untouched_text = f"Untouched: 8, {written_share(float(client.classify(EIGHT).probability))}, score"
+    expect(visitor.page.locator("#unit .effect")).to_contain_text(f"Now it says {changed.label}, ")
+    expect(visitor.page.locator("#unit .effect")).to_contain_text(untouched_text)
+    expect(visitor.page.locator("#unit .sum")).to_contain_text("then relu, then silenced")
     bars = visitor.page.locator("#classes b").evaluate_all("bars => bars.map(bar => bar.style.transform)")
     shown = np.array([float(bar.removeprefix("scaleX(").removesuffix(")")) for bar in bars])
     untouched = client.classify(EIGHT).probabilities

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from page.conftest import Visit
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Response, expect
+from playwright.sync_api import Browser, Request, Response, Route, expect
 from support.artifacts import ARROWS_SHAPE, export_random
 from support.browser import Visitor, circle, page_server
 from support.callers import line, secret
@@ -42,7 +42,7 @@ def test_a_newcomer_sees_an_answer_before_doing_anything(address: str, visit: Vi
     visitor = visit(address)
     visitor.expect_verdict("8")
     expect(visitor.page.locator("#hint")).to_have_text("Now you: draw over it")
-    expect(visitor.page.locator("#about")).to_contain_text("1000 + 640 + 256 hidden units, 10 classes")
+    expect(visitor.page.locator("#about")).to_contain_text("says what it is, and shows what each of its 1,906 units")
 
 
 def test_a_drawn_8_is_an_8_and_all_layers_follow_while_it_is_drawn(address: str, visit: Visit) -> None:
@@ -431,6 +431,143 @@ def test_a_token_is_taken_without_what_copying_adds(tiny_artifact: Path, tmp_pat
         expect(visitor.verdict).not_to_have_text("–")
         visitor.page.close()  # before the server
         visitor.faults.clear()
+
+
+def test_a_token_that_was_not_given_can_be_given_later(tiny_artifact: Path, tmp_path: Path, visit: Visit) -> None:
+    (tmp_path / "tokens").write_text(line("pupil", "predict,activations"))
+    with page_server(tiny_artifact, "--tokens", tmp_path / "tokens") as (_, address):
+        visitor = visit(address, None)
+        visitor.page.goto(address)
+        dialog = visitor.page.locator("#token")
+        for _ in range(2):
+            expect(dialog).to_be_visible()
+            visitor.page.keyboard.press("Escape")
+            expect(dialog).to_be_hidden()
+            expect(visitor.page.get_by_role("alert")).to_contain_text("answers callers that have a token only")
+            violations(visitor)
+            visitor.page.get_by_role("button", name="Enter a token").click()
+        visitor.page.get_by_role("textbox", name="Token").fill(secret("pupil"))
+        visitor.page.keyboard.press("Enter")
+        expect(visitor.verdict).not_to_have_text("–")
+        visitor.page.close()  # before the server
+        visitor.faults.clear()
+
+
+LEFT_OUT = {
+    "beyond float32": "relu_1.17x1e39",
+    "beyond what is taken": "relu_1.17=1000001",
+    "the output": "softmax.3x0",
+    "no such unit": "relu_3.256x0",
+    "no such layer": "relu_9.1x0",
+    "no change": "relu_1.5",
+}
+
+
+@pytest.mark.parametrize("fault", LEFT_OUT)
+def test_of_a_link_with_a_bad_change_the_rest_is_shown(address: str, visit: Visit, fault: str) -> None:
+    bad = LEFT_OUT[fault]
+    visitor = visit(address, f"#draw=AAKAIIDf&change=relu_2.3x0~{bad}~relu_2.4x0")
+    visitor.expect_verdict("1")
+    expect(visitor.page.locator("#change-list li")).to_have_text(["relu_2 · 3 silenced ✕", "relu_2 · 4 silenced ✕"])
+    alert = visitor.page.get_by_role("alert")
+    expect(alert).to_contain_text(f"The link has changes that can't be made here, and are left out: {bad}")
+    visitor.page.get_by_role("button", name="Close").click()
+    expect(alert).to_be_hidden()
+
+
+def test_of_two_images_the_later_is_shown_although_it_is_read_first(address: str, visit: Visit) -> None:
+    visitor = visit(address)
+    visitor.expect_verdict("8")
+    one = Image.new("L", (60, 60), 255)
+    ImageDraw.Draw(one).line([(30, 10), (30, 50)], 0, 8)
+    file = io.BytesIO()
+    one.save(file, "PNG")
+    visitor.evaluate(
+        """() => {
+            const read = window.createImageBitmap;
+            window.createImageBitmap = (blob) => {
+                window.createImageBitmap = read;
+                return new Promise((done) => (window.goOn = () => done(read(blob))));
+            };
+        }"""
+    )
+    sent: list[str] = []
+    visitor.page.on("request", lambda request: sent.append(request.post_data or ""))
+    drop(visitor, "drop", file.getvalue())
+    drop(visitor, "drop", EIGHT.read_bytes())
+    visitor.page.wait_for_url("**/#pixels=*")
+    visitor.evaluate("window.goOn()")
+    visitor.page.get_by_role("button", name="Take a drawn 4").click()
+    visitor.expect_verdict("4")
+    asked = [data for data in sent if "activations" in data]
+    assert any(base64.b64encode(EIGHT.read_bytes()).decode() in data for data in asked)
+    assert not any(base64.b64encode(file.getvalue()).decode() in data for data in asked)
+
+
+def test_the_steps_of_an_image_that_was_cleared_are_not_shown(address: str, visit: Visit) -> None:
+    visitor = visit(address)
+    held: list[Route] = []
+    visitor.page.route("**/Prepare", lambda route: held.append(route), times=1)
+    visitor.page.get_by_role("button", name="Take a drawn 4").click()
+    visitor.page.wait_for_url("**/#draw=*")
+    visitor.expect_verdict("4")
+    visitor.page.get_by_role("button", name="Clear").click()
+    visitor.expect_verdict("–")
+    visitor.evaluate(
+        """() => {
+            const list = document.getElementById("step-list");
+            window.shown = 0;
+            new MutationObserver(() => (window.shown += list.children.length > 0)).observe(list, {childList: true});
+        }"""
+    )
+    [route] = held
+    route.continue_()
+    visitor.page.get_by_role("button", name="Take a drawn 3").click()
+    visitor.page.locator("#steps").wait_for()
+    assert visitor.evaluate("window.shown") == 1
+
+
+def test_a_large_layers_parameters_come_in_parts(tmp_path: Path, visit: Visit) -> None:
+    """Rows of 600 weights: 434 of the 500 fit into an answer of 1 MiB."""
+    artifact = export_random(tmp_path / "wide.onnx", [600, 500])
+    with page_server(artifact, "--max-message-mb", "1") as (target, address), Client(target) as client:
+        visitor = visit(address)
+        visitor.page.locator("#chooser").set_input_files(EIGHT)
+        visitor.page.wait_for_url("**/#pixels=*")
+        asked: list[Request] = []
+        visitor.page.on("request", lambda request: asked.append(request) if "GetParameters" in request.url else None)
+        before = client.classify(EIGHT, activations=["relu_1"]).activations["relu_1"]
+        parameters = client.parameters("linear_2")
+        for unit in (3, 499, 433, 434):
+            visitor.choose("relu_2", unit)
+            total = float(parameters.weight[unit] @ before + parameters.bias[unit])
+            expect(visitor.page.locator("#unit .sum")).to_contain_text(f"= {total:.2f}".replace("-", "−"))
+        sent: list[Any] = [request.post_data_json for request in asked]
+        assert [one["firstRow"] for one in sent] == [0, 434]
+        visitor.page.close()  # before the server
+
+
+def test_pictures_keep_their_order_on_a_page_that_runs_from_right_to_left(address: str, visit: Visit) -> None:
+    visitor = visit(address)
+    visitor.expect_verdict("8")
+    visitor.evaluate("document.documentElement.dir = 'rtl'")
+    grid, names = visitor.units("softmax").bounding_box(), visitor.page.locator("#layers .names").last
+    boxes = [name.bounding_box() for name in names.locator("span").all()]
+    assert grid
+    assert len(boxes) == 10
+    lefts = [box["x"] for box in boxes if box]
+    assert lefts == sorted(lefts)
+    assert lefts[0] == pytest.approx(grid["x"], abs=1)
+    visitor.choose("relu_3", 5)
+    expect(visitor.page.locator("#unit h3").first).to_have_text("relu_3 · 5")
+    box, mark = visitor.units("relu_3").bounding_box(), visitor.page.locator(".mark.here:visible").bounding_box()
+    assert box
+    assert mark
+    assert mark["x"] - box["x"] == pytest.approx(5 * mark["width"], abs=3)
+    bar, name = visitor.page.locator("#classes .bar").first.bounding_box(), visitor.page.locator("#classes .name").first
+    assert bar
+    assert (name.bounding_box() or bar)["x"] < bar["x"]
+    assert visitor.evaluate("document.documentElement.scrollWidth") == 1240
 
 
 def test_a_browser_that_keeps_nothing_for_pages_has_the_page(address: str, visit: Visit) -> None:

@@ -51,6 +51,7 @@ from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.process.port import can_be_shared
 from vitrine.server.protocols.compression import largest_unpacked
 from vitrine.server.protocols.endpoint import NAME_BYTES
+from vitrine.server.security.addresses import is_fixed
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -115,6 +116,57 @@ def test_every_form_gives_the_answer_that_grpc_gives(
         stub: Any = ClassifierServiceStub(channel)
         expected = stub.Classify(request)
     assert message(call(address, form, CLASSIFY, request), form, pb.ClassifyResponse) == expected
+
+
+OWN_HOSTS = [
+    "localhost",
+    "localhost.:80",
+    "LOCALHOST:8080",
+    "look.localhost:1",
+    "127.0.0.1:5",
+    "[::1]:80",
+    "[::1]",
+    "10.0.0.7",
+]
+OTHER_HOSTS = [
+    "rebound.example",
+    "rebound.example:8080",
+    "localhost.example",
+    "notlocalhost",
+    "127.0.0.1.example:80",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", OWN_HOSTS)
+def test_a_browser_calls_this_machine_by_an_address_or_as_localhost(address: str, name: str) -> None:
+    ended = call(address, "connect json", CLASSIFY, BLANK, host=name, origin=f"http://{name}")
+    message(ended, "connect json", pb.ClassifyResponse)
+
+
+@pytest.mark.parametrize("name", OTHER_HOSTS[:-1])
+def test_a_page_whose_name_was_rebound_to_this_machine_gets_no_answer(address: str, form: str, name: str) -> None:
+    ended = call(address, form, CLASSIFY, BLANK, host=name, origin=f"http://{name}")
+    assert (ended.code, ended.reason) == ("PERMISSION_DENIED", "HOST_UNKNOWN")
+    assert "let that send `Host: localhost`" in ended.status.message
+
+
+def test_a_program_that_is_no_browser_calls_by_any_name(address: str) -> None:
+    message(call(address, "connect", CLASSIFY, BLANK, host="digits.example"), "connect", pb.ClassifyResponse)
+
+
+@pytest.mark.parametrize("name", OTHER_HOSTS)
+def test_names_that_a_name_server_decides_are_not_fixed(name: str) -> None:
+    assert not is_fixed(name)
+
+
+def test_with_tokens_a_browser_may_call_by_any_name(host: str, tiny_artifact: Path, tmp_path: Path) -> None:
+    """A page that was rebound has no token: it is kept for one origin."""
+    (tmp_path / "tokens").write_text(line("alice", "predict"))
+    with http_server(host, tiny_artifact, "--tokens", tmp_path / "tokens") as (_, address):
+        named, token = {"host": "digits.example", "origin": "https://digits.example"}, f"Bearer {secret('alice')}"
+        ended = call(address, "connect", CLASSIFY, BLANK, authorization=token, tls=None, **named)
+    message(ended, "connect", pb.ClassifyResponse)
 
 
 def test_an_error_has_its_code_reason_field_and_request_id(address: str, form: str) -> None:

@@ -206,6 +206,15 @@ def test_activations_are_left_alone_where_that_is_asked_for(tiny_artifact: Path)
     assert not [name for name in scrape.names if "activation" in name]
 
 
+def test_runs_with_interventions_are_counted_as_runs(tiny_artifact: Path) -> None:
+    silenced = pb.ImageInterventions(interventions=[pb.Intervention(layer="relu_1", scale=0)])
+    with measured_server(tiny_artifact) as server, grpc.insecure_channel(server.target) as channel:
+        ClassifierServiceStub(channel).Classify(request_of(3, interventions=[silenced]))
+        scrape = server.scrape_when(lambda scrape: scrape.value("vitrine_requests_total") == 1)
+    assert (scrape.value("vitrine_batch_rows_sum"), scrape.value("vitrine_batch_rows_count")) == (6, 2)
+    assert scrape.value("vitrine_images_total") == 3
+
+
 def classify_on_channels(target: str, channels: int, each: int) -> None:
     """Sends so many requests on each of so many connections, which the workers share."""
     with ExitStack() as stack:

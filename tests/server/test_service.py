@@ -12,17 +12,21 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.artifacts import random_pixels
 from support.publishing import publish
 from support.serving import PATIENCE_SECONDS
 
+from vitrine.model import TOLERANCE
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, PermissionDenied, Unsupported
+from vitrine.server.inference.attribution import Network
 from vitrine.server.inference.call import Call, Stage
 from vitrine.server.inference.plan import Plan
 from vitrine.server.inference.requests import (
+    AttributionMethod,
     Change,
     Classification,
     ClassifyRequest,
@@ -33,7 +37,7 @@ from vitrine.server.inference.requests import (
 )
 from vitrine.server.inference.service import MAX_PLANS, Service
 from vitrine.server.models.rollout import RepositoryConfig
-from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
+from vitrine.server.models.snapshot import Entry, IntervenedRunner, Models, ServedModel, Snapshot
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.security.access import Caller, Permission
 
@@ -251,6 +255,126 @@ async def test_a_service_that_is_closed_leaves_no_caller_waiting(
     go_on.set()
     outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), PATIENCE_SECONDS)
     assert [type(outcome) for outcome in outcomes] == [Classification, Classification, RuntimeError, RuntimeError]
+
+
+class SlowlyOpened:
+    """A runner with interventions whose opening waits until it may go on, or fails as often as it is told to.
+
+    Args:
+        runner: opens and runs.
+        failures: openings that fail.
+    """
+
+    def __init__(self, runner: IntervenedRunner, failures: int = 0) -> None:
+        self._runner = runner
+        self.failures = failures
+        self.openings = 0
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def open(self) -> None:
+        self.openings += 1
+        self.begun.set()
+        self.go_on.wait(PATIENCE_SECONDS)
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("can't be opened")
+        self._runner.open()
+
+    def run(self, *arguments: Any) -> Any:
+        return self._runner.run(*arguments)
+
+
+async def test_plain_requests_are_answered_while_the_session_for_interventions_is_opened(tiny_artifact: Path) -> None:
+    async with open_service(ServiceConfig(tiny_artifact, threads=1)) as service:
+        served = service.models.get("")
+        assert served.intervened is not None
+        slow = SlowlyOpened(served.intervened)
+        model = replace(served, intervened=slow)
+        changed = [asyncio.ensure_future(service.classify(silenced(model), a_call_of(*Permission))) for _ in range(3)]
+        await asyncio.to_thread(slow.begun.wait, PATIENCE_SECONDS)
+        plain = service.classify(one_image(model, ALL_LAYERS), a_call_of(*Permission))
+        await asyncio.wait_for(plain, PATIENCE_SECONDS)
+        changed.pop().cancel()
+        assert not any(waiting.done() for waiting in changed)
+        slow.go_on.set()
+        for answer in await asyncio.wait_for(asyncio.gather(*changed), PATIENCE_SECONDS):
+            assert not answer.activations
+        assert slow.openings == 1
+
+
+async def test_an_opening_that_failed_is_tried_again(tiny_artifact: Path) -> None:
+    async with open_service(ServiceConfig(tiny_artifact)) as service:
+        served = service.models.get("")
+        assert served.intervened is not None
+        slow = SlowlyOpened(served.intervened, failures=1)
+        slow.go_on.set()
+        model = replace(served, intervened=slow)
+        with pytest.raises(RuntimeError, match="can't be opened"):
+            await service.classify(silenced(model), a_call_of(*Permission))
+        await service.classify(silenced(model), a_call_of(*Permission))
+        assert slow.openings == 2
+
+
+@pytest.mark.parametrize("method", AttributionMethod)
+async def test_runs_and_other_explanations_come_between_the_slices_of_one(
+    tiny_artifact: Path, method: AttributionMethod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Network, "slice_rows", 5)  # an image of integrated gradients is in several slices
+    async with open_service(ServiceConfig(tiny_artifact, threads=1)) as service:
+        model, pixels = service.models.get(""), random_pixels(40)
+        together = await service.explain(ExplainRequest(model, pixels, method=method), a_call_of(*Permission))
+        long = asyncio.ensure_future(
+            service.explain(ExplainRequest(model, pixels, method=method), a_call_of(*Permission))
+        )
+        await asyncio.sleep(0)
+        await service.explain(ExplainRequest(model, pixels[:1], method=method), a_call_of(*Permission))
+        await service.classify(one_image(model, ALL_LAYERS), a_call_of(*Permission))
+        assert not long.done()
+        again = await long
+    np.testing.assert_array_equal(again.contributions, together.contributions)
+    np.testing.assert_allclose(again.contributions.sum(axis=(1, 2)) + again.biases, again.scores, atol=TOLERANCE)
+
+
+async def test_an_explanation_whose_caller_has_gone_ends_with_its_slice(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    divided, model = 0, service.models.get("")
+    begun, go_on = threading.Event(), threading.Event()
+    backward = Network.backward
+
+    def held_up(*arguments: Any) -> Any:
+        nonlocal divided
+        divided += 1
+        begun.set()
+        go_on.wait(PATIENCE_SECONDS)
+        return backward(*arguments)
+
+    monkeypatch.setattr(Network, "backward", held_up)
+    monkeypatch.setattr(Network, "slice_rows", 1)
+    request = ExplainRequest(model, random_pixels(40), method=AttributionMethod.INTEGRATED_GRADIENTS)
+    gone = asyncio.ensure_future(service.explain(request, a_call_of(*Permission)))
+    await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    go_on.set()
+    await service.explain(ExplainRequest(model, random_pixels(1)), a_call_of(*Permission))  # after what was under way
+    assert divided == 2
+
+
+async def test_only_untouched_answers_tell_how_many_images_are_digits(judging_artifact: Path) -> None:
+    """A changed network may take a digit for none, which says nothing of the image."""
+    plain, alone, beside = (a_call_of(*Permission) for _ in range(3))
+    silent, pixels = [[Change("relu_2", None, scale=0.0)]], random_pixels(16)
+    async with open_service(ServiceConfig(judging_artifact)) as service:
+        model = service.models.get("")
+        await service.classify(ClassifyRequest(model, pixels=pixels), plain)
+        for call, baseline in ((alone, False), (beside, True)):
+            changes = Interventions(silent, baseline=baseline)
+            changed = await service.classify(ClassifyRequest(model, pixels=pixels, interventions=changes), call)
+            assert changed.is_digit is not None
+            assert changed.no_digits != plain.no_digits
+    assert (alone.no_digits, beside.no_digits) == (None, plain.no_digits)
 
 
 async def test_the_activations_that_an_explanation_is_made_of_count_as_memory(

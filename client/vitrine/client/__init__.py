@@ -4,9 +4,12 @@ It knows the wire contract and the format of models, and nothing of the server o
 neither torch, onnx, onnxruntime, matplotlib nor click.
 """
 
-import vitrine.client.notebook  # noqa: F401 - enters its functions in `drawings`
+import vitrine.client.drawing.notebook  # noqa: F401 - enters its functions in `drawable`
 from vitrine.client.async_client import AsyncClient
 from vitrine.client.connection import TLS
+from vitrine.client.drawing.inside import compare
+from vitrine.client.drawing.plot import draw_prediction, plot_prediction
+from vitrine.client.drawing.terminal import render_pixels, render_strips, strips_legend
 from vitrine.client.errors import (
     AnswerError,
     AuthenticationError,
@@ -23,12 +26,9 @@ from vitrine.client.errors import (
     UnsupportedError,
     UsageError,
 )
-from vitrine.client.inside_plot import compare
 from vitrine.client.interventions import Intervention, scale, set_units, zero
-from vitrine.client.plot import draw_prediction, plot_prediction
 from vitrine.client.sync_client import Client
 from vitrine.client.tables import stack_activations, to_frame
-from vitrine.client.terminal import render_pixels, render_strips, strips_legend
 from vitrine.client.types import (
     Activations,
     Explanation,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vitrine.client.terminal import (
+from vitrine.client.drawing.terminal import (
     can_show,
     pixels_in_ascii,
     render_pixels,

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.client.drawings import Drawable, Shown
+from vitrine.client.drawable import Drawable, Shown
 from vitrine.model import Layer, LayerKind, ModelInput, TrainingFacts, VitrineError
 
 Floats: TypeAlias = npt.NDArray[np.float32]

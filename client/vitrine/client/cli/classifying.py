@@ -18,8 +18,8 @@ import numpy as np
 
 from vitrine.client import report
 from vitrine.client.batches import Outcome
+from vitrine.client.drawing.plot import plot_prediction
 from vitrine.client.errors import UsageError
-from vitrine.client.plot import plot_prediction
 from vitrine.client.types import Prediction
 from vitrine.model import ImageError
 

@@ -10,11 +10,11 @@ import click
 from vitrine.client import report
 from vitrine.client.cli.classifying import Printed, classify_files, find_images, has_colours
 from vitrine.client.cli.options import AS_JSON, IMAGE_PIXELS, MODEL, connected
-from vitrine.client.inside_plot import compare as draw_comparison
-from vitrine.client.plot import check_matplotlib
+from vitrine.client.drawing.inside import compare as draw_comparison
+from vitrine.client.drawing.plot import check_matplotlib
+from vitrine.client.drawing.units import parameters_text, plot_unit, unit_of, unit_text
 from vitrine.client.sync_client import Client
 from vitrine.client.types import AttributionMethod
-from vitrine.client.units import parameters_text, plot_unit, unit_of, unit_text
 from vitrine.client.wire import METHODS_OF_ATTRIBUTION, Preparation
 from vitrine.model.distribution import DISTRIBUTION
 from vitrine.model.output import safe_output

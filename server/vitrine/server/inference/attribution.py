@@ -6,11 +6,11 @@ products. It knows numpy and the kinds of layers; it knows neither messages nor 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Self, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,11 @@ from vitrine.server.models.snapshot import ServedModel
 STEPS = 64
 """The points of the midpoint rule for integrated gradients."""
 
-CHUNK_ROWS = 256
-"""The largest number of rows that are worked on at once: other runs, and a caller's leaving, wait no longer."""
+SLICE_PRODUCTS = 1 << 26
+"""Weights times rows of a slice, which is worked on at once: some milliseconds. Other runs wait no longer for it."""
+
+SLICE_ROWS = (4, 256)
+"""The fewest and the most rows of a slice: one row of a large network would read all of its weights by itself."""
 
 IMAGE_BYTES = 24
 """The largest number of bytes of an image's class, score and bias in an answer."""
@@ -61,6 +64,13 @@ class Network:
         """The bytes of an image's activations of `needed`, which are in memory until all images are explained."""
         needed = self.needed
         return NUMBER_BYTES * sum(layer.width for layer in self.layers if layer.name in needed)
+
+    @property
+    def slice_rows(self) -> int:
+        """The rows that are worked on at once."""
+        weights = sum(stored.weight.size for stored in self.parameters.values())
+        fewest, most = SLICE_ROWS
+        return max(fewest, min(most, SLICE_PRODUCTS // weights))
 
     def forward(self, inputs: Floats) -> dict[str, Floats]:
         """The activations of every layer for given activations of the input layer, float32 (N, width)."""
@@ -138,62 +148,98 @@ def explanation_bytes(request: ExplainRequest, count: int) -> int:
 
 
 async def attribute(
-    request: ExplainRequest, pixels: npt.NDArray[np.uint8], values: Mapping[str, Floats], threads: Executor
+    request: ExplainRequest,
+    pixels: npt.NDArray[np.uint8],
+    values: Mapping[str, Floats],
+    threads: Executor,
+    turns: asyncio.Lock,
 ) -> Explanation:
-    """Explains the images of a request, some at a time, in threads. A caller that leaves ends it.
+    """Explains the images of a request, a slice at a time, in threads. A caller that leaves ends it between slices.
 
     Args:
         request: the request, which was checked.
         pixels: uint8 (N, height, width): its images.
-        values: the activations of `Network.needed`, float32 (N, width) each.
+        values: the activations of `Network.needed`, float32 (N, *the layer's shape) each.
         threads: the threads for models.
+        turns: those of all explanations: a run waits for one slice of them, however many there are.
     """
     model, network, loop = request.model, Network.of(request.model), asyncio.get_running_loop()
-    scores = values[network.layers[-1].name]  # (N, classes)
+    flat = {name: rows.reshape(len(rows), -1) for name, rows in values.items()}  # (N, width) each
+    scores = flat[network.layers[-1].name]
     classes = np.resize(np.asarray(request.classes, np.int64), len(scores)) if request.classes else scores.argmax(1)
-    divide = _METHODS[request.method]
-    size = CHUNK_ROWS if divide is _contributions else max(1, CHUNK_ROWS // STEPS)
-    parts = []
-    for start in range(0, len(scores), size):
-        chunk = slice(start, start + size)
-        some = {name: rows[chunk].reshape(len(rows[chunk]), -1) for name, rows in values.items()}
-        parts.append(await loop.run_in_executor(threads, partial(divide, network, some, classes[chunk])))
-    shares, biases = (np.concatenate(each) for each in zip(*parts, strict=True))
+    division = _DIVISIONS[request.method](network, flat, classes)
+    for start in range(0, division.rows, network.slice_rows):
+        rows = np.arange(start, min(start + network.slice_rows, division.rows))
+        async with turns:
+            await loop.run_in_executor(threads, partial(division.divide, rows))
     return Explanation(
         model,
         classes,
         scores[np.arange(len(scores)), classes],
-        shares.reshape(len(scores), *model.metadata.input.shape),
-        biases,
+        division.shares.reshape(len(scores), *model.metadata.input.shape),
+        division.biases,
         pixels if request.pixels is None else None,
     )
 
 
-def _contributions(
-    network: Network, values: Mapping[str, Floats], classes: npt.NDArray[np.int64]
-) -> tuple[Floats, Floats]:
-    """Each input's share, float32 (N, width of the input), and the biases', float32 (N,)."""
-    factors, biases = network.backward(values, classes)
-    return factors * values[network.layers[0].name], biases
+class _Division(Protocol):
+    """A division of the scores of N images, row by row."""
+
+    rows: int
+    """Its rows."""
+    shares: Floats
+    """Each input's share, float32 (N, width of the input), once all rows are divided."""
+
+    @property
+    def biases(self) -> Floats:
+        """The rest of the scores, float32 (N,)."""
+
+    def divide(self, rows: npt.NDArray[np.int64]) -> None:
+        """Divides some rows, each once."""
 
 
-def _integrated_gradients(
-    network: Network, values: Mapping[str, Floats], classes: npt.NDArray[np.int64]
-) -> tuple[Floats, Floats]:
-    """Each input's share by the mean of its factor from a white page (all 0) to the image, and the rest of the score.
+class _Contributions:
+    """The division by the products of the weights that are active for the images themselves: a row is an image."""
+
+    def __init__(self, network: Network, values: Mapping[str, Floats], classes: npt.NDArray[np.int64]) -> None:
+        self._network, self._values, self._classes = network, values, classes
+        self.rows = len(classes)
+        self.shares = np.empty_like(values[network.layers[0].name])
+        self.biases = np.empty(len(classes), np.float32)
+
+    def divide(self, rows: npt.NDArray[np.int64]) -> None:
+        values = {name: each[rows] for name, each in self._values.items()}
+        factors, self.biases[rows] = self._network.backward(values, self._classes[rows])
+        self.shares[rows] = factors * values[self._network.layers[0].name]
+
+
+class _IntegratedGradients:
+    """The division by the mean of the products on the way from a white page (all 0) to the image: a row is a point.
 
     The method: Sundararajan et al. 2017, arXiv:1703.01365.
     """
-    inputs, scores = values[network.layers[0].name], values[network.layers[-1].name]
-    way = ((np.arange(STEPS) + 0.5) / STEPS).astype(np.float32)  # (STEPS,): the midpoints
-    points = (inputs[:, None] * way[:, None]).reshape(len(inputs) * STEPS, -1)  # (N · STEPS, width)
-    factors, _ = network.backward(network.forward(points), np.repeat(classes, STEPS))
-    shares = inputs * factors.reshape(len(inputs), STEPS, -1).mean(axis=1)
-    return shares, scores[np.arange(len(scores)), classes] - shares.sum(axis=1)
+
+    def __init__(self, network: Network, values: Mapping[str, Floats], classes: npt.NDArray[np.int64]) -> None:
+        self._network, self._classes = network, classes
+        self._inputs, self._scores = values[network.layers[0].name], values[network.layers[-1].name]
+        self.rows = len(classes) * STEPS
+        self.shares = np.zeros_like(self._inputs)
+
+    @property
+    def biases(self) -> Floats:
+        rest: Floats = self._scores[np.arange(len(self._scores)), self._classes] - self.shares.sum(axis=1)
+        return rest
+
+    def divide(self, rows: npt.NDArray[np.int64]) -> None:
+        images, steps = np.divmod(rows, STEPS)
+        places = ((steps + 0.5) / STEPS).astype(np.float32)  # the midpoints
+        inputs = self._inputs[images]
+        factors, _ = self._network.backward(self._network.forward(inputs * places[:, None]), self._classes[images])
+        np.add.at(self.shares, images, inputs * factors / STEPS)  # an image's points may be in two slices
 
 
-_METHODS = {
-    AttributionMethod.CONTRIBUTIONS: _contributions,
-    AttributionMethod.GRADIENT_TIMES_INPUT: _contributions,  # the gradient is the product of the active weights
-    AttributionMethod.INTEGRATED_GRADIENTS: _integrated_gradients,
+_DIVISIONS: Mapping[AttributionMethod, Callable[[Network, Mapping[str, Floats], npt.NDArray[np.int64]], _Division]] = {
+    AttributionMethod.CONTRIBUTIONS: _Contributions,
+    AttributionMethod.GRADIENT_TIMES_INPUT: _Contributions,  # the gradient is the product of the active weights
+    AttributionMethod.INTEGRATED_GRADIENTS: _IntegratedGradients,
 }

@@ -157,6 +157,11 @@ class Classification:
     baseline: "Classification | None" = None
     """The answer without the request's interventions; None: there are none, or it wasn't wanted."""
 
+    @property
+    def no_digits(self) -> int | None:
+        """The images that are no digits; None where the model has no threshold to judge them by."""
+        return None if self.is_digit is None else len(self.is_digit) - int(np.count_nonzero(self.is_digit))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:

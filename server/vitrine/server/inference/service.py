@@ -5,6 +5,7 @@ ONNX Runtime: a protocol translates its messages into plain data, calls here, an
 paths of fields in errors: here they are those of `ClassifyRequest`.
 """
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +51,7 @@ from vitrine.server.inference.requests import (
 )
 from vitrine.server.inference.statistics import Statistics
 from vitrine.server.models.repository import LoadModel
-from vitrine.server.models.snapshot import Models, ServedModel, Snapshot
+from vitrine.server.models.snapshot import IntervenedRunner, Models, ServedModel, Snapshot
 from vitrine.server.observers import suppress_and_log
 from vitrine.server.preparation.pool import PreparationPool
 from vitrine.server.security.access import ANYONE, EVERYONE, Access, Permission
@@ -119,6 +120,7 @@ class Service:
         """The connections of all front ends."""
         self._rates = RateLimiter(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
         self._cache = RowCache(cache_bytes) if cache_bytes else None
+        self._explaining = asyncio.Lock()
         self._runners: dict[int, _ModelRunner] = {}  # by the model's id, as long as there is the model
 
     @property
@@ -183,21 +185,29 @@ class Service:
         values = await runner.batcher.run(pixels, plan.outputs, call)
         self._admission.took(time.monotonic() - call.begin)
         # 5. Judge: the class of each image, and whether it is a digit at all.
-        return _judged(model, values, plan.layers, call)
+        answer = _judged(model, values, plan.layers)
+        call.no_digits = answer.no_digits
+        return answer
 
     async def _intervene(
         self, interventions: Interventions, model: ServedModel, pixels: npt.NDArray[np.uint8], plan: Plan, call: Call
     ) -> Classification:
-        """Runs images with interventions, in batches with other callers' ones, and without, where that is wanted."""
+        """Runs images with interventions, in batches with other callers' ones, and without, where that is wanted.
+
+        Only the untouched answers tell how many of the images are digits.
+        """
         runner = self._runner(model)
-        if runner.intervened is None:
+        if runner.intervened is None or model.intervened is None:
             raise no_interventions(model)
+        await runner.opened(model.intervened)
         values = await runner.intervened.run(rows_of(pixels, interventions), plan.outputs, call)
         await off_loop(sum(each.nbytes for each in values.values()), partial(check_finite, values))
-        changed = _judged(model, values, plan.layers, call)
+        changed = _judged(model, values, plan.layers)
         if interventions.baseline:
             untouched = await runner.batcher.run(pixels, plan.outputs, call)
-            changed = replace(changed, baseline=_judged(model, untouched, plan.layers, call))
+            baseline = _judged(model, untouched, plan.layers)
+            call.no_digits = baseline.no_digits
+            changed = replace(changed, baseline=baseline)
         self._admission.took(time.monotonic() - call.begin)
         return changed
 
@@ -253,7 +263,7 @@ class Service:
         pixels = await self._prepare(request, call) if request.pixels is None else request.pixels
         values = await self._runner(model).batcher.run(pixels, network.needed, call)
         begin = time.monotonic()
-        explanation = await attribute(request, pixels, values, self._runs)
+        explanation = await attribute(request, pixels, values, self._runs, self._explaining)
         call.passed(Stage.COMPUTE, begin, time.monotonic())
         self._admission.took(time.monotonic() - call.begin)
         return explanation
@@ -360,7 +370,7 @@ class Service:
             finalize(model, self._runners.pop, id(model), None).atexit = False
             if model.intervened is not None:
                 changed = IntervenedRun(model.intervened, model.metadata.layers)
-                runner.intervened = Batcher(changed, self._runs, self.batching, ran)  # in threads: a session is opened
+                runner.intervened = Batcher(changed, self._runs, self.batching, ran)  # in threads: changes are gathered
         return runner
 
     def _cached(self, batcher: Batcher, model: ServedModel) -> Batcher | CachedBatcher:
@@ -399,6 +409,18 @@ class _ModelRunner:
         self.intervened: Batcher | None = None
         """Batches rows with interventions; None: the model can't be run with any."""
         self._plans: dict[LayerSelection, Plan] = {}
+        self._opening: asyncio.Future[None] | None = None
+
+    async def opened(self, intervened: IntervenedRunner) -> None:
+        """Opens what runs interventions, once, in a helper thread: those of the runs go on with plain requests.
+
+        All who need it meanwhile wait for the same opening. One that fails is tried again by the next request.
+        """
+        if self._opening is None or (self._opening.done() and self._opening.exception()):
+            self._opening = asyncio.ensure_future(asyncio.to_thread(intervened.open))
+        if not self._opening.done():
+            await asyncio.wait((self._opening,))  # a caller that goes ends its own wait only
+        self._opening.result()
 
     @property
     def batchers(self) -> list[Batcher | CachedBatcher]:
@@ -425,10 +447,8 @@ def _size_of(request: ImagesRequest) -> int:
     return sum(map(len, request.files or ())) if request.pixels is None else request.pixels.nbytes
 
 
-def _judged(
-    model: ServedModel, values: Mapping[str, npt.NDArray[np.float32]], layers: Sequence[str], call: Call
-) -> Classification:
-    """The answer that the model's outputs make; the call is told how many images are no digits."""
+def _judged(model: ServedModel, values: Mapping[str, npt.NDArray[np.float32]], layers: Sequence[str]) -> Classification:
+    """The answer that the model's outputs make."""
     probabilities = values[model.layer_names[-1]]  # (N, classes)
     activations = {name: values[name] for name in layers}
     digits, threshold = probabilities.argmax(axis=1), model.metadata.novelty_threshold  # (N,)
@@ -436,5 +456,4 @@ def _judged(
         return Classification(model, digits, probabilities, activations)
     novelty = values[NOVELTY]  # (N,)
     is_digit = novelty.astype(np.float64) <= threshold  # exactly: in float32 the threshold might be rounded beyond it
-    call.no_digits = len(is_digit) - int(np.count_nonzero(is_digit))
     return Classification(model, digits, probabilities, activations, novelty, is_digit)

@@ -36,6 +36,9 @@ class Runner(Protocol):
 class IntervenedRunner(Protocol):
     """Calculates a model's activations with changes on the way: `engine.IntervenedEngine`, or a stand-in of a test."""
 
+    def open(self) -> None:
+        """Makes ready to run, which may take tenths of a second; does nothing where that is done."""
+
     def run(
         self, pixels: npt.NDArray[np.uint8], layers: Sequence[str], changes: Mapping[str, npt.NDArray[np.float32]]
     ) -> dict[str, npt.NDArray[np.float32]]:

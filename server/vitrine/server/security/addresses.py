@@ -1,4 +1,4 @@
-"""Network addresses: their notation, and which of them other machines can reach. It opens no socket."""
+"""Network addresses: their notation, and which of them other machines can reach or rename. It opens no socket."""
 
 import ipaddress
 
@@ -14,3 +14,17 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_fixed(authority: str) -> bool:
+    """True for a HOST or HOST:PORT that no name server decides: an address, `localhost`, or a name below it."""
+    bracketed, _, rest = authority.removeprefix("[").partition("]")
+    host = bracketed if authority.startswith("[") and rest[:1] in ("", ":") else authority.partition(":")[0]
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -4,7 +4,7 @@ An observed model is a model like any other: its caller notices nothing. It know
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import ActivationStatistics
-from vitrine.server.models.snapshot import Runner, ServedModel
+from vitrine.server.models.snapshot import IntervenedRunner, Runner, ServedModel
 from vitrine.server.telemetry.activation_health import ActivationHealth
 
 
@@ -30,11 +30,13 @@ class RunProbe:
         self._health: WeakKeyDictionary[ServedModel, ActivationHealth] = WeakKeyDictionary()
 
     def over(self, model: ServedModel) -> ServedModel:
-        """The same model, observed from now on."""
+        """The same model, observed from now on. Changed runs are counted, and their activations are never sampled."""
+        engine = _Counted(model.engine, self._ran)
+        intervened = model.intervened and _CountedIntervened(model.intervened, self._ran)
         if not self._activations:
-            return replace(model, engine=_Counted(model.engine, self._ran))
+            return replace(model, engine=engine, intervened=intervened)
         health = ActivationHealth(model.metadata.layers)
-        watched = replace(model, engine=_Sampled(_Counted(model.engine, self._ran), health))
+        watched = replace(model, engine=_Sampled(engine, health), intervened=intervened)
         self._health[watched] = health
         return watched
 
@@ -57,6 +59,24 @@ class _Counted:
 
     def run(self, pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         values = self._runner.run(pixels, layers)
+        self._ran(len(pixels))
+        return values
+
+
+class _CountedIntervened:
+    """A runner with interventions that counts the images of its runs."""
+
+    def __init__(self, runner: IntervenedRunner, ran: Callable[[int], None]) -> None:
+        self._runner = runner
+        self._ran = ran
+
+    def open(self) -> None:
+        self._runner.open()
+
+    def run(
+        self, pixels: npt.NDArray[np.uint8], layers: Sequence[str], changes: Mapping[str, npt.NDArray[np.float32]]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        values = self._runner.run(pixels, layers, changes)
         self._ran(len(pixels))
         return values
 

@@ -19,7 +19,7 @@ from vitrine.server.frontends.asgi.exchange import FRONT_END, LEAVING, Exchange
 from vitrine.server.frontends.asgi.methods import Method, methods_by_path
 from vitrine.server.frontends.asgi.page.files import read_files
 from vitrine.server.frontends.asgi.request_body import DisconnectedError
-from vitrine.server.frontends.asgi.request_headers import authorization_of, host_of, seconds_given
+from vitrine.server.frontends.asgi.request_headers import authorization_of, check_host, host_of, seconds_given
 from vitrine.server.frontends.asgi.wires import ONE, STREAMS, Wire, wire_of
 from vitrine.server.inference.call import HANDLED, Call, Stage
 from vitrine.server.inference.connections import UNREAD, Connection
@@ -62,6 +62,7 @@ class Application:
         service: answers; its observers and meters are told of the calls.
         reflection: describe the services to tools such as grpcurl.
         page: give browsers the page.
+        local: only this machine can reach the server, so that browsers must not call it by any name.
         close: closes a connection whose caller doesn't read, by its name; called when its calls are cut off.
     """
 
@@ -71,6 +72,7 @@ class Application:
         *,
         reflection: bool,
         page: bool = False,
+        local: bool = False,
         close: Callable[[str], None] = lambda _: None,
     ) -> None:
         meters = safe_observers(service.meters)
@@ -79,6 +81,7 @@ class Application:
         self._methods = methods_by_path(endpoints, service.limits.max_message_bytes, observers, meters)
         self._page = read_files() if page else {}
         self._access = service.access
+        self._checks_hosts = local and not service.access.takes_tokens
         self._connections = service.connections
         self._close = close
         self._meters = meters
@@ -184,6 +187,8 @@ class Application:
         method, wire, headers = exchange.method, exchange.wire, exchange.headers
         if sum([len(value) for _, value in exchange.scope["headers"]]) > SMALL_HEADER_BYTES:
             bounded([(name.decode("latin-1"), value) for name, value in exchange.scope["headers"]])
+        if self._checks_hosts:
+            check_host(headers)
         call.caller = self._caller(exchange)
         if method.permission is not None:
             call.caller.require(method.permission)

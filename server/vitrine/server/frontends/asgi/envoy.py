@@ -18,7 +18,7 @@ from vitrine.server.frontends.grpc.watch import max_connections
 from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
-from vitrine.server.security.addresses import address_of
+from vitrine.server.security.addresses import address_of, is_loopback
 from vitrine.server.security.certificates import CertificateInForce, TlsFiles
 from vitrine.server.security.expiry import ExpiryWarning
 from vitrine.server.security.watched_files import WatchedFiles
@@ -48,7 +48,8 @@ class EnvoyFrontend:
     """
 
     def __init__(self, service: Service, config: GrpcConfig, files: EnvoyFiles) -> None:
-        self.application = Application(service, reflection=config.reflection, page=config.page)
+        local = is_loopback(config.host)
+        self.application = Application(service, reflection=config.reflection, page=config.page, local=local)
         """Answers Envoy's requests."""
         self._config = config
         self._files = files

@@ -20,7 +20,7 @@ from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.watch import max_connections
 from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
-from vitrine.server.security.addresses import address_of
+from vitrine.server.security.addresses import address_of, is_loopback
 from vitrine.server.security.certificates import TlsFiles, read_certificates
 from vitrine.server.security.listening import cannot_listen
 from vitrine.server.security.watched_files import WatchedFiles
@@ -55,7 +55,10 @@ class HttpFrontend:
     """
 
     def __init__(self, service: Service, config: GrpcConfig) -> None:
-        self._application = Application(service, reflection=config.reflection, page=config.page, close=self._abort)
+        local = is_loopback(config.host)
+        self._application = Application(
+            service, reflection=config.reflection, page=config.page, local=local, close=self._abort
+        )
         self._connections = service.connections
         limits = service.connections.config
         self._most = limits.max_connections or max(1, int(max_connections(limits) * CONNECTIONS_RATIO))

@@ -1,10 +1,12 @@
-"""Reads the headers of a request that concern every call: its deadline, and who sends it."""
+"""Reads the headers of a request that concern every call: its deadline, who sends it, and the host it is for."""
 
 import re
+from collections.abc import Mapping
 
-from vitrine.server.errors import InvalidRequest
+from vitrine.server.errors import InvalidRequest, PermissionDenied, quoted
 from vitrine.server.frontends.asgi.events import Scope
 from vitrine.server.frontends.asgi.wires import Wire
+from vitrine.server.security.addresses import is_fixed
 
 TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 """A time as gRPC writes it: a number and its unit."""
@@ -43,3 +45,21 @@ def host_of(scope: Scope) -> str:
     """The host that a request comes from, without a port; empty where that isn't known."""
     client = scope.get("client")
     return str(client[0]) if client else ""
+
+
+def check_host(headers: Mapping[bytes, bytes]) -> None:
+    """Checks the host that a browser believes to ask, for a server that only this machine should reach.
+
+    A page of another site can let its own name stand for this machine (DNS rebinding). Its calls are then of the same
+    origin for the browser, and it reads the answers. Only browsers send `origin`, and with each POST.
+
+    Raises:
+        PermissionDenied: it is a name that somebody else may have.
+    """
+    host = headers.get(b"host", b"").decode("latin-1")
+    if b"origin" in headers and not is_fixed(host):
+        raise PermissionDenied(
+            "HOST_UNKNOWN",
+            f"browsers reach this server as localhost or by its address, and this page calls it {quoted(host)}: behind "
+            "a proxy, let that send `Host: localhost`, or start the server with --tokens",
+        )

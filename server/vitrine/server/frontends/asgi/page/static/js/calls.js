@@ -7,6 +7,8 @@ import { floatsOf, fromBase64, toBase64 } from "./bytes.js";
 
 const SERVICE = "vitrine.v1.ClassifierService";
 const TOKEN = "vitrine-token";
+/** Bytes of parameters that are asked for at a time: Base64 makes a third more. */
+const PART_BYTES = 4 << 20;
 
 /** A call that the server refused, or that didn't reach it. */
 export class CallError extends Error {
@@ -63,6 +65,7 @@ export async function getModel(name) {
     name,
     label: model.identity.name,
     digest: model.identity.digest,
+    partBytes: Math.min(PART_BYTES, Number(model.limits.maxMessageBytes)),
     shape: [height, width],
     classes: model.classes,
     layers: model.layers.map((/** @type {Message} */ layer) => ({
@@ -136,8 +139,8 @@ export async function prepare(model, file) {
   });
 }
 
-/** @param {Model} model @param {string} layer @returns {Promise<Parameters>} */
-export async function getParameters(model, layer) {
-  const { weight, bias } = await call("GetParameters", { model: model.name, layer });
-  return { weight: floatsOf(weight.data), bias: floatsOf(bias.data), width: Number(weight.shape[1]) };
+/** The rows of a layer's parameters from one on, as many as come at a time: all of them can be more than a page can hold. @param {Model} model @param {string} layer @param {number} firstRow @returns {Promise<Parameters>} */
+export async function getParameters(model, layer, firstRow) {
+  const { weight, bias } = await call("GetParameters", { model: model.name, layer, firstRow, maxBytes: model.partBytes });
+  return { firstRow, weight: floatsOf(weight.data), bias: floatsOf(bias.data), width: Number(weight.shape[1]) };
 }

@@ -48,7 +48,7 @@ export class Changes extends EventTarget {
   list(model) {
     const entries = [...this].map(([unit, change]) => {
       const text = `${unitName(model, unit.layer, unit.unit)} ${changeName(change)}`;
-      const button = make("button", { type: "button", ariaLabel: `Undo: ${text}` }, `${text} ✕`);
+      const button = make("button", { type: "button", dir: "auto", ariaLabel: `Undo: ${text}` }, `${text} ✕`);
       button.addEventListener("click", () => this.set(unit, undefined));
       return make("li", {}, button);
     });
@@ -62,8 +62,8 @@ function key({ layer, unit }) {
   return `${layer.name} ${unit}`;
 }
 
-/** @param {Change} change */
-function changeName(change) {
+/** A change for people. @param {Change} change */
+export function changeName(change) {
   if ("value" in change) return `= ${short(change.value)}`;
   return change.scale === 0 ? "silenced" : `× ${short(change.scale)}`;
 }

@@ -1,6 +1,7 @@
 /** The hands on a unit: silence it, scale it, set it. */
 
 import { make } from "./dom.js";
+import { LARGEST } from "./link.js";
 
 /** @import {Unit} from "./types.js" */
 /** @import {Changes} from "./changes.js" */
@@ -11,7 +12,7 @@ export function controlsFor(unit, changes, valueNow) {
   const undo = make("button", { type: "button" }, "Undo");
   const scale = make("input", { type: "range", min: "0", max: "3", step: "0.1" });
   const factor = make("output");
-  const value = make("input", { type: "number", step: "any", min: "-1000000", max: "1000000" });
+  const value = make("input", { type: "number", step: "any", min: String(-LARGEST), max: String(LARGEST) });
   silence.addEventListener("click", () => changes.set(unit, silence.ariaPressed === "true" ? undefined : { scale: 0 }));
   undo.addEventListener("click", () => changes.set(unit, undefined));
   scale.addEventListener("input", () => changes.set(unit, { scale: scale.valueAsNumber }));

@@ -1,11 +1,13 @@
 /** One unit: its value, the weights that lead to it, what feeds it most, and hands to change it. */
 
-import { byId, make, say, short } from "./dom.js";
+import { byId, make, percent, say, short } from "./dom.js";
+import { changeName } from "./changes.js";
 import { Grid, columnsFor, strongest } from "./grid.js";
 import { KINDS, isOutput, layerOf, linearOf, unitName } from "./network.js";
 import { controlsFor } from "./controls.js";
+import { ParameterParts } from "./parameters.js";
 
-/** @import {Answer, Layer, Model, Parameters, Unit} from "./types.js" */
+/** @import {Answer, Layer, Model, Unit} from "./types.js" */
 /** @import {Changes} from "./changes.js" */
 
 const FEEDERS = 5;
@@ -15,23 +17,26 @@ export class Inspector extends EventTarget {
   #place = byId("unit");
   /** @type {Unit | null} */ #unit = null;
   /** @type {Answer | null} */ #answer = null;
-  /** @type {Map<string, Promise<Parameters>>} */ #parameters = new Map();
+  /** @type {Answer | null} */ #untouched = null;
   /** @type {(() => void) | null} */ #refresh = null;
   /** @type {Feeders | null} */ #feeders = null;
 
-  /** @param {Model} model @param {Changes} changes @param {(layer: string) => Promise<Parameters>} fetchParameters */
-  constructor(model, changes, fetchParameters) {
+  #parameters;
+
+  /** @param {Model} model @param {Changes} changes */
+  constructor(model, changes) {
     super();
     this.model = model;
     this.changes = changes;
-    this.fetchParameters = fetchParameters;
+    this.#parameters = new ParameterParts(model);
     this.show(null, false);
     document.addEventListener("colours", () => this.#feeders?.paint()); // here, since grids of units come and go
   }
 
-  /** @param {Answer} answer */
-  update(answer) {
+  /** @param {Answer} answer @param {Answer | null} [untouched] the one without changes, where there are any */
+  update(answer, untouched = null) {
     this.#answer = answer;
+    this.#untouched = untouched;
     this.#refresh?.();
   }
 
@@ -51,16 +56,30 @@ export class Inspector extends EventTarget {
     close.addEventListener("click", () => this.dispatchEvent(new CustomEvent("choose", { detail: null })));
     const value = make("p", { className: "value" });
     const sum = make("p", { className: "sum" });
+    const effect = make("p", { className: "effect" });
     const fed = make("div", { className: "fed" });
-    this.#place.replaceChildren(close, make("h3", {}, name), value, sum, fed);
+    this.#place.replaceChildren(close, make("h3", { dir: "auto" }, name), value, sum, fed, effect);
     if (chosen && !isOutput(this.model, layer)) this.#place.append(controlsFor(unit, this.changes, () => this.#valueOf(unit)));
     this.#refresh = () => {
       value.textContent = short(this.#valueOf(unit));
       sum.textContent = KINDS[layer.kind] ?? layer.kind;
+      effect.textContent = this.#effect();
     };
     this.#refresh();
     say(`${name}: ${value.textContent}`);
     this.#showFeeders(unit, fed, sum);
+  }
+
+  /** What the changes do to the answer, which may be out of sight. */
+  #effect() {
+    const [now, before] = [this.#answer, this.#untouched];
+    return now && before ? `Now it says ${this.#said(now)}. Untouched: ${this.#said(before)}.` : "";
+  }
+
+  /** @param {Answer} answer */
+  #said({ top, probabilities, activations }) {
+    const scores = activations.get(linearOf(this.model, this.model.layers[this.model.layers.length - 1])?.name ?? "");
+    return `${this.model.classes[top]}, ${percent(probabilities[top])}${scores ? `, score ${short(scores[top])}` : ""}`;
   }
 
   /** @param {Unit} unit */
@@ -68,20 +87,20 @@ export class Inspector extends EventTarget {
     return this.#answer?.activations.get(layer.name)?.[unit] ?? 0;
   }
 
-  /** Fetches the weights that lead to a unit, once for each layer, and shows them. @param {Unit} unit @param {HTMLElement} place @param {HTMLElement} sum */
+  /** Fetches the weights that lead to a unit, and shows them. @param {Unit} unit @param {HTMLElement} place @param {HTMLElement} sum */
   async #showFeeders(unit, place, sum) {
     const linear = linearOf(this.model, unit.layer);
     const before = linear && layerOf(this.model, linear.reads);
     if (!linear || !before) return;
-    let parameters;
+    let stored;
     try {
-      parameters = await this.#parametersOf(linear);
+      stored = await this.#parameters.of(linear, unit.unit);
     } catch (error) {
       if (this.#unit === unit) place.replaceChildren(make("p", { className: "quiet" }, `The weights can't be shown: ${/** @type {Error} */ (error).message}`));
       return;
     }
     if (this.#unit !== unit) return; // another one is looked at by now
-    const weights = parameters.weight.subarray(unit.unit * parameters.width, (unit.unit + 1) * parameters.width);
+    const { weights, bias } = stored;
     const feeders = new Feeders(this.model, before, weights);
     this.#feeders = feeders;
     place.replaceChildren(...feeders.elements);
@@ -92,22 +111,12 @@ export class Inspector extends EventTarget {
       refresh?.();
       const values = this.#answer?.activations.get(before.name);
       if (!values) return;
-      const bias = parameters.bias[unit.unit];
       const total = feeders.update(values) + bias;
-      sum.textContent = `sum ${short(total - bias)} + bias ${short(bias)} = ${short(total)}${unit.layer.kind === "linear" ? "" : `, then ${unit.layer.kind}`}`;
+      const change = this.changes.get(unit);
+      const then = [unit.layer.kind === "linear" ? "" : unit.layer.kind, change ? changeName(change) : ""].filter(Boolean);
+      sum.textContent = `sum ${short(total - bias)} + bias ${short(bias)} = ${short(total)}${then.map((step) => `, then ${step}`).join("")}`;
     };
     this.#refresh();
-  }
-
-  /** @param {Layer} linear */
-  #parametersOf(linear) {
-    let found = this.#parameters.get(linear.name);
-    if (!found) {
-      found = this.fetchParameters(linear.name);
-      found.catch(() => this.#parameters.delete(linear.name)); // the next look tries again
-      this.#parameters.set(linear.name, found);
-    }
-    return found;
   }
 }
 

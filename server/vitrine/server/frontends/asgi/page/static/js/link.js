@@ -2,10 +2,13 @@
 
 import { fromUrlText, toUrlText } from "./bytes.js";
 import { Drawing } from "./drawing.js";
-import { layerOf } from "./network.js";
+import { isOutput, layerOf } from "./network.js";
 
 /** @import {Change, Model, Unit} from "./types.js" */
 /** @typedef {{drawing?: Drawing, pixels?: Uint8Array, model: string, changes: string}} Link */
+
+/** The largest factor or value that the server takes, up or down. */
+export const LARGEST = 1e6;
 
 /** True if the address has a part of a link, and isn't a place on the page. */
 export function holdsLink() {
@@ -45,13 +48,25 @@ export function textOfChanges(changes) {
     .join("~");
 }
 
-/** The changes in a text that the model knows. @param {Model} model @param {string} text @returns {[Unit, Change][]} */
+/** The changes in a text, and the parts of it that are none. @param {Model} model @param {string} text */
 export function changesOf(model, text) {
-  return text.split("~").flatMap((one) => {
-    const [, name, unit, kind, number] = /^(.+)\.(\d+)([x=])(.+)$/.exec(one) ?? [];
-    const layer = layerOf(model, name ?? "");
-    const value = Number(number);
-    if (!layer || Number(unit) >= layer.width || !Number.isFinite(value)) return [];
-    return [[{ layer, unit: Number(unit) }, kind === "x" ? { scale: value } : { value }]];
-  });
+  /** @type {[Unit, Change][]} */
+  const changes = [];
+  /** @type {string[]} */
+  const faults = [];
+  for (const one of text.split("~").filter(Boolean)) {
+    const change = changeOf(model, one);
+    if (change) changes.push(change);
+    else faults.push(one);
+  }
+  return { changes, faults };
+}
+
+/** @param {Model} model @param {string} text @returns {[Unit, Change] | null} null: this model has no such unit, or a number is too large */
+function changeOf(model, text) {
+  const [, name = "", unit, kind, number] = /^(.+)\.(\d+)([x=])(.+)$/.exec(text) ?? [];
+  const layer = layerOf(model, name);
+  const value = Number(number);
+  if (!layer || isOutput(model, layer) || Number(unit) >= layer.width || !(Math.abs(value) <= LARGEST)) return null;
+  return [{ layer, unit: Number(unit) }, kind === "x" ? { scale: value } : { value }];
 }

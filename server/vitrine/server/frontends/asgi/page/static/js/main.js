@@ -1,6 +1,6 @@
 /** Puts the page together: what is drawn is classified, and every part shows the answer. */
 
-import { CallError, classify, getModel, getParameters, listModels, prepare } from "./calls.js";
+import { CallError, classify, getModel, listModels, prepare } from "./calls.js";
 import { Changes } from "./changes.js";
 import { byId, make, say } from "./dom.js";
 import { Drawing } from "./drawing.js";
@@ -8,6 +8,7 @@ import { Inspector } from "./inspector.js";
 import { Lane } from "./lane.js";
 import { Layers } from "./layers.js";
 import { changesOf, holdsLink, readLink, textOfChanges, writeLink } from "./link.js";
+import { close, notify, settle } from "./notice.js";
 import { Pad } from "./pad.js";
 import { imageOfPixels, listenForPictures, offerCamera, readPicture } from "./pictures.js";
 import { samplesFor, strokesOf } from "./samples.js";
@@ -32,6 +33,7 @@ class Page {
   /** @type {Unit | null} */ #chosen = null;
   #pin = byId("pin");
   #framed = false;
+  /** Counts what was drawn and given: an image takes some time to be read. */ #turn = 0;
   /** @type {HTMLElement | null} */ #cameFrom = null;
 
   /** @param {Model} model */
@@ -40,7 +42,7 @@ class Page {
     this.verdict = new Verdict(model);
     this.layers = new Layers(model);
     this.why = new Why(model, (explanation) => this.layers.explain(explanation), fail);
-    this.inspector = new Inspector(model, this.#changes, (layer) => getParameters(model, layer));
+    this.inspector = new Inspector(model, this.#changes);
     this.#describe();
     this.#listenToHands();
     this.#listenToUnits();
@@ -49,10 +51,11 @@ class Page {
   /** Says what the model is. */
   #describe() {
     const { label, classes, layers } = this.model;
-    const hidden = layers.filter((layer) => layer.kind === "relu").map((layer) => layer.width);
-    byId("about").textContent = `See what the network “${label}” calculates: ${hidden.join(" + ") || "no"} hidden units, ${classes.length} classes.`;
-    byId("hint").textContent = `Draw one of these: ${classes.slice(0, 12).join(", ")}`;
+    const units = layers.filter((layer) => layer.kind === "linear").reduce((sum, layer) => sum + layer.width, 0);
     const samples = samplesFor(classes);
+    const first = samples.length ? "Draw a digit" : "Draw, or give an image";
+    byId("about").textContent = `${first}: the network “${label}” says what it is, and shows what each of its ${units.toLocaleString("en")} units calculates.`;
+    byId("hint").textContent = `Draw one of these: ${classes.slice(0, 12).join(", ")}`;
     byId("samples").hidden = samples.length === 0;
     byId("sample-list").replaceChildren(
       ...samples.map((name) => {
@@ -65,7 +68,9 @@ class Page {
 
   /** Begins with what the link holds, or with a drawing of its own. @param {ReturnType<typeof readLink>} link */
   begin(link) {
-    for (const [unit, change] of changesOf(this.model, link.changes)) this.#changes.set(unit, change);
+    const { changes, faults } = changesOf(this.model, link.changes);
+    for (const [unit, change] of changes) this.#changes.set(unit, change);
+    if (faults.length) notify(`The link has changes that can't be made here, and are left out: ${faults.join(", ").slice(0, 80)}`, { lasts: true });
     const samples = samplesFor(this.model.classes);
     const [height, width] = this.model.shape;
     if (link.drawing) this.#pad.play(link.drawing);
@@ -85,6 +90,7 @@ class Page {
 
   #listenToHands() {
     const pad = this.#pad;
+    for (const change of ["draw", "rest"]) pad.addEventListener(change, () => this.#turn++);
     pad.addEventListener("draw", () => this.#onDraw());
     pad.addEventListener("rest", () => this.#onRest());
     byId("pad").addEventListener("pointerdown", () => (byId("hint").textContent = ""));
@@ -157,7 +163,7 @@ class Page {
   #forget() {
     this.#source = null;
     byId("hint").textContent = "";
-    byId("notice").hidden = true;
+    settle();
     this.#blank("nothing is drawn yet");
   }
 
@@ -174,15 +180,17 @@ class Page {
     this.#keepLink();
   }
 
-  /** @param {Blob} blob */
+  /** Shows and classifies an image, unless something else was drawn or given while it was read: the later wins. @param {Blob} blob */
   async #takePicture(blob) {
+    const turn = ++this.#turn;
     try {
       const { file, image, width, height } = await readPicture(blob);
+      if (turn !== this.#turn) return;
       byId("hint").textContent = image ? "" : "an image that this browser can't show";
       this.#pad.show(image, width, height);
       this.#classify(() => ({ file }), true);
     } catch (error) {
-      fail(/** @type {Error} */ (error));
+      if (turn === this.#turn) fail(/** @type {Error} */ (error));
     }
   }
 
@@ -205,7 +213,7 @@ class Page {
         if (this.#source !== given) return; // it was cleared meanwhile
         this.#result = result;
         this.#answered = given;
-        byId("notice").hidden = true;
+        settle();
         this.#show();
         if (atRest) this.#follow();
         document.dispatchEvent(new CustomEvent("updated", { detail: { atRest } })); // for who measures it
@@ -224,17 +232,18 @@ class Page {
     const other = result.changed ? result.untouched : first;
     this.verdict.show(result.now, other, result.changed ? "without your changes" : "the first image");
     this.layers.update(result.now, first);
-    this.inspector.update(result.now);
+    this.inspector.update(result.now, result.changed ? result.untouched : null);
     this.why.follow(this.#source, result.now.top);
   }
 
   /** What need not be live: the address and the steps. */
   #follow() {
     this.#keepLink();
-    const source = this.#source;
+    const [source, turn] = [this.#source, this.#turn];
     this.#preparations.run(async () => {
       try {
-        showSteps(source && "file" in source ? await prepare(this.model, source.file) : []);
+        const steps = source && "file" in source ? await prepare(this.model, source.file) : [];
+        if (turn === this.#turn) showSteps(steps);
       } catch (error) {
         fail(/** @type {Error} */ (error));
       }
@@ -276,8 +285,7 @@ function fail(error) {
     askForToken(error.message, () => location.reload());
     return;
   }
-  byId("notice-text").textContent = error.message;
-  byId("notice").hidden = false;
+  notify(error.message);
 }
 
 /** Lets the visitor choose, where there are several models. @param {string[]} names @param {string} chosen */
@@ -292,7 +300,7 @@ function offerModels(names, chosen) {
 }
 
 async function open() {
-  byId("notice-close").addEventListener("click", () => (byId("notice").hidden = true));
+  byId("notice-close").addEventListener("click", close);
   addEventListener("hashchange", () => holdsLink() && location.reload()); // a link was opened in this tab
   const link = readLink();
   try {

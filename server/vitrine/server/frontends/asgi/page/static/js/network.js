@@ -50,6 +50,6 @@ export const KINDS = {
   input: "pixels",
   linear: "weighted sums",
   relu: "what is positive passes",
-  softmax: "shares of 1",
+  softmax: "probabilities",
   sigmoid: "0 to 1 each",
 };

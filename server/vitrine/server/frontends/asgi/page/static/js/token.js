@@ -2,8 +2,9 @@
 
 import { keepToken } from "./calls.js";
 import { byId } from "./dom.js";
+import { notify } from "./notice.js";
 
-/** @param {string} why what the server said @param {() => void} then */
+/** @param {string} why what the server said @param {() => void} then called with a new token */
 export function askForToken(why, then) {
   const dialog = byId("token", HTMLDialogElement);
   if (dialog.open) return;
@@ -13,8 +14,12 @@ export function askForToken(why, then) {
   dialog.addEventListener(
     "close",
     () => {
-      if (!field.value) return;
-      keepToken(field.value.trim());
+      const token = field.value.trim();
+      if (!token) {
+        notify("This server answers callers that have a token only.", { way: { name: "Enter a token", take: () => askForToken("", then) } });
+        return;
+      }
+      keepToken(token);
       then();
     },
     { once: true },

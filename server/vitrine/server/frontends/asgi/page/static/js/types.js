@@ -2,7 +2,7 @@
  * The plain data of the page; messages of the wire stay in `calls.js`.
  *
  * @typedef {{name: string, kind: string, width: number, reads: string, shape: number[]}} Layer
- * @typedef {{name: string, label: string, layers: Layer[], shape: [number, number], classes: string[], digest: string}} Model
+ * @typedef {{name: string, label: string, layers: Layer[], shape: [number, number], classes: string[], digest: string, partBytes: number}} Model
  * @typedef {Map<string, Float32Array>} Activations
  *
  * The outcome of a run.
@@ -18,7 +18,10 @@
  * @typedef {{scale: number} | {value: number}} Change
  *
  * @typedef {{layer: Layer, unit: number}} Unit
- * @typedef {{weight: Float32Array, bias: Float32Array, width: number}} Parameters
+ *
+ * Some rows of a layer's parameters, from `firstRow` on: `width` weights and a bias each.
+ * @typedef {{firstRow: number, weight: Float32Array, bias: Float32Array, width: number}} Parameters
+ *
  * @typedef {{classIndex: number, score: number, contributions: Float32Array, bias: number}} Explanation
  * @typedef {{name: string, text: string, picture: Uint8Array, height: number, width: number}} Step
  */

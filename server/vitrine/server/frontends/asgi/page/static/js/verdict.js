@@ -15,7 +15,7 @@ export class Verdict {
     this.#model = model;
     this.#rows = model.classes.slice(0, MOST_CLASSES).map((name) => {
       const [bar, thin, share] = [make("i"), make("b"), make("span", { className: "share" }, "–")];
-      const row = make("li", {}, make("span", { className: "name", title: name }, name), make("div", { className: "bar" }, bar, thin), share);
+      const row = make("li", {}, make("span", { className: "name", title: name, dir: "auto" }, name), make("div", { className: "bar" }, bar, thin), share);
       return { row, bar, thin, share };
     });
     byId("classes").replaceChildren(...this.#rows.map(({ row }) => row));
@@ -41,7 +41,7 @@ export class Verdict {
     write("verdict-class", classes[now.top]);
     write("badge", classes[now.top]);
     const before = other && other.top !== now.top ? `; ${otherName}: ${classes[other.top]}` : "";
-    write("verdict-sure", `${percent(now.probabilities[now.top])}${before}`);
+    write("verdict-sure", `probability ${percent(now.probabilities[now.top])}${before}`);
     byId("doubt").hidden = !now.doubtful;
     if (now.doubtful) write("doubt", "This looks like none of what the network has learnt: don't trust the answer.");
     byId("answer-key").hidden = !other;

@@ -1,6 +1,6 @@
 """The drawings of results, by the results' types.
 
-A result knows that it can be drawn, and asks here; `plot` and `notebook` know how, and enter their functions. So the
+A result knows that it can be drawn, and asks here; modules of `drawing` know how, and enter their functions. So the
 types import no drawing, and matplotlib is imported only to draw.
 """
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vitrine.client.drawings import shows
+from vitrine.client.drawable import shows
 from vitrine.client.types import Explanation, Floats, Prediction, rejection_of
 
 SHOWN_CLASSES = 10

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitrine.client.drawings import draws
-from vitrine.client.layout import MARGIN, Box, grid_shape, panel_shape
-from vitrine.client.plot import (
+from vitrine.client.drawable import draws
+from vitrine.client.drawing.layout import MARGIN, Box, grid_shape, panel_shape
+from vitrine.client.drawing.plot import (
     COLOUR_MAP,
     INK,
     LINE,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vitrine.client.drawings import draws, writes
+from vitrine.client.drawable import draws, writes
+from vitrine.client.drawing.layout import MARGIN, Box, Column, Layout, Ticks, arrange, grid_shape, has_maps
 from vitrine.client.errors import UsageError
-from vitrine.client.layout import MARGIN, Box, Column, Layout, Ticks, arrange, grid_shape, has_maps
 from vitrine.client.types import Activations, Floats, Prediction, rejection_of
 from vitrine.model import LayerKind
 from vitrine.model.distribution import install_command

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vitrine.client.drawing.layout import grid_shape
+from vitrine.client.drawing.plot import COLOUR_MAP, check_matplotlib
+from vitrine.client.drawing.terminal import render_signed
 from vitrine.client.errors import UsageError
-from vitrine.client.layout import grid_shape
-from vitrine.client.plot import COLOUR_MAP, check_matplotlib
-from vitrine.client.terminal import render_signed
 from vitrine.client.types import Floats, Model, Parameters, Prediction
 from vitrine.model import Layer, LayerKind
 
