@@ -16,6 +16,7 @@ from PIL import Image
 from support.artifacts import export_random, random_pixels
 from support.serving import RunningServer, a_call, running_server
 
+from vitrine.bulk import Job, open_source, score
 from vitrine.bulk.cli import replay as command
 from vitrine.bulk.engines import OpenEngine
 from vitrine.bulk.engines.local import open_local
@@ -158,6 +159,15 @@ def test_a_damaged_part_is_named_and_passed_over(
     assert set(document["damaged"]) == {parts[0].name, parts[1].name, "foreign.parquet"}
     said = run(tmp_path, "--local", "--artifact", judging_artifact)
     assert f"damaged: {parts[1].name}: " in said.output
+
+
+async def test_captured_images_can_be_scored(
+    tmp_path: Path, judging_artifact: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    folder = await capture(judging_artifact, tmp_path / "captures", pixels)
+    (folder / ".capture-half.parquet.tmp").write_bytes(b"half")
+    summary = await score(Job(open_source(folder), tmp_path / "out", partial(open_local, judging_artifact)))
+    assert (summary.images, summary.errors) == (len(pixels), 0)
 
 
 async def test_a_part_that_goes_meanwhile_is_no_fault(

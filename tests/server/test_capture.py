@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Sequence
@@ -393,7 +394,7 @@ class FakePart:
 
     def __init__(self, full: Callable[[], bool], published: list["FakePart"]) -> None:
         self._full, self._published = full, published
-        self.begun, self.images, self.size, self.discarded = 0.0, 0, 0, False
+        self.begun, self.images, self.size, self.discarded = time.monotonic(), 0, 0, False
 
     def add(self, rows: Rows) -> None:
         self.images += len(rows)
@@ -451,8 +452,7 @@ def test_a_part_is_complete_before_it_is_too_large(models: Sequence[ServedModel]
     writer = CaptureWriter(queue, lambda *_: FakePart(lambda: False, published), 100_000, 10_000, 3600)
     assert writer.join(PATIENCE_SECONDS)
     assert sum(part.images for part in published) == 1000
-    assert max(part.size for part in published) <= 100_000
-    assert len(published) == 5
+    assert 90_000 < max(part.size for part in published) <= 100_000
 
 
 def test_small_rows_dont_hold_their_batch(models: Sequence[ServedModel]) -> None:

@@ -193,6 +193,7 @@ class Comparison:
         """The largest difference of a probability of each image, float64 (N,); NaN where classes are others."""
         if captured.part.classes != self.model.classes:
             return np.full(len(captured), np.nan)
+        differences: npt.NDArray[np.float64]
         differences = np.abs(scores.probabilities.astype(np.float64) - captured.probabilities).max(axis=1)
         self.probabilities_compared += len(differences)
         self.difference += float(differences.sum())

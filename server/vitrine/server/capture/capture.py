@@ -85,6 +85,7 @@ class Capture:
     async def close(self) -> None:
         """Completes all parts, for up to `FLUSH_SECONDS`."""
         self._queue.close()
+        written = False
         try:
             written = await asyncio.to_thread(self._writer.join, FLUSH_SECONDS)
         except asyncio.CancelledError:

@@ -36,7 +36,7 @@ class Part:
             opened.file, self._schema, compression="zstd", use_dictionary=NAMES, write_page_checksum=True
         )
         self._waiting: list[Rows] = []
-        self._waiting_bytes = 0
+        self._waiting_bytes = self._written_bytes = 0
         self.begun = time.monotonic()
         """When it was begun, in seconds of `time.monotonic`."""
         self.images = 0
@@ -45,7 +45,7 @@ class Part:
     @property
     def size(self) -> int:
         """Its bytes, with those that wait, at most."""
-        return self._opened.file.tell() + self._waiting_bytes
+        return self._written_bytes + self._waiting_bytes
 
     def add(self, rows: Rows) -> None:
         """Adds rows.
@@ -82,6 +82,7 @@ class Part:
         rows, self._waiting, self._waiting_bytes = self._waiting, [], 0
         batches = [batch_of(each, self._layers, self._schema) for each in rows]
         self._writer.write_table(pa.Table.from_batches(batches, self._schema).combine_chunks())
+        self._written_bytes = self._opened.file.tell()
 
 
 NAMES = ["model", "version", "digest", "label"]

@@ -27,6 +27,8 @@ class RowQueue:
 
     def put(self, rows: Rows) -> bool:
         """Hands rows over; false if there is no room for them, or nobody takes them any more."""
+        if self._bytes + rows.nbytes > self._max_bytes:  # before anything is copied
+            return False
         rows = rows.owned()
         size = rows.held_bytes
         with self._changed:

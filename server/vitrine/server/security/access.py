@@ -67,7 +67,7 @@ NOBODY = Caller("nobody", frozenset())
 """Placeholder caller before authentication."""
 
 ANYONE = Caller("anyone", frozenset(Permission) - {Permission.UNCAPTURED, Permission.ADMIN})
-"""Every caller of a server without tokens: changing a server takes a token, always, and so does an exception."""
+"""Every caller of a server without tokens. To change it, or to stay out of its capture, takes a token, always."""
 
 
 @dataclass(frozen=True, slots=True)
