@@ -307,7 +307,9 @@ def test_a_folder_that_goes_and_comes_back(tiny_artifact: Path, tmp_path: Path, 
         assert scrape.value("vitrine_capture_dropped_images_total", reason=DISK) == len(pixels)
         assert len(server.log.all("captured images can't be written, and are dropped")) == 1
         folder.unlink()
+        until = time.monotonic() + PATIENCE_SECONDS
         while "written again" not in server.log.text:
+            assert time.monotonic() < until
             client.classify(pixels[0], preparation="none")
         assert len(rows_in(folder)) > 0
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -316,13 +318,14 @@ def test_a_folder_that_goes_and_comes_back(tiny_artifact: Path, tmp_path: Path, 
 @pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
 def test_several_workers_write_parts_of_their_own(tiny_artifact: Path, tmp_path: Path, pixels: Pixels) -> None:
     flags = ("--capture", tmp_path, "--capture-ratio", "1", "--capture-part-seconds", "1", "--workers", "2")
-    sent = 0
+    sent, until = 0, time.monotonic() + PATIENCE_SECONDS
     with running_server(tiny_artifact, *flags) as server:
-        while len({part.name.split("-")[2] for part in parts_in(tmp_path)}) < 2:
+        while time.monotonic() < until and len({part.name.split("-")[2] for part in parts_in(tmp_path)}) < 2:
             with Client(server.target) as client:  # its connection goes to one of the workers
                 list(client.classify_many(pixels, preparation="none", activations=None))
             sent += len(pixels)
         assert server.stop() == 0
+    assert len({part.name.split("-")[2] for part in parts_in(tmp_path)}) == 2
     assert len(rows_in(tmp_path)) == sent
 
 

@@ -59,7 +59,7 @@ class OpenFile:
     """Its hidden path."""
 
     def publish(self) -> int:
-        """Gives the complete file its name; it is whole after a power failure, too. Gives its bytes.
+        """Gives the complete file its name; its content is whole after a power failure, too. Gives its bytes.
 
         Raises:
             OSError: the disk is full, or the folder has gone.
@@ -68,7 +68,6 @@ class OpenFile:
         os.fsync(self.file.fileno())
         size = os.fstat(self.file.fileno()).st_size
         self.path.rename(self.path.with_name(self.path.name.removeprefix(".").removesuffix(".tmp")))
-        _flush_folder(self.path.parent)
         self.file.close()
         return size
 
@@ -157,11 +156,3 @@ def _is_left(entry: "os.DirEntry[str]", stat: os.stat_result) -> bool:
     except OSError:
         return False
     return True
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

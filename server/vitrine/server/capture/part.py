@@ -80,20 +80,22 @@ class Part:
     def _write(self) -> None:
         """Writes the rows that wait as one row group."""
         rows, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        batches = [batch_of(each, self._layers, self._schema) for each in rows]
-        self._writer.write_table(pa.Table.from_batches(batches, self._schema).combine_chunks())
+        self._writer.write_batch(batch_of(rows, self._layers, self._schema))
         self._written_bytes = self._opened.file.tell()
 
 
 NAMES = ["model", "version", "digest", "label"]
 """Columns with few different texts."""
 
+JUDGEMENT = ("novelty", "is_digit")
+"""Columns of a model with a novelty threshold."""
+
 
 def schema_of(model: ServedModel, layers: Sequence[str]) -> pa.Schema:
     """The columns of a model's parts, a row for each image."""
     metadata = model.metadata
     shapes = {layer.name: layer.shape for layer in metadata.layers}
-    judged = [pa.field("novelty", pa.float32()), pa.field("is_digit", pa.bool_())]
+    judged = [pa.field(name, kind) for name, kind in zip(JUDGEMENT, (pa.float32(), pa.bool_()), strict=True)]
     fields = [
         pa.field("time", pa.timestamp("us", "UTC")),
         pa.field("request_id", pa.string()),
@@ -115,25 +117,33 @@ def schema_of(model: ServedModel, layers: Sequence[str]) -> pa.Schema:
     return pa.schema(fields, metadata=described)
 
 
-def batch_of(rows: Rows, layers: Sequence[str], schema: pa.Schema) -> pa.RecordBatch:
-    """Rows as columns."""
-    count, model = len(rows), rows.model
-    labels = np.array(model.metadata.classes, object)[rows.classes]
-    named = {"model": model.name, "version": model.version, "digest": model.digest, "request_id": rows.request_id}
+def batch_of(rows: Sequence[Rows], layers: Sequence[str], schema: pa.Schema) -> pa.RecordBatch:
+    """Rows of one model as columns. Those of all requests together, since each column takes as long as many rows."""
+    model, counts = rows[0].model, [len(each) for each in rows]
+    classes, probabilities = (_joined([getattr(each, name) for each in rows]) for name in ("classes", "probabilities"))
+    judged = {name: [getattr(each, name) for each in rows] for name in JUDGEMENT if name in schema.names}
+    labels = np.array(model.metadata.classes, object)[classes]  # (N,)
+    names = (model.name, model.version, model.digest)
     columns: Mapping[str, Any] = {
-        "time": pa.array(np.full(count, round(rows.time * MICROSECONDS)), pa.timestamp("us", "UTC")),
-        "image": pa.array(np.arange(rows.first, rows.first + count, dtype=np.int32)),
-        **{name: pa.array([value] * count, pa.string()) for name, value in named.items()},
+        "time": pa.array(
+            np.repeat([round(each.time * MICROSECONDS) for each in rows], counts), schema.field("time").type
+        ),
+        "request_id": pa.array(np.repeat(np.array([each.request_id for each in rows], object), counts), pa.string()),
+        "image": pa.array(_joined([np.arange(each.first, each.first + len(each), dtype=np.int32) for each in rows])),
+        **{name: pa.array([value] * len(labels), pa.string()) for name, value in zip(NAMES, names, strict=False)},
         "label": pa.array(labels, pa.string()),
-        "digit": pa.array(list(map(int, labels)), pa.int8()) if _has_digits(model) else None,
-        "probability": pa.array(rows.probabilities.max(axis=1)),
-        "probabilities": _lists(rows.probabilities),
-        "novelty": None if rows.novelty is None else pa.array(rows.novelty),
-        "is_digit": None if rows.is_digit is None else pa.array(rows.is_digit),
-        "pixels": _bytes(rows.pixels),
-        **{f"activations.{layer}": _lists(rows.activations[layer]) for layer in layers},
+        "digit": pa.array(np.array(list(map(int, labels)), np.int8)) if "digit" in schema.names else None,
+        "probability": pa.array(probabilities.max(axis=1)),
+        "probabilities": _lists(probabilities),
+        **{name: pa.array(_joined(values)) for name, values in judged.items()},
+        "pixels": _bytes(_joined([each.pixels for each in rows])),
+        **{f"activations.{layer}": _lists(_joined([each.activations[layer] for each in rows])) for layer in layers},
     }
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+
+def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _has_digits(model: ServedModel) -> bool:
