@@ -20,7 +20,7 @@ MOST_PICTURES, COLUMNS = 96, 12
 SIDE, CAPTION, GAP = 0.8, 0.42, 0.16
 """Longer side of an image, height of its captions, and space between two, in inches."""
 
-HEADER = 1.0
+HEADER = 1.15
 """Height of the title."""
 
 
@@ -48,7 +48,16 @@ def draw_sheet(comparison: Comparison) -> "Figure":
     title = f"{comparison.changed:,} of {comparison.images:,} images have another answer"
     write(figure, MARGIN, top, title, size=15, weight="bold", va="top")
     shown = f"the {len(changes):,} with the largest differences · " if len(changes) < comparison.changed else ""
-    legend = f"{shown}first line: {models} · second line: {comparison.model.label} · red: another class"
+    legend = f"{shown}first line: {models} · second line: {comparison.model.label}"
+    write(
+        figure,
+        MARGIN,
+        top - 0.5,
+        "red: another class · blue: another judgement · ✕: none of the classes",
+        size=8,
+        color=PALE,
+        va="top",
+    )
     write(figure, MARGIN, top - 0.32, legend, size=8, color=PALE, va="top")
     for place, change in enumerate(changes):
         row, column = divmod(place, COLUMNS)
