@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.artifacts import export_random, random_pixels
 from support.publishing import publish
-from support.scrapes import measured_server
+from support.scrapes import MeasuredServer, measured_server
 from support.serving import (
     FRONTEND,
     PATIENCE_SECONDS,
@@ -271,28 +271,28 @@ def test_a_server_that_is_killed_loses_the_open_part_alone(tiny_artifact: Path, 
 
 SMALL_FILES = """
 import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_200_000, 1_200_000))
 os.execv(sys.argv[1], sys.argv[1:])
 """
+"""Runs a program whose files can't be larger, as on a disk that is nearly full; workers' metrics take 1 MiB."""
 
 
 def test_a_full_disk_costs_captured_images_and_no_answers(tiny_artifact: Path, tmp_path: Path) -> None:
-    flags = ("--capture", tmp_path, "--capture-ratio", "1", "--metrics-port", "0")
+    flags = ("--capture", tmp_path, "--capture-ratio", "1", "--capture-part-seconds", "1", "--metrics-port", "0")
     program = (sys.executable, "-c", SMALL_FILES, SERVER)
-    images = random_pixels(2048)  # 660 KB that can't be compressed
+    images = random_pixels(5_000)  # 1.6 MB that can't be compressed
     with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, *flags, program=program) as server:
-        (url,) = log.wait_for(r"metrics are at (\S+)")
+        measured = MeasuredServer(server, log, log.wait_for(r"metrics are at (\S+)")[0])
         with Client(server.target) as client:
             for _ in range(2):
-                answers = list(client.classify_many(images, preparation="none", activations=None))
-                assert len(answers) == len(images)
+                assert len(list(client.classify_many(images, preparation="none", activations=None))) == len(images)
+        dropped = "vitrine_capture_dropped_images_total"
+        measured.scrape_when(lambda scrape: scrape.value(dropped, reason=DISK) == 2 * len(images))
         assert server.stop() == 0
-    assert url
     assert len(log.all("captured images can't be written, and are dropped: .*File too large")) == 1
     assert "Traceback" not in log.text
     assert "Exception ignored" not in log.text
-    assert parts_in(tmp_path) == []
-    assert open_parts_in(tmp_path) == []
+    assert (parts_in(tmp_path), open_parts_in(tmp_path)) == ([], [])
 
 
 def test_a_folder_that_goes_and_comes_back(tiny_artifact: Path, tmp_path: Path, pixels: Pixels) -> None:
