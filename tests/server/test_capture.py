@@ -278,21 +278,21 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 def test_a_full_disk_costs_captured_images_and_no_answers(tiny_artifact: Path, tmp_path: Path) -> None:
-    flags = ("--capture", tmp_path, "--capture-ratio", "1", "--capture-part-seconds", "1", "--metrics-port", "0")
+    flags = ("--capture", tmp_path, "--capture-ratio", "1", "--capture-max-mb", "16", "--metrics-port", "0")
     program = (sys.executable, "-c", SMALL_FILES, SERVER)
     images = random_pixels(5_000)  # 1.6 MB that can't be compressed
     with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, *flags, program=program) as server:
         measured = MeasuredServer(server, log, log.wait_for(r"metrics are at (\S+)")[0])
         with Client(server.target) as client:
-            for _ in range(2):
-                assert len(list(client.classify_many(images, preparation="none", activations=None))) == len(images)
+            assert len(list(client.classify_many(images, preparation="none", activations=None))) == len(images)
         dropped = "vitrine_capture_dropped_images_total"
-        measured.scrape_when(lambda scrape: scrape.value(dropped, reason=DISK) == 2 * len(images))
+        measured.scrape_when(lambda scrape: scrape.value(dropped, reason=DISK) > 1_200_000 / 400)
         assert server.stop() == 0
     assert len(log.all("captured images can't be written, and are dropped: .*File too large")) == 1
     assert "Traceback" not in log.text
     assert "Exception ignored" not in log.text
-    assert (parts_in(tmp_path), open_parts_in(tmp_path)) == ([], [])
+    assert open_parts_in(tmp_path) == []
+    assert len(rows_in(tmp_path)) < len(images) / 2
 
 
 def test_a_folder_that_goes_and_comes_back(tiny_artifact: Path, tmp_path: Path, pixels: Pixels) -> None:
