@@ -425,7 +425,7 @@ def test_rows_after_a_full_disk_are_written_again(
     writer = CaptureWriter(queue, lambda *_: FakePart(lambda: next(full), published), MIB, MIB, 3600)
     assert writer.join(PATIENCE_SECONDS)
     assert [part.images for part in published] == [1]
-    assert (writer.images, writer.lost[DISK]) == (1, 3)  # the first row was in the part that failed
+    assert (writer.images, writer.lost) == (1, 3)  # the first row was in the part that failed
     assert [record.levelname for record in caplog.records if record.name == writing.__name__] == ["ERROR"]
 
 

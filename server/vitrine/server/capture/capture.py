@@ -61,7 +61,7 @@ class Capture:
     @property
     def dropped(self) -> Mapping[str, int]:
         """Images of sampled requests that aren't kept, by the cause."""
-        return {QUEUE_FULL: self._no_room, DISK: self._writer.lost[DISK]}
+        return {QUEUE_FULL: self._no_room, DISK: self._writer.lost}
 
     def sampled_layers(self, model: ServedModel, caller: Caller) -> Sequence[str] | None:
         """Decides whether a request is kept: the layers to keep of it, in their order; None: it isn't."""

@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -21,7 +20,7 @@ RETRY_SECONDS = 5.0
 """Seconds after a failure before the next part is begun: rows until then are lost."""
 
 QUEUE_FULL, DISK = "queue", "disk"
-"""Why rows are lost: they find no room on their way to the disk, or can't be written to it."""
+"""Why images are dropped: they find no room on their way to the disk, or can't be written to it."""
 
 
 class OpenPart(Protocol):
@@ -72,8 +71,8 @@ class CaptureWriter:
         """Images in complete parts."""
         self.bytes = 0
         """Bytes of these parts."""
-        self.lost: Counter[str] = Counter({DISK: 0})
-        """Images that couldn't be written, by the cause."""
+        self.lost = 0
+        """Images that couldn't be written."""
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._thread.start()
 
@@ -101,7 +100,7 @@ class CaptureWriter:
             part = None
         part = part or self._begun(rows)
         if part is None:
-            self.lost[DISK] += len(rows)
+            self.lost += len(rows)
             return
         self._parts[rows.model] = self._parts.pop(rows.model, part)
         try:
@@ -140,7 +139,7 @@ class CaptureWriter:
         """Gives the part of a model up: after a failure, what is in its file can't be known."""
         part = self._parts.pop(model)
         part.discard()
-        self.lost[DISK] += part.images
+        self.lost += part.images
         self._note_failure(error)
 
     def _note_failure(self, error: Exception) -> None:
