@@ -9,10 +9,11 @@ import os
 def main() -> None:
     """Runs the command. GRPC_VERBOSITY=INFO brings gRPC's notes back."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    from vitrine.bulk.cli import score
+    from vitrine.bulk.cli import replay, score
     from vitrine.client.cli import main as run  # loads gRPC
 
     run.add_command(score)
+    run.add_command(replay)
     run()
 
 

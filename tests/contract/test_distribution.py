@@ -15,6 +15,7 @@ from vitrine.model.distribution import DISTRIBUTION, EXTRAS, version
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = {"vitrine-server": ("vitrine.serve", "server"), "vitrine-train": ("vitrine.train", "train")}
+CLIENT = "vitrine.ask"
 TEXTS = {".md", ".py", ".toml", ".proto", ".yaml", ".yml", ".json", ".txt", ".cfg"}
 WITHOUT_SUFFIX = {"Dockerfile", "Makefile", "LICENSE", "NOTICE"}
 MADE = {"build", "dist", "out", "runs"}
@@ -33,7 +34,9 @@ def run_without(modules: str, command: str, *words: str) -> "subprocess.Complete
         "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
     )
     return subprocess.run(
-        [sys.executable, "-c", program, modules, COMMANDS[command][0], *words], capture_output=True, text=True
+        [sys.executable, "-c", program, modules, COMMANDS.get(command, (command,))[0], *words],
+        capture_output=True,
+        text=True,
     )
 
 
@@ -47,6 +50,15 @@ def test_a_command_without_its_extra_says_so_in_one_sentence(command: str, words
     (said,) = ended.stderr.splitlines()
     assert said.startswith(f"{command} needs the extra `{extra}`")
     assert said.endswith(f"pip install 'vitrine-serving[{extra}]'")
+
+
+@pytest.mark.parametrize("command", ["score", "replay"])
+def test_the_client_starts_without_the_extra_of_its_further_commands(command: str) -> None:
+    helped = run_without("pyarrow,tqdm", CLIENT, command, "--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    ended = run_without("pyarrow,tqdm", CLIENT, command, "images", *(("--out", "out") if command == "score" else ()))
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1].endswith("pip install 'vitrine-serving[bulk]'")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

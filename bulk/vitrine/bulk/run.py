@@ -111,7 +111,7 @@ async def score_part(source: Source, part: Part, results: Results, engine: Engin
     with results.part(part) as writer:
         writing: asyncio.Future[None] | None = None
         try:
-            async for read in _ahead(source.read(part)):
+            async for read in ahead(source.read(part)):
                 chunk = read.shaped(engine.model.input_shape) if isinstance(read, Pixels) else read
                 scores = await engine.classify(chunk, results.wanted)
                 if writing is not None:
@@ -128,7 +128,7 @@ def _write(writer: PartWriter, chunk: Chunk, scores: Scores, progress: Progress)
     progress(len(chunk))
 
 
-async def _ahead(chunks: Iterator[Chunk]) -> AsyncIterator[Chunk]:
+async def ahead(chunks: Iterator[Result]) -> AsyncIterator[Result]:
     """The same chunks, each read in a thread while the one before it is classified."""
     reading = asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
     try:

@@ -10,6 +10,7 @@ DISTRIBUTION = "vitrine-serving"
 
 EXTRAS = {
     "bulk": ("pyarrow", "tqdm"),
+    "capture": ("pyarrow",),
     "server": ("grpc_reflection", "grpc_status", "onnx", "onnxruntime", "prometheus_client", "pythonjsonlogger"),
     "envoy": ("pyvoy",),
     "http": ("uvicorn",),

@@ -20,6 +20,8 @@ import numpy.typing as npt
 
 from vitrine.model import ArtifactError
 from vitrine.server.bundled import bundled_model
+from vitrine.server.capture.capture import open_capture
+from vitrine.server.capture.config import CaptureConfig
 from vitrine.server.engine.cpus import usable_cpus
 from vitrine.server.engine.device import CPU_PROVIDER, Device
 from vitrine.server.errors import ConfigError, StartupError
@@ -101,6 +103,8 @@ class ServiceConfig:
     """The traces of calls; None traces nothing."""
     cache_bytes: int = 0
     """Bytes of answers to keep for images that come again; 0 keeps none."""
+    capture: CaptureConfig | None = None
+    """The capture of images; None keeps none."""
     access_log: bool = False
     """Log each finished call at info level, not at debug level."""
     weights_register: str = ""
@@ -164,8 +168,8 @@ async def open_service(
         reread: set to have the repository looked at at once.
 
     Raises:
-        StartupError: an artifact fails a check, its device isn't there, the tokens can't be used, or the metrics'
-            address can't be listened on.
+        StartupError: an artifact fails a check, its device isn't there, the tokens can't be used, the metrics'
+            address can't be listened on, or the extra that captures isn't installed.
     """
     async with AsyncExitStack() as resources:
         # 1. What needs no model comes first: it fails early, and metrics are there while models load.
@@ -190,6 +194,9 @@ async def open_service(
         opening = partial(_open_models, config, load, telemetry, loads, reread or asyncio.Event())
         models, following, load_model = await asyncio.get_running_loop().run_in_executor(loads, opening)
         # 4. The service and what observes it.
+        capture = await resources.enter_async_context(open_capture(config.capture, config.processes))
+        if capture is not None:
+            capture.warn_of_unknown_layers(models.snapshot.models)
         service = Service(
             models,
             config.limits,
@@ -206,6 +213,7 @@ async def open_service(
             meters=telemetry.observers,
             connections=config.connections,
             cache_bytes=config.cache_bytes,
+            capture=capture,
         )
         async with telemetry.of(service), following:
             yield service

@@ -18,6 +18,8 @@ import click
 from vitrine.model.distribution import DISTRIBUTION, missing_extra
 from vitrine.model.output import safe_output
 from vitrine.model.variables import find_mistyped
+from vitrine.server.capture.config import CaptureConfig
+from vitrine.server.capture.folder import prepare_folder
 from vitrine.server.cli import options
 from vitrine.server.cli.groups import Command
 from vitrine.server.cli.operators import COMMANDS
@@ -101,6 +103,7 @@ class Program(click.Command):
 @options.TOKENS
 @options.metrics
 @options.tracing
+@options.capture
 @options.logs
 @options.ACCESS_LOG
 @click.version_option(package_name=DISTRIBUTION)
@@ -122,6 +125,7 @@ def main(
     tokens: Path | None,
     metrics: MetricsConfig | None,
     tracing: TracingConfig | None,
+    capture: CaptureConfig | None,
     logs: LogConfig,
     access_log: bool,
 ) -> None:
@@ -133,6 +137,8 @@ def main(
     """
     check_limits(process.workers, threads or max(1, usable_cpus() // process.workers))
     _require_extras(FrontendKind(frontend), http_port)
+    if capture and not print_envoy_config:
+        prepare_folder(capture.folder)
     logs = replace(logs, traced=tracing is not None)
     set_up_log = partial(log_to_stderr, logs, several=process.workers > 1)
     set_up_log()
@@ -157,6 +163,7 @@ def main(
         tokens=tokens,
         metrics=metrics,
         tracing=tracing,
+        capture=capture,
         access_log=access_log,
     )
     config = ServerConfig(service, grpc, http_port, process, FrontendKind(frontend))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from vitrine.server.capture.config import CAPTURE_BYTES, CAPTURE_RATIOS, PART_SECONDS, CaptureConfig
 from vitrine.server.cli.groups import option, option_group, security_file
 from vitrine.server.cli.types import Number, Policy, Port, Whole, Workers
 from vitrine.server.engine.device import Device
@@ -25,6 +26,7 @@ from vitrine.server.telemetry.tracing_config import RATIOS, TracingConfig
 
 GRPC, PROCESS, LOGS = GrpcConfig(), ProcessConfig(), LogConfig()
 LIMITS, BATCHING, ADMISSION, CONNECTION = Limits(), BatchingConfig(), AdmissionConfig(), ConnectionConfig()
+CAPTURE = CaptureConfig(Path("captures"))
 """The configs with their defaults."""
 
 METRICS_PORT = 9464
@@ -292,6 +294,53 @@ def metrics(metrics_port: int | None, metrics_host: str | None, activation_healt
 def tracing(otlp_endpoint: str | None, trace_ratio: float) -> TracingConfig | None:
     """The traces; None without --otlp-endpoint."""
     return TracingConfig(otlp_endpoint, trace_ratio) if otlp_endpoint else None
+
+
+@option_group(
+    option(
+        "--capture",
+        "Directory that keeps a sample of the classified images, with their answers, as Parquet. Needs the extra "
+        "`capture`.",
+        type=click.Path(path_type=Path, file_okay=False),
+        show_default="none: nothing is kept",
+    ),
+    option(
+        "--capture-ratio",
+        "Share of the requests to keep, 0 to 1.",
+        type=Number(CAPTURE_RATIOS),
+        default=CAPTURE.ratio,
+    ),
+    option(
+        "--capture-layers",
+        "Layers whose activations are kept, too, such as relu_1,relu_2; or all.",
+        metavar="NAMES",
+        show_default="none",
+    ),
+    option(
+        "--capture-max-mb",
+        "MiB that the files in --capture may take; the oldest are deleted.",
+        type=Whole(CAPTURE_BYTES, MEBIBYTE),
+        default=CAPTURE.max_bytes // MEBIBYTE,
+    ),
+    option(
+        "--capture-part-seconds",
+        "Seconds after which a file is complete and can be read; a server that is killed loses what isn't.",
+        type=Number(PART_SECONDS),
+        default=CAPTURE.part_seconds,
+    ),
+)
+def capture(
+    capture: Path | None,
+    capture_ratio: float,
+    capture_layers: str | None,
+    capture_max_mb: int,
+    capture_part_seconds: float,
+) -> CaptureConfig | None:
+    """The capture of images; None without --capture."""
+    if capture is None:
+        return None
+    layers = tuple(name.strip() for name in (capture_layers or "").split(",") if name.strip())
+    return CaptureConfig(capture, capture_ratio, layers, capture_max_mb * MEBIBYTE, capture_part_seconds)
 
 
 @option_group(

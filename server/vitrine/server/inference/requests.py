@@ -241,3 +241,9 @@ class Workload:
     """Images that it couldn't answer."""
     cache_bytes: int = 0
     """Bytes of the answers that it keeps."""
+    captured_images: int = 0
+    """Images that were captured so far, in complete parts."""
+    captured_bytes: int = 0
+    """Bytes of these parts."""
+    capture_dropped: Mapping[str, int] = field(default_factory=dict)
+    """Images that were to be captured and aren't, by the cause."""

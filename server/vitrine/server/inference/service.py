@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError
+from vitrine.server.capture.capture import Capture
+from vitrine.server.capture.rows import Rows
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.attribution import Network, attribute, check_classes, explanation_bytes
@@ -82,6 +84,7 @@ class Service:
         meters: told of every finished call, including refused ones and those of health and descriptions.
         connections: the limits of connections, which front ends share.
         cache_bytes: bytes of answers to keep for images that come again; 0 keeps none.
+        capture: keeps a sample of what is classified; None: nothing is kept.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Service:
         meters: Sequence[Callable[[Call], None]] = (),
         connections: ConnectionConfig | None = None,
         cache_bytes: int = 0,
+        capture: Capture | None = None,
     ) -> None:
         self.models = models
         self.limits = limits
@@ -121,13 +125,16 @@ class Service:
         self._rates = RateLimiter(limits.caller_rate, burst=max(limits.max_images, math.ceil(limits.caller_rate)))
         self._cache = RowCache(cache_bytes) if cache_bytes else None
         self._explaining = asyncio.Lock()
+        self._capture = capture
+        if capture is not None:
+            self._keep = suppress_and_log(capture.keep, "images of a request can't be captured")
         self._runners: dict[int, _ModelRunner] = {}  # by the model's id, as long as there is the model
 
     @property
     def workload(self) -> Workload:
         """The work at this moment; to be asked on the event loop's thread."""
         waiting = sum(batcher.waiting for runner in list(self._runners.values()) for batcher in runner.batchers)
-        held, cache = self.connections, self._cache
+        held, cache, capture = self.connections, self._cache, self._capture
         return Workload(
             waiting,
             self._admission.images,
@@ -139,6 +146,9 @@ class Service:
             cache_hits=cache.hits if cache else 0,
             cache_misses=cache.misses if cache else 0,
             cache_bytes=cache.bytes if cache else 0,
+            captured_images=capture.images if capture else 0,
+            captured_bytes=capture.bytes if capture else 0,
+            capture_dropped=capture.dropped if capture else {},
         )
 
     async def classify(self, request: ClassifyRequest, call: Call, further_bytes: int = 0) -> Classification:
@@ -182,11 +192,15 @@ class Service:
         # 4. Run: together with other callers' images.
         if request.interventions is not None:
             return await self._intervene(request.interventions, model, pixels, plan, call)
-        values = await runner.batcher.run(pixels, plan.outputs, call)
+        captured = None if self._capture is None else self._capture.sampled_layers(model, call.caller)
+        outputs = (*plan.outputs, *(n for n in captured if n not in plan.outputs)) if captured else plan.outputs
+        values = await runner.batcher.run(pixels, outputs, call)
         self._admission.took(time.monotonic() - call.begin)
         # 5. Judge: the class of each image, and whether it is a digit at all.
         answer = _judged(model, values, plan.layers)
         call.no_digits = answer.no_digits
+        if captured is not None:
+            self._keep(_rows_of(answer, pixels, {name: values[name] for name in captured}, call))
         return answer
 
     async def _intervene(
@@ -445,6 +459,26 @@ def _name_of(call: Call) -> str:
 
 def _size_of(request: ImagesRequest) -> int:
     return sum(map(len, request.files or ())) if request.pixels is None else request.pixels.nbytes
+
+
+def _rows_of(
+    answer: Classification,
+    pixels: npt.NDArray[np.uint8],
+    activations: Mapping[str, npt.NDArray[np.float32]],
+    call: Call,
+) -> Rows:
+    """An answer as it is captured: with neither the token nor the address of its caller."""
+    return Rows(
+        answer.model,
+        call.request_id,
+        time.time(),
+        pixels,
+        answer.digits,
+        answer.probabilities,
+        answer.novelty,
+        answer.is_digit,
+        activations,
+    )
 
 
 def _judged(model: ServedModel, values: Mapping[str, npt.NDArray[np.float32]], layers: Sequence[str]) -> Classification:

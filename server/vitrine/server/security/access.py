@@ -25,6 +25,8 @@ class Permission(Enum):
     """Change activations while a model classifies; other callers' answers stay as they are."""
     ATTRIBUTION = "attribution"
     """Get each pixel's share in a score, which tells much about the weights."""
+    UNCAPTURED = "uncaptured"
+    """Stay out of what the operator captures."""
     ADMIN = "admin"
     """Change what the server does."""
 
@@ -64,8 +66,8 @@ class Caller:
 NOBODY = Caller("nobody", frozenset())
 """Placeholder caller before authentication."""
 
-ANYONE = Caller("anyone", frozenset(Permission) - {Permission.ADMIN})
-"""Every caller of a server without tokens: changing a server takes a token, always."""
+ANYONE = Caller("anyone", frozenset(Permission) - {Permission.UNCAPTURED, Permission.ADMIN})
+"""Every caller of a server without tokens. To change it, or to stay out of its capture, takes a token, always."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from prometheus_client import (
 
 from vitrine.model import ActivationStatistics, LayerStatistics
 from vitrine.model.distribution import version
+from vitrine.server.capture.writer import DISK, QUEUE_FULL
 from vitrine.server.errors import StartupError
 from vitrine.server.inference.call import Call, Outcome, Stage
 from vitrine.server.inference.connections import REASONS
@@ -122,6 +123,11 @@ class Metrics:
         self._cache_images = self._counter("cache_images_total", "Images that the cache was asked for.", "result")
         self._cache_counted = {"hit": 0, "miss": 0}
         self._cache_bytes = self._gauge("cache_bytes", "Bytes of the answers that the cache keeps.", "livesum")
+        self._captured_images = self._counter("captured_images_total", "Images in complete parts of the capture.")
+        self._captured_bytes = self._counter("captured_bytes_total", "Bytes of these parts.")
+        dropped = self._counter("capture_dropped_images_total", "Images that were to be captured and aren't.", "reason")
+        self._capture_dropped = {reason: dropped.labels(reason) for reason in (QUEUE_FULL, DISK)}
+        self._capture_counted = {"images": 0, "bytes": 0, QUEUE_FULL: 0, DISK: 0}
         self._closed = self._counter("connections_closed_total", "Connections that the server closed.", "reason")
         self._closed_counted = dict.fromkeys(REASONS, 0)
         for reason in REASONS:  # a rate needs the series from the first one on
@@ -200,9 +206,17 @@ class Metrics:
         for result, count in (("hit", load.cache_hits), ("miss", load.cache_misses)):
             self._cache_images.labels(result).inc(count - self._cache_counted[result])
             self._cache_counted[result] = count
+        self._show_capture(load)
         for reason, count in load.closed.items():
             self._closed.labels(reason).inc(count - self._closed_counted[reason])
             self._closed_counted[reason] = count
+
+    def _show_capture(self, load: Workload) -> None:
+        counters = {"images": self._captured_images, "bytes": self._captured_bytes, **self._capture_dropped}
+        now = {"images": load.captured_images, "bytes": load.captured_bytes, **load.capture_dropped}
+        for name, count in now.items():
+            counters[name].inc(count - self._capture_counted[name])
+            self._capture_counted[name] = count
 
     def show_activations(self, readings: Mapping[ServedModel, ActivationStatistics]) -> None:
         """Shows the models' activations, now and in training; forgets all other models'."""

@@ -1,23 +1,19 @@
-"""The command `vitrine score`. It loads what it needs when it runs, so that `vitrine` starts as fast without it."""
+"""The command `vitrine score`."""
 
 import asyncio
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from vitrine.bulk.cli.options import ARTIFACT, DEVICE, LOCAL, local_engine, progress_bar, remote_engine
 from vitrine.client.cli.options import AS_JSON, MODEL, connection_options, one_sentence_errors
 from vitrine.client.errors import UsageError
 from vitrine.model.distribution import missing_extra
 
 if TYPE_CHECKING:
-    from vitrine.bulk.engines import OpenEngine
-    from vitrine.bulk.run import Job, Progress, Summary
+    from vitrine.bulk.run import Job, Summary
 
 
 @click.command()
@@ -29,9 +25,9 @@ if TYPE_CHECKING:
     show_default=False,
     help="Layers whose activations are kept, such as relu_1,relu_2; or all.  [none]",
 )
-@click.option("--local", is_flag=True, help="Classify in this process, with --artifact, in place of a server.")
-@click.option("--artifact", type=click.Path(path_type=Path), help="ONNX file for --local.  [the bundled model]")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Device for --local.")
+@LOCAL
+@ARTIFACT
+@DEVICE
 @click.option("--column", default="", show_default=False, help="Column of images in Parquet.  [pixels, image, …]")
 @click.option("--part-images", type=click.IntRange(1), default=50_000, help="Images in each file of results.")
 @AS_JSON
@@ -67,42 +63,17 @@ def score(
         if folder.resolve().is_relative_to(source.resolve()):
             raise UsageError(f"--out {folder} lies in {source}: the results would become a part of the source")
         opened = open_source(source, part_images, column)
-        engine = _local(artifact, device) if local else _remote(connection, model)
+        engine = local_engine(artifact, device) if local else remote_engine(connection, model)
         wanted = tuple(name.strip() for name in activations.split(",") if name.strip())
         summary = _run(Job(opened, folder, engine, wanted))
     click.echo(json.dumps(_document(summary)) if as_json else _sentence(summary, folder))
 
 
-def _local(artifact: Path | None, device: str) -> "OpenEngine":
-    from vitrine.bulk.engines.local import open_local
-
-    return partial(open_local, artifact, device)
-
-
-def _remote(connection: dict[str, Any], model: str) -> "OpenEngine":
-    from vitrine.bulk.engines.remote import open_remote
-
-    return partial(open_remote, connection, model)
-
-
 def _run(job: "Job") -> "Summary":
     from vitrine.bulk.run import score as run
 
-    with _shown(job.source.images) as progress:
+    with progress_bar(job.source.images) as progress:
         return asyncio.run(run(job, progress))
-
-
-@contextmanager
-def _shown(images: int) -> Iterator["Progress"]:
-    """A progress bar with rate and time left, if standard error is a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(total=images, unit="image", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
-
-        def update(images: int) -> None:
-            bar.update(images)
-
-        yield update
 
 
 def _document(summary: "Summary") -> dict[str, Any]:
