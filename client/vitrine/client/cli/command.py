@@ -176,6 +176,8 @@ def parameters(client: Client, layer: str, unit: int | None, image: Path | None,
     """Show the stored weights and biases of LAYER, a linear one such as linear_1."""
     if unit is None and (image or plot):
         raise click.UsageError("--image and --plot are about one unit: name it with --unit")
+    if plot is not None:
+        check_matplotlib()
     stored = client.parameters(layer, model)
     if unit is None:
         click.echo(parameters_text(stored))
