@@ -84,7 +84,7 @@ FLOORS: dict[str, Floors] = {
         ["cli"],
     ],
     "client": [
-        ["advice", "drawings"],
+        ["advice", "drawings", "image_files"],
         ["errors", "types"],
         ["target", "interventions"],
         ["catalogue", "connection", "layout", "terminal"],

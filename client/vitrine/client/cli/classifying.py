@@ -7,7 +7,7 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -19,14 +19,10 @@ import numpy as np
 from vitrine.client import report
 from vitrine.client.batches import Outcome
 from vitrine.client.errors import UsageError
+from vitrine.client.image_files import images_in
 from vitrine.client.plot import plot_prediction
 from vitrine.client.types import Prediction
 from vitrine.model import ImageError
-
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
-)
-"""Suffixes of the images in a folder. Those that can't be read are among them: each is named, with what to do."""
 
 
 class Printed(Enum):
@@ -45,21 +41,18 @@ def find_images(given: Iterable[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in given:
-        found = sorted(_images_in(path)) if path.is_dir() else [path]
+        found = _images_in(path) if path.is_dir() else [path]
         if not found:
             raise UsageError(f"{path} has no images: files such as .png or .jpg, also in folders in it")
         files += found
     return files
 
 
-def _images_in(folder: Path) -> Iterator[Path]:
-    unread: list[OSError] = []
-    for place, folders, names in os.walk(folder, onerror=unread.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(place, name)
-    yield from (Path(error.filename) for error in unread)  # classifying it says why, so that nothing is left out
+def _images_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(images_in(folder))
+    except OSError:
+        return [folder]  # classifying it says why
 
 
 def classify_files(
