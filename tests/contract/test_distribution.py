@@ -94,6 +94,16 @@ def test_a_part_of_the_clients_command_names_its_extra_in_one_sentence(extra: st
     assert f"pip install 'vitrine-serving[{extra}]'" in said
 
 
+@pytest.mark.parametrize(("module", "name"), [("vitrine.bulk", "score"), ("vitrine.server", "embedded")])
+def test_a_name_to_import_names_its_extra_in_one_sentence(module: str, name: str) -> None:
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({OF_EXTRAS})); import {module}; from {module} import {name}"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    extra = module.removeprefix("vitrine.")
+    assert ended.stderr.splitlines()[-1].startswith(f"ImportError: {module}.{name} needs the extra `{extra}`")
+
+
 @pytest.mark.parametrize("module", [CLIENT, *(module for module, _ in COMMANDS.values())])
 def test_a_command_says_its_version(module: str) -> None:
     said = run_without((), module, "--version")

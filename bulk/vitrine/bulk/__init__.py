@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from vitrine.model.distribution import require_extra
+
 if TYPE_CHECKING:
     from vitrine.bulk.run import Job, Summary, score
     from vitrine.bulk.sources import open_source
@@ -11,12 +13,9 @@ __all__ = ["Job", "Summary", "open_source", "score"]
 
 def __getattr__(name: str) -> Any:
     """The public names, loaded when they are asked for: `vitrine` has the command `score` without pyarrow, too."""
-    if name == "open_source":
-        from vitrine.bulk.sources import open_source
-
-        return open_source
     if name in __all__:
-        from vitrine.bulk import run
+        require_extra(f"vitrine.bulk.{name}", "bulk")
+        from vitrine.bulk import run, sources
 
-        return getattr(run, name)
+        return getattr(sources if name == "open_source" else run, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
