@@ -6,6 +6,7 @@ A file that can't be read has an outcome as well. This module knows no options a
 import csv
 import io
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -125,8 +126,8 @@ class Output:
             case Printed.TEXT:
                 click.echo(report.prediction_line(prediction, file))
                 if self.activations:
-                    encoding = sys.stdout.encoding or "utf-8"
-                    click.echo(report.activations_text(prediction, colour=has_colours(), encoding=encoding))
+                    look: dict[str, Any] = {"colour": has_colours(), "encoding": encoding(), "columns": columns()}
+                    click.echo(report.activations_text(prediction, **look))
 
     def show_error(self, file: Path, text: str, *, is_named: bool) -> None:
         """Prints why a file has no prediction: to standard error, and in its place in JSON or in the table.
@@ -160,6 +161,16 @@ class Output:
 def has_colours() -> bool:
     """True if output goes to a terminal and the user hasn't turned colours off: see no-color.org."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def encoding() -> str:
+    """The output's encoding. Drawings keep to it, though click writes UTF-8 where it is ASCII."""
+    return sys.stdout.encoding or "utf-8"
+
+
+def columns() -> int | None:
+    """The width of the terminal that output goes to, in characters; None: it goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 @dataclass
