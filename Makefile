@@ -92,4 +92,5 @@ bench-peers: $(READY) ## measure Triton, KServe, MLServer, LitServe, BentoML and
 
 image: ## build the container image, vitrine-server
 	docker build --tag vitrine-server --tag vitrine-server:$(VERSION) --build-arg VERSION=$(VERSION) \
-	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git log -1 --format=%cI) .
+	  --build-arg REVISION=$$(git rev-parse HEAD || echo unknown) \
+	  --build-arg CREATED=$$(git log -1 --format=%cI || echo unknown) .

@@ -32,7 +32,8 @@ FIXED = {"INTERNAL": Outcome.INTERNAL} | dict.fromkeys(oip.REASONS, Outcome.UNIM
 """The reasons that stand in tables of the server."""
 
 MEANINGS: dict[str, str] = {
-    "ANSWER_TOO_LARGE": "The answer would pass `--max-message-mb`: send fewer images, or ask for fewer layers.",
+    "ANSWER_TOO_LARGE": "The answer would pass `--max-message-mb`, or no row fits into the request's `max_bytes`: send "
+    "fewer images, ask for fewer layers, or raise `max_bytes`.",
     "ATTRIBUTION_UNKNOWN": "`ExplainRequest.method` has a number that `AttributionMethod` lacks.",
     "CLASS_UNKNOWN": "The model has no class at that position: `Model.classes` has them.",
     "COMPRESSION_UNKNOWN": "The request has a compression that the server doesn't read: use gzip, deflate or none.",
@@ -115,7 +116,8 @@ AGAIN = {
 
 HEAD = """# Errors
 
-A call that fails has three parts: a status code, a sentence for people that says what to do, and `google.rpc` details.
+For those who write programs that call the server: every error, and whether to send the call again. A call that fails
+has three parts: a status code, a sentence for people that says what to do, and `google.rpc` details.
 
 - `ErrorInfo` has a **reason** in UPPER_SNAKE and the domain `vitrine`. Programs compare reasons, never texts.
 - `BadRequest` has the path of the field at fault, such as `files[3]`, if there is one.

@@ -4,6 +4,7 @@ The demo fits an MLP on the embedded handwriting and serves it with `vitrine-ser
 held-out images as PNG files through the SDK, prints the activations of each layer, and draws one image's.
 """
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ look at a unit's weights    {folder}/vitrine parameters linear_1 --unit 12 --ima
 see where it is weak        {folder}/vitrine-train evaluate {run}
 train on MNIST, 18 s        {folder}/vitrine-train fit --recipe quick
 calculate a layer yourself  docs/one-layer.md"""
-"""The demo's last words."""
+"""What to do after the demo."""
 
 
 @click.command()
@@ -64,12 +65,18 @@ def main(out: Path, required_accuracy: float) -> None:
     if accuracy < required_accuracy:
         sys.exit(f"the demo failed: the accuracy is {accuracy:.2%}, and {required_accuracy:.2%} are required")
     heading("What to try next")
-    click.echo(NEXT.format(folder=Path(sys.executable).parent, run=run.folder.path, image=files[0], layers=layers))
+    click.echo(next_steps(run.folder.path, files[0], layers))
 
 
 def heading(text: str) -> None:
     """Prints the heading of a step."""
     click.secho(f"\n{text}", bold=True)
+
+
+def next_steps(run: Path, image: Path, layers: Path) -> str:
+    """The demo's last words, whose commands work as they are pasted, in a folder with spaces in its name, too."""
+    paths = {"folder": Path(sys.executable).parent, "run": run, "image": image, "layers": layers}
+    return NEXT.format(**{name: shlex.quote(str(path)) for name, path in paths.items()})
 
 
 def write_pngs(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], folder: Path) -> list[Path]:

@@ -22,7 +22,7 @@ import trustme
 from click.testing import CliRunner, Result
 from client.scripted import LAYERS, ScriptedServer, fail, running, succeed
 from PIL import Image
-from support.serving import RunningServer
+from support.serving import RunningServer, running_server
 
 from vitrine.client import Activations, Client, Limits, Model, TrainingFacts, UsageError, report
 from vitrine.client.cli import main
@@ -447,6 +447,50 @@ def test_activations_are_drawn_in_ascii_where_the_encoding_has_no_blocks(
     for has, edge in ((has_blocks, "│"), (not has_blocks, "|")):
         assert any(edge in line for line in drawing) == has
     assert has_blocks or all(line.isascii() and "?" not in line for line in drawing)
+
+
+@pytest.mark.parametrize("words", ["explain IMAGE", "parameters linear_1 --unit 3 --image IMAGE"])
+@pytest.mark.parametrize(("encoding", "has_blocks"), [("ascii", False), ("cp1252", False), ("utf-8", True)])
+def test_what_speaks_for_a_class_and_a_unit_are_drawn_in_ascii_there_too(
+    words: str, encoding: str, has_blocks: bool, drawings: list[Path]
+) -> None:
+    with running_server() as server:  # the scripted one explains nothing
+        settings = {"PYTHONIOENCODING": encoding, "VITRINE_TARGET": server.target}
+        ended = command(*(drawings[0] if word == "IMAGE" else word for word in words.split()), **settings)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"?" not in ended.stdout
+    assert ended.stdout.isascii() != has_blocks
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a pseudo-terminal")
+@pytest.mark.parametrize(("columns", "widths"), [(200, {48}), (80, set(range(9, 48))), (20, {8})])
+def test_strips_fit_into_the_terminal(
+    columns: int, widths: set[int], drawings: list[Path], scripted: ScriptedServer
+) -> None:
+    import pty
+
+    shown, terminal = pty.openpty()
+    settings = os.environ | {"VITRINE_TARGET": scripted.target, "COLUMNS": f"{columns}", "NO_COLOR": "1"}
+    program = Path(sys.executable).with_name("vitrine")
+    ended = subprocess.run([program, "classify", drawings[0], "--activations"], stdout=terminal, env=settings)
+    os.close(terminal)
+    text = os.read(shown, 100_000).decode()
+    os.close(shown)
+    strips = [line for line in text.splitlines() if "│" in line]
+    assert ended.returncode == 0
+    assert {len(line.split("│")[1]) for line in strips} <= widths
+    assert widths == {8} or max(map(len, strips)) <= columns
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a home that is no folder")
+def test_a_figure_is_drawn_without_a_word_where_the_home_cant_be_written(
+    drawings: list[Path], scripted: ScriptedServer, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    settings = {"HOME": str(tmp_path / "file" / "home"), "VITRINE_TARGET": scripted.target}
+    ended = command("classify", drawings[0], "--plot", tmp_path / "figure.svg", **settings)
+    assert ended.returncode == 0
+    assert ended.stderr.decode().splitlines() == [f"{drawings[0]}: figure in {tmp_path / 'figure.svg'}"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell that closes its output")

@@ -3,9 +3,11 @@
 import asyncio
 import itertools
 import pickle
+import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -130,6 +132,39 @@ def test_the_clients_own_deadline_holds_where_a_call_gives_none(ask: Ask, script
 def test_nobody_listening_is_an_error_that_names_the_target(ask: Ask) -> None:
     with pytest.raises(UnavailableError, match="no server listens at localhost:1: check host and port"):
         ask("localhost:1", "health", options=ONCE)
+
+
+@contextmanager
+def refusing_proxy(answer: bytes) -> Iterator[int]:
+    """The port of a proxy that answers every request so; without an answer, of one that has gone."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        if not answer:
+            listening.close()
+            yield port
+            return
+
+        def refuse() -> None:
+            with suppress(OSError):  # the test is over
+                while True:
+                    with listening.accept()[0] as asked:
+                        asked.recv(4096)
+                        asked.sendall(answer)
+
+        threading.Thread(target=refuse, daemon=True).start()
+        yield port
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"], ids=["gone", "refuses"]
+)
+def test_a_proxy_at_fault_is_named_by_its_variable(answer: bytes, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    with refusing_proxy(answer) as port:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        with pytest.raises(UnavailableError, match=r"^vitrine\.invalid:50051 .* the proxy that http_proxy names"):
+            ask("vitrine.invalid:50051", "health", options={"retries": 0})
 
 
 def test_an_answer_over_the_clients_limit_says_what_to_raise(ask: Ask, scripted: ScriptedServer) -> None:

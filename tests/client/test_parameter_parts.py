@@ -14,7 +14,7 @@ from support.artifacts import export_random, random_mlp
 from support.serving import running_server
 
 from vitrine.client import AnswerError, LimitError
-from vitrine.client.parameter_parts import ParameterParts
+from vitrine.client.parameter_parts import MOST_BEGINNINGS, ParameterParts
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -86,6 +86,18 @@ def test_rows_of_two_models_make_none(ask: Ask, scripted: ScriptedServer) -> Non
     scripted.script = [lambda *_: None, publish]
     assert np.array_equal(ask(scripted.target, "parameters", "linear_1").weight, WEIGHT + 1)
     assert [request.first_row for request in scripted.requests] == [0, 2, 0, 2, 4]
+
+
+def test_servers_of_two_models_are_an_error_and_no_endless_loop(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.parameters = WEIGHT
+
+    def answer_as_the_other(request: Any, context: grpc.ServicerContext) -> None:
+        scripted.model = replace(scripted.model, digest=f"{request.first_row}")
+
+    scripted.script = [answer_as_the_other] * 100
+    with pytest.raises(AnswerError, match="came from different models, 5 times over: ask again"):
+        ask(scripted.target, "parameters", "linear_1")
+    assert len(scripted.requests) == 2 * MOST_BEGINNINGS
 
 
 def answer(rows: int, row_count: int, width: int = 3) -> pb.GetParametersResponse:

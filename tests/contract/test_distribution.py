@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from vitrine.model.distribution import DISTRIBUTION, EXTRAS, version
 ROOT = Path(__file__).parents[2]
 COMMANDS = {"vitrine-server": ("vitrine.serve", "server"), "vitrine-train": ("vitrine.train", "train")}
 CLIENT = "vitrine.ask"
+"""The module of the command that needs no extra."""
+OF_EXTRAS = sorted({"opentelemetry", "pandas", *(module for modules in EXTRAS.values() for module in modules)})
+"""Modules that `pip install vitrine-serving` doesn't bring."""
 TEXTS = {".md", ".py", ".toml", ".proto", ".yaml", ".yml", ".json", ".txt", ".cfg"}
 WITHOUT_SUFFIX = {"Dockerfile", "Makefile", "LICENSE", "NOTICE"}
 MADE = {"build", "dist", "out", "runs"}
@@ -27,24 +31,22 @@ def project() -> dict[str, Any]:
     return table
 
 
-def run_without(modules: str, command: str, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Runs a command in a process where these modules aren't installed."""
+def run_without(modules: Iterable[str], command: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Runs the module of a command in a process where these modules aren't installed."""
     program = (
         "import runpy, sys; sys.modules.update(dict.fromkeys(sys.argv.pop(1).split(',')));"  # None: can't be imported
         "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
     )
     return subprocess.run(
-        [sys.executable, "-c", program, modules, COMMANDS.get(command, (command,))[0], *words],
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", program, ",".join(modules), command, *words], capture_output=True, text=True
     )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("words", [(), ("--help",)])
 def test_a_command_without_its_extra_says_so_in_one_sentence(command: str, words: tuple[str, ...]) -> None:
-    _, extra = COMMANDS[command]
-    ended = run_without(",".join(EXTRAS[extra]), command, *words)
+    module, extra = COMMANDS[command]
+    ended = run_without(EXTRAS[extra], module, *words)
     assert ended.returncode == 1
     assert ended.stdout == ""
     (said,) = ended.stderr.splitlines()
@@ -54,31 +56,68 @@ def test_a_command_without_its_extra_says_so_in_one_sentence(command: str, words
 
 @pytest.mark.parametrize("command", ["score", "replay"])
 def test_the_client_starts_without_the_extra_of_its_further_commands(command: str) -> None:
-    helped = run_without("pyarrow,tqdm", CLIENT, command, "--help")
+    helped = run_without(["pyarrow", "tqdm"], CLIENT, command, "--help")
     assert (helped.returncode, helped.stderr) == (0, "")
-    ended = run_without("pyarrow,tqdm", CLIENT, command, "images", *(("--out", "out") if command == "score" else ()))
+    ended = run_without(
+        ["pyarrow", "tqdm"], CLIENT, command, "images", *(("--out", "out") if command == "score" else ())
+    )
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].endswith("pip install 'vitrine-serving[bulk]'")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_one_missing_module_of_an_extra_is_named(command: str) -> None:
-    ended = run_without("onnxruntime", command, "--help")
+    ended = run_without(["onnxruntime"], COMMANDS[command][0], "--help")
     assert ended.returncode == 1
     assert "(not found: onnxruntime)" in ended.stderr
 
 
 @pytest.mark.parametrize(("command", "broken"), [("vitrine-server", "multiprocessing"), ("vitrine-train", "gzip")])
 def test_an_import_error_of_another_kind_keeps_its_traceback(command: str, broken: str) -> None:
-    ended = run_without(broken, command, "--help")
+    ended = run_without([broken], COMMANDS[command][0], "--help")
     assert ended.returncode == 1
     assert ended.stderr.startswith("Traceback")
     assert broken in ended.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_says_its_version(command: str) -> None:
-    said = run_without("vitrine_not_there", command, "--version")
+@pytest.mark.parametrize("words", [("--version",), ("--help",), ("classify", "--help"), ("score", "--help")])
+def test_the_clients_command_starts_without_any_extra(words: tuple[str, ...]) -> None:
+    ended = run_without(OF_EXTRAS, CLIENT, *words)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("bulk", ("score", "images", "--out", "scores")),
+        ("plot", ("classify", "eight.png", "--plot", "eight.pdf")),
+        ("plot", ("explain", "eight.png", "--plot", "eight.pdf")),
+        ("plot", ("compare", "eight.png", "nine.png", "--plot", "both.pdf")),
+        ("plot", ("parameters", "linear_1", "--unit", "1", "--plot", "unit.pdf")),
+    ],
+)
+def test_a_part_of_the_clients_command_names_its_extra_in_one_sentence(extra: str, words: tuple[str, ...]) -> None:
+    ended = run_without(OF_EXTRAS, CLIENT, *words)  # and calls nobody first
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (said,) = ended.stderr.splitlines()
+    assert said.startswith("Error: ")
+    assert f"pip install 'vitrine-serving[{extra}]'" in said
+
+
+@pytest.mark.parametrize(("module", "name"), [("vitrine.bulk", "score"), ("vitrine.server", "embedded")])
+def test_a_name_to_import_names_its_extra_in_one_sentence(module: str, name: str) -> None:
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({OF_EXTRAS})); import {module}; from {module} import {name}"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    extra = module.removeprefix("vitrine.")
+    assert ended.stderr.splitlines()[-1].startswith(f"ImportError: {module}.{name} needs the extra `{extra}`")
+
+
+@pytest.mark.parametrize("module", [CLIENT, *(module for module, _ in COMMANDS.values())])
+def test_a_command_says_its_version(module: str) -> None:
+    said = run_without((), module, "--version")
     assert said.returncode == 0, said.stderr
     assert said.stdout.strip().endswith(f"version {version()}")
 

@@ -85,7 +85,7 @@ FLOORS: dict[str, Floors] = {
         ["cli"],
     ],
     "client": [
-        ["advice", "drawable"],
+        ["advice", "drawable", "image_files"],
         ["errors", "types"],
         ["target", "interventions"],
         ["catalogue", "connection", "drawing"],

@@ -85,6 +85,12 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
             assert not heading or heading in headings_of(target), link
 
 
+def test_every_page_is_in_the_list_of_pages_with_its_reader() -> None:
+    listed = re.findall(r"\]\(([^)\s]+\.md)\)", (ROOT / "docs" / "index.md").read_text())
+    found = {(ROOT / "docs" / link).resolve().relative_to(ROOT) for link in listed}
+    assert {page for page in PAGES if page.name != "index.md"} <= found
+
+
 def test_links_are_found() -> None:
     assert len(PAGES) > 10
     assert README.count("](") > 10

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from support.serving import running_server
+
+from examples.demo import next_steps
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -21,6 +24,14 @@ def said_by(*command: str | Path, folder: Path = ROOT) -> str:
         ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
+
+
+def test_the_demos_last_commands_can_be_pasted_where_names_have_spaces() -> None:
+    run, image = Path("my demo/run"), Path("my demo/007_is_8.png")
+    lines = next_steps(run, image, Path("layers.png")).splitlines()
+    commands = [shlex.split(line[28:]) for line in lines]  # behind the column that says what for
+    words = {word for command in commands for word in command}
+    assert {str(run), str(image), f"{run}/model.onnx"} <= words
 
 
 def test_a_client_without_stubs_finds_its_way_by_reflection() -> None:

@@ -62,6 +62,16 @@ def test_a_line_is_added_behind_one_without_an_end(tmp_path: Path) -> None:
     assert [line.split()[0] for line in file.read_text().splitlines()] == ["#", "alice"]
 
 
+def test_a_file_that_no_server_takes_gets_no_line(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("# callers\nbob 1234 predict\n")
+    ended = run("token", "alice", "--file", file)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (said,) = ended.stderr.splitlines()
+    assert said == f"vitrine-server: {file}, line 2: the second word isn't the 64 hex digits of a token's SHA-256"
+    assert "alice" not in file.read_text()
+
+
 @pytest.mark.parametrize("words", [("two words",), ("#alice",), ("alice", "--allow", "everything")])
 def test_a_token_that_no_file_could_have_is_refused(words: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "tokens"

@@ -3,8 +3,11 @@
 It knows gRPC's statuses and the words in its texts, and no error class.
 """
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
+from urllib.parse import urlsplit
 
 import grpc
 
@@ -73,6 +76,14 @@ UNREACHABLE: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 """Words in gRPC's text for UNAVAILABLE, and what they mean; the first that fit count."""
 
+PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+"""The variables that gRPC takes a proxy from; the first that is set counts."""
+
+THROUGH_A_PROXY = (
+    "{target} can't be reached through the proxy that {variable} names: check the proxy, or put the host into no_proxy"
+)
+"""Text for a proxy that is gone, or refuses to lead to the server."""
+
 METADATA_TOO_LARGE = (
     "the token, or other metadata, is too large for {target}: servers take about 8 KiB; is it the right token?"
 )
@@ -96,10 +107,21 @@ def advise(code: grpc.StatusCode, text: str, target: str, timeout: float, retry_
         advice = BUSY
     elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and "metadata size exceeds" in text:
         advice = METADATA_TOO_LARGE
-    return advice.format(target=target, timeout=timeout, retry_after=retry_after)
+    return advice.format(target=target, timeout=timeout, retry_after=retry_after, variable=_proxy_at_fault(text))
 
 
 def _why_unreachable(text: str, target: str) -> str:
     if "%5B::1%5D" in text and "::1" not in target and "Connection refused" in text:
         return ONLY_THE_LAST
+    if _proxy_at_fault(text):
+        return THROUGH_A_PROXY
     return next((advice for words, advice in UNREACHABLE if any(word in text for word in words)), "")
+
+
+def _proxy_at_fault(text: str) -> str:
+    """The variable of the proxy that gRPC's text is about, by its port; empty: the text is about no proxy."""
+    variable = next((name for name in PROXIES if os.environ.get(name)), "")
+    port = None
+    with suppress(ValueError):  # no number: gRPC takes no such proxy
+        port = urlsplit(os.environ.get(variable, "")).port
+    return variable if port and ("HTTP proxy" in text or f":{port}: " in text) else ""

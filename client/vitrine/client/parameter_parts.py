@@ -7,6 +7,9 @@ from vitrine.client.types import Parameters
 from vitrine.client.wire import read_parameters
 from vitrine.v1 import classifier_pb2 as pb
 
+MOST_BEGINNINGS = 5
+"""Times that a layer is begun: a replaced model begins it anew once, servers of two models would do so forever."""
+
 
 class ParameterParts:
     """The rows of a layer's parameters as they come in, answer by answer.
@@ -24,6 +27,7 @@ class ParameterParts:
         self._digest = ""
         self._whole: Parameters | None = None
         self._rows = 0
+        self._beginnings = 1
 
     @property
     def request(self) -> pb.GetParametersRequest:
@@ -38,11 +42,11 @@ class ParameterParts:
         A model that has been replaced since the last answer is begun again: rows of two models make none.
 
         Raises:
-            AnswerError: the answer can't be read, or isn't the one to the request.
+            AnswerError: the answer can't be read, or isn't the one to the request; or the model changes all the time.
         """
         part = read_parameters(answer, self._layer)
         if self._whole is not None and answer.model.digest != self._digest:
-            self._whole, self._rows = None, 0
+            self._begin_again()
             return None
         if self._whole is None:
             if answer.row_count in (0, len(part.bias)):  # 0: an older server, which sends all rows
@@ -50,6 +54,16 @@ class ParameterParts:
             self._whole = self._room(answer.row_count, part)
             self._digest = answer.model.digest
         return self._put(part, self._whole)
+
+    def _begin_again(self) -> None:
+        """Forgets the rows that are there."""
+        if self._beginnings == MOST_BEGINNINGS:
+            raise AnswerError(
+                f"the parts of {self._layer!r} came from different models, {MOST_BEGINNINGS} times over: ask again "
+                "when all servers have the same model, or name its version, as in model='NAME@VERSION'"
+            )
+        self._beginnings += 1
+        self._whole, self._rows = None, 0
 
     def _room(self, row_count: int, part: Parameters) -> Parameters:
         """Room for all rows, of which this part is the first."""

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from vitrine.client.drawing.terminal import (
+    STRIP_WIDTH,
     can_show,
     pixels_in_ascii,
     render_pixels,
     render_strips,
+    strip_width,
     strips_in_ascii,
     strips_legend,
 )
@@ -67,18 +69,31 @@ def prediction_line(prediction: Prediction, image: Path) -> str:
     return f"{image}  {prediction.label}  {prediction.probability:.1%}"
 
 
-def activations_text(prediction: Prediction, *, colour: bool, encoding: str = "utf-8") -> str:
+def activations_text(
+    prediction: Prediction, *, colour: bool, encoding: str = "utf-8", columns: int | None = None
+) -> str:
     """The pixels as the model got them, a strip for each layer, and what the strips' characters mean.
 
     In ASCII, and without colours, where the encoding has no blocks.
+
+    Args:
+        prediction: the prediction.
+        colour: use the terminal's colours.
+        encoding: the output's encoding.
+        columns: the terminal's, into which lines fit; None: there is no terminal.
     """
-    has_blocks = can_show(encoding)
-    colour = colour and has_blocks
-    pixels = render_pixels(prediction.pixels, colour=colour)
-    strips = f"{render_strips(prediction, colour=colour)}\n{strips_legend(prediction)}"
-    if not has_blocks:
-        pixels, strips = pixels_in_ascii(pixels), strips_in_ascii(strips)
-    return f"{pixels}\n{strips}\n"
+    width = STRIP_WIDTH if columns is None else strip_width(prediction, columns)
+    strips = render_strips(prediction, width=width, colour=colour and can_show(encoding))
+    legend = strips_legend(prediction, width=width)
+    if not can_show(encoding):
+        strips, legend = strips_in_ascii(strips), strips_in_ascii(legend)
+    return f"{_pixels_text(prediction.pixels, colour, encoding)}\n{strips}\n{legend}\n"
+
+
+def _pixels_text(pixels: Floats, colour: bool, encoding: str) -> str:
+    if can_show(encoding):
+        return render_pixels(pixels, colour=colour)
+    return pixels_in_ascii(render_pixels(pixels))
 
 
 def prediction_document(prediction: Prediction, image: Path, *, activations: bool) -> dict[str, Any]:
@@ -98,7 +113,7 @@ def prediction_document(prediction: Prediction, image: Path, *, activations: boo
     return document
 
 
-def explanation_text(explanation: Explanation, image: Path, *, colour: bool) -> str:
+def explanation_text(explanation: Explanation, image: Path, *, colour: bool, encoding: str = "utf-8") -> str:
     """The score and what adds up to it; the pixels, and the shares as a map of signs."""
     shares = explanation.contributions
     supporting, opposing = float(shares[shares > 0].sum()), float(shares[shares < 0].sum())
@@ -107,7 +122,7 @@ def explanation_text(explanation: Explanation, image: Path, *, colour: bool) -> 
             f"{image}  {explanation.label}: score {explanation.score:.3f} = {supporting:.3f} (pixels for it) "
             f"{opposing:+.3f} (pixels against it) {explanation.bias:+.3f} (bias)",
             "",
-            render_pixels(explanation.pixels, colour=colour),
+            _pixels_text(explanation.pixels, colour, encoding),
             "",
             *_signs(shares),
         ]

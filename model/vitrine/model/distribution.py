@@ -45,3 +45,13 @@ def missing_extra(command: str, extra: str) -> str | None:
     if not missing:
         return None
     return f"{command} needs the extra `{extra}` (not found: {', '.join(missing)}): {install_command(extra)}"
+
+
+def require_extra(name: str, extra: str) -> None:
+    """The same for what programs import by a name, such as `vitrine.bulk.score`.
+
+    Raises:
+        ImportError: the extra isn't installed.
+    """
+    if error := missing_extra(name, extra):
+        raise ImportError(error)

@@ -1112,8 +1112,10 @@ class GetParametersRequest(_message.Message):
     """First row that is wanted, 0 ≤ `first_row` < width. A row is a unit of the layer: a row of `weight`, and its `bias`."""
     max_bytes: _builtins.int
     """Largest answer that the caller takes, in bytes. The answer then has as many rows as fit into it and into
-    `Limits.max_message_bytes`, at least one; the caller asks again for the others, from the next row on. 0: all rows
-    in one answer, which is refused if it is larger than the limit. A server that predates this field sends all rows.
+    `Limits.max_message_bytes`, at least one; the caller asks again for the others, from the next row on. 4 KiB are kept
+    for what is beside the rows. Less than that and a row is ANSWER_TOO_LARGE, and the text has the bytes that it takes.
+    0: all rows in one answer, which is refused if it is larger than the limit. A server that predates this field sends
+    all rows.
     """
     def __init__(
         self,

@@ -18,6 +18,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from vitrine.model.distribution import require_extra
+
 if TYPE_CHECKING:
     from vitrine.server.in_process import embedded
 
@@ -27,6 +29,7 @@ __all__ = ["embedded"]
 def __getattr__(name: str) -> Any:
     """`embedded`, loaded when it is asked for: the command's supervisor does without gRPC and ONNX Runtime."""
     if name == "embedded":
+        require_extra("vitrine.server.embedded", "server")
         from vitrine.server.in_process import embedded
 
         return embedded

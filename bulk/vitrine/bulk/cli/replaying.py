@@ -74,7 +74,7 @@ def _compare(captures: "Captures", engine: "OpenEngine", table: Path | None, plo
 
     if plot is not None:
         from vitrine.bulk.replay.sheet import write_sheet
-        from vitrine.client.plot import check_matplotlib
+        from vitrine.client.drawing.plot import check_matplotlib
 
         check_matplotlib()  # before the work
     with table_of_changes(table) as told, progress_bar(captures.images) as progress:

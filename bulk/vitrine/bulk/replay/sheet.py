@@ -7,8 +7,8 @@ import numpy as np
 
 from vitrine.bulk.replay.comparison import Change, Comparison
 from vitrine.bulk.replay.report import answer_of
-from vitrine.client.layout import MARGIN, Box
-from vitrine.client.plot import INK, NEGATIVE, PALE, POSITIVE, bare, new_axes, new_figure, write, write_figure
+from vitrine.client.drawing.layout import MARGIN, Box
+from vitrine.client.drawing.plot import INK, NEGATIVE, PALE, POSITIVE, bare, new_axes, new_figure, write, write_figure
 from vitrine.model.labels import shorten
 
 if TYPE_CHECKING:

@@ -1,12 +1,12 @@
 """A folder of image files, folders in it included, in the order of their paths."""
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from vitrine.bulk.chunks import Files
-from vitrine.bulk.sources.source import SUFFIXES, Part, Source, cut, fingerprint_of, in_chunks
+from vitrine.bulk.sources.source import Part, Source, cut, fingerprint_of, in_chunks
+from vitrine.client.image_files import images_in
 from vitrine.model import VitrineError
 
 
@@ -25,7 +25,7 @@ class Folder(Source):
 
     def __init__(self, path: Path, part_images: int) -> None:
         self._path = path
-        self._files = sorted(_images_in(path))
+        self._files = _images_in(path)
         if not self._files:
             raise VitrineError(f"{path} has no images: files such as .png or .jpg, also in folders in it")
         self._ranges = cut([1] * len(self._files), part_images)
@@ -46,17 +46,11 @@ class Folder(Source):
         return in_chunks((name, _content(self._path / name)) for name in names)
 
 
-def _images_in(folder: Path) -> Iterator[str]:
-    unread: list[OSError] = []
-    for place, folders, names in os.walk(folder, onerror=unread.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(place, name).relative_to(folder).as_posix()
-    for error in unread:
-        if (closed := Path(error.filename)) == folder:
-            raise VitrineError(f"{folder} can't be read: {error.strerror}") from error
-        yield closed.relative_to(folder).as_posix()
+def _images_in(folder: Path) -> list[str]:
+    try:
+        return sorted(path.relative_to(folder).as_posix() for path in images_in(folder))
+    except OSError as error:
+        raise VitrineError(f"{folder} can't be read: {error.strerror}") from error
 
 
 def _content(path: Path) -> bytes | str:

@@ -10,12 +10,6 @@ from vitrine.bulk.chunks import CHUNK_BYTES, CHUNK_IMAGES, Chunk, Files
 PART_IMAGES = 50_000
 """Images from which on a part is full, where the source says nothing else."""
 
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
-)
-"""Suffixes of image files in folders and archives; other files are passed over. Kinds that can't be read are among
-them: each is a row that says so."""
-
 
 @dataclass(frozen=True, slots=True)
 class Part:

@@ -4,10 +4,11 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from vitrine.bulk.chunks import Files
-from vitrine.bulk.sources.source import SUFFIXES, Part, Source, cut, fingerprint_of, in_chunks
+from vitrine.bulk.sources.source import Part, Source, cut, fingerprint_of, in_chunks
+from vitrine.client.image_files import is_image
 from vitrine.model import VitrineError
 
 
@@ -82,14 +83,9 @@ def _images_in(archive: int, path: Path) -> Iterator[_Member]:
                     continue
                 else:  # one file under two names: tar writes it once, and then the name of the first
                     contents[member.name] = contents[member.linkname]
-                if _is_image(member.name):
+                if is_image(member.name):
                     yield _Member(archive, member.name, *contents[member.name])
     except tarfile.TarError as error:
         raise VitrineError(f"{path} is no tar file, or is compressed or damaged: {error}") from error
     except OSError as error:
         raise VitrineError(f"{path} can't be read: {error.strerror}") from error
-
-
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")

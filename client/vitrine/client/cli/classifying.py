@@ -6,8 +6,9 @@ A file that can't be read has an outcome as well. This module knows no options a
 import csv
 import io
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -20,13 +21,9 @@ from vitrine.client import report
 from vitrine.client.batches import Outcome
 from vitrine.client.drawing.plot import plot_prediction
 from vitrine.client.errors import UsageError
+from vitrine.client.image_files import images_in
 from vitrine.client.types import Prediction
 from vitrine.model import ImageError
-
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
-)
-"""Suffixes of the images in a folder. Those that can't be read are among them: each is named, with what to do."""
 
 
 class Printed(Enum):
@@ -45,21 +42,18 @@ def find_images(given: Iterable[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in given:
-        found = sorted(_images_in(path)) if path.is_dir() else [path]
+        found = _images_in(path) if path.is_dir() else [path]
         if not found:
             raise UsageError(f"{path} has no images: files such as .png or .jpg, also in folders in it")
         files += found
     return files
 
 
-def _images_in(folder: Path) -> Iterator[Path]:
-    unread: list[OSError] = []
-    for place, folders, names in os.walk(folder, onerror=unread.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(place, name)
-    yield from (Path(error.filename) for error in unread)  # classifying it says why, so that nothing is left out
+def _images_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(images_in(folder))
+    except OSError:
+        return [folder]  # classifying it says why
 
 
 def classify_files(
@@ -132,8 +126,8 @@ class Output:
             case Printed.TEXT:
                 click.echo(report.prediction_line(prediction, file))
                 if self.activations:
-                    encoding = sys.stdout.encoding or "utf-8"
-                    click.echo(report.activations_text(prediction, colour=has_colours(), encoding=encoding))
+                    look: dict[str, Any] = {"colour": has_colours(), "encoding": encoding(), "columns": columns()}
+                    click.echo(report.activations_text(prediction, **look))
 
     def show_error(self, file: Path, text: str, *, is_named: bool) -> None:
         """Prints why a file has no prediction: to standard error, and in its place in JSON or in the table.
@@ -167,6 +161,16 @@ class Output:
 def has_colours() -> bool:
     """True if output goes to a terminal and the user hasn't turned colours off: see no-color.org."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def encoding() -> str:
+    """The output's encoding. Drawings keep to it, though click writes UTF-8 where it is ASCII."""
+    return sys.stdout.encoding or "utf-8"
+
+
+def columns() -> int | None:
+    """The width of the terminal that output goes to, in characters; None: it goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The group of commands and what each prints. `report` makes the text; `classifying` classifies files."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import click
 
 from vitrine.client import report
-from vitrine.client.cli.classifying import Printed, classify_files, find_images, has_colours
+from vitrine.client.cli.classifying import Printed, classify_files, encoding, find_images, has_colours
 from vitrine.client.cli.options import AS_JSON, IMAGE_PIXELS, MODEL, connected
 from vitrine.client.drawing.inside import compare as draw_comparison
 from vitrine.client.drawing.plot import check_matplotlib
@@ -29,6 +30,7 @@ class Program(click.Group):
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
         """Runs the command."""
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that can't be written is no news to its user
         with safe_output():
             for warning in find_mistyped(os.environ):
                 click.echo(f"Warning: {warning}", err=True)
@@ -127,7 +129,7 @@ def explain(
     if as_json:
         click.echo(report.to_json(report.explanation_document(explanation, image)))
     else:
-        click.echo(report.explanation_text(explanation, image, colour=has_colours()))
+        click.echo(report.explanation_text(explanation, image, colour=has_colours(), encoding=encoding()))
     if plot is not None:
         explanation.plot(plot)
         click.echo(f"{image}: figure in {plot}", err=True)
@@ -176,13 +178,15 @@ def parameters(client: Client, layer: str, unit: int | None, image: Path | None,
     """Show the stored weights and biases of LAYER, a linear one such as linear_1."""
     if unit is None and (image or plot):
         raise click.UsageError("--image and --plot are about one unit: name it with --unit")
+    if plot is not None:
+        check_matplotlib()
     stored = client.parameters(layer, model)
     if unit is None:
         click.echo(parameters_text(stored))
         return
     prediction = client.classify(image, model=model) if image else None
     shown = unit_of(stored, unit, client.model(model), prediction)
-    click.echo(unit_text(shown))
+    click.echo(unit_text(shown, encoding()))
     if plot is not None:
         plot_unit(shown, plot)
         click.echo(f"figure in {plot}", err=True)

@@ -22,6 +22,9 @@ SHADES = "·░▒▓"
 STRIP_WIDTH = 48
 """Characters of a strip."""
 
+LEAST_WIDTH = 8
+"""Characters of a strip in a narrow terminal: with fewer, there would be nothing to see."""
+
 CELLS = " ░▒▓█▀▄"
 """The characters for two pixels, one above the other, without colours."""
 
@@ -140,6 +143,12 @@ def render_strips(prediction: Prediction, *, width: int = STRIP_WIDTH, colour: b
         f"{_remark(layers.get(name), values.ravel(), prediction.classes)}"
         for name, values in prediction.activations.items()
     )
+
+
+def strip_width(prediction: Prediction, columns: int) -> int:
+    """The `width` with which the lines of `render_strips` fit into a terminal's columns, from 8 to 48."""
+    longest = max(map(len, render_strips(prediction).splitlines()), default=0)
+    return max(LEAST_WIDTH, STRIP_WIDTH - max(0, longest - columns))
 
 
 def strips_legend(prediction: Prediction, *, width: int = STRIP_WIDTH) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from vitrine.client.drawing.layout import grid_shape
 from vitrine.client.drawing.plot import COLOUR_MAP, check_matplotlib
-from vitrine.client.drawing.terminal import render_signed
+from vitrine.client.drawing.terminal import can_show, render_signed, strips_in_ascii
 from vitrine.client.errors import UsageError
 from vitrine.client.types import Floats, Model, Parameters, Prediction
 from vitrine.model import Layer, LayerKind
@@ -86,18 +86,19 @@ def parameters_text(parameters: Parameters) -> str:
     )
 
 
-def unit_text(unit: Unit) -> str:
-    """The unit's weights, drawn, and what it calculates."""
+def unit_text(unit: Unit, encoding: str = "utf-8") -> str:
+    """The unit's weights, drawn, and what it calculates. In ASCII where the encoding has no blocks."""
+    drawing = f"{render_signed(unit.weights)}\n▁ to █ above zero, ░ to ▓ below zero, · zero"
+    product = "·" if can_show(encoding) else "@"
     count = np.count_nonzero(~np.isnan(unit.weights))
     lines = [
         f"unit {unit.index} of {unit.layer}: {count} weights, {np.nanmin(unit.weights):.3f} to "
         f"{np.nanmax(unit.weights):.3f}, and the bias {unit.bias:.3f}",
-        render_signed(unit.weights),
-        "▁ to █ above zero, ░ to ▓ below zero, · zero",
+        drawing if can_show(encoding) else strips_in_ascii(drawing),
     ]
     if unit.activation is not None:
         then = f", and {unit.relu} makes of it {max(unit.activation, 0):.3f}" if unit.relu else ""
-        lines.append(f"weights · {unit.reads} + bias = {unit.activation:.3f}{then}")
+        lines.append(f"weights {product} {unit.reads} + bias = {unit.activation:.3f}{then}")
     return "\n".join(lines)
 
 

@@ -41,7 +41,7 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 """The operators of ONNX itself. Others would need code from elsewhere, which is not loaded."""
 
 
-LOADING_COPIES = 4
+LOADING_COPIES = 5
 """Copies of an ONNX file in memory while it is loaded: measured, and rounded up (docs/operations.md). Of the weights
 beside it there is one (`weights`)."""
 

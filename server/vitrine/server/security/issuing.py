@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vitrine.server.errors import FileError
 from vitrine.server.security.access import Permission
+from vitrine.server.security.tokens import check_lines
 
 TOKEN_BYTES = 32
 """Random bytes of a token: nobody guesses it."""
@@ -34,12 +35,13 @@ def add_line(file: Path, line: str) -> None:
     A server that reads meanwhile sees the old file or the whole line: it is written by one call.
 
     Raises:
-        FileError: the file can't be written.
+        FileError: the file can't be written; or it has a line that no server takes, which then would not take this one.
     """
     try:
         if not file.exists():
             file.touch(PRIVATE)
         before = file.read_bytes()
+        check_lines(file)
         start = b"" if not before or before.endswith(b"\n") else b"\n"
         with file.open("ab", buffering=0) as opened:
             opened.write(start + line.encode() + b"\n")

@@ -30,6 +30,18 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
     Raises:
         FileError: it can't be read, a line isn't `NAME SHA256 PERMISSIONS`, a token is there twice, or there is none.
     """
+    tokens = check_lines(path)
+    if not tokens:
+        raise FileError(f"{path} has no tokens: nobody could call; to let everybody in, leave --tokens out")
+    return tuple(tokens.values())
+
+
+def check_lines(path: Path) -> dict[bytes, Token]:
+    """The tokens of a file, by digest, which may be none.
+
+    Raises:
+        FileError: it can't be read, a line isn't `NAME SHA256 PERMISSIONS`, or a token is there twice.
+    """
     tokens: dict[bytes, Token] = {}
     for number, line in enumerate(_lines(path), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
@@ -37,9 +49,7 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
             if token.digest in tokens:
                 raise FileError(f"{path}, line {number}: a line above has the same token")
             tokens[token.digest] = token
-    if not tokens:
-        raise FileError(f"{path} has no tokens: nobody could call; to let everybody in, leave --tokens out")
-    return tuple(tokens.values())
+    return tokens
 
 
 def _lines(path: Path) -> list[str]:

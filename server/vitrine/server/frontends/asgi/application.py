@@ -19,7 +19,7 @@ from vitrine.server.frontends.asgi.exchange import FRONT_END, LEAVING, Exchange
 from vitrine.server.frontends.asgi.methods import Method, methods_by_path
 from vitrine.server.frontends.asgi.page.files import read_files
 from vitrine.server.frontends.asgi.request_body import DisconnectedError
-from vitrine.server.frontends.asgi.request_headers import authorization_of, check_host, host_of, seconds_given
+from vitrine.server.frontends.asgi.request_headers import authorization_of, check_host, client_host, seconds_given
 from vitrine.server.frontends.asgi.wires import ONE, STREAMS, Wire, wire_of
 from vitrine.server.inference.call import HANDLED, Call, Stage
 from vitrine.server.inference.connections import UNREAD, Connection
@@ -272,7 +272,7 @@ class Application:
     def _call(self, exchange: Exchange) -> Call:
         """A call, which this task's log lines are about from now on."""
         headers = exchange.headers
-        call = Call(exchange.method.path, address=partial(host_of, exchange.scope))
+        call = Call(exchange.method.path, address=partial(client_host, exchange.scope))
         if (given := headers.get(REQUEST_ID_HEADER)) is not None:
             call.request_id = request_id_of([(REQUEST_ID, given.decode("latin-1"))])
         if b"traceparent" in headers:

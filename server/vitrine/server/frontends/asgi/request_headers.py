@@ -41,7 +41,7 @@ def authorization_of(scope: Scope) -> list[str]:
     return [header for joined in given for header in JOINED.split(joined)]
 
 
-def host_of(scope: Scope) -> str:
+def client_host(scope: Scope) -> str:
     """The host that a request comes from, without a port; empty where that isn't known."""
     client = scope.get("client")
     return str(client[0]) if client else ""
