@@ -141,6 +141,18 @@ async def test_another_file_of_the_same_version_does_not_go_on(tmp_path: Path, p
         assert await scored(source, tmp_path / "out", engines[0]) == first
 
 
+async def test_a_run_of_an_earlier_version_goes_on(
+    tmp_path: Path, tiny_artifact: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    """Its note has no digest."""
+    source, engine = write_pixels(tmp_path / "some.parquet", pixels), partial(open_local, tiny_artifact)
+    first = await scored(source, tmp_path / "out", engine)
+    note = json.loads((tmp_path / "out" / NOTE).read_bytes())
+    assert len(note.pop("digest")) == 12
+    (tmp_path / "out" / NOTE).write_text(json.dumps(note))
+    assert await scored(source, tmp_path / "out", engine) == first
+
+
 async def test_missing_pixels_are_a_row_with_its_error(
     engine: OpenEngine, tmp_path: Path, pixels: npt.NDArray[np.uint8]
 ) -> None:
@@ -225,6 +237,12 @@ def test_the_command_says_what_it_did(tmp_path: Path, drawings: Drawings, tiny_a
     again = run(*arguments, "--json")
     document = json.loads(again.stdout)
     assert (document["images"], document["images_before"]) == (0, 10)
+
+
+def test_workers_without_ray_are_a_sentence(tmp_path: Path, drawings: Drawings) -> None:
+    ran = run(as_folder(tmp_path, drawings), "--out", tmp_path / "out", "--ray-workers", "2")
+    assert ran.exit_code == 1
+    assert "--ray-workers needs the extra `ray`: pip install 'vitrine-serving[ray]'" in ran.output
 
 
 @pytest.mark.parametrize("folder", [".", "out"])

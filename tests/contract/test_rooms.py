@@ -80,6 +80,7 @@ FLOORS: dict[str, Floors] = {
         ["sources", "engines"],
         ["results"],
         ["run"],
+        ["on_ray"],
         [""],
         ["cli"],
     ],

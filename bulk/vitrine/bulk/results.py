@@ -72,7 +72,9 @@ class Results:
         path = self._folder / NOTE
         if path.exists():
             before = _note_at(path)
-            if different := [_NOTED[name] for name, value in note.items() if before.get(name, "") != value]:
+            if not (before.get("digest") and model.digest):  # a run, or a server, of an earlier version
+                before["digest"] = model.digest
+            if different := [_NOTED[name] for name, value in note.items() if before.get(name) != value]:
                 raise VitrineError(
                     f"{self._folder} has results of a run with another {' and another '.join(different)}: "
                     "name another folder, or remove this one"
