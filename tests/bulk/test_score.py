@@ -9,17 +9,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bulk.conftest import BROKEN, Drawings, as_folder, rows_of, write_pixels
 from click.testing import CliRunner, Result
 from support.artifacts import random_pixels
+from support.publishing import good_file, publish
 from support.serving import PATIENCE_SECONDS, RunningServer, running_server
 
 from vitrine.bulk import Job, open_source, score
@@ -113,14 +116,56 @@ async def test_results_of_something_else_stay(
 ) -> None:
     source, engine = write_pixels(tmp_path / "some.parquet", pixels), partial(open_local, tiny_artifact)
     first = await scored(source, tmp_path / "out", engine)
-    with pytest.raises(VitrineError, match="results of a run with another activations: name another folder"):
+    with pytest.raises(VitrineError, match="results of a run with another choice of layers: name another folder"):
         await scored(source, tmp_path / "out", engine, ["relu_1"])
     other = write_pixels(tmp_path / "other.parquet", pixels[:5])
-    with pytest.raises(VitrineError, match="another source and another parts"):
+    with pytest.raises(VitrineError, match="another source and another number of parts"):
         await scored(other, tmp_path / "out", engine)
     with pytest.raises(VitrineError, match="Parquet files of something else"):
         await scored(other, tmp_path, engine)
     assert rows_of(tmp_path / "out") == first
+
+
+async def test_another_file_of_the_same_version_does_not_go_on(tmp_path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    source = write_pixels(tmp_path / "some.parquet", pixels)
+    with ExitStack() as stack:
+        engines = []
+        for seed in (1, 2):
+            publish(repository := tmp_path / f"models {seed}", "digits", 3, good_file(seed))
+            server = stack.enter_context(running_server("--model-repository", repository))
+            engines.append(partial(open_remote, {"target": server.target}))
+        first = await scored(source, tmp_path / "out", engines[0])
+        (tmp_path / "out" / "part-00002.parquet").unlink()
+        with pytest.raises(VitrineError, match="a run with another file of the model: name another folder"):
+            await scored(source, tmp_path / "out", engines[1])
+        assert await scored(source, tmp_path / "out", engines[0]) == first
+
+
+async def test_a_run_of_an_earlier_version_goes_on(
+    tmp_path: Path, tiny_artifact: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    """Its note has no digest."""
+    source, engine = write_pixels(tmp_path / "some.parquet", pixels), partial(open_local, tiny_artifact)
+    first = await scored(source, tmp_path / "out", engine)
+    note = json.loads((tmp_path / "out" / NOTE).read_bytes())
+    assert len(note.pop("digest")) == 12
+    (tmp_path / "out" / NOTE).write_text(json.dumps(note))
+    assert await scored(source, tmp_path / "out", engine) == first
+
+
+async def test_missing_pixels_are_a_row_with_its_error(
+    engine: OpenEngine, tmp_path: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    rows = [row.tobytes() for row in pixels[:5]]
+    path, holes = tmp_path / "holes.parquet", [rows[0], None, *rows[1:], b"short"]
+    pq.write_table(pa.table({"pixels": pa.array(holes, pa.binary())}), path)
+    scores = await scored(path, tmp_path / "out", engine)
+    whole = await scored(write_pixels(tmp_path / "whole.parquet", pixels[:5]), tmp_path / "whole", engine)
+    assert [row["error"] for row in scores] == [
+        None, "the row has no pixels", *[None] * 4, "the row has 5 pixels, and the model takes 18 × 18",
+    ]  # fmt: skip
+    assert [row["digit"] for row in scores if row["error"] is None] == [row["digit"] for row in whole]
+    assert [value for key, value in scores[1].items() if key not in ("id", "error")] == [None] * (len(scores[1]) - 2)
 
 
 async def test_a_note_that_isnt_ours_stays(tmp_path: Path, tiny_artifact: Path, pixels: npt.NDArray[np.uint8]) -> None:
@@ -192,6 +237,15 @@ def test_the_command_says_what_it_did(tmp_path: Path, drawings: Drawings, tiny_a
     again = run(*arguments, "--json")
     document = json.loads(again.stdout)
     assert (document["images"], document["images_before"]) == (0, 10)
+
+
+def test_workers_without_ray_are_a_sentence(
+    tmp_path: Path, drawings: Drawings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitrine.bulk.cli.find_spec", lambda _: None)
+    ran = run(as_folder(tmp_path, drawings), "--out", tmp_path / "out", "--ray-workers", "2")
+    assert ran.exit_code == 1
+    assert "--ray-workers needs the extra `ray`: pip install 'vitrine-serving[ray]'" in ran.output
 
 
 @pytest.mark.parametrize("folder", [".", "out"])

@@ -16,7 +16,7 @@ import pytest
 from bulk.conftest import Drawings, as_folder, as_parquet, as_tars, rows_of, write_pixels
 
 from vitrine.bulk import Job, open_source, score
-from vitrine.bulk.chunks import CHUNK_IMAGES, Files, Pixels
+from vitrine.bulk.chunks import CHUNK_IMAGES, Files, Pixels, UnevenPixels
 from vitrine.bulk.engines.local import open_local
 from vitrine.bulk.sources.source import cut, in_chunks
 from vitrine.model import VitrineError
@@ -79,6 +79,13 @@ def test_the_fingerprint_knows_the_images_and_the_parts(tmp_path: Path, drawings
         assert [source.fingerprint == prints[0].fingerprint for source in prints] == [True, True, False, False]
 
 
+def test_an_image_of_another_size_is_another_source(tmp_path: Path, drawings: Drawings) -> None:
+    path = as_folder(tmp_path, drawings)
+    before = open_source(path, 4).fingerprint
+    (path / "a.png").write_bytes(drawings["a.png"] + b"more")
+    assert open_source(path, 4).fingerprint != before
+
+
 def test_an_image_that_is_gone_is_an_error_in_its_place(tmp_path: Path, drawings: Drawings) -> None:
     path = as_folder(tmp_path, drawings)
     source = open_source(path)
@@ -123,13 +130,53 @@ def test_a_table_without_images_says_which_columns_it_has(tmp_path: Path) -> Non
     assert "has no rows" in refusal(path)
 
 
-def test_pixels_that_differ_in_size_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "uneven.parquet"
-    for rows in ([[1, 2], [3]], [[1.5], [2.5]]):
-        pq.write_table(pa.table({"pixels": rows}), path)
-        assert "aren't bytes, 0 to 255, as many in each row" in refusal(path)
-    pq.write_table(pa.table({"pixels": pa.array([b"12", None])}), path)
-    assert "rows without pixels" in refusal(path)
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.list_(pa.uint8()), pa.large_list(pa.uint8())])
+@pytest.mark.parametrize("good", [[], [bytes(324)]])
+def test_rows_without_pixels_or_with_others_are_bad_images(kind: Any, good: list[bytes], tmp_path: Path) -> None:
+    rows = [*good, None, b"12", b""]
+    numbers = [None if row is None else list(row) for row in rows]
+    column = pa.array(numbers if isinstance(kind, pa.ListType | pa.LargeListType) else rows, kind)
+    pq.write_table(pa.table({"pixels": column}), tmp_path / "some.parquet")
+    source = open_source(tmp_path / "some.parquet")
+    (chunk,) = source.read(source.parts[0])
+    assert isinstance(chunk, UnevenPixels)
+    shaped = chunk.shaped((18, 18))
+    assert shaped.pixels.shape == (len(rows), 18, 18)
+    assert [shaped.errors.get(row) for row in range(len(rows))] == [
+        *[None] * len(good),
+        "the row has no pixels",
+        "the row has 2 pixels, and the model takes 18 × 18",
+        "the row has 0 pixels, and the model takes 18 × 18",
+    ]
+
+
+@pytest.mark.parametrize("kind", [pa.binary(324), pa.list_(pa.uint8(), 324)])
+def test_a_missing_row_of_a_fixed_size_is_a_bad_image(kind: Any, tmp_path: Path) -> None:
+    rows = [bytes(range(256)) + bytes(68), None, bytes(324)]
+    numbers = [None if row is None else list(row) for row in rows]
+    column = pa.array(numbers if pa.types.is_fixed_size_list(kind) else rows, kind)
+    pq.write_table(pa.table({"pixels": column}), tmp_path / "some.parquet")
+    source = open_source(tmp_path / "some.parquet")
+    (chunk,) = source.read(source.parts[0])
+    assert isinstance(chunk, UnevenPixels)
+    shaped = chunk.shaped((18, 18))
+    assert shaped.errors == {1: "the row has no pixels"}
+    assert shaped.pixels[0].tobytes() == rows[0]
+
+
+def test_a_list_with_a_missing_number_is_a_bad_image(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"pixels": pa.array([[1, None], [1, 2]], pa.list_(pa.uint8()))}), tmp_path / "some.parquet")
+    source = open_source(tmp_path / "some.parquet")
+    (chunk,) = source.read(source.parts[0])
+    assert isinstance(chunk, UnevenPixels)
+    assert chunk.shaped((1, 2)).errors == {0: "the row has no pixels"}
+
+
+def test_a_column_of_another_size_is_no_source_and_a_row_is_a_bad_image() -> None:
+    fixed, varying = (Pixels(["a"], np.zeros((1, 2), np.uint8), may_vary=varies) for varies in (False, True))
+    with pytest.raises(VitrineError, match="a has 2 pixels, and the model takes 18 × 18"):
+        fixed.shaped((18, 18))
+    assert varying.shaped((18, 18)).errors == {0: "the row has 2 pixels, and the model takes 18 × 18"}
 
 
 async def test_names_that_are_no_text_are_written_out(
@@ -172,7 +219,7 @@ def test_pixels_may_have_any_layout_of_bytes(kind: str, tmp_path: Path, pixels: 
     assert np.array_equal(chunk.pixels, flat)
 
 
-@pytest.mark.parametrize("values", [["a", "b"], [1, 2], [{"a": 1}, {"a": 2}]])
+@pytest.mark.parametrize("values", [["a", "b"], [1, 2], [{"a": 1}, {"a": 2}], [[1, 2], [3]], [[1.5], [2.5]]])
 def test_pixels_of_other_types_are_refused(values: list[Any], tmp_path: Path) -> None:
     pq.write_table(pa.table({"pixels": values}), tmp_path / "some.parquet")
     assert "aren't bytes, 0 to 255" in refusal(tmp_path / "some.parquet")

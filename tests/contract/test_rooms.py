@@ -80,7 +80,7 @@ FLOORS: dict[str, Floors] = {
         ["sources", "engines"],
         ["results"],
         ["run"],
-        ["replay"],
+        ["replay", "on_ray"],
         [""],
         ["cli"],
     ],
@@ -180,6 +180,7 @@ HEAVY = {
         "opentelemetry",
     ],
     "vitrine.client.cli": ["torch", "onnx", "onnxruntime", "matplotlib", "vitrine.oip"],
+    "vitrine.bulk.cli": ["torch", "onnx", "onnxruntime", "matplotlib", "pyarrow", "tqdm", "ray"],  # `vitrine` loads it
     "vitrine.server.cli": ["torch", "matplotlib", "sklearn", "onnx", "onnxruntime", "grpc", "pyarrow"],
     "vitrine.model": ["torch", "onnx", "onnxruntime", "grpc"],
     "vitrine.server.inference.service": ["onnx", "onnxruntime", "grpc", "google.protobuf", "pyarrow"],

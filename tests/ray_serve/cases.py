@@ -1,11 +1,13 @@
 """Vitrine on a real Ray cluster of three nodes on this machine, through Ray's gRPC proxy: callers see no difference."""
 
+import re
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import numpy as np
@@ -14,23 +16,29 @@ import pytest
 import ray
 import yaml
 from grpc_health.v1.health_pb2 import HealthCheckRequest
+from oip.conftest import report
 from ray import serve
 from ray.cluster_utils import Cluster
 from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 from support.callers import bearer, line, secret
+from support.environments import Environment
 from support.serving import PATIENCE_SECONDS, RunningServer
 
 from vitrine.client import AuthenticationError, Client, InvalidRequestError, PermissionDeniedError
 from vitrine.oip import inference_pb2
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
+from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError
 from vitrine.server.inference.call import Call, Stage
 from vitrine.server.inference.service import Service
+from vitrine.server.models.rollout import RepositoryConfig
+from vitrine.server.models.version_policy import VersionPolicy
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.ray_serve import SERVICERS, application, replica
 from vitrine.server.ray_serve.application import USUAL
 from vitrine.server.ray_serve.replica import Replica
+from vitrine.server.ray_serve.settings import DEFAULTS, service_config
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -52,6 +60,14 @@ def cluster() -> Iterator[Cluster]:
     serve.shutdown()
     ray.shutdown()
     cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def triton_environment() -> Environment:
+    """Where Triton's client is installed."""
+    environment = Environment("triton")
+    environment.make()
+    return environment
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +193,41 @@ def test_an_unknown_setting_is_named() -> None:
         application({"modle": "model.onnx"})
 
 
+def test_settings_are_the_servers_and_may_be_texts() -> None:
+    texts = {"cache_mb": "16", "max_images": "64", "caller_rate": "2.5", "max_queue_delay_us": "500", "threads": "2"}
+    config = service_config({**texts, "repository": "models", "versions": "all", "device": "cpu"})
+    assert (config.cache_bytes, config.limits.max_images, config.limits.caller_rate) == (16 << 20, 64, 2.5)
+    assert (config.batching.max_delay, config.threads, config.device) == (0.0005, 2, Device.CPU)
+    assert config.repository == RepositoryConfig("models", VersionPolicy(most=None))
+    assert service_config({}) == ServiceConfig(threads=1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("max_images", "many", "max_images is 'many'"),
+        ("max_images", 1.5, "max_images is '1.5'"),
+        ("cache_mb", -1, "cache_bytes is -1048576"),
+        ("device", "gpu", "device is 'gpu'"),
+        ("default_model", "digits", "default_model names a model of repository"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_said(setting: str, value: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        service_config({setting: value})
+
+
+def test_a_setting_of_the_repository_that_cannot_work_is_said() -> None:
+    with pytest.raises(ConfigError, match="versions is 'newest': 'newest' is neither latest:N"):
+        service_config({"repository": "models", "versions": "newest"})
+
+
+def test_the_pages_list_of_settings_is_the_applications() -> None:
+    page = SERVE_YAML.with_name("README.md").read_text()
+    told = re.findall(r"`(\w+)`", page.partition("application's:")[2].partition(".")[0])
+    assert told == list(DEFAULTS)
+
+
 def test_the_configuration_is_one_that_ray_takes() -> None:
     written = ServeDeploySchema.model_validate(yaml.safe_load(SERVE_YAML.read_text()))
     (app,) = written.applications
@@ -191,32 +242,106 @@ def test_kuberays_manifest_has_the_same_configuration() -> None:
     assert manifest["spec"]["rayClusterConfig"]["rayVersion"] == ray.__version__
 
 
-def test_no_call_fails_when_a_node_dies(cluster: Cluster, client: Client, pixels: Pixels) -> None:
-    """The last test: a node is missing afterwards."""
-    failures: list[Exception] = []
-    answered = threading.Semaphore(0)
-    enough = threading.Event()
+class Callers:
+    """Threads that call without a pause, each with a client of its own, until they are told to stop."""
 
-    def keep_calling() -> None:
-        while not enough.is_set():
-            try:
-                client.classify(pixels[0], preparation="none", activations=None)
-                answered.release()
-            except Exception as error:
-                failures.append(error)
-                answered.release()
+    def __init__(self, target: str, pixels: Pixels, count: int) -> None:
+        self._target, self._pixels = target, pixels
+        self._stops = [threading.Event() for _ in range(count)]
+        self._threads = [threading.Thread(target=self._call, args=(stop,)) for stop in self._stops]
+        self._answered = threading.Semaphore(0)
+        self.failures: list[Exception] = []
 
-    callers = [threading.Thread(target=keep_calling) for _ in range(4)]
-    for caller in callers:
-        caller.start()
-    try:
-        for _ in range(CALLS):
-            assert answered.acquire(timeout=PATIENCE_SECONDS)
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(len(self._stops))
+        for thread in self._threads:
+            thread.join(PATIENCE_SECONDS)
+
+    def wait_for(self, calls: int) -> None:
+        """Waits until so many more calls have ended."""
+        for _ in range(calls):
+            assert self._answered.acquire(timeout=PATIENCE_SECONDS)
+
+    def stop(self, count: int) -> None:
+        """Lets so many of them go."""
+        for stop in self._stops[:count]:
+            stop.set()
+
+    def _call(self, stop: threading.Event) -> None:
+        with Client(self._target, token=secret("all")) as client:
+            while not stop.is_set():
+                try:
+                    client.classify(self._pixels[0], preparation="none", activations=None)
+                except Exception as error:
+                    self.failures.append(error)
+                self._answered.release()
+
+
+def test_no_call_fails_when_a_node_dies(cluster: Cluster, target: str, pixels: Pixels) -> None:
+    """A node is missing afterwards."""
+    with Callers(target, pixels, 4) as callers:
+        callers.wait_for(CALLS)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        for _ in range(CALLS):
-            assert answered.acquire(timeout=PATIENCE_SECONDS)
-    finally:
-        enough.set()
-        for caller in callers:
-            caller.join(PATIENCE_SECONDS)
-    assert failures == []
+        callers.wait_for(CALLS)
+    assert callers.failures == []
+
+
+SCALING = {
+    "min_replicas": 1,
+    "max_replicas": 2,
+    "target_ongoing_requests": 2,
+    "upscale_delay_s": 0.5,
+    "downscale_delay_s": 1,
+    "metrics_interval_s": 0.1,
+    "look_back_period_s": 0.5,
+}
+
+
+def replicas() -> int:
+    """Replicas that run and aren't to stop."""
+    states: dict[str, int] = serve.status().applications["vitrine"].deployments["vitrine"].replica_states
+    return states.get("RUNNING", 0)
+
+
+def test_replicas_come_and_go_with_the_load_and_no_call_fails(
+    target: str, tiny_artifact: Path, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One replica is left afterwards, which takes no tokens."""
+    monkeypatch.delitem(USUAL, "num_replicas")
+    monkeypatch.setitem(USUAL, "autoscaling_config", SCALING)
+    until = time.monotonic() + PATIENCE_SECONDS
+    with Callers(target, pixels, 12) as callers:
+        serve.run(application({"model": str(tiny_artifact)}), name="vitrine")  # an update under load
+        while replicas() < 2:
+            callers.wait_for(1)
+            assert time.monotonic() < until
+        callers.stop(11)
+        while replicas() > 1:
+            callers.wait_for(1)
+            assert time.monotonic() < until
+    assert callers.failures == []
+
+
+def test_tritons_client_is_used_as_ever(
+    target: str, server: RunningServer, triton_environment: Environment, pixels: Pixels, tmp_path: Path
+) -> None:
+    """Unary calls, streams, descriptions and failures, all as from a server without Ray but for the calls counted."""
+    through_ray, direct = (
+        report(triton_environment, "calls_triton.py", address, pixels, tmp_path) for address in (target, server.target)
+    )
+    counts = ("before", "after", "all statistics")
+    assert {name: said for name, said in through_ray.said.items() if name not in counts} == {
+        name: said for name, said in direct.said.items() if name not in counts
+    }
+    assert len(direct.arrays) > 10
+    assert through_ray.arrays.keys() == direct.arrays.keys()
+    for name, values in direct.arrays.items():
+        if values.dtype == np.float32:
+            assert np.allclose(through_ray.arrays[name], values, atol=1e-6), name
+        else:
+            assert np.array_equal(through_ray.arrays[name], values), name

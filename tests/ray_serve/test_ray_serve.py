@@ -1,4 +1,4 @@
-"""Runs `cases.py` in an environment that has Ray: it needs fifty packages that nothing else here does."""
+"""Runs cases in an environment that has Ray: it needs fifty packages that nothing else here does."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_raylet_
 """Ray reads its settings when it is imported. A busy machine may take long to start a node."""
 
 PATIENCE_SECONDS = 600
-"""Time limit for all cases; never waited for when all is well."""
+"""Time limit for the cases of a file; never waited for when all is well."""
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,9 @@ def ray_environment() -> Environment:
     return environment
 
 
-def test_vitrine_is_an_application_of_ray_serve(ray_environment: Environment) -> None:
-    command: list[str | Path] = [ray_environment.python, "-m", "pytest", "-q", *OPTIONS, HERE / "cases.py"]
+@pytest.mark.parametrize("cases", ["ray_serve/cases.py", "bulk/ray_cases.py"])
+def test_vitrine_works_on_ray(cases: str, ray_environment: Environment) -> None:
+    command: list[str | Path] = [ray_environment.python, "-m", "pytest", "-q", *OPTIONS, HERE.parent / cases]
     ran = subprocess.run(
         command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=os.environ | RAY
     )

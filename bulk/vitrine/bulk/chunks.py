@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Self, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -40,24 +40,59 @@ class Pixels:
     """The name of each image in its source."""
     pixels: npt.NDArray[np.uint8]
     """uint8 (N, height, width), 0 = white (paper), 255 = black (ink); as a source gives them: (N, height × width)."""
+    errors: Mapping[int, str] = field(default_factory=dict)
+    """A sentence for each image that can't be read, by its row; its pixels mean nothing."""
+    may_vary: bool = False
+    """Rows of the source have lengths of their own. Of a wrong one the image is bad, and not the source."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def shaped(self, shape: Shape) -> Self:
+    def shaped(self, shape: Shape) -> "Pixels":
         """The same images in a model's shape.
 
         Raises:
             VitrineError: they have another number of pixels.
         """
         if self.pixels[0].size != math.prod(shape):
+            if self.may_vary:
+                return UnevenPixels(self.ids, [row.tobytes() for row in self.pixels]).shaped(shape)
             expected = " × ".join(map(str, shape))
             raise VitrineError(f"{self.ids[0]} has {self.pixels[0].size} pixels, and the model takes {expected}")
         return replace(self, pixels=self.pixels.reshape(len(self), *shape))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class UnevenPixels:
+    """The same where rows are missing, or have different numbers of pixels: a model's shape tells which are good."""
+
+    ids: Sequence[str]
+    """The name of each image in its source."""
+    rows: Sequence[bytes | None]
+    """Each image's pixels; None: the source has none."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def shaped(self, shape: Shape) -> Pixels:
+        """The images in a model's shape; those that don't fit have an error."""
+        expected, errors = math.prod(shape), dict[int, str]()
+        pixels = np.zeros((len(self), expected), np.uint8)
+        for place, row in enumerate(self.rows):
+            if row is None:
+                errors[place] = "the row has no pixels"
+            elif len(row) != expected:
+                errors[place] = f"the row has {len(row)} pixels, and the model takes {' × '.join(map(str, shape))}"
+            else:
+                pixels[place] = np.frombuffer(row, np.uint8)
+        return Pixels(self.ids, pixels.reshape(len(self), *shape), errors)
+
+
 Chunk: TypeAlias = Files | Pixels
-"""Some images of one part of a source, at most `CHUNK_IMAGES`."""
+"""Some images of one part of a source, at most `CHUNK_IMAGES`, as an engine takes them."""
+
+ReadChunk: TypeAlias = Chunk | UnevenPixels
+"""The same as a source gives them, which knows no model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +101,8 @@ class ModelInfo:
 
     label: str
     """NAME@VERSION."""
+    digest: str
+    """The first digits of its file's SHA-256; empty from a server that doesn't tell."""
     input_shape: Shape
     """Shape of one image's pixels."""
     classes: tuple[str, ...]

@@ -24,6 +24,15 @@ from vitrine.model import VitrineError
 NOTE = "_run.json"
 """Name of the file that says what the results are of. Readers of Parquet pass over names that begin so."""
 
+_NOTED = {
+    "source": "source",
+    "parts": "number of parts",
+    "model": "model",
+    "digest": "file of the model",
+    "activations": "choice of layers",
+}
+"""The note's contents, in words."""
+
 LOCK = "_lock"
 """Name of the file that a run holds, so that no other writes beside it."""
 
@@ -52,11 +61,20 @@ class Results:
         Raises:
             VitrineError: the folder has results of something else, or other files; or the note can't be written.
         """
-        note = {"source": source, "parts": parts, "model": self._model.label, "activations": list(self.wanted)}
+        model = self._model
+        note = {
+            "source": source,
+            "parts": parts,
+            "model": model.label,
+            "digest": model.digest,
+            "activations": list(self.wanted),
+        }
         path = self._folder / NOTE
         if path.exists():
             before = _note_at(path)
-            if different := [name for name, value in note.items() if before.get(name) != value]:
+            if not (before.get("digest") and model.digest):  # a run, or a server, of an earlier version
+                before["digest"] = model.digest
+            if different := [_NOTED[name] for name, value in note.items() if before.get(name) != value]:
                 raise VitrineError(
                     f"{self._folder} has results of a run with another {' and another '.join(different)}: "
                     "name another folder, or remove this one"

@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from vitrine.bulk.chunks import Chunk, ModelInfo, Pixels, Scores
+from vitrine.bulk.chunks import Chunk, Files, ModelInfo, Pixels, Scores
 from vitrine.bulk.engines import Engine, OpenEngine
 from vitrine.bulk.results import PartWriter, Results
 from vitrine.bulk.sources import Part, Source
@@ -112,8 +112,10 @@ async def score_part(source: Source, part: Part, results: Results, engine: Engin
         writing: asyncio.Future[None] | None = None
         try:
             async for read in ahead(source.read(part)):
-                chunk = read.shaped(engine.model.input_shape) if isinstance(read, Pixels) else read
+                chunk = read if isinstance(read, Files) else read.shaped(engine.model.input_shape)
                 scores = await engine.classify(chunk, results.wanted)
+                if isinstance(chunk, Pixels):
+                    scores = replace(scores, errors={**scores.errors, **chunk.errors})
                 if writing is not None:
                     await _ended(writing)
                 writing = asyncio.ensure_future(asyncio.to_thread(_write, writer, chunk, scores, progress))

@@ -268,6 +268,8 @@ class Model(ModelIdentity):
     novelty_threshold: float | None = None
     """Largest `Prediction.novelty` for which `is_digit` is True. None: the model has no novelty, and its predictions
     have neither."""
+    digest: str = ""
+    """First hex digits of its file's SHA-256; empty from an older server."""
 
     @property
     def parameter_count(self) -> int:

@@ -514,6 +514,7 @@ def read_description(response: pb.GetModelResponse) -> Description:
         training=_read_training(model.training),
         input=_read_input(model),
         novelty_threshold=model.novelty_threshold if model.HasField("novelty_threshold") else None,
+        digest=model.identity.digest,
     )
     unknown = tuple(layer.name for layer in model.layers if layer.kind not in KINDS)
     return Description(described, {layer.name: layer for layer in layers}, unknown, model.identity.digest)

@@ -52,6 +52,7 @@ class LocalEngine:
         metadata = self._served.metadata
         self._info = ModelInfo(
             self._served.label,
+            self._served.digest,
             metadata.input.shape,
             tuple(metadata.classes),
             {layer.name: layer.shape for layer in metadata.layers},

@@ -34,7 +34,9 @@ async def open_remote(connection: Mapping[str, Any], model: str = "") -> AsyncIt
         described = await client.model(model)
         layers = {layer.name: layer.shape for layer in described.layers}
         has_novelty = described.novelty_threshold is not None
-        info = ModelInfo(described.label, described.input.shape, described.classes, layers, has_novelty)
+        info = ModelInfo(
+            described.label, described.digest, described.input.shape, described.classes, layers, has_novelty
+        )
         yield RemoteEngine(client, info)
 
 

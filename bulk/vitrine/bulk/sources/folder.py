@@ -37,8 +37,8 @@ class Folder(Source):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the files' names and of the parts."""
-        return fingerprint_of([*self._ranges, *self._files])
+        """A digest of the files' names and sizes, and of the parts."""
+        return fingerprint_of([*self._ranges, *((name, _size(self._path / name)) for name in self._files)])
 
     def read(self, part: Part) -> Iterator[Files]:
         """The files of a part; one that can't be read has the reason in its place."""
@@ -51,6 +51,14 @@ def _images_in(folder: Path) -> list[str]:
         return sorted(path.relative_to(folder).as_posix() for path in images_in(folder))
     except OSError as error:
         raise VitrineError(f"{folder} can't be read: {error.strerror}") from error
+
+
+def _size(path: Path) -> int:
+    """A file's bytes; −1 if it can't be told."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _content(path: Path) -> bytes | str:

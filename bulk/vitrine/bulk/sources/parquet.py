@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vitrine.bulk.chunks import CHUNK_BYTES, CHUNK_IMAGES, Chunk, Pixels
+from vitrine.bulk.chunks import CHUNK_BYTES, CHUNK_IMAGES, Pixels, ReadChunk, UnevenPixels
 from vitrine.bulk.sources.source import Part, Source, cut, fingerprint_of, in_chunks
 from vitrine.model import VitrineError
 
@@ -68,7 +68,7 @@ class Parquet(Source):
         files = [(path.name, path.stat().st_size) for path in self._paths]
         return fingerprint_of([self._column, *files, *self._ranges, *self._groups])
 
-    def read(self, part: Part) -> Iterator[Chunk]:
+    def read(self, part: Part) -> Iterator[ReadChunk]:
         """The rows of a part."""
         for group in (self._groups[place] for place in self._ranges[part.number]):
             path = self._paths[group.file]
@@ -77,7 +77,7 @@ class Parquet(Source):
             except (pa.ArrowException, OSError) as error:
                 raise VitrineError(f"{path} can't be read: {error}") from error
 
-    def _rows(self, path: Path, group: _Group) -> Iterator[Chunk]:
+    def _rows(self, path: Path, group: _Group) -> Iterator[ReadChunk]:
         with pq.ParquetFile(path) as file:
             named = _found(file.schema_arrow.names, IDS)
             columns = [self._column, *([named] if named else [])]
@@ -89,7 +89,7 @@ class Parquet(Source):
                 first += batch.num_rows
                 column = batch.column(self._column)
                 if self._column == PIXELS:
-                    yield Pixels(ids, _pixels(column, path))
+                    yield _pixels(ids, _plain(column), path)
                 else:
                     yield from in_chunks(zip(ids, _files(column), strict=True))
 
@@ -144,41 +144,57 @@ def _as_bytes(column: Any) -> Any:
     return column.cast(pa.large_binary()) if text else column
 
 
-def _pixels(column: Any, path: Path) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    """The bytes of a column, uint8 (rows, bytes of a row), without a copy where Parquet has them one after the other.
+def _pixels(ids: Sequence[str], column: Any, path: Path) -> Pixels | UnevenPixels:
+    """A column of bytes as pixels, without a copy where Parquet has them one after the other.
 
     Raises:
-        VitrineError: a row is missing, or rows have different numbers of bytes, or other numbers than bytes.
+        VitrineError: it has other values than bytes.
     """
-    column = _plain(column)
-    if column.null_count:
-        raise VitrineError(f"{path} has rows without pixels")
-    if pa.types.is_fixed_size_binary(column.type):
-        size = column.type.byte_width
-        first = column.offset * size
-        values = np.frombuffer(column.buffers()[1], np.uint8)[first : first + len(column) * size]
-    elif pa.types.is_fixed_size_list(column.type) or _is_list(column):
-        values = column.flatten().to_numpy(zero_copy_only=False)
-    elif pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        values = np.frombuffer(b"".join(column.to_pylist()), np.uint8)
+    if not _has_bytes(column):
+        raise VitrineError(f"the pixels in {path} aren't bytes, 0 to 255")
+    kind, lists = column.type, _is_list(column)
+    if column.null_count or not _are_even(column) or (lists and column.flatten().null_count):
+        return UnevenPixels(ids, [_row(value) for value in column.to_pylist()])
+    if lists:
+        values = column.flatten().to_numpy()
+    elif pa.types.is_fixed_size_binary(kind):
+        size = kind.byte_width
+        values = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * size :][: len(column) * size]
     else:
-        values = np.empty(0, object)
-    if values.dtype != np.uint8 or not _are_even(column):
-        raise VitrineError(f"the pixels in {path} aren't bytes, 0 to 255, as many in each row")
-    return values.reshape(len(column), -1)
+        values = np.frombuffer(b"".join(column.to_pylist()), np.uint8)
+    return Pixels(ids, values.reshape(len(column), -1), may_vary=not _is_fixed(kind))
+
+
+def _row(value: bytes | list[int | None] | None) -> bytes | None:
+    """A row's pixels; None if it has none, or one of them is missing."""
+    if value is None or (isinstance(value, list) and None in value):
+        return None
+    return bytes(value)  # type: ignore[arg-type]  # it has no None
 
 
 def _are_even(column: Any) -> bool:
     """True if all rows of a column have the same length."""
-    if pa.types.is_fixed_size_binary(column.type) or pa.types.is_fixed_size_list(column.type):
+    if _is_fixed(column.type):
         return True
-    if _is_list(column):
-        return len(column.value_lengths().unique()) == 1
-    return len(pc.binary_length(column).unique()) == 1
+    lengths = column.value_lengths() if _is_list(column) else pc.binary_length(column)
+    return len(lengths.unique()) == 1
+
+
+def _is_fixed(kind: Any) -> bool:
+    return bool(pa.types.is_fixed_size_binary(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _is_list(column: Any) -> bool:
-    return bool(pa.types.is_list(column.type) or pa.types.is_large_list(column.type))
+    kind = column.type
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _has_bytes(column: Any) -> bool:
+    """True if a column's values are some bytes."""
+    kind = column.type
+    if _is_list(column):
+        return bool(pa.types.is_uint8(kind.value_type))
+    return bool(pa.types.is_fixed_size_binary(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _files(column: Any) -> Iterator[bytes | str]:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from vitrine.bulk.chunks import CHUNK_BYTES, CHUNK_IMAGES, Chunk, Files
+from vitrine.bulk.chunks import CHUNK_BYTES, CHUNK_IMAGES, Files, ReadChunk
 
 PART_IMAGES = 50_000
 """Images from which on a part is full, where the source says nothing else."""
@@ -35,7 +35,7 @@ class Source(ABC):
         """Hex digits that change if the source gets other images, or others are in a part."""
 
     @abstractmethod
-    def read(self, part: Part) -> Iterator[Chunk]:
+    def read(self, part: Part) -> Iterator[ReadChunk]:
         """The images of a part.
 
         Raises:

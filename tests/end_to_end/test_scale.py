@@ -1,0 +1,85 @@
+"""The figures of docs/scale.md: the simulation agrees with what is known of queues, and the bill with arithmetic."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.artifacts import export_random
+
+from benchmarks.harness.servers import logged_server
+from benchmarks.scale.cost import CallCosts, Demand, Prices, bill, fitted
+from benchmarks.scale.measuring import queueing_round
+from benchmarks.scale.report import DATA, PAGE, draw, tables_of, with_tables
+from benchmarks.scale.simulation import Costs, poisson, simulate
+
+FREE = Costs(receive=0, answer=0, run=0, row=0, rest=0)
+PRICES = Prices(core_hour=0.04, gigabyte=0.01, machine_cores=16, machine_gbit=12.5, busy=0.6)
+
+
+@pytest.mark.parametrize("load", [0.3, 0.6, 0.9])
+def test_calls_of_one_length_wait_as_in_an_m_d_1_queue(load: float) -> None:
+    """Pollaczek and Khinchine: the mean wait is load / (2 (1 − load)) services."""
+    found = simulate(poisson(load, 200_000), Costs(receive=0, answer=1, run=0, row=0, rest=0))
+    assert found.latencies.mean() - 1 == pytest.approx(load / (2 * (1 - load)), rel=0.05)
+
+
+def test_calls_that_come_during_a_run_share_the_next() -> None:
+    found = simulate(np.array([0.0, 1.0, 2.0, 50.0]), Costs(receive=0, answer=0, run=10, row=1, rest=0.5))
+    assert found.latencies.tolist() == [23.5, 22.5, 21.5, 11.5]  # the next run gets the core before the first answer
+    assert found.runs == 3
+
+
+def test_a_run_has_so_many_rows_and_no_more() -> None:
+    found = simulate(np.zeros(5), Costs(receive=0, answer=0, run=1, row=0, rest=0), max_rows=2)
+    assert found.runs == 3  # the first call finds the model idle, and is alone
+    assert found.latencies.tolist() == [2, 3, 3, 3, 3]
+
+
+def test_a_server_without_costs_answers_at_once() -> None:
+    assert not simulate(poisson(10, 1000), FREE).latencies.any()
+
+
+def test_costs_are_found_again() -> None:
+    costs = CallCosts(call=100e-6, image=5e-6, byte=1e-9)
+    calls = [(1, 0), (1, 3_000), (64, 0), (64, 200_000), (512, 4_000_000)]
+    measured = [(images, size, costs.of(images, size // images)) for images, size in calls]
+    found = fitted(measured)
+    assert (found.call, found.image, found.byte) == pytest.approx((costs.call, costs.image, costs.byte), rel=1e-3)
+
+
+def test_activation_bytes_decide_for_the_network() -> None:
+    costs = CallCosts(call=100e-6, image=5e-6, byte=0.0)
+    plain, layers = (bill(Demand(1e6, 64, size, 300), costs, PRICES) for size in (0, 7_520))
+    assert plain.cores == pytest.approx(1e6 * (100e-6 / 64 + 5e-6) / 0.6)
+    assert (plain.bound, layers.bound) == ("cores", "network")
+    assert layers.gbit_out == pytest.approx((7_520e6 + 1e6 / 64 * 150) * 8 / 1e9)
+    assert layers.machines == 9
+    assert layers.machine_dollars == pytest.approx(9 * 16 * 0.04)
+    assert layers.traffic_dollars == pytest.approx(layers.gbit_out / 8 * 3600 * 0.01)
+
+
+def test_a_real_servers_round_has_every_load(tmp_path: Path) -> None:
+    model = export_random(tmp_path / "small.onnx", [32, 16])
+    with logged_server(model, "--log-level", "error") as server:
+        found = queueing_round(server, (20e-6, 5e-6), seconds=0.4, seed=0)
+    assert [load["load"] for load in found["loads"]] == [0.3, 0.6, 0.9]
+    for load in found["loads"]:
+        assert load["bad"] == 0
+        assert load["calls"] > 0
+        assert 0 < load["simulated"]["p50_ms"] <= load["simulated"]["p99_ms"]
+
+
+@pytest.fixture
+def found() -> Any:
+    return json.loads(DATA.read_text())
+
+
+def test_the_pages_tables_are_those_of_its_measurements(found: Any) -> None:
+    assert with_tables(PAGE.read_text(), tables_of(found, 1e6, PRICES)) == PAGE.read_text()
+
+
+def test_the_picture_is_drawn(found: Any, tmp_path: Path) -> None:
+    draw(found, tmp_path / "scale.png")
+    assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
