@@ -135,6 +135,7 @@ def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -
             "sha256": checkpoint.identity.digest,
         },
         "config": checkpoint.config.to_dict(),
+        "started_from": checkpoint.origin and asdict(checkpoint.origin),
         "finished": checkpoint.finished,
         "kept_epoch": checkpoint.kept.number,
         "seconds": sum(epoch.seconds for epoch in checkpoint.history),
