@@ -1,5 +1,6 @@
 """A folder of one's own images as a data set."""
 
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,8 @@ def test_all_unreadable_images_are_named_together(folder: Path) -> None:
         load_dataset(folder, progress=False)
     assert all(name in str(error.value) for name in ("4/0.png can't be read", "7/3.png can't be read"))
     assert len(error.value.problems) == 2
+    again = pickle.loads(pickle.dumps(error.value))
+    assert (str(again), again.problems) == (str(error.value), error.value.problems)
 
 
 def test_many_unreadable_images_are_counted_the_first_are_named_and_all_are_listed_in_a_file(

@@ -12,6 +12,7 @@ ImageError                 of `vitrine.model`: an image can't be turned into pix
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 from vitrine.model import ImageError, VitrineError
 
@@ -28,11 +29,15 @@ def list_problems(problems: Sequence[str]) -> str:
 class BrokenImagesError(ImageError):
     """Images of a data set can't be turned into pixels. The text has the first ones, and `problems` a text for each."""
 
-    def __init__(self, reason: str, problems: Sequence[str], where: str = "") -> None:
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, reason: str, problems: Sequence[str], where: str = "") -> Self:
         """The error for `problems`, at least one; `where` ends its text and says where all of them are listed."""
         count = f"{len(problems):,} images can't be used: " if len(problems) > 1 else ""
-        super().__init__(reason, f"{count}{list_problems(problems)}{where}")
-        self.problems = tuple(problems)
+        error = cls(reason, f"{count}{list_problems(problems)}{where}")
+        error.problems = tuple(problems)
+        return error
 
 
 class TrainingError(VitrineError):

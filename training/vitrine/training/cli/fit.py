@@ -155,7 +155,8 @@ def fit_command(
         _refuse_to_replace(folder, overwrite)
         source = source or DATA_SETS.get(recipe_name or "", "digits")
         base = RECIPES[recipe_name] if recipe_name else recipe(source)
-        base, shape = (start.settings(base), shape or start.mlp.shape) if start else (base, shape)
+        if start:
+            base, shape = start.settings(base), shape or start.mlp.shape
     given = {field: value for field, value in settings.items() if value is not None}
     config = replace(base, **given)
     find_device(config.device)  # fail before a data set is downloaded

@@ -20,7 +20,7 @@ from vitrine.model.labels import find_same
 from vitrine.training.data.cache import cache_dir, prepare_all
 from vitrine.training.data.examples import Dataset, Examples, held_out_count
 from vitrine.training.errors import MOST_LISTED, BrokenImagesError, DataError, list_problems
-from vitrine.training.files.atomic import write_text
+from vitrine.training.files.atomic import write_bytes
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 """The suffixes of files that are images; other files are ignored."""
@@ -90,10 +90,10 @@ def _with_list(folder: Path, error: BrokenImagesError) -> BrokenImagesError:
         return error
     file = cache_dir() / "broken" / f"{folder.resolve().name}.txt"
     try:
-        write_text(file, "\n".join(error.problems) + "\n")
+        write_bytes(file, "".join(f"{problem}\n" for problem in error.problems).encode(errors="backslashreplace"))
     except OSError:
         return error
-    return BrokenImagesError(error.reason, error.problems, f"; all are listed in {file}")
+    return BrokenImagesError.of(error.reason, error.problems, f"; all are listed in {file}")
 
 
 def _classes_of(labels: Iterable[str]) -> tuple[str, ...]:

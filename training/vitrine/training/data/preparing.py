@@ -77,7 +77,7 @@ def prepare_each(
             problems += errors
             bar.update(len(chunk))
     if problems:
-        raise BrokenImagesError(problems[0].reason, [str(error) for error in problems]) from problems[0]
+        raise BrokenImagesError.of(problems[0].reason, [str(error) for error in problems]) from problems[0]
     return _joined(parts, shape)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import DIGITS, Pixels
+from vitrine.model.errors import shortened
 from vitrine.training.data import Examples
 from vitrine.training.report.results import Results
 
@@ -46,8 +47,8 @@ class Mistake:
 
     @property
     def name(self) -> str:
-        """The file, or the index in the data set."""
-        return self.file if self.file is not None else f"#{self.number}"
+        """The file, its unprintable characters escaped; or the index in the data set."""
+        return f"#{self.number}" if self.file is None else shortened(self.file, len(self.file))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, without the pixels."""
