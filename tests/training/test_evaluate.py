@@ -1,13 +1,14 @@
 """Counting errors, by class and against each other."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from vitrine.training import MLP, Dataset, Evaluation, evaluate
-from vitrine.training.network.evaluate import percent
+from vitrine.training.network.evaluate import evaluate_by_source, percent
 
 CONFUSION = np.pad([[3, 1], [0, 4]], (0, 8))
 EVALUATION = Evaluation(CONFUSION)
@@ -51,3 +52,11 @@ def test_a_large_confusion_matrix_is_written_by_its_counts() -> None:
     assert document["confusion_by_label"]["c3"] == {"c3": 1, "c5": 2}
     assert document["confusion_by_label"].keys() == document["classes"].keys()
     assert "confusion" in Evaluation(confusion[:64, :64], tuple(f"c{number}" for number in range(64))).to_dict()
+
+
+def test_predictions_are_counted_by_source(toy: Dataset) -> None:
+    sources = np.array(["here", "there"])[np.arange(len(toy.test)) % 2]
+    taken_for = np.where(sources == "here", toy.test.labels, 9)
+    assert evaluate_by_source(taken_for, toy.test) == {}
+    found = evaluate_by_source(taken_for, replace(toy.test, sources=sources))
+    assert {name: (each.count, each.errors) for name, each in found.items()} == {"here": (15, 0), "there": (15, 15)}

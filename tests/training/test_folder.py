@@ -1,5 +1,6 @@
 """A folder of one's own images as a data set."""
 
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from vitrine.model import DIGITS, ImageError, prepare
 from vitrine.training import DataError, Examples, load_dataset
+from vitrine.training.errors import BrokenImagesError
 
 Draw = Callable[[int, int], np.ndarray]
 
@@ -83,17 +85,42 @@ def test_equal_images_in_two_classes_and_classes_without_ink_are_warned_of(
     assert "images that are equal in several classes: 1, such as of 4 and 7" in caplog.text
 
 
-def test_all_unreadable_images_are_named_together_up_to_ten(folder: Path) -> None:
+def test_all_unreadable_images_are_named_together(folder: Path) -> None:
     for label, number in (("4", 0), ("7", 3)):
         (folder / label / f"{number}.png").write_bytes(f"no image {number}".encode())
-    with pytest.raises(ImageError) as error:
+    with pytest.raises(BrokenImagesError, match="2 images can't be used") as error:
         load_dataset(folder, progress=False)
     assert all(name in str(error.value) for name in ("4/0.png can't be read", "7/3.png can't be read"))
-    for number in range(20):
+    assert len(error.value.problems) == 2
+    again = pickle.loads(pickle.dumps(error.value))
+    assert (str(again), again.problems) == (str(error.value), error.value.problems)
+
+
+def test_many_unreadable_images_are_counted_the_first_are_named_and_all_are_listed_in_a_file(
+    folder: Path, cache: Path
+) -> None:
+    for number in range(300):  # more than are prepared at a time
         (folder / "4" / f"bad {number}.png").write_bytes(f"no image {number}".encode())
     with pytest.raises(ImageError) as error:
         load_dataset(folder, progress=False)
-    assert str(error.value).count("can't be read") == 10
+    text, listed = str(error.value), cache / "broken" / "mine.txt"
+    assert text.startswith("300 images can't be used: ")
+    assert text.count("can't be read") == 10
+    assert text.endswith(f"and 290 more; all are listed in {listed}")
+    lines = listed.read_text().splitlines()
+    assert len(lines) == 300
+    assert {line for number in range(300) for line in lines if f"bad {number}.png" in line} == set(lines)
+
+
+def test_an_example_knows_its_file(folder: Path) -> None:
+    dataset = load_dataset(folder, progress=False)
+    for part in (dataset.train, dataset.test):
+        assert part.files is not None
+        for file, pixels in zip(part.files, part.pixels, strict=True):
+            np.testing.assert_array_equal(prepare(folder / str(file)), pixels)
+    together = dataset.train + dataset.test
+    assert together.files is not None
+    assert len(set(together.files)) == len(together) == 20
 
 
 def test_all_labels_that_no_class_can_have_are_named_together(folder: Path) -> None:

@@ -161,3 +161,23 @@ def test_it_learns_on_cuda_in_mixed_precision(toy: Dataset, tmp_path: Path) -> N
 def test_it_learns_in_batches_of_any_size(toy: Dataset, tmp_path: Path, batch_size: int, learning_rate: float) -> None:
     config = replace(CONFIG, batch_size=batch_size, epochs=30, learning_rate=learning_rate)
     assert fit(toy, config, tmp_path / "run", progress=False).evaluation.accuracy > 0.9
+
+
+def test_a_learner_that_takes_over_an_mlp_calculates_what_it_does() -> None:
+    source, pixels = experienced((16, 8)).folded(), images(64)
+    learner = begun((16, 8), seed=5)
+    learner.take_over(source, pixels)
+    with torch.no_grad():
+        expected = source(pixels)
+        torch.testing.assert_close(learner.eval().folded()(pixels), expected)
+        torch.testing.assert_close(learner.train()(pixels), expected)  # normalised by the batch: the same images
+
+
+def test_a_unit_that_never_changes_is_taken_over_too() -> None:
+    source, pixels = experienced((16, 8)).folded(), images(64)
+    with torch.no_grad():
+        next(source.parameters())[3] = 0
+    learner = begun((16, 8))
+    learner.take_over(source, pixels)
+    with torch.no_grad():
+        torch.testing.assert_close(learner.eval().folded()(pixels), source(pixels))

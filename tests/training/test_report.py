@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from vitrine.model import OutputKind
-from vitrine.training import Dataset, Examples, FitConfig, RunFolder, fit, load_dataset
+from vitrine.training import Dataset, Examples, FitConfig, RunFolder, fit, held_out_digit_images, load_dataset
 from vitrine.training.cli import main
 from vitrine.training.files.run_folder import ReportFolder
 from vitrine.training.network.evaluate import percent
-from vitrine.training.network.losses import loss_of
+from vitrine.training.network.losses import loss_of, losses_of
 from vitrine.training.rendering.forms import FORMS
 from vitrine.training.rendering.nondigits import LOOK_ALIKE_SETS, NON_DIGITS
 from vitrine.training.rendering.stress import EVERY_CONDITION
@@ -27,8 +28,9 @@ from vitrine.training.report.contact_sheet import CELL, SIDE, draw_most_wrong
 from vitrine.training.report.curves import wilson_interval
 from vitrine.training.report.handwriting import MOST_SHOWN, form_examples
 from vitrine.training.report.measurements import MAX_MISTAKES
-from vitrine.training.report.mistakes import MIN_LOSS, Mistake, find_mistakes, losses_of
+from vitrine.training.report.mistakes import MIN_LOSS, Mistake, find_mistakes, find_refused
 from vitrine.training.report.novelty import NoveltyPlan, NoveltyReport, SetResult
+from vitrine.training.report.results import Results
 from vitrine.training.report.roc import auroc, roc_curve
 from vitrine.training.report.table import Table
 
@@ -107,8 +109,12 @@ def guessed() -> tuple[Examples, torch.Tensor]:
 
 
 def mistakes_of(examples: Examples, logits: torch.Tensor, output: OutputKind, count: int = 500) -> list[Mistake]:
+    return find_mistakes(examples, results_of(examples, logits, output), count)
+
+
+def results_of(examples: Examples, logits: torch.Tensor, output: OutputKind) -> Results:
     outputs = torch.softmax(logits, dim=1) if output == "softmax" else torch.sigmoid(logits)
-    return find_mistakes(examples, logits, outputs.numpy(), output, count)
+    return Results.of_logits(logits, outputs.numpy(), output, examples.labels)
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -136,6 +142,20 @@ def test_a_mistake_says_what_was_seen_what_it_is_and_what_it_was_taken_for() -> 
     assert (mistake.number, mistake.label, mistake.taken_for, mistake.probability) == (1, "2", "7", 1.0)
     assert mistake.loss == pytest.approx(50)
     assert mistake.pixels[0, 0] == 9
+
+
+def test_the_refused_are_those_above_the_threshold_the_most_novel_first(
+    guessed: tuple[Examples, torch.Tensor],
+) -> None:
+    examples, logits = guessed
+    results = results_of(examples, logits, "softmax")
+    threshold = float(np.quantile(results.novelty, 0.9))
+    refused = find_refused(examples, results, threshold, 500)
+    assert [each.novelty for each in refused] == sorted(results.novelty[results.novelty > threshold], reverse=True)
+    assert [each.number for each in find_refused(examples, results, threshold, 3)] == [
+        each.number for each in refused[:3]
+    ]
+    assert find_refused(examples, results, float(results.novelty.max()), 500) == []
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -226,6 +246,42 @@ def test_the_most_wrong_are_the_misclassified_and_some_that_are_unsure(run: Path
     wrong = [mistake for mistake in document["most_wrong"] if mistake["label"] != mistake["taken_for"]]
     assert len(wrong) == min(document["errors"], MAX_MISTAKES)
     assert all(mistake["loss"] >= math.log(2) for mistake in document["most_wrong"])
+
+
+def test_the_files_of_the_most_wrong_and_of_the_refused_are_named(run: Path, tmp_path: Path) -> None:
+    images, labels = held_out_digit_images()
+    wrong = (labels + 1) % 10  # every label is one too high, so that nearly all files are mistakes
+    for number, (image, label) in enumerate(zip(images[:120], wrong[:120], strict=True)):
+        file = tmp_path / "mine" / str(label) / f"scan-{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file)
+    noise = np.random.default_rng(0).integers(0, 256, (18, 18), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "mine" / "3" / os.fsdecode(b"noise\n\xff.png"))  # a name in no encoding
+
+    words = ("--dataset", tmp_path / "mine", "--out", tmp_path / "report")
+    document = json.loads(evaluate(run, *words, "--json").stdout)
+    for listed in (document["most_wrong"], document["refused"]["examples"]):
+        assert listed
+        for each in listed:
+            assert (tmp_path / "mine" / each["file"]).is_file()
+            assert each["file"].startswith(each["label"] + "/")
+    threshold = json.loads(RunFolder(run).metrics.read_text())["calibration"]["novelty_threshold"]
+    assert all(each["novelty"] > threshold for each in document["refused"]["examples"])
+    worst, page = document["most_wrong"][0], (tmp_path / "report" / "REPORT.md").read_text()
+    row = f"{worst['file']} | {worst['label']} | {worst['taken_for']} | {percent(worst['probability'])}"
+    assert row in page.replace("\\", "")
+    assert "## Refused images" in page
+    printed = evaluate(run, *words).stdout
+    assert worst["file"] in printed
+    assert f"refused as unlike any class, {document['refused']['count']}:" in printed
+
+
+def test_examples_that_are_no_files_are_named_by_their_index(run: Path) -> None:
+    document = json.loads(evaluate(run, "--json").stdout)
+    assert {each["file"] for each in document["most_wrong"]} == {None}
+    assert f"| #{document['most_wrong'][0]['number']} |" in (run / "evaluation" / "REPORT.md").read_text().replace(
+        "\\", ""
+    )
 
 
 def test_novelty_is_measured_on_every_set_and_on_printed_digits(run: Path, tmp_path: Path) -> None:

@@ -6,11 +6,15 @@ VitrineError
     ├── DataError          a data set is missing, damaged or unusable; the text names the file
     │   └── DownloadError  no mirror delivered the expected file
     └── CheckpointError    a checkpoint is missing, damaged or of another run
+
+ImageError                 of `vitrine.model`: an image can't be turned into pixels
+└── BrokenImagesError      images of a data set can't; it has the text of each
 """
 
 from collections.abc import Sequence
+from typing import Self
 
-from vitrine.model import VitrineError
+from vitrine.model import ImageError, VitrineError
 
 MOST_LISTED = 10
 """Problems that one error lists."""
@@ -20,6 +24,20 @@ def list_problems(problems: Sequence[str]) -> str:
     """One text of the first `MOST_LISTED` problems, so that they can be mended together."""
     more = len(problems) - MOST_LISTED
     return "; ".join([*problems[:MOST_LISTED], *([f"and {more:,} more"] if more > 0 else [])])
+
+
+class BrokenImagesError(ImageError):
+    """Images of a data set can't be turned into pixels. The text has the first ones, and `problems` a text for each."""
+
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, reason: str, problems: Sequence[str], where: str = "") -> Self:
+        """The error for `problems`, at least one; `where` ends its text and says where all of them are listed."""
+        count = f"{len(problems):,} images can't be used: " if len(problems) > 1 else ""
+        error = cls(reason, f"{count}{list_problems(problems)}{where}")
+        error.problems = tuple(problems)
+        return error
 
 
 class TrainingError(VitrineError):

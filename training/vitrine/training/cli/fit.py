@@ -16,6 +16,7 @@ from vitrine.training.files.run_folder import RunFolder
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.completion import Run
 from vitrine.training.run.config import DeviceChoice, find_device
+from vitrine.training.run.fine_tuning import Start
 from vitrine.training.run.fit import fit
 from vitrine.training.run.recipes import DATA_SETS, RECIPES, for_classes, recipe
 
@@ -104,6 +105,20 @@ MOST_SHOWN = 20
     "same seed unless the data set names its writers.  [teacher.pt in the run folder]",
 )
 @click.option(
+    "--from",
+    "start_from",
+    metavar="RUN|ARTIFACT",
+    type=click.Path(exists=True, path_type=Path),
+    help="Fine-tune: start from the parameters of a run or of any artifact, such as "
+    "server/vitrine/server/bundled/digits.onnx. It must have the same classes. Its layers and its size become the "
+    "defaults, and a tenth of the recipe's learning rate.",
+)
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write loss, error and learning rate of each epoch into RUN/tensorboard. Needs the extra tensorboard.",
+)
+@click.option(
     "--resume",
     is_flag=True,
     help="Continue the run in the run folder with the settings it was started with; with --epochs, up to more of them.",
@@ -121,6 +136,8 @@ def fit_command(
     resume: bool,
     overwrite: bool,
     teacher: Path | None,
+    start_from: Path | None,
+    tensorboard: bool,
     quiet: bool,
     **settings: Any,
 ) -> None:
@@ -128,6 +145,7 @@ def fit_command(
 
     Settings that are not given come from the recipe. Ctrl-C keeps the finished epochs; --resume continues.
     """
+    start = Start.read(start_from) if start_from else None
     folder = RunFolder(run_folder or Path("runs", recipe_name or Path(source or "digits").resolve().name))
     if resume:
         checkpoint = Checkpoint.load(folder.checkpoint)
@@ -137,6 +155,8 @@ def fit_command(
         _refuse_to_replace(folder, overwrite)
         source = source or DATA_SETS.get(recipe_name or "", "digits")
         base = RECIPES[recipe_name] if recipe_name else recipe(source)
+        if start:
+            base, shape = start.settings(base), shape or start.mlp.shape
     given = {field: value for field, value in settings.items() if value is not None}
     config = replace(base, **given)
     find_device(config.device)  # fail before a data set is downloaded
@@ -145,7 +165,11 @@ def fit_command(
         click.echo(_describe(dataset), err=True)
     if not resume and not {"forms", "counter_examples"} <= given.keys():
         config = replace(for_classes(base, dataset.classes), **given)
-    _print_run(fit(dataset, config, folder.path, name=name, resume=resume, teacher=teacher, progress=not quiet))
+    files = {"teacher": teacher, "start_from": start_from}
+    run = fit(
+        dataset, config, folder.path, name=name, resume=resume, tensorboard=tensorboard, progress=not quiet, **files
+    )
+    _print_run(run)
 
 
 def _describe(dataset: Dataset) -> str:
@@ -166,8 +190,9 @@ def _refuse_to_replace(folder: RunFolder, overwrite: bool) -> None:
 
 def _print_run(run: Run) -> None:
     evaluation, checkpoint = run.evaluation, run.checkpoint
+    before = f", {checkpoint.origin.test_error:.2%} before fine-tuning" if checkpoint.origin else ""
     click.echo(
-        f"test error {evaluation.error:.2%} ({evaluation.errors:,} of {evaluation.count:,}), "
+        f"test error {evaluation.error:.2%} ({evaluation.errors:,} of {evaluation.count:,}){before}, "
         f"kept after epoch {checkpoint.kept.number} of {len(checkpoint.history)}: {run.folder.model}"
     )
     if not run.finished:

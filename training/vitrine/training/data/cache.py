@@ -64,7 +64,7 @@ def prepare_all(
         progress: whether to show a bar.
 
     Raises:
-        ImageError: images can't be turned into pixels; the text has the first `MOST_LISTED`.
+        BrokenImagesError: images can't be turned into pixels; it has a text for each.
         TrainingError: a process ended before its images were prepared.
     """
     cached = cache_dir() / "pixels" / f"{name}-{_key(digest, shape)}.npz"

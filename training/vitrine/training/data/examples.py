@@ -15,7 +15,7 @@ from vitrine.training.data.originals import Originals
 from vitrine.training.errors import DataError
 from vitrine.training.randomness import Stream, numpy_generator
 
-BESIDE = ("originals", "writers", "sources", "drawings")
+BESIDE = ("originals", "writers", "sources", "drawings", "files")
 """What examples may have beside pixels and labels, one for each."""
 
 UNKNOWN = -1
@@ -39,6 +39,8 @@ class Examples:
     drawings: npt.NDArray[np.int64] | None = None
     """int64 (N,): the number of the drawing, from 0, where one piece of writing was drawn with several pens; None where
     every example was written by itself."""
+    files: npt.NDArray[np.str_] | None = None
+    """str (N,): the file of each example, relative to the data set's folder; None where examples aren't files."""
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 3:
@@ -60,11 +62,15 @@ class Examples:
         )
 
     def __add__(self, others: Self) -> Self:
-        """Both together; only pixels, labels and, where both know them, originals are kept."""
+        """Both together; only pixels, labels and, where both know them, originals and files are kept."""
         pixels, labels = (self.pixels, others.pixels), (self.labels, others.labels)
         known = self.originals is not None and others.originals is not None
+        named = None if self.files is None or others.files is None else np.concatenate((self.files, others.files))
         return type(self)(
-            np.concatenate(pixels), np.concatenate(labels), self.bendable + others.bendable if known else None
+            np.concatenate(pixels),
+            np.concatenate(labels),
+            self.bendable + others.bendable if known else None,
+            files=named,
         )
 
     def members(self) -> dict[str, npt.NDArray[np.int64]]:

@@ -17,9 +17,10 @@ import numpy.typing as npt
 from vitrine.model import PIXELS_SHAPE, ArtifactError, Shape
 from vitrine.model.artifact import check_label
 from vitrine.model.labels import find_same
-from vitrine.training.data.cache import prepare_all
+from vitrine.training.data.cache import cache_dir, prepare_all
 from vitrine.training.data.examples import Dataset, Examples, held_out_count
-from vitrine.training.errors import MOST_LISTED, DataError, list_problems
+from vitrine.training.errors import MOST_LISTED, BrokenImagesError, DataError, list_problems
+from vitrine.training.files.atomic import write_bytes
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 """The suffixes of files that are images; other files are ignored."""
@@ -59,7 +60,7 @@ def load_folder(folder: Path, shape: Shape = PIXELS_SHAPE, *, progress: bool = T
 
     Raises:
         DataError: the folder is missing, has a label that no class can have, or has too few classes or images.
-        ImageError: an image can't be read; the text names it.
+        BrokenImagesError: images can't be read; the text names the first ones, and a file with all of them.
     """
     if _is_divided(folder):
         found, sides = _find_divided(folder)
@@ -72,11 +73,27 @@ def load_folder(folder: Path, shape: Shape = PIXELS_SHAPE, *, progress: bool = T
     labels = [classes.index(label) for label, images in found.items() for _ in images]
     held_out = np.concatenate(sides)
     key = hashlib.sha256("".join(digests).encode()).hexdigest()
-    prepared = prepare_all(paths, key, "folder", shape, progress=progress)
-    examples = Examples(prepared.pixels, np.array(labels, np.int64), prepared.originals)
+    try:
+        prepared = prepare_all(paths, key, "folder", shape, progress=progress)
+    except BrokenImagesError as error:
+        raise _with_list(folder, error) from error
+    files = np.array([path.relative_to(folder).as_posix() for path in paths])
+    examples = Examples(prepared.pixels, np.array(labels, np.int64), prepared.originals, files=files)
     _warn_of_content(folder, classes, examples)
     train, test = examples[np.flatnonzero(~held_out)], examples[np.flatnonzero(held_out)]
     return Dataset(folder.resolve().name, train, test, classes, str(folder.resolve()))
+
+
+def _with_list(folder: Path, error: BrokenImagesError) -> BrokenImagesError:
+    """The error with the name of a file that lists every broken image, if its text can't."""
+    if len(error.problems) <= MOST_LISTED:
+        return error
+    file = cache_dir() / "broken" / f"{folder.resolve().name}.txt"
+    try:
+        write_bytes(file, "".join(f"{problem}\n" for problem in error.problems).encode(errors="backslashreplace"))
+    except OSError:
+        return error
+    return BrokenImagesError.of(error.reason, error.problems, f"; all are listed in {file}")
 
 
 def _classes_of(labels: Iterable[str]) -> tuple[str, ...]:

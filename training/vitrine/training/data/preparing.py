@@ -22,7 +22,7 @@ from vitrine.model import PIXELS_SHAPE, ImageError, ImageSource, Shape, read_gre
 from vitrine.model.preparation.photo import Ink
 from vitrine.model.preparation.pipeline import find_box, pixels_of
 from vitrine.training.data.originals import Originals
-from vitrine.training.errors import MOST_LISTED, TrainingError, list_problems
+from vitrine.training.errors import BrokenImagesError, TrainingError
 
 CHUNK_SIZE = 250
 """Images that a process prepares at a time."""
@@ -65,7 +65,7 @@ def prepare_each(
         processes: number of processes, at least 1; None takes one for each processor where that saves time.
 
     Raises:
-        ImageError: images can't be turned into pixels; the text has the first `MOST_LISTED`.
+        BrokenImagesError: images can't be turned into pixels; it has a text for each.
         TrainingError: a process ended before its images were prepared.
     """
     chunks = [range(first, min(first + CHUNK_SIZE, len(images))) for first in range(0, len(images), CHUNK_SIZE)]
@@ -76,11 +76,8 @@ def prepare_each(
             parts.append(part)
             problems += errors
             bar.update(len(chunk))
-            if len(problems) >= MOST_LISTED:
-                break
     if problems:
-        texts = [str(error) for error in problems[:MOST_LISTED]]
-        raise ImageError(problems[0].reason, list_problems(texts)) from problems[0]
+        raise BrokenImagesError.of(problems[0].reason, [str(error) for error in problems]) from problems[0]
     return _joined(parts, shape)
 
 

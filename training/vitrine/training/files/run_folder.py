@@ -106,6 +106,11 @@ class RunFolder:
         return ReportFolder(self.path / "evaluation")
 
     @property
+    def tensorboard(self) -> Path:
+        """Folder of the event files for TensorBoard; only if the fit was asked for them."""
+        return self.path / "tensorboard"
+
+    @property
     def lock(self) -> Path:
         """Lock file held by a fit while it writes into the folder."""
         return self.path / ".lock"

@@ -81,6 +81,26 @@ class Learner(nn.Module):
         logits: Tensor = self.last(values)
         return logits
 
+    def take_over(self, mlp: MLP, pixels: Tensor) -> None:
+        """Takes the parameters of an MLP of the same layers, and calculates what it does from then on.
+
+        Normalisation divides each unit's values by their spread, and takes away their mean. So the unit's factor and
+        shift begin with that spread and mean, as `pixels` have them.
+
+        Args:
+            mlp: network to start from.
+            pixels: (N, height, width), 0 to 255: images like those to learn from, at least two.
+        """
+        *hidden, last = cast(list[nn.Linear], list(mlp.linears.values()))
+        values = scale(pixels)  # (N, height × width)
+        with torch.no_grad():
+            for linear, norm, source in zip(self.linears, self.norms, hidden, strict=True):
+                sums = values @ source.weight.T  # (N, width)
+                _normalise_as(cast(nn.BatchNorm1d, norm), sums, source.bias)
+                cast(nn.Linear, linear).weight.copy_(source.weight)
+                values = torch.relu(sums + source.bias)  # (N, width)
+        self.last.load_state_dict(last.state_dict())
+
     def folded(self) -> MLP:
         """The MLP with the same logits, on the CPU: normalisation is folded into its parameters."""
         unused = torch.Generator()  # the random start is overwritten, and the global generator isn't drawn from
@@ -90,6 +110,22 @@ class Learner(nn.Module):
         for linear, fused in zip(mlp.linears.values(), (*hidden, learnt.last), strict=True):
             linear.load_state_dict(fused.state_dict())
         return mlp
+
+
+def _normalise_as(norm: nn.BatchNorm1d, sums: Tensor, bias: Tensor) -> None:
+    """Sets a normalisation so that it only adds `bias`, (width,), to values like `sums`, (N, width).
+
+    The statistics count like those of many batches: the next batch moves them by its usual weight only.
+    """
+    variance, mean = torch.var_mean(sums, dim=0, correction=0)
+    state = {
+        "running_mean": mean,
+        "running_var": variance,
+        "num_batches_tracked": torch.tensor(round(1 / MOMENTUM)),
+        "weight": torch.sqrt(variance + norm.eps),
+        "bias": bias + mean,
+    }
+    norm.load_state_dict(norm.state_dict() | state)
 
 
 def _prepare(norm: nn.BatchNorm1d, learns: bool) -> None:

@@ -28,6 +28,14 @@ def loss_of(output: OutputKind, logits: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(labels)
 
 
+def losses_of(output: OutputKind, logits: Tensor, labels: Tensor) -> Tensor:
+    """Loss of each example, whose mean is `loss_of`: float32 (N, C) and int64 (N,) to float32 (N,)."""
+    if output == "softmax":
+        return F.cross_entropy(logits, labels, reduction="none")
+    targets = F.one_hot(labels, logits.shape[1]).to(logits.dtype)  # (N, C)
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
+
+
 def with_no_digit(logits: Tensor) -> Tensor:
     """The logits of the classes and, last, that of "no class", 0: (N, C) to (N, C + 1)."""
     return F.pad(logits, (0, 1))

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from tqdm import tqdm
 
 from vitrine.model import DIGITS, OutputKind, prepare
 from vitrine.training.data import Examples
-from vitrine.training.network.evaluate import Evaluation, calculate_logits, probabilities_of
-from vitrine.training.network.mlp import MLP, novelty_of
+from vitrine.training.network.evaluate import Evaluation, evaluate_by_source
+from vitrine.training.network.mlp import MLP
 from vitrine.training.pens import draw_by_chance
 from vitrine.training.rendering.forms import FORMS, write_form
 from vitrine.training.report.mistakes import Mistake, find_mistakes
+from vitrine.training.report.results import Results
 
 MOST_SHOWN = 10
 """Examples of each group that a contact sheet has room for."""
@@ -67,22 +67,20 @@ class GroupResult:
 
 
 def measure_sources(
-    mlp: MLP, threshold: float, examples: Examples, output: OutputKind, classes: tuple[str, ...] = DIGITS
+    examples: Examples, results: Results, threshold: float, classes: tuple[str, ...] = DIGITS
 ) -> list[GroupResult]:
     """Results by source; none for examples of a single source.
 
     Args:
-        mlp: the network as served, on the CPU.
-        threshold: its novelty threshold.
         examples: at least one; none may be from the training data.
-        output: function of its output layer.
+        results: what the network calculates for them.
+        threshold: its novelty threshold.
         classes: label of each class.
     """
-    if examples.sources is None:
-        return []
+    members = examples.members()
     return [
-        _measure(name, mlp, threshold, examples[members], output, classes)
-        for name, members in examples.members().items()
+        _group(name, evaluation, examples[members[name]], results[members[name]], threshold, classes)
+        for name, evaluation in evaluate_by_source(results.taken_for, examples, classes).items()
     ]
 
 
@@ -99,7 +97,7 @@ def measure_forms(
         progress: True shows a progress bar.
     """
     return [
-        _measure(name, mlp, threshold, form_examples(name, plan, mlp.shape), output, DIGITS)
+        _measure_form(name, mlp, threshold, output, plan)
         for name in tqdm(FORMS, "forms", unit="form", disable=not progress)
     ]
 
@@ -116,16 +114,20 @@ def _drawn(name: str, plan: FormsPlan) -> Iterator[npt.NDArray[np.uint8]]:
         yield 255 - draw_by_chance(write_form(name, random), random)
 
 
-def _measure(
-    name: str, mlp: MLP, threshold: float, examples: Examples, output: OutputKind, classes: tuple[str, ...]
+def _measure_form(name: str, mlp: MLP, threshold: float, output: OutputKind, plan: FormsPlan) -> GroupResult:
+    examples = form_examples(name, plan, mlp.shape)
+    results = Results.of(mlp, output, examples)
+    evaluation = Evaluation.of(results.taken_for, examples.labels)
+    return _group(name, evaluation, examples, results, threshold, DIGITS)
+
+
+def _group(
+    name: str,
+    evaluation: Evaluation,
+    examples: Examples,
+    results: Results,
+    threshold: float,
+    classes: tuple[str, ...],
 ) -> GroupResult:
-    logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
-    hardest = find_mistakes(
-        examples, logits, probabilities_of(mlp, logits), output, MOST_SHOWN, classes, smallest_loss=0.0
-    )
-    return GroupResult(
-        name,
-        Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels, classes),
-        float((novelty_of(logits).numpy() <= threshold).mean()),
-        tuple(hardest),
-    )
+    hardest = find_mistakes(examples, results, MOST_SHOWN, classes, smallest_loss=0.0)
+    return GroupResult(name, evaluation, float((results.novelty <= threshold).mean()), tuple(hardest))

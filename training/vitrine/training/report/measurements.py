@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from vitrine.model import DIGITS
 from vitrine.training.data import Examples
 from vitrine.training.errors import ConfigError
 from vitrine.training.network.calibration import Reliability, expected_calibration_error, reliability
-from vitrine.training.network.evaluate import Evaluation, calculate_logits, probabilities_of
-from vitrine.training.network.mlp import novelty_of
+from vitrine.training.network.evaluate import Evaluation
 from vitrine.training.rendering.stress import (
     CONDITIONS,
     EVERY_CONDITION,
@@ -26,13 +24,14 @@ from vitrine.training.rendering.stress import (
     measure_stress,
 )
 from vitrine.training.report.handwriting import FormsPlan, GroupResult, measure_forms, measure_sources
-from vitrine.training.report.mistakes import Mistake, find_mistakes
+from vitrine.training.report.mistakes import Mistake, find_mistakes, find_refused
 from vitrine.training.report.novelty import NoveltyPlan, NoveltyReport, measure_novelty
+from vitrine.training.report.results import Results
 from vitrine.training.report.subject import Subject
 from vitrine.training.run.checkpoint import Checkpoint
 
 MAX_MISTAKES = 60
-"""Maximum number of mistakes in a report."""
+"""Maximum number of mistakes in a report, and of refused examples."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +103,10 @@ class Report:
     """Results by source; none for examples of a single source."""
     forms: Sequence[GroupResult] = ()
     """Results by form of digit; none if not measured."""
+    refused: int = 0
+    """Number of examples above the novelty threshold; 0 for a model without one."""
+    most_novel: Sequence[Mistake] = ()
+    """The refused examples, the most novel first; at most `MAX_MISTAKES`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, with all numbers of the report."""
@@ -121,6 +124,7 @@ class Report:
             "novelty": self.novelty and self.novelty.to_dict(),
             "stress": self.stress and self.stress.to_dict(),
             "most_wrong": [mistake.to_dict() for mistake in self.most_wrong],
+            "refused": {"count": self.refused, "examples": [each.to_dict() for each in self.most_novel]},
         }
 
 
@@ -166,21 +170,22 @@ def make_report(
         )
     if novelty and about.novelty_threshold is None:
         raise ConfigError(f"{about.name} has no novelty threshold: leave --novelty and --full out")
-    logits = calculate_logits(mlp, torch.tensor(examples.pixels))  # (N, C)
-    probabilities, scores = probabilities_of(mlp, logits), novelty_of(logits).numpy()
+    results = Results.of(mlp, output, examples)
     threshold = math.inf if about.novelty_threshold is None else about.novelty_threshold  # without one, all pass
     return Report(
         about.name,
         dataset,
         about.temperature,
-        Evaluation.of(logits.argmax(dim=1).numpy(), examples.labels, classes),
-        expected_calibration_error(probabilities, examples.labels),
-        reliability(probabilities, examples.labels),
-        find_mistakes(examples, logits, probabilities, output, MAX_MISTAKES, classes),
-        measure_novelty(mlp, threshold, scores, novelty, progress=progress) if novelty else None,
+        Evaluation.of(results.taken_for, examples.labels, classes),
+        expected_calibration_error(results.probabilities, examples.labels),
+        reliability(results.probabilities, examples.labels),
+        find_mistakes(examples, results, MAX_MISTAKES, classes),
+        measure_novelty(mlp, threshold, results.novelty, novelty, progress=progress) if novelty else None,
         _measure_stress(about, stress, progress) if stress else None,
-        measure_sources(mlp, threshold, examples, output, classes),
+        measure_sources(examples, results, threshold, classes),
         measure_forms(mlp, threshold, output, forms, progress=progress) if forms else (),
+        int((results.novelty > threshold).sum()),
+        find_refused(examples, results, threshold, MAX_MISTAKES, classes),
     )
 
 

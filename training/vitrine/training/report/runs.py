@@ -54,9 +54,11 @@ class RunSummary:
         return dict(zip(RESULTS, values, strict=True))
 
     def settings(self) -> dict[str, str]:
-        """The settings as text, with the data set."""
+        """The settings as text, with the data set and the network that the run started from."""
         config = {name: _text(value) for name, value in self.metrics["config"].items()}
-        return {"dataset": str(self.metrics["dataset"]["name"])} | config
+        origin = self.metrics.get("started_from")  # None for a random start, and missing in older files
+        about = {"dataset": str(self.metrics["dataset"]["name"]), "from": origin["name"] if origin else "none"}
+        return about | config
 
 
 def _text(value: Any) -> str:

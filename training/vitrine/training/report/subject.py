@@ -7,14 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-import onnx
-import torch
-from onnx import numpy_helper
-
-from vitrine.model import TOLERANCE, ArtifactError, ArtifactMetadata, LayerKind, OutputKind, deviation
+from vitrine.model import OutputKind
 from vitrine.training.network.artifact_file import data_path
+from vitrine.training.network.artifact_network import output_of, read_network, temperature_of
 from vitrine.training.network.mlp import MLP
-from vitrine.training.network.upgrade import read_artifact
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.completion import export_checkpoint
 
@@ -62,40 +58,17 @@ class Subject:
         Raises:
             ArtifactError: the file can't be read, or isn't the network that its metadata describes.
         """
-        model, metadata = read_artifact(path)
-        mlp = _mlp_of(model, metadata)
-        output: OutputKind = "sigmoid" if metadata.layers[-1].kind is LayerKind.SIGMOID else "softmax"
-        temperature = float(metadata.training.metrics.get("temperature", 1.0))
-        threshold = metadata.novelty_threshold
+        mlp, metadata = read_network(path)
         return cls(
             metadata.name,
             metadata.task.classes,
             metadata.training.dataset,
             mlp,
-            output,
-            temperature,
-            threshold,
+            output_of(metadata),
+            temperature_of(metadata),
+            metadata.novelty_threshold,
             partial(_copy, path),
         )
-
-
-def _mlp_of(model: onnx.ModelProto, metadata: ArtifactMetadata) -> MLP:
-    hidden = [layer.width for layer in metadata.layers if layer.kind is LayerKind.RELU]
-    output: OutputKind = "sigmoid" if metadata.layers[-1].kind is LayerKind.SIGMOID else "softmax"
-    mlp = MLP(hidden, output, len(metadata.task.classes), torch.Generator(), metadata.input.shape)
-    stored = {
-        f"linears.{tensor.name}": torch.tensor(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer
-    }
-    try:
-        mlp.load_state_dict({name: stored[name] for name in mlp.state_dict()})
-        with torch.no_grad():
-            computed = mlp.activations(torch.tensor(metadata.golden.pixels))
-    except (KeyError, RuntimeError) as error:
-        raise ArtifactError(f"{metadata.name} isn't a multilayer perceptron of this version: {error}") from error
-    for layer, expected in metadata.golden.activations.items():
-        if deviation(computed[layer].numpy(), expected) > TOLERANCE:
-            raise ArtifactError(f"{metadata.name} doesn't calculate its golden sample in PyTorch: {layer} differs")
-    return mlp
 
 
 def _copy(source: Path, target: Path) -> None:

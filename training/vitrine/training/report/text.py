@@ -8,8 +8,12 @@ from vitrine.training.network.evaluate import Evaluation, percent
 from vitrine.training.rendering.stress import ConditionResult
 from vitrine.training.report.handwriting import GroupResult
 from vitrine.training.report.measurements import Report, StressReport
+from vitrine.training.report.mistakes import Mistake
 from vitrine.training.report.novelty import KEPT_DIGITS, NoveltyReport, SetResult
 from vitrine.training.report.table import Table
+
+MOST_PRINTED = 10
+"""Examples of a kind that a terminal shows; the page and the JSON have more."""
 
 
 def classes_table(evaluation: Evaluation) -> Table:
@@ -60,6 +64,12 @@ def _novelty_tables(novelty: NoveltyReport) -> list[Table]:
     return [novelty_table(novelty, novelty.sets), *apart]
 
 
+def examples_table(examples: Sequence[Mistake]) -> Table:
+    """Examples by their names: file, or index in the data set."""
+    rows = [(each.name, each.label, each.taken_for, percent(each.probability)) for each in examples]
+    return Table(("image", "label", "taken for", "probability"), rows)
+
+
 def stress_table(results: Sequence[ConditionResult]) -> Table:
     """Accuracy by condition."""
     rows = [(each.condition, f"{each.count:,}", percent(each.accuracy)) for each in results]
@@ -74,7 +84,17 @@ def to_text(report: Report) -> str:
         parts += [table.to_text() for table in _novelty_tables(report.novelty)] + [_kept(report.novelty)]
     if report.stress:
         parts += [stress_table(report.stress.results).to_text(), _mean(report.stress)]
+    parts += [f"{title}\n{examples_table(each[:MOST_PRINTED]).to_text()}" for title, each in _named(report).items()]
     return "\n\n".join(parts)
+
+
+def _named(report: Report) -> dict[str, Sequence[Mistake]]:
+    """Examples that are files, with what they are; none where only indices are known."""
+    listed = {
+        "highest loss:": report.most_wrong,
+        f"refused as unlike any class, {report.refused:,}:": report.most_novel,
+    }
+    return {title: each for title, each in listed.items() if each and each[0].file is not None}
 
 
 def to_markdown(report: Report) -> str:
@@ -96,6 +116,8 @@ def to_markdown(report: Report) -> str:
         "The images with the highest loss, as the network sees them, with label, prediction and its probability. The "
         "network gave their label a probability below one half.",
         "![Images with the highest loss](most_wrong.png)",
+        *([examples_table(report.most_wrong).to_markdown()] if report.most_wrong else []),
+        *_refused_page(report),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -144,6 +166,16 @@ def _novelty_page(novelty: NoveltyReport | None) -> list[str]:
         "![Share of refused images against share of refused digits](roc.png)",
         "The images of each set with the lowest novelty, which resemble digits most:",
         "![Images with the lowest novelty in each set](least_novel.png)",
+    ]
+
+
+def _refused_page(report: Report) -> list[str]:
+    if not report.refused:
+        return []
+    return [
+        "## Refused images",
+        f"Images above the novelty threshold: {report.refused:,} of {report.evaluation.count:,}. The most novel ones:",
+        examples_table(report.most_novel).to_markdown(),
     ]
 
 

@@ -19,12 +19,12 @@ from vitrine.training.network.learner import Learner
 from vitrine.training.network.mlp import MLP
 from vitrine.training.run.config import FitConfig
 
-FORMAT_VERSION = 8
+FORMAT_VERSION = 9
 """Version of the file's layout."""
 
-READABLE_VERSIONS = (6, 7, 8)
-"""Versions that can be read; others are refused. Version 6 has digits on 18 × 18 pixels only, and 7 neither
-drawings nor forms."""
+READABLE_VERSIONS = (6, 7, 8, 9)
+"""Versions that can be read; others are refused. Version 6 has digits on 18 × 18 pixels only, 7 neither drawings nor
+forms, and 8 no origin."""
 
 Weights: TypeAlias = Mapping[str, Tensor]
 """Parameters and buffers of a network by name, on the CPU."""
@@ -66,6 +66,20 @@ class RunIdentity:
     """Height and width of the pixels."""
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The network that a fine-tuned run started from."""
+
+    name: str
+    """Name of the model on the server."""
+    dataset: str
+    """Name of the data set that it was trained on."""
+    sha256: str
+    """SHA-256 of its file, an artifact or a checkpoint, in hex."""
+    test_error: float
+    """Share of the run's test examples that it misclassified before the first step, 0 to 1."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
     """State of a run after some of its epochs."""
@@ -90,6 +104,8 @@ class Checkpoint:
     """uint8 (S, H, W): held-out examples for the export check and for the activation statistics."""
     teacher: str = ""
     """SHA-256 of the teacher's file, in hex; empty for a run that learns from labels only."""
+    origin: Origin | None = None
+    """The network that the run started from; None for a random start."""
 
     @property
     def kept(self) -> Epoch:
@@ -149,6 +165,7 @@ class Checkpoint:
             "identity": asdict(self.identity),
             "config": self.config.to_dict(),
             "history": [asdict(epoch) for epoch in self.history],
+            "origin": self.origin and asdict(self.origin),
         }
         write_checksummed(path, document)
 
@@ -172,6 +189,7 @@ class Checkpoint:
                     "identity": RunIdentity(**document["identity"]),
                     "config": FitConfig.from_dict(document["config"]),
                     "history": tuple(Epoch(**epoch) for epoch in document["history"]),
+                    "origin": Origin(**origin) if (origin := document.get("origin")) else None,
                 }
             )
         except (KeyError, TypeError, ValueError) as error:

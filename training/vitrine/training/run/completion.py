@@ -19,7 +19,7 @@ from vitrine.training.data import Dataset
 from vitrine.training.errors import CheckpointError
 from vitrine.training.files.atomic import write_text
 from vitrine.training.files.run_folder import RunFolder
-from vitrine.training.network.evaluate import Evaluation, evaluate, evaluate_by_source
+from vitrine.training.network.evaluate import Evaluation, classify, evaluate_by_source
 from vitrine.training.network.export import export
 from vitrine.training.run.checkpoint import Checkpoint
 from vitrine.training.run.model_card import model_card
@@ -53,9 +53,11 @@ def complete(folder: RunFolder, checkpoint: Checkpoint, dataset: Dataset) -> Run
     Raises:
         ArtifactError: the artifact deviates from PyTorch.
     """
-    evaluation = evaluate(checkpoint.kept_mlp(), dataset.test, dataset.classes)
+    test, classes = dataset.test, dataset.classes
+    taken_for = classify(checkpoint.kept_mlp(), test)
+    evaluation = Evaluation.of(taken_for, test.labels, classes)
     export_checkpoint(checkpoint, folder.model, evaluation.accuracy)
-    by_source = evaluate_by_source(checkpoint.kept_mlp(), dataset.test, dataset.classes)
+    by_source = evaluate_by_source(taken_for, test, classes)
     metrics = _metrics(checkpoint, dataset, evaluation)
     write_text(folder.metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     _draw(folder, checkpoint, evaluation)
@@ -133,6 +135,7 @@ def _metrics(checkpoint: Checkpoint, dataset: Dataset, evaluation: Evaluation) -
             "sha256": checkpoint.identity.digest,
         },
         "config": checkpoint.config.to_dict(),
+        "started_from": checkpoint.origin and asdict(checkpoint.origin),
         "finished": checkpoint.finished,
         "kept_epoch": checkpoint.kept.number,
         "seconds": sum(epoch.seconds for epoch in checkpoint.history),

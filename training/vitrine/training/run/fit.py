@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -32,11 +32,14 @@ from vitrine.training.run.checkpoint import Checkpoint, RunIdentity
 from vitrine.training.run.completion import Run, complete
 from vitrine.training.run.config import FitConfig, find_device
 from vitrine.training.run.distillation import find_teacher
+from vitrine.training.run.fine_tuning import Start
 from vitrine.training.run.recipes import recipe
+from vitrine.training.run.tensorboard import EpochLog
 from vitrine.training.run.trainer import Trainer
 
 MAX_SAMPLES = 1024
-"""Maximum number of held-out examples in the checkpoint, the basis of the activation statistics."""
+"""Maximum number of held-out examples in the checkpoint, the basis of the activation statistics; and of training
+examples that show a fine-tuned network's spread of values."""
 
 
 def fit(
@@ -47,6 +50,8 @@ def fit(
     name: str | None = None,
     resume: bool = False,
     teacher: str | os.PathLike[str] | None = None,
+    start_from: str | os.PathLike[str] | None = None,
+    tensorboard: bool = False,
     progress: bool = True,
 ) -> Run:
     """Fits an MLP and writes a complete run folder: checkpoint, artifact, metrics, pictures and model card.
@@ -68,17 +73,23 @@ def fit(
             the run folder at once. Its seed may differ only if the data set names its writers; otherwise it may have
             been trained on this run's validation part. None uses the run folder's teacher, or trains one. Requires
             `teacher_epochs` above 0.
+        start_from: fine-tuning: folder of a run, or artifact, whose parameters the run starts from. It must have the
+            same classes, size of pixels and layers. None starts at random.
+        tensorboard: True writes loss, error and learning rate of each epoch for TensorBoard, into the run folder.
         progress: True shows progress bars.
 
     Returns:
         The completed run.
 
     Raises:
-        ConfigError: the settings are not possible on this machine or with these classes, a teacher is named and
-            `teacher_epochs` is 0, or the model's name isn't printable.
-        DataError: no class has enough examples for a validation part.
-        CheckpointError: no run to resume, other settings or data than the resumed run has, or a teacher that does not
-            fit.
+        ConfigError: the settings are not possible on this machine, with these classes or with the network to start
+            from, a teacher is named and `teacher_epochs` is 0, TensorBoard isn't installed, or the model's name isn't
+            printable.
+        DataError: no class has enough examples for a validation part, or the network to start from has other classes or
+            another size.
+        CheckpointError: no run to resume or to start from, other settings or data than the resumed run has, or a
+            teacher that does not fit.
+        ArtifactError: the artifact to start from can't be read.
         TrainingError: the loss is not finite, or another fit is writing into the run folder.
     """
     folder = RunFolder(Path(run_folder))
@@ -86,12 +97,24 @@ def fit(
         served_name = check_name(name or dataset.name)
     except ArtifactError as error:
         raise ConfigError(f"the model can't be served: {error}; choose another with --name") from error
-    identity = RunIdentity(served_name, dataset.name, dataset.source, dataset.digest(), dataset.classes, dataset.shape)
-    with locked(folder.lock, wait=False):  # a folder must not mix the files of two runs
+    if resume and start_from is not None:
+        raise ConfigError("a resumed run has parameters of its own: leave out the network to start from (--from)")
+    start = None if start_from is None else Start.read(Path(start_from))
+    log = EpochLog(folder.tensorboard, enabled=tensorboard)
+    with locked(folder.lock, wait=False), closing(log):  # a folder must not mix the files of two runs
         if resume:
-            checkpoint = _resumed_checkpoint(Checkpoint.load(folder.checkpoint), identity, config, name)
+            begun = Checkpoint.load(folder.checkpoint)
+            dataset = _in_order(dataset, begun.identity.classes)
+            checkpoint = _resumed_checkpoint(begun, _identity(served_name, dataset), config, name)
+        elif start:
+            dataset = start.fitted_to(dataset)
+            config = config or start.settings(recipe(dataset.source, dataset.classes))
+            checkpoint = _started(
+                _new_checkpoint(_identity(served_name, dataset), config, dataset.test), start, dataset
+            )
         else:
-            checkpoint = _new_checkpoint(identity, config or recipe(dataset.source, dataset.classes), dataset.test)
+            config = config or recipe(dataset.source, dataset.classes)
+            checkpoint = _new_checkpoint(_identity(served_name, dataset), config, dataset.test)
         if checkpoint.config.forms and dataset.classes != DIGITS:
             raise ConfigError(f"forms are of digits, and {dataset.name} has other classes: set forms to 0")
         if teacher is not None and not checkpoint.config.teacher_epochs:
@@ -100,8 +123,17 @@ def fit(
             if not checkpoint.finished:
                 named = None if teacher is None else Path(teacher)
                 checkpoint, trainer = trainer_for(checkpoint, dataset.train, folder, named, progress)
-                checkpoint = _train(checkpoint, trainer, folder, progress)
+                checkpoint = _train(checkpoint, trainer, folder, log, progress)
             return complete(folder, checkpoint, dataset)
+
+
+def _identity(name: str, dataset: Dataset) -> RunIdentity:
+    return RunIdentity(name, dataset.name, dataset.source, dataset.digest(), dataset.classes, dataset.shape)
+
+
+def _in_order(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """The data set with its classes in the order of a run, if they are the same ones."""
+    return dataset.with_classes(classes) if sorted(dataset.classes) == sorted(classes) else dataset
 
 
 def _new_checkpoint(identity: RunIdentity, config: FitConfig, held_out: Examples) -> Checkpoint:
@@ -122,6 +154,15 @@ def _new_checkpoint(identity: RunIdentity, config: FitConfig, held_out: Examples
         validation_labels=labels,
         samples=samples,
     )
+
+
+def _started(checkpoint: Checkpoint, start: Start, dataset: Dataset) -> Checkpoint:
+    """The checkpoint before the first epoch, with the parameters of `start`."""
+    start.check(checkpoint.config)
+    learner = checkpoint.learner()
+    spread = np.linspace(0, len(dataset.train) - 1, min(MAX_SAMPLES, len(dataset.train))).astype(np.int64)
+    learner.take_over(start.mlp, torch.tensor(dataset.train.pixels[spread]))
+    return replace(checkpoint, weights=learner.state_dict(), origin=start.origin(dataset))
 
 
 def _resumed_checkpoint(
@@ -181,7 +222,7 @@ def _share(examples: Examples, drawings: int) -> Examples:
     return examples[np.flatnonzero(examples.drawings < drawings)]
 
 
-def _train(checkpoint: Checkpoint, trainer: Trainer, folder: RunFolder, progress: bool) -> Checkpoint:
+def _train(checkpoint: Checkpoint, trainer: Trainer, folder: RunFolder, log: EpochLog, progress: bool) -> Checkpoint:
     """Runs the remaining epochs, and saves the checkpoint after each."""
     steps = checkpoint.config.epochs * trainer.steps
     begun = len(checkpoint.history) * trainer.steps
@@ -191,6 +232,7 @@ def _train(checkpoint: Checkpoint, trainer: Trainer, folder: RunFolder, progress
             while not (checkpoint.finished or interrupted.is_set()):
                 checkpoint = trainer.run_epoch(checkpoint, bar)
                 _save_checkpoint(checkpoint, folder)
+                log.write(checkpoint.history[-1], trainer.learning_rate_after(len(checkpoint.history)))
     except KeyboardInterrupt:
         if not checkpoint.history:
             raise

@@ -14,7 +14,7 @@ from vitrine.training.files.run_folder import RunFolder
 from vitrine.training.markdown import plain_markdown
 from vitrine.training.network.calibration import KEPT, Calibration
 from vitrine.training.network.evaluate import Evaluation, percent
-from vitrine.training.run.checkpoint import Checkpoint, RunIdentity
+from vitrine.training.run.checkpoint import Checkpoint, Origin, RunIdentity
 from vitrine.training.run.config import FitConfig
 from vitrine.training.run.teacher import NETWORKS
 from vitrine.training.run.whose_handwriting import whose_handwriting
@@ -119,7 +119,7 @@ other purpose where a wrong {nouns.one} does harm.
 ## Data
 
 {ABOUT_DATA.get(identity.source, ABOUT_OTHER_DATA)}
-{_further_data_text(checkpoint.config, identity)}
+{_origin_text(checkpoint.origin)}{_further_data_text(checkpoint.config, identity)}
 ## Whose handwriting
 
 {whose_handwriting(identity.source, identity.classes, _learnt_forms(checkpoint.config), by_source)}
@@ -138,20 +138,24 @@ other purpose where a wrong {nouns.one} does harm.
 ## Reproduce
 
 ```
-{fit_command(identity, checkpoint.config)}
+{fit_command(identity, checkpoint.config, checkpoint.origin)}
 ```
 
 {_reproducibility_text(checkpoint)} Every number is in `{folder.metrics.name}`.
 """
 
 
-def fit_command(identity: RunIdentity, config: FitConfig) -> str:
-    """The command that repeats a fit, with every setting spelled out. A folder is assumed in the working directory."""
+def fit_command(identity: RunIdentity, config: FitConfig, origin: Origin | None = None) -> str:
+    """The command that repeats a fit, with every setting spelled out. A folder is assumed in the working directory.
+
+    A fine-tuned run names the model that it started from; its file is to be put in the place of the name.
+    """
     data_set = identity.source if identity.source in ABOUT_DATA else f"./{identity.dataset}"
     size = [] if identity.shape == PIXELS_SHAPE else ["--size", "x".join(map(str, identity.shape))]
+    start = [] if origin is None else ["--from", f"{origin.name}.onnx"]
     patience = [] if config.patience is None else ["--patience", str(config.patience)]
     words = [
-        *("vitrine-train", "fit", "--dataset", data_set, *size, "--name", identity.name),
+        *("vitrine-train", "fit", "--dataset", data_set, *size, "--name", identity.name, *start),
         *("--hidden", ",".join(map(str, config.hidden)), "--output", config.output),
         *("--epochs", str(config.epochs), "--batch-size", str(config.batch_size)),
         *("--learning-rate", str(config.learning_rate), "--weight-decay", str(config.weight_decay)),
@@ -177,6 +181,18 @@ def _novelty_text(calibration: Calibration, nouns: _Nouns) -> str:
         f"{nouns.many} that this model knows. {KEPT:.1%} or more of the correctly classified validation images are "
         f"at or below this threshold. Novelty is a hint, not proof: many other motifs resemble one of the {nouns.many} "
         f"and stay below it, and an unusual {nouns.one} can be above it."
+    )
+
+
+def _origin_text(origin: Origin | None) -> str:
+    """A paragraph about the network that a fine-tuned run started from; empty for a random start."""
+    if origin is None:
+        return ""
+    return (
+        f"\nThe run was fine-tuned. It started from the parameters of the model {plain_markdown(origin.name)}, trained "
+        f"on {plain_markdown(origin.dataset)} (SHA-256 of its file {origin.sha256}), which misclassified "
+        f"{percent(origin.test_error)} of these test images. So the model has also seen what that one was trained "
+        "on.\n"
     )
 
 

@@ -58,6 +58,11 @@ class Trainer:
         """Steps per epoch."""
         return math.ceil(self.examples / self._config.batch_size)
 
+    def learning_rate_after(self, epochs: int) -> float:
+        """The learning rate of the last step of an epoch, by its number from 1."""
+        config = self._config
+        return learning_rate_at(epochs * self.steps - 1, config.epochs * self.steps, config.learning_rate)
+
     def run_epoch(self, checkpoint: Checkpoint, bar: "tqdm[Any]") -> Checkpoint:
         """Runs one pass over the examples, and returns the checkpoint after it.
 
