@@ -18,7 +18,7 @@ WARM_UP = 0.25
 """Part of the measured time that a loop runs before it is measured."""
 
 PATIENCE_SECONDS = 30.0
-"""Seconds to wait for the last answers. A server that needs longer hangs."""
+"""Seconds to wait for the next answer. A server that needs longer hangs."""
 
 
 class Connection(Protocol):
@@ -55,7 +55,7 @@ class Outcome:
     """What a loop saw while it was measured."""
 
     good_per_second: float
-    """Good answers that came while it was measured."""
+    """Good answers that came while it was measured, to calls that were due before, too."""
     offered_per_second: float
     """Calls that were due; in a closed loop those that ended."""
     bad: int
@@ -118,10 +118,10 @@ def open_loop(connect: Connect, connections: int, rate: float, seconds: float, s
         begin, end = start + WARM_UP * seconds, start + (1 + WARM_UP) * seconds
         moments = np.random.default_rng(seed).exponential(1 / rate, int(2 * rate * seconds) + 100).cumsum() + start
         due: list[float] = moments[moments < end].tolist()
-        tally, sent = _Tally(begin, end), 0
+        tally, sent, last = _Tally(begin, end), 0, end
         while sent < len(due) or any(connection.pending for connection in opened):
             now = time.perf_counter()
-            if now > end + PATIENCE_SECONDS:
+            if now > last + PATIENCE_SECONDS:
                 raise TimeoutError(f"calls are left without an answer {PATIENCE_SECONDS:g} s after the last one")
             touched = set()
             while sent < len(due) and due[sent] <= now:
@@ -133,7 +133,8 @@ def open_loop(connect: Connect, connections: int, rate: float, seconds: float, s
             wait = due[sent] - time.perf_counter() if sent < len(due) else PATIENCE_SECONDS
             for connection in _readable(opened, max(0.0, wait)):
                 for moment, good in connection.read():
-                    tally.note(moment, time.perf_counter(), good)
+                    last = max(end, time.perf_counter())
+                    tally.note(moment, last, good)
                 connection.flush()
         return tally.outcome(seconds, sum(moment >= begin for moment in due))
 

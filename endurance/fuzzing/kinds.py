@@ -29,7 +29,7 @@ class Kind:
 
 
 CONCURRENT_FLOODS = 8
-"""With 1,000 calls in each flood they stay below the queue length at which gRPC's core cancels anybody's calls."""
+"""With as many calls as a connection may have in each, they stay below the queue length at which core cancels any."""
 
 KINDS: Mapping[str, Kind] = {
     "messages": Kind(0.62, 128, outcomes.REFUSED, over_channel=calls.send_message),

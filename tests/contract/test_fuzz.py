@@ -42,10 +42,9 @@ from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import RequestError
-from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.config import CONNECTION_CALLS, GrpcConfig
 from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.call import Call
-from vitrine.server.inference.connections import CONNECTION_CALLS
 from vitrine.server.models.snapshot import ServedModel
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.protocols.decoding import message_decoder
@@ -190,7 +189,7 @@ async def test_calls_that_are_opened_and_cancelled_at_once_end_no_other_callers_
 
 
 async def test_a_busy_caller_is_answered_however_many_calls_it_has_under_way(server: RunningServer) -> None:
-    """It fails if gRPC's core counts calls that have ended: see `CONNECTION_CALLS`."""
+    """It fails if gRPC's core counts calls that have ended: see `_options` of the front end."""
     good = messages()[CLASSIFY][0]
     async with grpc.aio.insecure_channel(server.target) as channel:
         method: Any = channel.unary_unary(CLASSIFY)

@@ -1,6 +1,8 @@
 """Shortcuts of `ModelInfer`: requests that are recognised are answered as those that protobuf's parser reads."""
 
+import gc
 import random
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +17,16 @@ from support.serving import a_call
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
-from vitrine.server.errors import InvalidRequest, RequestError
+from vitrine.server.errors import InvalidRequest, PermissionDenied, RequestError
 from vitrine.server.inference.service import Service
 from vitrine.server.models.snapshot import Models, ServedModel
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.protocols import templates
 from vitrine.server.protocols.decoding import message_decoder
-from vitrine.server.protocols.oip.recognition import InferAnswer, KnownInfer, recognising
+from vitrine.server.protocols.oip.frames import InferAnswer
+from vitrine.server.protocols.oip.recognition import KnownInfer, recognising
 from vitrine.server.protocols.oip.servicer import OipServicer
+from vitrine.server.security.access import Caller, Permission
 
 parse = message_decoder(pb.ModelInferRequest, lambda: 4096)
 
@@ -75,7 +79,7 @@ async def test_a_recognised_request_has_the_answer_of_a_parsed_one(
     service: Service, images: int, outputs: tuple[str, ...]
 ) -> None:
     servicer, decode = OipServicer(service), recognising(parse)
-    wanted = {"outputs": [Output(name=name) for name in outputs], "id": "seven"}
+    wanted = {"outputs": [Output(name=name) for name in outputs]}
     for number in range(3):  # parsed, recognised and learnt from, recognised and known
         data = simple(images, **wanted)
         assert isinstance(decode(data), KnownInfer) == (number > 0)
@@ -102,6 +106,46 @@ class Judging:
     def run(self, pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         values = self._engine.run(pixels, [name for name in layers if name != "novelty"])
         return {**values, "novelty": np.linspace(0, 1, len(pixels), dtype=np.float32)}
+
+
+async def test_requests_with_ids_take_no_place_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has an id of its own: a kind of one request would never come again."""
+    monkeypatch.setattr(templates, "MAX_TEMPLATES", 3)
+    decode = recognising(parse)
+    decode(simple())
+    for number in range(20):
+        assert isinstance(decode(simple(id=str(number))), pb.ModelInferRequest)
+        assert isinstance(decode(simple()), KnownInfer)
+
+
+async def test_the_permissions_of_a_recognised_request_are_its_own_callers(service: Service) -> None:
+    servicer, decode = OipServicer(service), recognising(parse)
+    for _ in range(3):
+        await outcome(servicer, decode, simple(outputs=[Output(name="relu_1")]))
+    known = decode(simple(outputs=[Output(name="relu_1")]))
+    for caller in (Caller("few", frozenset({Permission.PREDICT})), Caller("none", frozenset())):
+        call = a_call()
+        call.caller = caller
+        with pytest.raises(PermissionDenied):
+            await servicer.ModelInfer(known, call)
+
+
+async def test_what_was_learnt_holds_no_model(service: Service, model: ServedModel) -> None:
+    served = replace(model, version="9")
+    gone = weakref.ref(served)
+    service.models = Models.of(served)
+    servicer, decode = OipServicer(service), recognising(parse)
+    for _ in range(3):
+        await outcome(servicer, decode, simple())
+    service.models = Models.of(model)
+    gc.collect()
+    gc.disable()  # from here on reference counting alone
+    try:
+        del served
+        await outcome(servicer, decode, simple())
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_kind_is_learnt_anew_for_another_model(service: Service, model: ServedModel) -> None:

@@ -40,13 +40,6 @@ one, and gRPC's core receives the messages of those that wait for that, too."""
 MIN_ROOM_RATIO = 1 / 8
 """Part of `max_bytes` that messages may take while they arrive, however much is pending."""
 
-CONNECTION_CALLS = 256
-"""Calls that a connection may have under way; clients of HTTP/2 keep further ones back by themselves.
-
-So a caller who sends more than can be answered waits on its own side, and costs nothing here. Refusals would cost as
-much as answers to one image: with 1,000 calls, five times the capacity left 0.3 of it for good answers.
-"""
-
 CALLER_STREAMS, PUBLIC_STREAMS = 2048, 512
 """Streams that may be open at once, of callers with permissions and of strangers. Each takes about 25 KiB."""
 

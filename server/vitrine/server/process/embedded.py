@@ -23,7 +23,7 @@ from vitrine.server.frontends.asgi.events import Receive, Scope, Send
 from vitrine.server.opening import open_service
 from vitrine.server.process.draining import drain
 from vitrine.server.process.envoy import HANDOVER, INSIDE, Handover
-from vitrine.server.process.garbage import search_rarely
+from vitrine.server.process.garbage import collect_seldom
 from vitrine.server.process.line import Line, Report, limit_end, report
 from vitrine.server.process.signals import leave
 from vitrine.server.protocols.services import METHODS
@@ -75,7 +75,7 @@ class EmbeddedServer:
             batching = replace(config.service.batching, inline_seconds=INLINE_SECONDS)
             settings = replace(config.service, batching=batching)
             service = await stack.enter_async_context(open_service(settings, METHODS, reread=line.reread))
-            search_rarely()
+            collect_seldom()
             frontend = EnvoyFrontend(service, config.grpc, handover.files)
             self._application = frontend.application
             await send({"type": "lifespan.startup.complete"})

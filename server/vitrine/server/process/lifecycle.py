@@ -13,7 +13,7 @@ from vitrine.server.inference.service import Service
 from vitrine.server.opening import open_service
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.draining import drain
-from vitrine.server.process.garbage import search_rarely
+from vitrine.server.process.garbage import collect_seldom
 from vitrine.server.process.signals import on_signals
 from vitrine.server.protocols.services import METHODS
 
@@ -50,7 +50,7 @@ async def serve(
             logger.info("told to stop before the server was ready")
             return
         service = await opening
-        search_rarely()
+        collect_seldom()
         # 2. Serve.
         frontend = GrpcFrontend(service, config.grpc)
         await frontend.start()

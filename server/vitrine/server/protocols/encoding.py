@@ -1,4 +1,4 @@
-"""Protobuf's encoding of a field's head, for answers whose bytes are joined. It knows no message.
+"""The parts of an answer whose bytes are joined: protobuf's heads of fields, and elements. It knows no message.
 
 The encoding: https://protobuf.dev/programming-guides/encoding
 """
@@ -14,9 +14,14 @@ def field_head(field: int, size: int) -> bytes:
     return _varint(field << 3 | 2) + _varint(size)
 
 
-def elements_of(values: npt.NDArray[Any]) -> memoryview:
-    """An array's elements in their order; no copy where they are in memory like that already."""
-    return np.ascontiguousarray(values).data
+def elements_of(values: npt.NDArray[Any], dtype: "npt.DTypeLike | None" = None) -> memoryview:
+    """An array's elements as the wire has them; no copy where they are in memory like that already.
+
+    Args:
+        values: the array.
+        dtype: the wire's type and byte order; None: the array has them.
+    """
+    return np.ascontiguousarray(values, dtype).data
 
 
 def _varint(number: int) -> bytes:

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from vitrine.server.errors import InvalidRequest
 
 MAX_TEMPLATES = 256
-"""Templates that are kept; all are forgotten when there are more."""
+"""Templates that are kept; the oldest is forgotten when there are more."""
 
 MAX_FRAME_BYTES = 1024
 """Bytes of a request beside its pixels, at most, for it to become a template."""
@@ -28,6 +28,8 @@ INVERTED = bytes(255 - byte for byte in range(256))
 
 Sent = TypeVar("Sent", bound=Message)
 Facts = TypeVar("Facts")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 def set_fields(message: Message) -> set[str]:
@@ -81,12 +83,9 @@ class Templates(Generic[Sent, Facts]):
         begin, facts = data.find(payload), self._facts(message)
         if begin < 0 or facts is None or not self._is_free(data, begin, payload, message):
             return
-        if len(self._known) >= MAX_TEMPLATES:
-            self._known.clear()
-            self._places.clear()
         end = begin + len(payload)
-        self._places[len(data)] = (begin, end)
-        self._known[data[:begin], data[end:]] = facts
+        _keep(self._places, len(data), (begin, end))
+        _keep(self._known, (data[:begin], data[end:]), facts)
 
     def _is_free(self, data: bytes, begin: int, payload: bytes, message: Sent) -> bool:
         """True if other bytes in this place make the same message with another payload: the place is the right one."""
@@ -99,3 +98,10 @@ class Templates(Generic[Sent, Facts]):
         equal = bool(found == message)
         self._payload.put(message, payload)
         return equal
+
+
+def _keep(kept: dict[Key, Value], key: Key, value: Value) -> None:
+    """Keeps a value; in a full dictionary, in place of the oldest."""
+    if key not in kept and len(kept) >= MAX_TEMPLATES:
+        del kept[next(iter(kept))]
+    kept[key] = value

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.config import CONNECTION_CALLS, GrpcConfig
 from vitrine.server.frontends.grpc.watch import momentary
-from vitrine.server.inference.connections import CONNECTION_CALLS, ConnectionConfig
+from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.security.certificates import Certificates
 from vitrine.server.security.listening import FLAGS, cannot_listen
 

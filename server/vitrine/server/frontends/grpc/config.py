@@ -7,6 +7,13 @@ from vitrine.server.ranges import PORTS
 from vitrine.server.security.addresses import is_loopback
 from vitrine.server.security.certificates import TlsFiles
 
+CONNECTION_CALLS = 256
+"""Calls that a connection of HTTP/2 may have under way, open streams among them.
+
+A client keeps further ones back by itself. So a caller who sends more than can be answered waits on its own side, where
+it costs the server nothing: a refusal costs as much CPU time as the answer to one image.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class GrpcConfig:

@@ -30,7 +30,7 @@ STREAM_BYTES = 64
 """Generous estimate of the bytes that a stream adds to an answer."""
 
 Wanted: TypeAlias = pb.ModelInferRequest.InferRequestedOutputTensor
-Get: TypeAlias = Callable[[Classification], npt.NDArray[Any]]
+ReadOutput: TypeAlias = Callable[[Classification], npt.NDArray[Any]]
 
 
 def class_output(model: ServedModel) -> str:
@@ -119,14 +119,14 @@ def write_response(message: pb.ModelInferRequest, answer: Classification) -> pb.
         if classes:
             _add_classes(response, name, answer, classes)
         else:
-            datatype, get = output_of(answer.model, name)
-            values = get(answer)
+            datatype, read = output_of(answer.model, name)
+            values = read(answer)
             _add(response, name, datatype, values.shape, values.tobytes())
     return response
 
 
-def output_of(model: ServedModel, name: str) -> tuple[str, Get]:
-    """An output's datatype, and a function that gets its values, in the wire's byte order, out of a classification."""
+def output_of(model: ServedModel, name: str) -> tuple[str, ReadOutput]:
+    """An output's datatype, and a function that reads its values, in the wire's byte order, from a classification."""
     if name == class_output(model):
         return "INT64", lambda answer: answer.digits.astype("<i8", copy=False)
     if name == IS_DIGIT:

@@ -21,11 +21,12 @@ from vitrine.server.protocols.oip.describe import (
     write_statistics,
 )
 from vitrine.server.protocols.oip.errors import in_triton_words, unsupported
+from vitrine.server.protocols.oip.frames import Frame, InferAnswer
 from vitrine.server.protocols.oip.inputs import PACKED_BYTES, fields_per_image, read_input
 from vitrine.server.protocols.oip.interventions import split_interventions
 from vitrine.server.protocols.oip.outputs import check_size, further_bytes, read_outputs, write_response
 from vitrine.server.protocols.oip.parameters import check_id, check_parameters, echoed_id
-from vitrine.server.protocols.oip.recognition import InferAnswer, KnownInfer, recognising
+from vitrine.server.protocols.oip.recognition import KnownInfer, recognising
 from vitrine.server.security.access import Permission
 from vitrine.server.threads import off_loop
 
@@ -208,19 +209,21 @@ class OipServicer:
             raise in_triton_words(error) from error
 
     async def _infer_known(self, known: KnownInfer, call: Call) -> pb.ModelInferResponse | InferAnswer:
-        """Answers a request that was recognised; the first of its kind to a model as any other, to learn from it."""
+        """Answers a request that was recognised. The first one of a kind for each model takes the usual way."""
         call.caller.require(Permission.PREDICT)
+        kind = known.kind
         try:
-            model = self._service.model(known.kind.sample.model_name, call, known.kind.sample.model_version)
-            if (reading := known.kind.readings.get(model)) is not None:
-                answer = await self._service.classify(known.to(model, reading), call, reading.further_bytes)
-                return InferAnswer(reading, answer)
+            model = self._service.model(kind.model_name, call, kind.model_version)
+            if (frame := kind.frames.get(model)) is not None:
+                request = known.classify_request(model, frame)
+                return InferAnswer(frame, await self._service.classify(request, call, frame.further_bytes))
         except RequestError as error:
             raise in_triton_words(error) from error
-        request = known.message()
-        answer = await self._classify(request, call)
-        response = await self._written(request, answer, call)
-        known.kind.learn(request, answer.model, response)
+        message = known.message()
+        answer = await self._classify(message, call)
+        response = await self._written(message, answer, call)
+        if answer.model not in kind.frames:
+            kind.frames[answer.model] = Frame.of(message, answer, response)
         return response
 
     async def _written(

@@ -60,10 +60,10 @@ class ClassifyAnswer:
         answer = self._answer
         if len(answer.model.metadata.classes) > ONE_BYTE or answer.baseline is not None:
             return [self.message().SerializeToString()]
-        arrays: list[bytes | memoryview] = [bytes(answer.digits.tolist()), elements_of(answer.probabilities)]
-        arrays += [elements_of(values) for values in answer.activations.values()]
+        arrays: list[bytes | memoryview] = [bytes(answer.digits.tolist()), elements_of(answer.probabilities, "<f4")]
+        arrays += [elements_of(values, "<f4") for values in answer.activations.values()]
         if answer.novelty is not None:
-            arrays.append(elements_of(answer.novelty))
+            arrays.append(elements_of(answer.novelty, "<f4"))
         if answer.is_digit is not None:
             arrays.append(answer.is_digit.tobytes())
         return [part for pair in zip(_frame_of(answer), arrays, strict=True) for part in pair]
