@@ -164,7 +164,9 @@ def test_each_reason_for_no_connection_has_its_own_advice(
 def test_behind_a_name_of_two_addresses_the_one_that_failed_first_is_thought_of() -> None:
     text = "failed to connect to all addresses; last error: UNKNOWN: ipv6:%5B::1%5D:1: Connection refused"
     unavailable = grpc.StatusCode.UNAVAILABLE
-    assert "127.0.0.1 in place of the name may say more" in advise(unavailable, text, "localhost:1", 1, None)
+    said = advise(unavailable, text, "localhost:1", 1, None)
+    assert "no server runs there, or the two don't agree on TLS" in said
+    assert "call 127.0.0.1 in its place, and with TLS keep the name by TLS(server_name=…)" in said
     assert advise(unavailable, text, "[::1]:1", 1, None).startswith("no server listens at [::1]:1")
 
 

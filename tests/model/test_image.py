@@ -55,11 +55,28 @@ def test_a_path_bytes_an_image_and_an_array_read_alike(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_grey(source), RAMP)
 
 
-@pytest.mark.parametrize("text", ["iVBORw0KGgo" * 500, "data:image/png;base64,iVBORw0KGgo"], ids=["base64", "data URL"])
-def test_an_image_as_text_is_shown_by_its_beginning_with_what_to_do(text: str) -> None:
-    with pytest.raises(ImageError, match=rf"a path of {len(text):,} characters, .*base64\.b64decode\(text\)") as caught:
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        pytest.param("iVBORw0KGgo" * 500, r"base64\.b64decode\(text\)", id="base64"),
+        pytest.param("iVBORw0KGgo" * 25 + "==\n", r"base64\.b64decode\(text\)", id="base64 of a small image"),
+        pytest.param("/9j/4AAQSkZJRg" * 25, r"base64\.b64decode\(text\)", id="base64 of a JPEG"),
+        pytest.param("iVBORw0-_Kggo" * 50, r"base64\.b64decode\(text\)", id="base64 for URLs"),
+        pytest.param(
+            "data:image/png;base64,iVBORw0KGgo", r'base64\.b64decode\(url\.partition\(","\)\[2\]\)', id="data URL"
+        ),
+    ],
+)
+def test_an_image_as_text_is_shown_by_its_beginning_with_what_to_do(text: str, advice: str) -> None:
+    with pytest.raises(ImageError, match=rf"a path of {len(text):,} characters, .*: it is .*{advice}$") as caught:
         read_grey(text)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("path", ["/home/ann/" + "digits/" * 20 + "nine", "digits/" * 30 + "nine.png"])
+def test_a_long_path_that_is_missing_is_no_base64(path: str) -> None:
+    with pytest.raises(ImageError, match=r"can't read .*nine.*: No such file"):
+        read_grey(path)
 
 
 def test_an_open_binary_file_is_read_from_its_beginning(tmp_path: Path) -> None:
@@ -256,6 +273,20 @@ def endless_array() -> Grey:
             gzip.compress(b"image", mtime=0),
             "IMAGE_UNSUPPORTED",
             "is a gzip archive, which isn't read: take the images out of it",
+        ),
+        (encoded(Image.fromarray(RAMP)).replace(b"\r\n", b"\n"), "IMAGE_UNSUPPORTED", "copied as text, .*binary data"),
+        (encoded(Image.fromarray(RAMP)).replace(b"\n", b"\r\n"), "IMAGE_UNSUPPORTED", "copied as text, .*binary data"),
+        (encoded(Image.fromarray(RAMP)).decode("utf-8", "replace").encode(), "IMAGE_UNSUPPORTED", "copied as text, "),
+        (encoded(Image.fromarray(RAMP), "JPEG").decode("utf-8", "replace").encode(), "IMAGE_UNSUPPORTED", "as text, "),
+        (encoded(Image.fromarray(RAMP)).decode("latin-1").encode("utf-16"), "IMAGE_UNSUPPORTED", "copied as text, "),
+        (b"iVBORw0KGgoAAAANSUhEUgAAABwAAAAc", "IMAGE_UNSUPPORTED", r"is base64 text, .*: pass base64\.b64decode"),
+        (b"data:image/png;base64,iVBORw0KGgo", "IMAGE_UNSUPPORTED", r"is base64 text, .*: pass base64\.b64decode"),
+        (b'{"error": "not found"}', "IMAGE_UNSUPPORTED", "is JSON, which isn't read: it may be the error of a failed"),
+        (b'<?xml version="1.0"?><Error>', "IMAGE_UNSUPPORTED", "is XML, which isn't read: it may be the error of"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "IMAGE_UNSUPPORTED",
+            "is a pointer of Git LFS, .*git lfs pull",
         ),
         (b"<!DOCTYPE html><html>404", "IMAGE_UNSUPPORTED", "is HTML, which isn't read: it may be the page of a failed"),
         (b"\0\0\0\x18ftypqt  " + bytes(90), "IMAGE_UNSUPPORTED", "is a video, which isn't read: save one of its"),

@@ -150,6 +150,30 @@ def test_a_box_drawn_round_the_digit_isnt_the_digit_whether_they_touch_or_not(
     assert_same_digit(np.pad(box, 40, constant_values=levels[0]))
 
 
+@pytest.mark.parametrize("levels", POLARITIES)
+@pytest.mark.parametrize("radius", [0.05, 0.12, 0.2])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("side", [90, 200, 400])
+def test_a_box_with_round_corners_isnt_the_digit(side: int, width: int, radius: float, levels: tuple[int, int]) -> None:
+    image = Image.new("L", (side * 3 // 2, side * 4 // 3))
+    box = (side // 4, side // 5, side // 4 + side, side // 5 + side)
+    ImageDraw.Draw(image).rounded_rectangle(box, radius * side, outline=255, width=width)
+    ink, written = np.array(image), digit(side * 2 // 3)
+    ink[side // 3 : side // 3 + len(written), side // 2 : side // 2 + written.shape[1]] = written
+    assert_same_digit(on_paper(ink, levels))
+
+
+@pytest.mark.parametrize("levels", POLARITIES)
+@pytest.mark.parametrize("side", [40, 120])
+def test_a_thick_digit_between_three_sides_of_a_box_is_no_dot(side: int, levels: tuple[int, int]) -> None:
+    ink = np.zeros((side, side), np.uint8)
+    ink[side // 5 : side * 4 // 5, side // 4 : side * 3 // 4] = 255
+    ink[side * 7 // 20 : side * 13 // 20, side * 3 // 8 : side * 5 // 8] = 0
+    page = framed(on_paper(ink, levels), levels[1], 2, "lrb")
+    expected = prepare(np.pad(on_paper(ink, levels), 30, constant_values=levels[0]))
+    assert distance(prepare(np.pad(page, 25, constant_values=levels[0])), expected) < 12
+
+
 def test_a_circle_round_the_digit_isnt_the_digit() -> None:
     image = Image.new("L", (300, 300), 255)
     ImageDraw.Draw(image).ellipse((20, 20, 280, 280), outline=0, width=4)
@@ -176,6 +200,23 @@ def test_a_canvas_with_round_corners_and_a_text_beside_it_is_the_sheet() -> None
     page = np.array(image)
     page[140:280, 140 : 140 + digit(140).shape[1]] = on_paper(digit(140), (15, 240))
     assert_same_digit(page)
+
+
+@pytest.mark.parametrize("levels", POLARITIES)
+@pytest.mark.parametrize("beside", [False, True], ids=["below", "beside"])
+@pytest.mark.parametrize("side", [100, 180, 280])
+def test_a_button_near_a_canvas_doesnt_hide_it(side: int, beside: bool, levels: tuple[int, int]) -> None:
+    paper, pen = levels
+    image = Image.new("L", (side + 200, side + 240), pen)
+    image.paste(
+        Image.fromarray(on_paper(digit(side * 2 // 3), levels, margin=side // 6)).resize((side, side)), (70, 90)
+    )
+    corner = (70 + side + 6, 90) if beside else (70, 90 + side + 6)
+    drawing = ImageDraw.Draw(image)
+    drawing.rounded_rectangle((*corner, corner[0] + 60, corner[1] + 20), 4, outline=paper)
+    drawing.text((corner[0] + 8, corner[1] + 4), "Clear", fill=paper)
+    written = Image.fromarray(on_paper(digit(side * 2 // 3), levels, margin=side // 6)).resize((side, side))
+    assert distance(prepare(np.asarray(image)), prepare(np.asarray(written))) < 12
 
 
 @pytest.mark.parametrize("levels", POLARITIES)
@@ -224,6 +265,20 @@ def test_a_digit_that_is_itself_a_box_stays_whole(cell: int, bar: bool, margin: 
     ink = zero_of_segments(cell, bar)
     expected = prepare(on_paper(zero_of_segments(5, bar), (255, 0), margin=10))
     assert distance(prepare(on_paper(ink, (255, 0), margin=margin)), expected) < 25
+
+
+@pytest.mark.parametrize("bar", [False, True], ids=["0", "8"])
+@pytest.mark.parametrize("side", [50, 120, 280])
+@pytest.mark.parametrize("radius", [0.1, 0.2, 0.25])
+def test_a_digit_that_is_itself_a_box_with_round_corners_stays_whole(radius: float, side: int, bar: bool) -> None:
+    image = Image.new("L", (side, side * 3 // 2), 255)
+    pen = ImageDraw.Draw(image)
+    box = (side // 5, side // 5, side * 4 // 5, side * 13 // 10)
+    pen.rounded_rectangle(box, radius * side * 3 // 5, outline=0, width=side // 10)
+    if bar:
+        pen.rectangle((side // 5, side * 7 // 10, side * 4 // 5, side * 8 // 10), fill=0)
+    expected = prepare(on_paper(zero_of_segments(5, bar), (255, 0), margin=10))
+    assert distance(prepare(np.asarray(image)), expected) < 40
 
 
 def test_an_ordinary_page_is_its_own_sheet() -> None:

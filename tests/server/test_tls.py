@@ -401,6 +401,13 @@ def test_plaintext_to_other_machines_is_refused_and_says_what_to_do(tiny_artifac
     assert "--insecure (VITRINE_INSECURE=1)" in said
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:5000", "localhost:5000", "[::1]:5000"])
+def test_a_host_with_a_port_is_not_said_to_be_in_reach_of_others(tiny_artifact: Path, host: str) -> None:
+    said = refused_start(tiny_artifact, "--host", host)
+    assert f"{host!r} is no known name or address of a host, and a port is no part of it" in said
+    assert "other machines" not in said
+
+
 def test_plaintext_to_other_machines_can_be_allowed_as_the_container_does(tiny_artifact: Path) -> None:
     containers = dict(re.findall(r"^ +(VITRINE_\w+)=(\S+)", DOCKERFILE.read_text(), re.MULTILINE))
     with running_server(tiny_artifact, **containers) as server:

@@ -37,8 +37,9 @@ BUSY = "{target} has too much to do: send it again in {retry_after:g} s"
 """Text for a call that something before the server refuses for now, such as a proxy."""
 
 ONLY_THE_LAST = (
-    "no answer from {target}: check that the server runs there. gRPC says only why its last address, ::1, failed: "
-    "127.0.0.1 in place of the name may say more"
+    "no answer from {target}: no server runs there, or the two don't agree on TLS. gRPC says only why the last address "
+    "of that name, ::1, failed: call 127.0.0.1 in its place, and with TLS keep the name by TLS(server_name=…) "
+    "(--tls-server-name), to be told the reason"
 )
 """Text for a name of several addresses, such as localhost: the reason may be that of an address before the last."""
 

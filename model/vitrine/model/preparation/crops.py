@@ -138,7 +138,7 @@ def _is_written(mask: Mask, strong: Mask) -> bool:
 
 
 def _has_edges(grey: Grey, contrast: int) -> bool:
-    cell = -(-max(grey.shape) // EDGES_SIDE) if max(grey.shape) > SMALL_SIDE else 1
+    cell = -(-max(grey.shape) // EDGES_SIDE)
     signed = grey[::cell, ::cell].astype(np.int16)
     steps = np.concatenate([np.abs(np.diff(signed, axis=axis)).ravel() for axis in (0, 1)])
     return bool((steps >= STEEP * contrast).mean() >= EDGES)

@@ -12,8 +12,9 @@ from vitrine.model.preparation.blobs import Blobs, Numbers
 LEAST_INSIDE = 0.3
 """Length of what a blob surrounds, as a share of its box's shorter side: smaller things are specks."""
 
-DOT_FILL, DOT_ASPECT = 0.7, 1.6
-"""A blob that fills this share of its box, which is no longer than this, is a dot, such as that of a 0."""
+DOT_FILL, DOT_ASPECT, DOT_LENGTH = 0.7, 1.6, 0.5
+"""A blob that fills this share of its box, which is no longer than this, is a dot, such as that of a 0, where it is no
+longer than this share of the shorter side of what lies around it. A thick digit in a box is longer."""
 
 LEAST_BESIDE = 0.3
 """Length of what a line surrounds, as a share of its own."""
@@ -39,7 +40,7 @@ def find_surrounding(blobs: Blobs, chosen: Numbers) -> npt.NDArray[np.bool_]:
     length, width = (ends - starts).max(axis=0), (ends - starts).min(axis=0)
     inside = ((starts[:, :, None] <= starts[:, None]) & (ends[:, :, None] >= ends[:, None])).all(axis=0)  # (C, C)
     is_dot = (blobs.area[chosen] >= DOT_FILL * length * width) & (length <= DOT_ASPECT * width)
-    inside &= (length < length[:, None]) & ~is_dot
+    inside &= (length < length[:, None]) & ~(is_dot & (length <= DOT_LENGTH * width[:, None]))
     beside = ((ends[:, None] <= starts[:, :, None]) | (starts[:, None] >= ends[:, :, None])).any(axis=0)
     thin = width <= np.maximum(THIN * length, 1)
     ruled = thin[:, None] & ~thin & beside & (length < length[:, None]) & (length >= LEAST_BESIDE * length[:, None])

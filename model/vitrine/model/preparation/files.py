@@ -12,6 +12,9 @@ MAX_FILE_BYTES = 2047 << 20
 LONGEST_SHOWN = 400
 """Characters of a path that an error shows whole."""
 
+BASE64 = re.compile(r"(?!/(?!9j/))[A-Za-z0-9+/\s]{100,}={0,2}\s*|[\w+/\s-]{400,}={0,2}\s*")
+"""An image as text: a JPEG's begins with /9j/. Paths that are so long begin with another folder, or have a dot."""
+
 URL = re.compile(r"(?:https?|ftp|s3|gs|file|data):", re.IGNORECASE)
 """The beginning of an address, which isn't a path; `Path` makes one slash of two."""
 
@@ -38,18 +41,29 @@ def read_image_file(path: str | os.PathLike[str]) -> bytes:
         raise
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         why = str(error.strerror if isinstance(error, OSError) else error)
-        if URL.match(os.fspath(path)):
-            why = "it is a URL; download it, and pass its path or its bytes"
-        raise ImageError("IMAGE_NOT_FOUND", f"can't read {_shown(path)}: {why}") from error
+        raise ImageError("IMAGE_NOT_FOUND", f"can't read {_shown(path)}: {_advice(os.fspath(path)) or why}") from error
 
 
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # not on Windows
 
 
+def _advice(text: str) -> str:
+    """What to do with a text that is no path but an image, or its address; empty for a path."""
+    if text.startswith("data:"):
+        return 'it is a data URL; pass the bytes in it, base64.b64decode(url.partition(",")[2])'
+    if URL.match(text):
+        return "it is a URL; download it, and pass its path or its bytes"
+    return "it is base64; pass base64.b64decode(text)" if BASE64.fullmatch(text) else ""
+
+
 def _shown(path: str | os.PathLike[str]) -> str:
     """A path as an error shows it. Text that was meant as an image can be as long as one."""
     text = os.fspath(path)
-    if len(text) <= LONGEST_SHOWN and not text.startswith("data:"):
+    if len(text) <= LONGEST_SHOWN and not _is_image(text):
         return text
-    return f"a path of {len(text):,} characters, {shortened(text)!r}; if it is base64, pass base64.b64decode(text)"
+    return f"a path of {len(text):,} characters, {shortened(text)!r}"
+
+
+def _is_image(text: str) -> bool:
+    return text.startswith("data:") or BASE64.fullmatch(text) is not None

@@ -25,6 +25,8 @@ TURNS = {
 }
 """The turn that puts an image upright, by the orientation in its EXIF data."""
 
+COPIED_AS_TEXT = "an image that was copied as text"
+
 OTHER_FORMATS = (
     (re.compile(rb".{4}ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
     (re.compile(rb".{4}ftypavi[fs]", re.DOTALL), "AVIF"),
@@ -45,6 +47,14 @@ OTHER_FORMATS = (
     (re.compile(rb"PK\x03\x04|PK\x05\x06"), "a ZIP archive"),
     (re.compile(rb"\x1f\x8b"), "a gzip archive"),
     (re.compile(rb"\x93NUMPY"), "an array of NumPy"),
+    (re.compile(rb"version https://git-lfs"), "a pointer of Git LFS"),
+    (re.compile(rb"\s*(?:data:image/|iVBORw0KGgo|/9j/|R0lGOD|UklGR)"), "base64 text"),
+    (re.compile(rb"\s*[{\[]\s*[\"{\]}]"), "JSON"),
+    (re.compile(rb"\s*<\?xml"), "XML"),
+    (
+        re.compile(rb"\x89PNG(?!\r\n\x1a\n)|(?:\xef\xbf\xbd)+PNG|(?:\xef\xbf\xbd){3}|\xff\xfe[\x89\xff]\0"),
+        COPIED_AS_TEXT,
+    ),
 )
 """The beginnings of files that people take for images and that aren't read."""
 
@@ -62,6 +72,11 @@ OTHER_ADVICE = {
     "a gzip archive": "take the images out of it",
     "a video": "save one of its pictures as JPEG or PNG",
     "an array of NumPy": "pass the array, which numpy.load reads",
+    "a pointer of Git LFS": "fetch the image itself, by git lfs pull",
+    "base64 text": "pass base64.b64decode(text), without what is before the comma",
+    "JSON": "it may be the error of a failed download",
+    "XML": "it may be the error of a failed download",
+    COPIED_AS_TEXT: "copy it again as binary data, since its bytes were changed",
 }
 """Advice for the formats that need their own."""
 

@@ -31,7 +31,7 @@ from vitrine.model.preparation.image import MAX_IMAGE_PIXELS, Grey, ImageSource,
 from vitrine.model.preparation.paper import MIN_CONTRAST
 from vitrine.model.preparation.pen import even_strokes
 from vitrine.model.preparation.photo import Ink, find_ink_in_photo
-from vitrine.model.preparation.surroundings import BAR_ASPECT, CORNER, find_sheet
+from vitrine.model.preparation.surroundings import BAR_ASPECT, find_sheet
 
 FRAME_INK = 0.1
 """Largest share of a plain image's frame that may be ink, where strokes reach it."""
@@ -92,7 +92,7 @@ def find_box(grey: Grey) -> Ink:
     levels = find_levels(sheet)
     if levels is not None:
         ink = _ink_of_level(*levels)[sheet]
-        return crop(even_strokes(crop(ink if sheet is grey else _without_corners(ink))))
+        return crop(even_strokes(crop(ink)))
     return crop(even_strokes(crop(find_ink_in_photo(sheet))))
 
 
@@ -129,17 +129,6 @@ def _without_surrounding(ink: Ink) -> Ink:
         return ink
     surrounding = np.flatnonzero(find_surrounding(blobs, np.arange(len(blobs))))
     return np.where(np.isin(blobs.labels, surrounding), np.uint8(0), ink) if surrounding.size else ink
-
-
-def _without_corners(ink: Ink) -> Ink:
-    """The ink of a sheet without what is left of its surroundings in the corners, where those are round."""
-    bottom, right = ink.shape[0] - 1, ink.shape[1] - 1
-    if not any(ink[row, column] for row in (0, bottom) for column in (0, right)):
-        return ink
-    blobs = Blobs.of(ink, 0)
-    corners = {int(blobs.labels[row, column]) for row in (0, bottom) for column in (0, right)} - {-1}
-    small = [corner for corner in corners if blobs.length[corner] <= CORNER * min(ink.shape)]
-    return np.where(np.isin(blobs.labels, small), np.uint8(0), ink)
 
 
 def find_ink(grey: Grey, paper: int) -> Ink:

@@ -41,10 +41,19 @@ EVEN = 0.6
 HALF = 0.45
 """The share of paper inside a frame that strokes touch, and along its border."""
 
+THICK = 0.3
+"""The share of paper inside a frame that thick strokes touch, if the border inside is even."""
+
 WHOLE = 0.9
 """The share of a side that a rectangle's edge takes. Corners may be round: `CORNER` of it at either end don't count."""
 
 CORNER = 0.15
+
+ROUND = 0.25
+"""The largest radius of round corners, as a share of the shorter side."""
+
+LEAST_ROUND = 2
+"""Corners are round where so many are."""
 
 WITHIN = 0.85
 """The share of a blob that lies within its rectangle: the rest is ticks and texts."""
@@ -116,7 +125,7 @@ def find_sheet(grey: Grey) -> Grey:
         return grey
     cell = -(-grey.shape[0] // small.shape[0])
     top, left = (cell * place for place in divmod(sheet.ctypes.data - small.ctypes.data, small.strides[0]))
-    return grey[top : top + cell * sheet.shape[0], left : left + cell * sheet.shape[1]]
+    return _without_corners(grey[top : top + cell * sheet.shape[0], left : left + cell * sheet.shape[1]])
 
 
 def is_drawn(grey: Grey) -> bool:
@@ -129,6 +138,7 @@ def is_drawn(grey: Grey) -> bool:
 def has_content(sheet: Grey) -> bool:
     """Tells whether anything is written on a sheet, however many frames lie around it."""
     while True:
+        sheet = _without_corners(sheet)
         border = measure_border(sheet)
         inner = _without_margin(sheet, border.level)
         if inner is None or max(np.divide(inner.shape, sheet.shape)) < LEAST_CONTENT:
@@ -155,7 +165,9 @@ def _insides(sheet: Grey) -> Iterator[Grey]:
         return
     border = measure_border(sheet)
     if border.share >= THROUGH:
-        yield from _inside_frame(sheet, border.level)
+        yield from _inside_frame(sheet, border.level, EVEN / 2)
+    elif border.share >= EVEN and _are_corners_round(sheet, border.level):
+        yield from _inside_frame(sheet, border.level, 2 * ROUND)
     if border.share >= EVEN:
         yield from _rectangles(sheet, border.level)
     for paper in _papers(sheet):
@@ -229,19 +241,42 @@ def _rectangle(blobs: Blobs, blob: int) -> tuple[int, int, int, int] | None:
     """Top, bottom, left and right of the rectangle whose four sides a blob takes whole."""
     top, left = int(blobs.top[blob]), int(blobs.left[blob])
     own = blobs.labels[top : blobs.bottom[blob], left : blobs.right[blob]] == blob
-    whole = [share >= NEARLY * share.max() for share in (own.mean(axis=1), own.mean(axis=0))]
-    if min(len(_runs(side)) for side in whole) > SQUARED_LINES and own.mean() < SQUARED:
+    if min(len(_runs(_longest(own, axis))) for axis in (1, 0)) > SQUARED_LINES and own.mean() < SQUARED:
         return None
-    rows, columns = (np.flatnonzero(side) for side in whole)
-    if np.ptp(rows) < EVEN * (len(own) - 1) or np.ptp(columns) < EVEN * (own.shape[1] - 1):
-        return None
-    area = own.sum()
-    own = own[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    if own.sum() < WITHIN * area:  # round
-        return None
-    if not all(_middle(side).mean() >= WHOLE for side in (own[0], own[-1], own[:, 0], own[:, -1])):
-        return None
-    return top + int(rows[0]), top + int(rows[-1]) + 1, left + int(columns[0]), left + int(columns[-1]) + 1
+    for rows, columns in _extents(own):
+        height, width = rows[1] - rows[0], columns[1] - columns[0]
+        if height - 1 < EVEN * (len(own) - 1) or width - 1 < EVEN * (own.shape[1] - 1):
+            continue
+        inside = own[slice(*rows), slice(*columns)]
+        is_round = inside.sum() < WITHIN * own.sum()
+        sides = (inside[0], inside[-1], inside[:, 0], inside[:, -1])
+        if not is_round and all(_middle(side).mean() >= WHOLE for side in sides):
+            return top + rows[0], top + rows[1], left + columns[0], left + columns[1]
+    return None
+
+
+def _extents(own: Mask) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """The rows and columns that a rectangle may take of a blob, together with what hangs at one of its sides, or not.
+
+    A button below a canvas makes the columns above it longer than the others, and one beside it the rows.
+    """
+    rows, columns = _extent(_longest(own, 1)), _extent(_longest(own, 0))
+    yield rows, columns
+    yield rows, _extent(_longest(own[slice(*rows)], 0))
+    yield _extent(_longest(own[:, slice(*columns)], 1)), columns
+
+
+def _longest(own: Mask, axis: int) -> Rows:
+    """The rows (axis 1) or columns (axis 0) of which a blob takes about as much as of any."""
+    share = own.mean(axis=axis)
+    longest: Rows = share >= NEARLY * share.max()
+    return longest
+
+
+def _extent(rows: Rows) -> tuple[int, int]:
+    """The first of some rows, and the row after the last."""
+    places = np.flatnonzero(rows)
+    return int(places[0]), int(places[-1]) + 1
 
 
 def _is_small(rectangle: tuple[int, int, int, int], shape: tuple[int, ...]) -> bool:
@@ -254,18 +289,55 @@ def _middle(side: Rows) -> Rows:
     return side[corner : len(side) - corner]
 
 
-def _inside_frame(sheet: Grey, level: int) -> Iterator[Grey]:
+def _are_corners_round(sheet: Grey, level: int) -> bool:
+    """Tells whether all of the border has one level but for its corners."""
+    corner = int(ROUND * min(sheet.shape))
+    down, across = sheet[corner:-corner], sheet[:, corner:-corner]
+    sides = np.concatenate((down[:, 0], down[:, -1], across[0], across[-1]))
+    return bool(_near(sides, level).mean() >= THROUGH)
+
+
+def _inside_frame(sheet: Grey, level: int, few: float) -> Iterator[Grey]:
     """The inside of a margin that has the same width everywhere, where most is of another grey."""
-    inner = _without_margin(sheet, level, EVEN / 2)
+    inner = _without_margin(sheet, level, few)
     if inner is None:
         return
     inside = measure_border(inner)
     paper = _near(inner, inside.level).mean()
-    if abs(inside.level - level) < MIN_CONTRAST or min(inside.share, paper) < HALF:
+    is_paper = min(inside.share, paper) >= HALF or (inside.share >= EVEN and paper >= THICK)
+    if abs(inside.level - level) < MIN_CONTRAST or not is_paper:
         return
     (height, width), (rows, columns) = sheet.shape, inner.shape
     if abs((height - rows) - (width - columns)) <= 2 and height - rows <= 2 * WIDEST_FRAME * min(sheet.shape):
         yield inner
+
+
+def _without_corners(sheet: Grey) -> Grey:
+    """A sheet without what is left of its surroundings in the corners, where those are round."""
+    level = measure_border(sheet).level
+    leftovers = [_leftovers(_is_far(corner, level)) for corner in _corners(sheet)]
+    if sum(bool(found.any()) for found in leftovers) < LEAST_ROUND:
+        return sheet
+    cleared = sheet.copy()
+    for corner, found in zip(_corners(cleared), leftovers, strict=True):
+        corner[found] = level
+    return cleared
+
+
+def _corners(sheet: Grey) -> list[Grey]:
+    """Views of the sheet's corners, each turned so that it is an upper left one."""
+    side = int(ROUND * min(sheet.shape)) + 1
+    return [sheet[::down, ::across][:side, :side] for down in (1, -1) for across in (1, -1)]
+
+
+def _leftovers(corner: Mask) -> Mask:
+    """What lies in the upper left corner from one side to the other, and goes on neither down nor to the right."""
+    if not (corner[0].any() and corner[:, 0].any()):
+        return np.zeros_like(corner)
+    blobs = Blobs.of(corner.astype(np.uint8), 0)
+    from_side_to_side = (blobs.top == 0) & (blobs.left == 0)
+    inside = (blobs.bottom < corner.shape[0]) & (blobs.right < corner.shape[1])
+    return np.isin(blobs.labels, np.flatnonzero(from_side_to_side & inside))
 
 
 def _papers(sheet: Grey) -> Iterator[int]:

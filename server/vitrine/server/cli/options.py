@@ -19,6 +19,7 @@ from vitrine.server.models.version_policy import VersionPolicy
 from vitrine.server.opening import THREADS as THREAD_COUNTS
 from vitrine.server.process.config import FrontendKind, ProcessConfig
 from vitrine.server.ranges import SECONDS, WholeRange
+from vitrine.server.security.addresses import without_brackets
 from vitrine.server.security.certificates import TlsFiles
 from vitrine.server.telemetry.logs import LogConfig, LogFormat
 from vitrine.server.telemetry.metrics_config import MetricsConfig
@@ -120,7 +121,7 @@ def grpc(
         tls = TlsFiles(tls_cert, tls_key, tls_client_ca)
     elif tls_cert or tls_key or tls_client_ca:  # half of it must not end in plaintext
         raise click.UsageError("TLS needs both --tls-cert and --tls-key (VITRINE_TLS_CERT, VITRINE_TLS_KEY)")
-    return GrpcConfig(host.strip("[]"), port, reflection=reflection, page=page, tls=tls, insecure=insecure)
+    return GrpcConfig(without_brackets(host), port, reflection=reflection, page=page, tls=tls, insecure=insecure)
 
 
 @option_group(
@@ -274,7 +275,7 @@ def metrics(metrics_port: int | None, metrics_host: str | None, activation_healt
     """The metrics; None without --metrics-port. An empty host stands for that of --host."""
     if metrics_port is None:
         return None
-    return MetricsConfig(metrics_port, (metrics_host or "").strip("[]"), activation_health)
+    return MetricsConfig(metrics_port, without_brackets(metrics_host or ""), activation_health)
 
 
 @option_group(

@@ -8,10 +8,23 @@ def address_of(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def without_brackets(host: str) -> str:
+    """A host without the brackets that an IPv6 address may be written in; [::1]:80 is no host, and stays."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def holds_a_port(host: str) -> bool:
+    """True for HOST:PORT in place of a host; colons are in IPv6 addresses, too."""
+    try:
+        return ":" in host and not ipaddress.ip_address(without_brackets(host))
+    except ValueError:
+        return True
+
+
 def is_loopback(host: str) -> bool:
     """True when only this machine can reach a host. A name other than `localhost` may stand for any address."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+        return host == "localhost" or ipaddress.ip_address(without_brackets(host)).is_loopback
     except ValueError:
         return False
 

@@ -1,11 +1,13 @@
 """The settings of the gRPC front end."""
 
+import socket
 from dataclasses import dataclass
 
 from vitrine.server.errors import StartupError
 from vitrine.server.ranges import PORTS
-from vitrine.server.security.addresses import is_loopback
+from vitrine.server.security.addresses import holds_a_port, is_loopback
 from vitrine.server.security.certificates import TlsFiles
+from vitrine.server.security.listening import FLAGS, cannot_listen
 
 CONNECTION_CALLS = 256
 """Calls that a connection of HTTP/2 may have under way, open streams among them.
@@ -21,7 +23,7 @@ class GrpcConfig:
 
     Raises:
         ConfigError: the port is out of its range.
-        StartupError: other machines could read plaintext, and that isn't allowed explicitly.
+        StartupError: the host is none, or other machines could read plaintext, and that isn't allowed explicitly.
     """
 
     host: str = "127.0.0.1"
@@ -41,6 +43,8 @@ class GrpcConfig:
 
     def __post_init__(self) -> None:
         PORTS.check("port", self.port)
+        if holds_a_port(self.host):  # before the question who can reach it
+            raise cannot_listen(self.host, self.port, FLAGS, socket.gaierror())
         if self.exposes_plaintext and not self.insecure:
             raise StartupError(
                 f"other machines can reach {self.host}, and what they send would not be encrypted: give --tls-cert and "
