@@ -39,7 +39,8 @@ MEANINGS: dict[str, str] = {
     "COMPRESSION_UNKNOWN": "The request has a compression that the server doesn't read: use gzip, deflate or none.",
     "CONTRADICTION": "Two fields contradict each other, such as all layers and some by name: set one of them.",
     "HEADERS_TOO_LARGE": "The call's headers pass 16 KiB: send fewer or shorter ones.",
-    "HOST_UNKNOWN": "A page calls its own machine by a name: use `localhost` (see [security](security.md)).",
+    "HOST_UNKNOWN": "A browser calls a local server by a name that others may own: use `localhost`, let the "
+    "proxy send `Host: localhost`, or start the server with `--tokens`.",
     "ID_TOO_LONG": "The request's `id` is too long: shorten it.",
     "IMAGE_NOT_FOUND": "There is no image file at that path. The SDK raises it; a server gets no paths.",
     "IMAGE_TOO_LARGE": "The image has more pixels, or takes more memory to decode, than is allowed: scale it down.",

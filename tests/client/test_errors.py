@@ -38,7 +38,7 @@ from vitrine.client import (
     UsageError,
     VitrineError,
 )
-from vitrine.client.advice import ADVICE
+from vitrine.client.advice import ADVICE, advise
 from vitrine.client.errors import DETAILS_KEY, ERROR_OF_STATUS, read_error
 
 FAILURES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
@@ -165,6 +165,25 @@ def test_a_proxy_at_fault_is_named_by_its_variable(answer: bytes, ask: Ask, monk
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
         with pytest.raises(UnavailableError, match=r"^vitrine\.invalid:50051 .* the proxy that http_proxy names"):
             ask("vitrine.invalid:50051", "health", options={"retries": 0})
+
+
+def test_a_proxy_that_was_not_asked_is_not_blamed(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loopback is never proxied, though the proxy may have the same port."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("http_proxy", f"http://proxy.invalid:{taken.getsockname()[1]}")
+        with pytest.raises(UnavailableError) as caught:
+            ask(target, "health", options={"retries": 0})
+    assert "proxy" not in str(caught.value)
+
+
+def test_a_proxy_without_a_port_is_named_by_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("grpc_proxy", "https_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("http_proxy", "http://corp.invalid")
+    said = advise(grpc.StatusCode.UNAVAILABLE, "HTTP proxy returned response code 403", "far.example:50051", 1, None)
+    assert "the proxy that http_proxy names" in said
 
 
 def test_an_answer_over_the_clients_limit_says_what_to_raise(ask: Ask, scripted: ScriptedServer) -> None:

@@ -362,6 +362,41 @@ async def test_an_explanation_whose_caller_has_gone_ends_with_its_slice(
     assert divided == 2
 
 
+async def test_a_caller_that_leaves_keeps_the_turn_until_its_slice_has_ended(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or slices that nobody waits for would fill all threads for models."""
+    under_way, most, lock = 0, 0, threading.Lock()
+    begun, go_on = threading.Event(), threading.Event()
+    backward = Network.backward
+
+    def held_up(*arguments: Any) -> Any:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        begun.set()
+        go_on.wait(PATIENCE_SECONDS)
+        with lock:
+            under_way -= 1
+        return backward(*arguments)
+
+    monkeypatch.setattr(Network, "backward", held_up)
+    async with open_service(ServiceConfig(tiny_artifact, threads=2)) as service:
+        model, pixels = service.models.get(""), random_pixels(1)
+        gone = asyncio.ensure_future(service.explain(ExplainRequest(model, pixels), a_call_of(*Permission)))
+        await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        other = asyncio.ensure_future(service.explain(ExplainRequest(model, pixels), a_call_of(*Permission)))
+        for _ in range(3):  # in the other thread, behind the run of that explanation
+            await service.classify(ClassifyRequest(model, pixels=pixels), a_call_of(*Permission))
+        go_on.set()
+        await other
+    assert most == 1
+
+
 async def test_only_untouched_answers_tell_how_many_images_are_digits(judging_artifact: Path) -> None:
     """A changed network may take a digit for none, which says nothing of the image."""
     plain, alone, beside = (a_call_of(*Permission) for _ in range(3))

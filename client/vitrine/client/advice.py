@@ -108,21 +108,24 @@ def advise(code: grpc.StatusCode, text: str, target: str, timeout: float, retry_
         advice = BUSY
     elif code is grpc.StatusCode.RESOURCE_EXHAUSTED and "metadata size exceeds" in text:
         advice = METADATA_TOO_LARGE
-    return advice.format(target=target, timeout=timeout, retry_after=retry_after, variable=_proxy_at_fault(text))
+    return advice.format(
+        target=target, timeout=timeout, retry_after=retry_after, variable=_proxy_at_fault(text, target)
+    )
 
 
 def _why_unreachable(text: str, target: str) -> str:
     if "%5B::1%5D" in text and "::1" not in target and "Connection refused" in text:
         return ONLY_THE_LAST
-    if _proxy_at_fault(text):
+    if _proxy_at_fault(text, target):
         return THROUGH_A_PROXY
     return next((advice for words, advice in UNREACHABLE if any(word in text for word in words)), "")
 
 
-def _proxy_at_fault(text: str) -> str:
-    """The variable of the proxy that gRPC's text is about, by its port; empty: the text is about no proxy."""
+def _proxy_at_fault(text: str, target: str) -> str:
+    """The variable of the proxy that gRPC's text is about, by its words or port; empty: it is about no proxy."""
     variable = next((name for name in PROXIES if os.environ.get(name)), "")
     port = None
     with suppress(ValueError):  # no number: gRPC takes no such proxy
         port = urlsplit(os.environ.get(variable, "")).port
-    return variable if port and ("HTTP proxy" in text or f":{port}: " in text) else ""
+    by_port = port is not None and f":{port}: " in text and not target.endswith(f":{port}")
+    return variable if "HTTP proxy" in text or by_port else ""

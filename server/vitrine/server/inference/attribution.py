@@ -25,7 +25,7 @@ STEPS = 64
 """The points of the midpoint rule for integrated gradients."""
 
 SLICE_PRODUCTS = 1 << 26
-"""Weights times rows of a slice, which is worked on at once: some milliseconds. Other runs wait no longer for it."""
+"""Weights times rows of a slice, which is worked on at once: some milliseconds, for up to 16 million weights."""
 
 SLICE_ROWS = (4, 256)
 """The fewest and the most rows of a slice: one row of a large network would read all of its weights by itself."""
@@ -161,7 +161,7 @@ async def attribute(
         pixels: uint8 (N, height, width): its images.
         values: the activations of `Network.needed`, float32 (N, *the layer's shape) each.
         threads: the threads for models.
-        turns: those of all explanations: a run waits for one slice of them, however many there are.
+        turns: the lock that all explanations share: one slice is calculated at a time.
     """
     model, network, loop = request.model, Network.of(request.model), asyncio.get_running_loop()
     flat = {name: rows.reshape(len(rows), -1) for name, rows in values.items()}  # (N, width) each
@@ -170,8 +170,7 @@ async def attribute(
     division = _DIVISIONS[request.method](network, flat, classes)
     for start in range(0, division.rows, network.slice_rows):
         rows = np.arange(start, min(start + network.slice_rows, division.rows))
-        async with turns:
-            await loop.run_in_executor(threads, partial(division.divide, rows))
+        await _take_turn(turns, partial(loop.run_in_executor, threads, partial(division.divide, rows)))
     return Explanation(
         model,
         classes,
@@ -180,6 +179,18 @@ async def attribute(
         division.biases,
         pixels if request.pixels is None else None,
     )
+
+
+async def _take_turn(turns: asyncio.Lock, start: "Callable[[], asyncio.Future[None]]") -> None:
+    """Starts a slice in its turn, and waits for it. A caller that leaves keeps the turn until its slice has ended."""
+    await turns.acquire()
+    try:
+        divided = start()
+    except BaseException:
+        turns.release()
+        raise
+    divided.add_done_callback(lambda _: turns.release())
+    await asyncio.shield(divided)
 
 
 class _Division(Protocol):

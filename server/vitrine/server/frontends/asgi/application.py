@@ -62,7 +62,7 @@ class Application:
         service: answers; its observers and meters are told of the calls.
         reflection: describe the services to tools such as grpcurl.
         page: give browsers the page.
-        local: only this machine can reach the server, so that browsers must not call it by any name.
+        local: only this machine can reach the server: without tokens, browsers call it by `localhost` or an address.
         close: closes a connection whose caller doesn't read, by its name; called when its calls are cut off.
     """
 

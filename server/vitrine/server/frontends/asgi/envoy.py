@@ -48,7 +48,7 @@ class EnvoyFrontend:
     """
 
     def __init__(self, service: Service, config: GrpcConfig, files: EnvoyFiles) -> None:
-        local = is_loopback(config.host)
+        local = config.tls is None and is_loopback(config.host)  # a foreign name has no certificate
         self.application = Application(service, reflection=config.reflection, page=config.page, local=local)
         """Answers Envoy's requests."""
         self._config = config

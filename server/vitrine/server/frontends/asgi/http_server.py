@@ -55,7 +55,7 @@ class HttpFrontend:
     """
 
     def __init__(self, service: Service, config: GrpcConfig) -> None:
-        local = is_loopback(config.host)
+        local = config.tls is None and is_loopback(config.host)  # a foreign name has no certificate
         self._application = Application(
             service, reflection=config.reflection, page=config.page, local=local, close=self._abort
         )

@@ -141,6 +141,7 @@ export async function prepare(model, file) {
 
 /** The rows of a layer's parameters from one on, as many as come at a time: all of them can be more than a page can hold. @param {Model} model @param {string} layer @param {number} firstRow @returns {Promise<Parameters>} */
 export async function getParameters(model, layer, firstRow) {
-  const { weight, bias } = await call("GetParameters", { model: model.name, layer, firstRow, maxBytes: model.partBytes });
+  const { weight, bias, model: { digest } } = await call("GetParameters", { model: model.name, layer, firstRow, maxBytes: model.partBytes });
+  if (digest !== model.digest) throw new Error("the model was replaced: reload the page");
   return { firstRow, weight: floatsOf(weight.data), bias: floatsOf(bias.data), width: Number(weight.shape[1]) };
 }

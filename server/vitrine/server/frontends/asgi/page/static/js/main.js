@@ -245,7 +245,7 @@ class Page {
         const steps = source && "file" in source ? await prepare(this.model, source.file) : [];
         if (turn === this.#turn) showSteps(steps);
       } catch (error) {
-        fail(/** @type {Error} */ (error));
+        if (turn === this.#turn) fail(/** @type {Error} */ (error));
       }
     });
   }
