@@ -256,7 +256,7 @@ def test_the_command_says_what_it_did(tmp_path: Path, drawings: Drawings, tiny_a
 def test_workers_without_ray_are_a_sentence(
     tmp_path: Path, drawings: Drawings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vitrine.bulk.cli.find_spec", lambda _: None)
+    monkeypatch.setattr("vitrine.bulk.cli.scoring.find_spec", lambda _: None)
     ran = run(as_folder(tmp_path, drawings), "--out", tmp_path / "out", "--ray-workers", "2")
     assert ran.exit_code == 1
     assert "--ray-workers needs the extra `ray`: pip install 'vitrine-serving[ray]'" in ran.output
