@@ -126,6 +126,7 @@ def _assumptions(images_per_second: float, prices: Prices) -> str:
 
 
 def _bill_table(found: Any, images_per_second: float, prices: Prices) -> str:
+    billed = list(bills(found, images_per_second, prices))
     rows = [
         [
             TITLES[frontend],
@@ -138,10 +139,20 @@ def _bill_table(found: Any, images_per_second: float, prices: Prices) -> str:
             f"{made.machine_dollars:,.2f}",
             f"{made.traffic_dollars:,.0f}",
         ]
-        for frontend, title, demand, made in bills(found, images_per_second, prices)
+        for frontend, title, demand, made in billed
     ]
     heads = ["front end", "images a call", "layers", "cores", "Gbit/s in", "Gbit/s out", "machines (for)"]
-    return _table([*heads, "$ an hour, machines", "$ an hour, bytes out"], rows)
+    table = _table([*heads, "$ an hour, machines", "$ an hour, bytes out"], rows)
+    return f"{table}\n{_bytes_beside_machines([(demand, made) for _, _, demand, made in billed])}\n"
+
+
+def _bytes_beside_machines(made: Sequence[tuple[Demand, Bill]]) -> str:
+    times = [
+        of_it.traffic_dollars / of_it.machine_dollars
+        for demand, of_it in made
+        if demand.images_per_call == 64 and demand.activation_bytes
+    ]
+    return f"In calls of 64 images with layers, bytes cost about {np.mean(times):,.0f} times what the machines cost."
 
 
 def bills(found: Any, images_per_second: float, prices: Prices) -> Iterator[tuple[str, str, Demand, Bill]]:

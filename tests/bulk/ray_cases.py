@@ -75,11 +75,19 @@ def test_only_missing_parts_are_scored(tmp_path: Path, judging_artifact: Path) -
     assert [row["id"] for row in rows_of(tmp_path / "out")] == [f"many.parquet:{row}" for row in range(200)]
 
 
-def test_a_worker_that_dies_costs_no_image(tmp_path: Path, judging_artifact: Path) -> None:
-    """Its process ends with the first part that comes to it."""
+def test_workers_that_find_no_free_cpu_are_not_waited_for(tmp_path: Path, judging_artifact: Path) -> None:
+    source = write_pixels(tmp_path / "many.parquet", random_pixels(200), rows=20)
+    job = job_of(source, tmp_path / "out", partial(open_local, judging_artifact), 20)
+    assert score_on_ray(job, WORKERS + 2).images == 200
+    assert [row["id"] for row in rows_of(tmp_path / "out")] == [f"many.parquet:{row}" for row in range(200)]
+
+
+@pytest.mark.parametrize("workers", [WORKERS, WORKERS + 2])
+def test_a_worker_that_dies_costs_no_image(workers: int, tmp_path: Path, judging_artifact: Path) -> None:
+    """Its process ends with the first part that comes to it. Another worker may have waited for its CPU."""
     source = write_pixels(tmp_path / "many.parquet", random_pixels(200), rows=20)
     engine = partial(open_once_dying, judging_artifact, tmp_path / "died", os.getpid())
-    summary = score_on_ray(job_of(source, tmp_path / "out", engine, 20), WORKERS)
+    summary = score_on_ray(job_of(source, tmp_path / "out", engine, 20), workers)
     assert (tmp_path / "died").exists()
     assert summary.images == 200
     assert [row["id"] for row in rows_of(tmp_path / "out")] == [f"many.parquet:{row}" for row in range(200)]

@@ -31,7 +31,7 @@ from vitrine.bulk.engines import OpenEngine
 from vitrine.bulk.engines.local import open_local
 from vitrine.bulk.engines.remote import open_remote
 from vitrine.bulk.results import NOTE, PartWriter
-from vitrine.bulk.run import results_of
+from vitrine.bulk.run import results_of, score_part
 from vitrine.client import Client
 from vitrine.model import VitrineError
 from vitrine.server.errors import Overloaded
@@ -224,6 +224,20 @@ async def test_two_runs_dont_write_to_one_folder(
     assert (await score(job)).images == 16
 
 
+async def test_two_writers_of_a_part_dont_share_a_file(
+    tmp_path: Path, tiny_artifact: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    """As of a worker that was thought dead, and of the one that got its part. On two nodes they may have one pid."""
+    source = open_source(write_pixels(tmp_path / "some.parquet", pixels), 4)
+    job = Job(source, tmp_path / "out", partial(open_local, tiny_artifact))
+    part = source.parts[0]
+    async with job.open_engine() as engine:
+        results = results_of(job, engine.model)
+        with results.held():
+            await asyncio.gather(*(score_part(source, part, results, engine, lambda _: None) for _ in range(2)))
+    assert [row["id"] for row in rows_of(tmp_path / "out")] == [f"some.parquet:{row}" for row in range(part.images)]
+
+
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(command, list(map(str, arguments)))
 
@@ -242,7 +256,7 @@ def test_the_command_says_what_it_did(tmp_path: Path, drawings: Drawings, tiny_a
 def test_workers_without_ray_are_a_sentence(
     tmp_path: Path, drawings: Drawings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vitrine.bulk.cli.find_spec", lambda _: None)
+    monkeypatch.setattr("vitrine.bulk.cli.scoring.find_spec", lambda _: None)
     ran = run(as_folder(tmp_path, drawings), "--out", tmp_path / "out", "--ray-workers", "2")
     assert ran.exit_code == 1
     assert "--ray-workers needs the extra `ray`: pip install 'vitrine-serving[ray]'" in ran.output

@@ -71,6 +71,15 @@ def test_a_real_servers_round_has_every_load(tmp_path: Path) -> None:
         assert 0 < load["simulated"]["p50_ms"] <= load["simulated"]["p99_ms"]
 
 
+def test_the_sentence_under_the_bill_is_what_its_rows_say(found: Any) -> None:
+    *table, sentence = tables_of(found, 1e6, PRICES)["bill"].strip().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if line.startswith("| ")]
+    layered = [row for row in rows if row[1] == "64" and row[2] != "none"]
+    times = [float(row[-1]) / float(row[-2]) for row in layered]
+    assert len(times) == 4
+    assert f" about {np.mean(times):.0f} times what the machines cost" in sentence
+
+
 @pytest.fixture
 def found() -> Any:
     return json.loads(DATA.read_text())

@@ -1,9 +1,10 @@
-"""Images on their way from a source to an engine, and what an engine says of them. Plain data."""
+"""Images on their way from a source to an engine, and what an engine says of them: plain data, and reading ahead."""
 
+import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ CHUNK_BYTES = 64 << 20
 """Bytes of image files from which on a chunk is full."""
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,3 +168,27 @@ def stacked(rows: Sequence[Row | str], model: ModelInfo, wanted: Sequence[str]) 
     if not model.has_novelty:
         return Scores(classes, probabilities, activations, None, None, errors)
     return Scores(classes, probabilities, activations, novelty, is_digit, errors)
+
+
+async def ahead(chunks: Iterator[Result]) -> AsyncIterator[Result]:
+    """The same chunks, each read in a thread while the one before it is classified."""
+    reading = asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
+    try:
+        while (chunk := await ended(reading)) is not None:
+            reading = asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
+            yield chunk
+    finally:
+        await asyncio.wait([reading])  # a thread that still reads would find the source closed
+
+
+async def ended(thread: "asyncio.Future[Result]") -> Result:
+    """The result of a thread. On Ctrl-C it waits, too: what the thread uses is closed next."""
+    cancelled: asyncio.CancelledError | None = None
+    while not thread.done():
+        try:
+            await asyncio.wait([thread])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return thread.result()

@@ -6,12 +6,12 @@ a worker that dies are scored again. It knows no images; Ray knows no results.
 
 import asyncio
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
-from ray.util import ActorPool
 
 from vitrine.bulk.chunks import ModelInfo
 from vitrine.bulk.engines import Engine
@@ -28,7 +28,7 @@ def score_on_ray(job: Job, workers: int, progress: Progress = lambda _: None) ->
 
     Args:
         job: what is scored. Its source and its folder of results must be there on every node.
-        workers: the number of workers; each has a CPU.
+        workers: the number of workers, each of which has a CPU. One that finds none free joins when there is one.
         progress: told of images when their part is complete.
 
     Raises:
@@ -42,9 +42,9 @@ def score_on_ray(job: Job, workers: int, progress: Progress = lambda _: None) ->
     with results.held():
         missing = begin_run(job, results, summary)
         options = {"num_cpus": 1, "max_concurrency": 1, "max_restarts": -1, "max_task_retries": RETRIES}
-        started = [ray.remote(_Worker).options(**options).remote(job, model) for _ in range(workers)]
+        started = [ray.remote(_Worker).options(**options).remote(job, model) for _ in range(min(workers, len(missing)))]
         try:
-            for part, errors in _scored(ActorPool(started), missing):
+            for part, errors in _scored(started, missing):
                 summary.images += part.images
                 summary.errors += errors
                 progress(part.images)
@@ -60,16 +60,32 @@ async def _model_of(job: Job) -> ModelInfo:
         return engine.model
 
 
-def _scored(pool: Any, parts: list[Part]) -> Any:
+def _scored(workers: Sequence[Any], parts: Sequence[Part]) -> Iterator[tuple[Part, int]]:
     """Each part with the number of images in it that couldn't be read, as they are completed."""
     try:
-        yield from pool.map_unordered(lambda worker, part: worker.score.remote(part), parts)
+        yield from _as_completed(workers, parts)
     except RayTaskError as error:  # its text is a traceback
         if isinstance(error.cause, VitrineError):
             raise error.cause from None
         raise
     except RayActorError as error:
         raise VitrineError(f"workers die, and parts were tried {RETRIES + 1} times: {error}") from error
+
+
+def _as_completed(workers: Sequence[Any], parts: Sequence[Part]) -> Iterator[tuple[Part, int]]:
+    """Gives a part to every worker that has answered: one that waits for a free CPU would keep its part for ever."""
+    to_give, unfinished = iter(parts), len(parts)
+    running = {worker.ready.remote(): worker for worker in workers}
+    while unfinished:
+        (ended, *_), _ = ray.wait(list(running))
+        worker, scored = running.pop(ended), ray.get(ended)
+        if (part := next(to_give, None)) is not None:
+            running[worker.score.remote(part)] = worker
+        else:  # its CPU may be what a worker that died with its part waits for
+            ray.kill(worker)
+        if scored is not None:
+            unfinished -= 1
+            yield scored
 
 
 class _Worker:
@@ -84,6 +100,9 @@ class _Worker:
         self._job, self._model = job, model
         self._engine: Engine | None = None
         self._resources = AsyncExitStack()  # as long as the process
+
+    async def ready(self) -> None:
+        """Answers when the worker has a CPU."""
 
     async def score(self, part: Part) -> tuple[Part, int]:
         """Scores a part; gives it, and the number of images that couldn't be read."""

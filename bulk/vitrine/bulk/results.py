@@ -7,6 +7,7 @@ makes those that are missing.
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,7 +100,7 @@ class Results:
             VitrineError: they can't be written, or there are more or fewer than the part has images.
         """
         path = self._path(part)
-        beside = path.with_name(f"_{path.name}.{os.getpid()}.tmp")
+        beside = path.with_name(f"_{path.name}.{secrets.token_hex(8)}.tmp")  # processes of several nodes share pids
         try:
             with _parquet_writer(beside, schema_of(self._model, self.wanted)) as file:
                 writer = PartWriter(file, self._model, self.wanted)

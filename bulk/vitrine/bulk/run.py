@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
-from vitrine.bulk.chunks import Chunk, Files, ModelInfo, Pixels, Scores
+from vitrine.bulk.chunks import Chunk, Files, ModelInfo, Pixels, Scores, ahead, ended
 from vitrine.bulk.engines import Engine, OpenEngine
 from vitrine.bulk.results import PartWriter, Results
 from vitrine.bulk.sources import Part, Source
@@ -15,8 +15,6 @@ from vitrine.model import VitrineError
 
 ALL = "all"
 """The choice of all layers."""
-
-Result = TypeVar("Result")
 
 Progress: TypeAlias = Callable[[int], None]
 """Told of the number of images that were scored just now."""
@@ -117,38 +115,14 @@ async def score_part(source: Source, part: Part, results: Results, engine: Engin
                 if isinstance(chunk, Pixels):
                     scores = replace(scores, errors={**scores.errors, **chunk.errors})
                 if writing is not None:
-                    await _ended(writing)
+                    await ended(writing)
                 writing = asyncio.ensure_future(asyncio.to_thread(_write, writer, chunk, scores, progress))
         finally:
             if writing is not None:
-                await _ended(writing)
+                await ended(writing)
         return writer.errors
 
 
 def _write(writer: PartWriter, chunk: Chunk, scores: Scores, progress: Progress) -> None:
     writer.write(chunk.ids, scores)
     progress(len(chunk))
-
-
-async def ahead(chunks: Iterator[Result]) -> AsyncIterator[Result]:
-    """The same chunks, each read in a thread while the one before it is classified."""
-    reading = asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
-    try:
-        while (chunk := await _ended(reading)) is not None:
-            reading = asyncio.ensure_future(asyncio.to_thread(next, chunks, None))
-            yield chunk
-    finally:
-        await asyncio.wait([reading])  # a thread that still reads would find the source closed
-
-
-async def _ended(thread: "asyncio.Future[Result]") -> Result:
-    """The result of a thread. On Ctrl-C it waits, too: what the thread uses is closed next."""
-    cancelled: asyncio.CancelledError | None = None
-    while not thread.done():
-        try:
-            await asyncio.wait([thread])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
-    return thread.result()

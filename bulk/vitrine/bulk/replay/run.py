@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vitrine.bulk.chunks import ModelInfo
+from vitrine.bulk.chunks import ModelInfo, ahead
 from vitrine.bulk.engines import Engine, OpenEngine
 from vitrine.bulk.replay.captures import CapturedPart, Captures, DamagedPartError
 from vitrine.bulk.replay.comparison import Change, Comparison
-from vitrine.bulk.run import Progress, ahead
+from vitrine.bulk.run import Progress
 from vitrine.model import VitrineError
 
 
