@@ -9,7 +9,7 @@ from support.publishing import good_file, publish
 
 from vitrine.model import ArtifactError
 from vitrine.server.engine import artifact, memory
-from vitrine.server.engine.artifact import read_artifact
+from vitrine.server.engine.artifact import LOADING_COPIES, read_artifact
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.engine.memory import free_memory
@@ -86,7 +86,9 @@ def test_weights_that_another_process_has_take_no_memory(tmp_path: Path, monkeyp
     path = export_random(tmp_path / "model.onnx", [4096], inline_limit=1000)
     with weights_register() as register:
         first = read_artifact(path, register)
-        monkeypatch.setattr(memory, "free_memory", lambda: 4 * path.stat().st_size)  # less than the weights
+        monkeypatch.setattr(
+            memory, "free_memory", lambda: LOADING_COPIES * path.stat().st_size
+        )  # less than the weights
         assert read_artifact(path, register).sha256 == first.sha256
         with pytest.raises(ArtifactError, match="memory"):
             read_artifact(path)
