@@ -1,5 +1,7 @@
 """What a server captures: all of what it promises and nothing more, whatever happens to the disk and to itself."""
 
+import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -8,8 +10,9 @@ import sys
 import threading
 import time
 import urllib.request
+import weakref
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -42,15 +45,17 @@ from vitrine.server.capture import writer as writing
 from vitrine.server.capture.config import OPEN_PARTS, CaptureConfig
 from vitrine.server.capture.folder import CaptureFolder
 from vitrine.server.capture.queue import RowQueue
-from vitrine.server.capture.rows import COPIED_BYTES, Rows
+from vitrine.server.capture.rows import COPIED_BYTES, CapturedModel, Rows
 from vitrine.server.capture.writer import DISK, QUEUE_FULL, CaptureWriter
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import StartupError
+from vitrine.server.inference.call import Call
 from vitrine.server.inference.requests import ClassifyRequest
-from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.process.port import can_be_shared
+from vitrine.server.security.access import Caller, Permission
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -381,13 +386,31 @@ async def test_an_answer_doesnt_wait_for_the_disk(
         hangs.set()
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Sequence[ServedModel]:
-    folder = tmp_path_factory.mktemp("models")
-    return [load_artifact(export_random(folder / f"m{n}.onnx", [8], seed=n), Device.CPU) for n in range(OPEN_PARTS + 2)]
+async def test_a_replaced_model_goes_while_its_part_is_open(tmp_path: Path, pixels: Pixels) -> None:
+    """Its weights would stay in memory until the part is complete."""
+    publish(tmp_path / "models", "tiny", 1)
+    folder = tmp_path / "captures"
+    repository = RepositoryConfig(tmp_path / "models", reload_seconds=0)
+    async with open_service(ServiceConfig(repository=repository, capture=CaptureConfig(folder, ratio=1.0))) as service:
+        with closing(a_call()) as call:
+            await service.classify(ClassifyRequest(service.model("", call), pixels), call)
+        assert await asyncio.to_thread(comes, lambda: len(open_parts_in(folder)), 1) == 1
+        replaced = weakref.ref(service.models.get(""))
+        publish(tmp_path / "models", "tiny", 2, export_random(tmp_path / "new.onnx", [8]).read_bytes())
+        with closing(Call("/test/Test", Caller("admin", frozenset(Permission)))) as call:
+            await service.load("tiny", call)
+        gc.collect()
+        assert replaced() is None
+        assert len(open_parts_in(folder)) == 1
 
 
-def rows_of(model: ServedModel, count: int = 1, name: str = "a") -> Rows:
+MODELS = [
+    CapturedModel("tiny", str(n), f"tiny@{n}", "", tuple("0123456789"), (18, 18), (("softmax", 10),), is_judged=False)
+    for n in range(OPEN_PARTS + 2)
+]
+
+
+def rows_of(model: CapturedModel, count: int = 1, name: str = "a") -> Rows:
     probabilities = np.full((count, 10), 0.1, np.float32)
     return Rows(model, name, 0.0, random_pixels(count), np.zeros(count, np.int64), probabilities, None, None, {})
 
@@ -414,13 +437,13 @@ class FakePart:
 
 
 def test_rows_after_a_full_disk_are_written_again(
-    models: Sequence[ServedModel], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(writing, "RETRY_SECONDS", 0.0)
     full, published = iter([False, True, True, False]), list[FakePart]()
     queue = RowQueue()
     for _ in range(4):
-        queue.put(rows_of(models[0]))
+        queue.put(rows_of(MODELS[0]))
     queue.close()
     writer = CaptureWriter(queue, lambda *_: FakePart(lambda: next(full), published), MIB, MIB, 3600)
     assert writer.join(PATIENCE_SECONDS)
@@ -429,10 +452,10 @@ def test_rows_after_a_full_disk_are_written_again(
     assert [record.levelname for record in caplog.records if record.name == writing.__name__] == ["ERROR"]
 
 
-def test_few_parts_are_open_at_once(models: Sequence[ServedModel]) -> None:
+def test_few_parts_are_open_at_once() -> None:
     begun, published = list[FakePart](), list[FakePart]()
     queue = RowQueue()
-    for model in (*models, *models[-OPEN_PARTS:], models[0]):
+    for model in (*MODELS, *MODELS[-OPEN_PARTS:], MODELS[0]):
         queue.put(rows_of(model))
     queue.close()
 
@@ -443,14 +466,14 @@ def test_few_parts_are_open_at_once(models: Sequence[ServedModel]) -> None:
 
     writer = CaptureWriter(queue, begin, MIB, MIB, 3600)
     assert writer.join(PATIENCE_SECONDS)
-    assert writer.images == len(models) + OPEN_PARTS + 1
-    assert len(published) == len(models) + 1  # a model that was written to lately has its part still
+    assert writer.images == len(MODELS) + OPEN_PARTS + 1
+    assert len(published) == len(MODELS) + 1  # a model that was written to lately has its part still
 
 
-def test_a_part_is_complete_before_it_is_too_large(models: Sequence[ServedModel]) -> None:
+def test_a_part_is_complete_before_it_is_too_large() -> None:
     published = list[FakePart]()
     queue = RowQueue()
-    queue.put(rows_of(models[0], 1000))
+    queue.put(rows_of(MODELS[0], 1000))
     queue.close()
     writer = CaptureWriter(queue, lambda *_: FakePart(lambda: False, published), 100_000, 10_000, 3600)
     assert writer.join(PATIENCE_SECONDS)
@@ -458,19 +481,19 @@ def test_a_part_is_complete_before_it_is_too_large(models: Sequence[ServedModel]
     assert 90_000 < max(part.size for part in published) <= 100_000
 
 
-def test_small_rows_dont_hold_their_batch(models: Sequence[ServedModel]) -> None:
+def test_small_rows_dont_hold_their_batch() -> None:
     batch = np.zeros((256, 10), np.float32)
-    rows = Rows(models[0], "a", 0.0, random_pixels(1), np.zeros(1, np.int64), batch[3:4], None, None, {})
+    rows = Rows(MODELS[0], "a", 0.0, random_pixels(1), np.zeros(1, np.int64), batch[3:4], None, None, {})
     assert rows.held_bytes > batch.nbytes
     assert rows.owned().held_bytes == rows.nbytes
     large = np.zeros((COPIED_BYTES, 10), np.float32)
-    rows = Rows(models[0], "a", 0.0, random_pixels(1), np.zeros(1, np.int64), large[1:], None, None, {})
+    rows = Rows(MODELS[0], "a", 0.0, random_pixels(1), np.zeros(1, np.int64), large[1:], None, None, {})
     assert rows.owned() is rows
     assert rows.held_bytes > large.nbytes
 
 
-def test_a_full_queue_refuses_rows_until_they_are_taken(models: Sequence[ServedModel]) -> None:
-    rows = rows_of(models[0])
+def test_a_full_queue_refuses_rows_until_they_are_taken() -> None:
+    rows = rows_of(MODELS[0])
     queue = RowQueue(rows.nbytes * 2)
     assert [queue.put(rows) for _ in range(3)] == [True, True, False]
     taken, last = queue.take(0)
@@ -482,8 +505,8 @@ def test_a_full_queue_refuses_rows_until_they_are_taken(models: Sequence[ServedM
     assert (len(taken), last) == (1, True)
 
 
-def test_pieces_of_rows_keep_their_places(models: Sequence[ServedModel]) -> None:
-    rows = rows_of(models[0], 10)
+def test_pieces_of_rows_keep_their_places() -> None:
+    rows = rows_of(MODELS[0], 10)
     pieces = list(rows.pieces(rows.nbytes // 4))
     assert [(len(piece), piece.first) for piece in pieces] == [(2, 0), (2, 2), (2, 4), (2, 6), (2, 8)]
     assert np.array_equal(np.concatenate([piece.pixels for piece in pieces]), rows.pixels)

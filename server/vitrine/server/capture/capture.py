@@ -14,7 +14,7 @@ from vitrine.model.distribution import missing_extra
 from vitrine.server.capture.config import ALL, CaptureConfig
 from vitrine.server.capture.folder import CaptureFolder
 from vitrine.server.capture.queue import RowQueue
-from vitrine.server.capture.rows import Rows
+from vitrine.server.capture.rows import CapturedModel, Rows
 from vitrine.server.capture.writer import DISK, QUEUE_FULL, CaptureWriter, OpenPart
 from vitrine.server.errors import StartupError
 from vitrine.server.models.snapshot import ServedModel
@@ -42,7 +42,7 @@ class Capture:
     """
 
     def __init__(
-        self, config: CaptureConfig, begin: Callable[[ServedModel, Sequence[str]], OpenPart], part_bytes: int
+        self, config: CaptureConfig, begin: Callable[[CapturedModel, Sequence[str]], OpenPart], part_bytes: int
     ) -> None:
         self._ratio, self._layers = config.ratio, config.layers
         self._queue, self._no_room = RowQueue(), 0
@@ -127,7 +127,7 @@ async def open_capture(config: CaptureConfig | None, processes: int) -> AsyncIte
         await capture.close()
 
 
-def _begin(folder: CaptureFolder, group: int, model: ServedModel, layers: Sequence[str]) -> OpenPart:
+def _begin(folder: CaptureFolder, group: int, model: CapturedModel, layers: Sequence[str]) -> OpenPart:
     from vitrine.server.capture.part import Part  # pyarrow, an extra
 
     opened = folder.open_file()

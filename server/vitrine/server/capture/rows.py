@@ -1,4 +1,4 @@
-"""Answered images of one request, as they are kept. Plain data."""
+"""Answered images of one request, as they are kept, and what is known of their model. Plain data."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -7,17 +7,39 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.server.models.snapshot import ServedModel
+from vitrine.model import Shape
 
 COPIED_BYTES = 1 << 20
 """Bytes of rows up to which they are copied on the event loop, in about 0.1 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedModel:
+    """A description of the model that answered. It doesn't hold the model, which may be replaced meanwhile."""
+
+    name: str
+    """The model's name."""
+    version: str
+    """The version of its weights."""
+    label: str
+    """NAME@VERSION."""
+    digest: str
+    """The first digits of its file's SHA-256."""
+    classes: tuple[str, ...]
+    """Labels of its classes."""
+    input_shape: Shape
+    """Shape of one image's pixels."""
+    layers: tuple[tuple[str, int], ...]
+    """The name of each layer, and the number of its activations, in the order of the layers."""
+    is_judged: bool
+    """True if it has a novelty threshold."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """N answered images of one request; row i is image i."""
 
-    model: ServedModel
+    model: CapturedModel
     """The model that answered."""
     request_id: str
     """The request's id, as logs have it."""

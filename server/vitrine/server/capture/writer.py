@@ -8,8 +8,7 @@ from typing import Protocol
 
 from vitrine.server.capture.config import OPEN_PARTS
 from vitrine.server.capture.queue import RowQueue
-from vitrine.server.capture.rows import Rows
-from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.capture.rows import CapturedModel, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +56,14 @@ class CaptureWriter:
     def __init__(
         self,
         queue: RowQueue,
-        begin: Callable[[ServedModel, Sequence[str]], OpenPart],
+        begin: Callable[[CapturedModel, Sequence[str]], OpenPart],
         part_bytes: int,
         group_bytes: int,
         part_seconds: float,
     ) -> None:
         self._queue, self._begin = queue, begin
         self._part_bytes, self._group_bytes, self._part_seconds = part_bytes, group_bytes, part_seconds
-        self._parts: dict[ServedModel, OpenPart] = {}  # the one that was written to last is the last
+        self._parts: dict[CapturedModel, OpenPart] = {}  # the one that was written to last is the last
         self._failing = False
         self._pause_until = 0.0
         self.images = 0
@@ -120,7 +119,7 @@ class CaptureWriter:
             self._note_failure(error)
             return None
 
-    def _publish(self, model: ServedModel) -> None:
+    def _publish(self, model: CapturedModel) -> None:
         """Completes the part of a model."""
         part = self._parts[model]
         try:
@@ -135,7 +134,7 @@ class CaptureWriter:
             logger.info("captured images are written again")
         self._failing = False
 
-    def _lose(self, model: ServedModel, error: Exception) -> None:
+    def _lose(self, model: CapturedModel, error: Exception) -> None:
         """Gives the part of a model up: after a failure, what is in its file can't be known."""
         part = self._parts.pop(model)
         part.discard()

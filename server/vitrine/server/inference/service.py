@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError
 from vitrine.server.capture.capture import Capture
-from vitrine.server.capture.rows import Rows
+from vitrine.server.capture.rows import CapturedModel, Rows
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.attribution import Network, attribute, check_classes, explanation_bytes
@@ -200,7 +200,7 @@ class Service:
         answer = _judged(model, values, plan.layers)
         call.no_digits = answer.no_digits
         if captured is not None:
-            self._keep(_rows_of(answer, pixels, {name: values[name] for name in captured}, call))
+            self._keep(_rows_of(runner.captured, answer, pixels, {name: values[name] for name in captured}, call))
         return answer
 
     async def _intervene(
@@ -380,7 +380,7 @@ class Service:
             ran = partial(self.statistics.ran, model.label)
             inline_rows = model.run_time.images_within(self.batching.inline_seconds)
             batcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
-            runner = self._runners[id(model)] = _ModelRunner(self._cached(batcher, model))
+            runner = self._runners[id(model)] = _ModelRunner(self._cached(batcher, model), _described(model))
             finalize(model, self._runners.pop, id(model), None).atexit = False
             if model.intervened is not None:
                 changed = IntervenedRun(model.intervened, model.metadata.layers)
@@ -418,8 +418,10 @@ class Service:
 class _ModelRunner:
     """A model's batchers, and the plans for the layers that it was asked for."""
 
-    def __init__(self, batcher: Batcher | CachedBatcher) -> None:
+    def __init__(self, batcher: Batcher | CachedBatcher, captured: CapturedModel) -> None:
         self.batcher = batcher
+        self.captured = captured
+        """The model as captured images name it."""
         self.intervened: Batcher | None = None
         """Batches rows with interventions; None: the model can't be run with any."""
         self._plans: dict[LayerSelection, Plan] = {}
@@ -461,7 +463,23 @@ def _size_of(request: ImagesRequest) -> int:
     return sum(map(len, request.files or ())) if request.pixels is None else request.pixels.nbytes
 
 
+def _described(model: ServedModel) -> CapturedModel:
+    """A model as captured images name it."""
+    metadata = model.metadata
+    return CapturedModel(
+        model.name,
+        model.version,
+        model.label,
+        model.digest,
+        tuple(metadata.classes),
+        metadata.input.shape,
+        tuple((layer.name, math.prod(layer.shape)) for layer in metadata.layers),
+        metadata.novelty_threshold is not None,
+    )
+
+
 def _rows_of(
+    model: CapturedModel,
     answer: Classification,
     pixels: npt.NDArray[np.uint8],
     activations: Mapping[str, npt.NDArray[np.float32]],
@@ -469,7 +487,7 @@ def _rows_of(
 ) -> Rows:
     """An answer as it is captured: with neither the token nor the address of its caller."""
     return Rows(
-        answer.model,
+        model,
         call.request_id,
         time.time(),
         pixels,
