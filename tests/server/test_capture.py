@@ -12,7 +12,7 @@ import time
 import urllib.request
 import weakref
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import StartupError
 from vitrine.server.inference.call import Call
-from vitrine.server.inference.requests import ClassifyRequest
+from vitrine.server.inference.requests import ClassifyRequest, LayerSelection
 from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.process.port import can_be_shared
@@ -384,6 +384,43 @@ async def test_an_answer_doesnt_wait_for_the_disk(
             hangs.set()
     finally:
         hangs.set()
+
+
+async def test_captured_layers_count_as_work_under_way(tiny_artifact: Path, tmp_path: Path, pixels: Pixels) -> None:
+    """Their bytes are in memory like those of an answer; layers of the answer itself count once."""
+    held = {}
+    for capture in (None, CaptureConfig(tmp_path, ratio=1.0, layers=("relu_1", "linear_1"))):
+        for wanted in ((), ("linear_1",)):
+            async with open_service(ServiceConfig(tiny_artifact, capture=capture)) as service:
+                with closing(a_call()) as call:
+                    layers = LayerSelection(names=wanted)
+                    await service.classify(ClassifyRequest(service.model("", call), pixels, activations=layers), call)
+                    held[capture is not None, wanted] = service.workload.bytes
+    assert held[True, ()] - held[False, ()] == len(pixels) * 4 * (32 + 32)
+    assert held[True, ("linear_1",)] - held[False, ("linear_1",)] == len(pixels) * 4 * 32
+
+
+async def test_a_sample_that_cannot_find_room_is_dropped_before_it_is_calculated(
+    tiny_artifact: Path, tmp_path: Path, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RowQueue.__init__, "__defaults__", (len(pixels) * (18 * 18 + 4 * 10 + 4 * 32) - 1,))
+    config = CaptureConfig(tmp_path, ratio=1.0, layers=("relu_1",))
+    async with open_service(ServiceConfig(tiny_artifact, capture=config)) as service:
+        model, ran = service.models.get(""), list[Sequence[str]]()
+        run = model.engine.run
+
+        def noted(rows: Pixels, layers: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+            ran.append(layers)
+            return run(rows, layers)
+
+        monkeypatch.setattr(model.engine, "run", noted)
+        with closing(a_call()) as call:
+            await service.classify(ClassifyRequest(model, pixels), call)
+        with closing(a_call()) as call:
+            await service.classify(ClassifyRequest(model, pixels[:1]), call)
+        assert service.workload.capture_dropped[QUEUE_FULL] == len(pixels)
+    assert ["relu_1" in layers for layers in ran] == [False, True]
+    assert len(rows_in(tmp_path)) == 1
 
 
 async def test_a_replaced_model_goes_while_its_part_is_open(tmp_path: Path, pixels: Pixels) -> None:

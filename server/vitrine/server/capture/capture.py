@@ -18,7 +18,6 @@ from vitrine.server.capture.rows import CapturedModel, Rows
 from vitrine.server.capture.writer import DISK, QUEUE_FULL, CaptureWriter, OpenPart
 from vitrine.server.errors import StartupError
 from vitrine.server.models.snapshot import ServedModel
-from vitrine.server.security.access import Caller, Permission
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +62,18 @@ class Capture:
         """Images of sampled requests that aren't kept, by the cause."""
         return {QUEUE_FULL: self._no_room, DISK: self._writer.lost}
 
-    def sampled_layers(self, model: ServedModel, caller: Caller) -> Sequence[str] | None:
-        """Decides whether a request is kept: the layers to keep of it, in their order; None: it isn't."""
-        if random.random() >= self._ratio or Permission.UNCAPTURED in caller.permissions:  # noqa: S311 - no secret
+    def sampled_layers(self, model: CapturedModel, images: int) -> Sequence[str] | None:
+        """Decides whether a request is kept: the layers to keep of it, in their order; None: it isn't.
+
+        A request that could never find room is dropped here, before its layers are calculated.
+        """
+        if random.random() >= self._ratio:  # noqa: S311 - no secret
             return None
-        if self._layers == (ALL,):
-            return model.layer_names
-        return tuple(layer for layer in model.layer_names if layer in self._layers)
+        layers = tuple(name for name, _ in model.layers if self._layers == (ALL,) or name in self._layers)
+        if images * model.row_bytes(layers) > self._queue.max_bytes:
+            self._no_room += images
+            return None
+        return layers
 
     def keep(self, rows: Rows) -> None:
         """Keeps rows, or drops them where too many wait. It never waits."""

@@ -182,8 +182,13 @@ class Service:
         # 2. Admit: from here on it counts, for the server's load, its caller's rate and the model's statistics.
         call.images, call.answer_bytes = count, answer_bytes
         call.observers = (self._count, *call.observers)
+        captured = None if self._capture is None else self._sampled(self._capture, request, runner, count, call)
         request_bytes = max(call.size, _size_of(request))  # a message can have much that is no image
         size, caller = request_bytes + answer_bytes, _name_of(call)
+        outputs = plan.outputs
+        if captured:
+            further = tuple(name for name in captured if name not in outputs)
+            outputs, size = (*outputs, *further), size + count * runner.captured.layer_bytes(further)
         call.hold(self._admission.admit(answers * count, size, caller).release)
         if self._rates.limited:
             self._rates.take(caller, count)
@@ -192,8 +197,6 @@ class Service:
         # 4. Run: together with other callers' images.
         if request.interventions is not None:
             return await self._intervene(request.interventions, model, pixels, plan, call)
-        captured = None if self._capture is None else self._capture.sampled_layers(model, call.caller)
-        outputs = (*plan.outputs, *(n for n in captured if n not in plan.outputs)) if captured else plan.outputs
         values = await runner.batcher.run(pixels, outputs, call)
         self._admission.took(time.monotonic() - call.begin)
         # 5. Judge: the class of each image, and whether it is a digit at all.
@@ -202,6 +205,15 @@ class Service:
         if captured is not None:
             self._keep(_rows_of(runner.captured, answer, pixels, {name: values[name] for name in captured}, call))
         return answer
+
+    @staticmethod
+    def _sampled(
+        capture: Capture, request: ClassifyRequest, runner: "_ModelRunner", count: int, call: Call
+    ) -> Sequence[str] | None:
+        """The layers to keep of a request; None: it isn't kept."""
+        if request.interventions is not None or Permission.UNCAPTURED in call.caller.permissions:
+            return None
+        return capture.sampled_layers(runner.captured, count)
 
     async def _intervene(
         self, interventions: Interventions, model: ServedModel, pixels: npt.NDArray[np.uint8], plan: Plan, call: Call
