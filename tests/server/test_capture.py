@@ -44,6 +44,7 @@ from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
 from vitrine.server.capture import writer as writing
 from vitrine.server.capture.config import OPEN_PARTS, CaptureConfig
 from vitrine.server.capture.folder import CaptureFolder
+from vitrine.server.capture.part import Part
 from vitrine.server.capture.queue import RowQueue
 from vitrine.server.capture.rows import COPIED_BYTES, CapturedModel, Rows
 from vitrine.server.capture.writer import DISK, QUEUE_FULL, CaptureWriter
@@ -487,6 +488,66 @@ def test_rows_after_a_full_disk_are_written_again(
     assert [part.images for part in published] == [1]
     assert (writer.images, writer.lost) == (1, 3)  # the first row was in the part that failed
     assert [record.levelname for record in caplog.records if record.name == writing.__name__] == ["ERROR"]
+
+
+def test_a_part_that_cannot_even_be_removed_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "RETRY_SECONDS", 0.0)
+
+    def fail(_: object) -> None:
+        raise ValueError("I/O operation on closed file")
+
+    monkeypatch.setattr(FakePart, "discard", fail)
+    full, published = iter([True, False]), list[FakePart]()
+    queue = RowQueue()
+    for _ in range(2):
+        queue.put(rows_of(MODELS[0]))
+    queue.close()
+    writer = CaptureWriter(queue, lambda *_: FakePart(lambda: next(full), published), MIB, MIB, 3600)
+    assert writer.join(PATIENCE_SECONDS)
+    assert [part.images for part in published] == [1]
+    assert (writer.images, writer.lost) == (1, 1)
+
+
+def test_no_part_is_begun_after_one_that_cannot_be_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full: what is written next would be lost as well."""
+
+    def fail(_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FakePart, "publish", fail)
+    begun, queue = list[object](), RowQueue()
+    for model in MODELS:
+        queue.put(rows_of(model))
+    queue.close()
+
+    def begin(model: CapturedModel, _: Sequence[str]) -> FakePart:
+        begun.append(model)
+        return FakePart(lambda: False, [])
+
+    writer = CaptureWriter(queue, begin, MIB, MIB, 3600)
+    assert writer.join(PATIENCE_SECONDS)
+    assert begun == MODELS[:OPEN_PARTS]
+    assert (writer.images, writer.lost) == (0, len(MODELS))
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_part_is_removed_and_closed_whatever_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_closed: bool
+) -> None:
+    opened = CaptureFolder(tmp_path, MIB, MIB).open_file()
+    part = Part(opened, MODELS[0], (), MIB)
+    if is_closed:
+        opened.file.close()
+
+    def fail() -> None:
+        raise ValueError("no such writer")
+
+    monkeypatch.setattr(part._writer, "close", fail)
+    with pytest.raises(ValueError, match="no such writer"):
+        part.discard()
+    part._writer.is_open = False  # else it complains when it is collected
+    assert opened.file.closed
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_few_parts_are_open_at_once() -> None:

@@ -75,10 +75,14 @@ class OpenFile:
         """Removes the file. What is still written to it, as when it is closed, goes nowhere and doesn't fail."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+        if self.file.closed:
+            return
         with suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-            os.dup2(nowhere, self.file.fileno(), inheritable=False)
-            os.close(nowhere)
+            try:
+                os.dup2(nowhere, self.file.fileno(), inheritable=False)
+            finally:
+                os.close(nowhere)
 
 
 class CaptureFolder:

@@ -71,10 +71,12 @@ class Part:
 
     def discard(self) -> None:
         """Removes the file with all of its rows."""
-        self._opened.discard()
-        with suppress(OSError, pa.ArrowException):  # else it would be closed, with a complaint, when it is collected
-            self._writer.close()
-        self._opened.file.close()
+        try:
+            self._opened.discard()
+            with suppress(OSError, pa.ArrowException):  # else it would be closed, and complain, when it is collected
+                self._writer.close()
+        finally:
+            self._opened.file.close()
 
     def _write(self) -> None:
         """Writes the rows that wait as one row group."""

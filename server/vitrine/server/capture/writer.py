@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from vitrine.server.capture.config import OPEN_PARTS
@@ -111,35 +112,37 @@ class CaptureWriter:
         """A new part for rows; None if none can be begun, or the last failure was a moment ago."""
         if time.monotonic() < self._pause_until:
             return None
-        if len(self._parts) >= OPEN_PARTS:
-            self._publish(next(iter(self._parts)))
+        if len(self._parts) >= OPEN_PARTS and not self._publish(next(iter(self._parts))):
+            return None
         try:
             return self._begin(rows.model, list(rows.activations))
         except Exception as error:
             self._note_failure(error)
             return None
 
-    def _publish(self, model: CapturedModel) -> None:
-        """Completes the part of a model."""
+    def _publish(self, model: CapturedModel) -> bool:
+        """Completes the part of a model; tells whether that went well."""
         part = self._parts[model]
         try:
             size = part.publish()
         except Exception as error:
             self._lose(model, error)
-            return
+            return False
         del self._parts[model]
         self.images += part.images
         self.bytes += size
         if self._failing:
             logger.info("captured images are written again")
         self._failing = False
+        return True
 
     def _lose(self, model: CapturedModel, error: Exception) -> None:
         """Gives the part of a model up: after a failure, what is in its file can't be known."""
         part = self._parts.pop(model)
-        part.discard()
         self.lost += part.images
         self._note_failure(error)
+        with suppress(Exception):  # the disk may refuse this, too, and the thread must go on
+            part.discard()
 
     def _note_failure(self, error: Exception) -> None:
         """Logs the first failure in a row."""
