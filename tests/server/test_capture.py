@@ -1,6 +1,8 @@
 """What a server captures: all of what it promises and nothing more, whatever happens to the disk and to itself."""
 
 import asyncio
+import errno
+import fcntl
 import gc
 import hashlib
 import json
@@ -275,6 +277,35 @@ def test_a_server_that_is_killed_loses_the_open_part_alone(tiny_artifact: Path, 
     assert [row["pixels"] for row in rows_in(tmp_path)] == [pixels[0].tobytes(), pixels[2].tobytes()]
 
 
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_files_that_were_left_go_and_those_of_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_locks: bool
+) -> None:
+    """Some network file systems have no locks: there, a file's age tells."""
+    if not has_locks:
+
+        def no_locks(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+    complete = tmp_path / "capture-20260101T000000Z-00000000-000001.parquet"
+    complete.write_bytes(bytes(1000))
+    left = [tmp_path / f".capture-20260101T000000Z-00000000-00000{n}.parquet.tmp" for n in (2, 3)]
+    for path in left:
+        path.write_bytes(b"half")
+        os.utime(path, (0, 0))
+    held = CaptureFolder(tmp_path, 3 * MIB, MIB, 600).open_file()
+    assert open_parts_in(tmp_path) == [held.path]
+    earlier = time.time() - 1000  # longer than a part is written, and less than twice as long
+    os.utime(held.path, (earlier, earlier))
+    other = CaptureFolder(tmp_path, 3 * MIB, MIB, 600).open_file()
+    assert set(open_parts_in(tmp_path)) == {held.path, other.path}
+    assert complete.exists()  # what was left takes no room
+    for opened in (held, other):
+        opened.discard()
+        opened.file.close()
+
+
 SMALL_FILES = """
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_200_000, 1_200_000))
@@ -534,7 +565,7 @@ def test_no_part_is_begun_after_one_that_cannot_be_completed(monkeypatch: pytest
 def test_a_part_is_removed_and_closed_whatever_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_closed: bool
 ) -> None:
-    opened = CaptureFolder(tmp_path, MIB, MIB).open_file()
+    opened = CaptureFolder(tmp_path, MIB, MIB, 600).open_file()
     part = Part(opened, MODELS[0], (), MIB)
     if is_closed:
         opened.file.close()

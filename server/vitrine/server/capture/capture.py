@@ -122,7 +122,7 @@ async def open_capture(config: CaptureConfig | None, processes: int) -> AsyncIte
     if error := missing_extra("--capture", "capture"):
         raise StartupError(error)
     part_bytes = config.part_bytes(processes)
-    folder = CaptureFolder(config.folder, config.max_bytes, part_bytes)
+    folder = CaptureFolder(config.folder, config.max_bytes, part_bytes, config.part_seconds)
     capture = Capture(config, partial(_begin, folder, group_bytes(part_bytes)), part_bytes)
     logger.info("%g of all requests are captured, to %s", config.ratio, config.folder)
     try:
