@@ -97,11 +97,28 @@ def table_of_changes(path: Path | None) -> Iterator[Callable[[Change], None]]:
     if path is None:
         yield lambda _: None
         return
+    with _writing(path):
+        file = path.open("w", newline="", encoding="utf-8")
+    table = csv.DictWriter(file, COLUMNS)
+
+    def write(change: Change) -> None:
+        with _writing(path):
+            table.writerow(row_of(change))
+
     try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, COLUMNS)
+        with _writing(path):
             table.writeheader()
-            yield lambda change: table.writerow(row_of(change))
+        yield write
+    finally:
+        with _writing(path):
+            file.close()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Says which file can't be written, where that fails."""
+    try:
+        yield
     except OSError as error:
         raise VitrineError(f"{path} can't be written: {error.strerror}") from error
 
