@@ -115,6 +115,7 @@ async def test_what_has_changed_is_said(
     assert compared.beyond[0.1] == np.count_nonzero(differences > 0.1)
     assert compared.novelty.now / IMAGES == pytest.approx(now["novelty"].mean(), abs=1e-4)
     assert compared.novelty.became_digits == np.count_nonzero(digits_now & ~digits)
+    assert compared.novelty.became_no_digits == np.count_nonzero(digits & ~digits_now)
     relative = np.linalg.norm(now["relu_1"] - before["relu_1"]) / np.linalg.norm(before["relu_1"])
     assert compared.layers["relu_1"].relative == pytest.approx(relative, rel=1e-4)
     for change, row in zip(told, changed, strict=True):
@@ -162,6 +163,12 @@ def test_a_damaged_part_is_named_and_passed_over(
     assert set(document["damaged"]) == {parts[0].name, parts[1].name, "foreign.parquet"}
     said = run(tmp_path, "--local", "--artifact", judging_artifact)
     assert f"damaged: {parts[1].name}: " in said.output
+
+
+def test_a_foreign_table_is_no_captured_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"time": [1]}), tmp_path / "foreign.parquet")
+    damaged = open_captures(tmp_path).damaged
+    assert damaged == {"foreign.parquet": "it has no column request_id: it isn't a captured file"}
 
 
 async def test_captured_images_can_be_scored(

@@ -7,7 +7,10 @@ import gc
 import hashlib
 import json
 import os
+import re
+import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -45,7 +48,7 @@ from vitrine.oip import inference_pb2 as oip
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
 from vitrine.server.capture import writer as writing
 from vitrine.server.capture.config import OPEN_PARTS, CaptureConfig
-from vitrine.server.capture.folder import CaptureFolder
+from vitrine.server.capture.folder import CaptureFolder, prepare_folder
 from vitrine.server.capture.part import Part
 from vitrine.server.capture.queue import RowQueue
 from vitrine.server.capture.rows import COPIED_BYTES, CapturedModel, Rows
@@ -64,6 +67,7 @@ from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 Pixels = npt.NDArray[np.uint8]
 EIGHT = Path(__file__).parents[2] / "examples" / "eight.png"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 KEPT = {
     *("time", "request_id", "image", "model", "version", "digest", "label", "digit", "probability", "probabilities"),
     *("novelty", "is_digit", "pixels", "activations.relu_1", "activations.softmax"),
@@ -304,6 +308,33 @@ def test_files_that_were_left_go_and_those_of_others_stay(
     for opened in (held, other):
         opened.discard()
         opened.file.close()
+
+
+def test_the_documented_command_removes_what_is_old_and_nothing_else(tmp_path: Path) -> None:
+    """What killed servers left are images, too."""
+    (command,) = re.findall(r"^ *(find DIR .*)$", OPERATIONS.read_text(), re.MULTILINE)
+    part = "capture-20260101T000000Z-00000000-00000{}.parquet"
+    old = [part.format(1), f".{part.format(2)}.tmp"]
+    kept = [part.format(3), f".{part.format(4)}.tmp", "notes.txt"]
+    for name in (*old, *kept):
+        (tmp_path / name).write_bytes(b"")
+    for name in (*old, "notes.txt"):
+        os.utime(tmp_path / name, (0, 0))
+    subprocess.run(["sh", "-c", command.replace("DIR", shlex.quote(str(tmp_path)))], check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_looking_whether_a_folder_can_be_written_to_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where the server is killed meanwhile, before it could remove a file."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    prepare_folder(tmp_path / "captures")
+    assert list((tmp_path / "captures").iterdir()) == []
 
 
 SMALL_FILES = """

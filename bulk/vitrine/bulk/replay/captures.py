@@ -66,7 +66,7 @@ class CapturedPart:
             described = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
             widths = {name: schema.field(name).type.list_size for name in schema.names if name.startswith(ACTIVATIONS)}
             if missing := [name for name in ANSWERS if name not in schema.names]:
-                raise DamagedPartError(f"it has no column {missing[0]}, so that no server has captured it")
+                raise DamagedPartError(f"it has no column {missing[0]}: it isn't a captured file")
             return cls(
                 path,
                 images,

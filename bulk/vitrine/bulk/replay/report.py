@@ -63,7 +63,7 @@ def document_of(comparison: Comparison) -> dict[str, Any]:
         "changed": comparison.changed,
         "other_class": comparison.confusion.total(),
         "became_digits": novelty.became_digits,
-        "became_no_digits": novelty.became_none,
+        "became_no_digits": novelty.became_no_digits,
         "confusion": [{"captured": a, "now": b, "images": n} for (a, b), n in comparison.confusion.most_common()],
         "probability_differences": {
             "images": comparison.probabilities_compared,
@@ -136,7 +136,7 @@ def _totals(comparison: Comparison) -> Iterator[str]:
         "the same answer": comparison.images - comparison.changed,
         "another class": other,
         **(
-            {"taken for a digit now": novelty.became_digits, "no digit now": novelty.became_none}
+            {"taken for a digit now": novelty.became_digits, "no digit now": novelty.became_no_digits}
             if novelty.images
             else {}
         ),

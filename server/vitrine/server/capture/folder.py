@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -39,11 +40,10 @@ def prepare_folder(folder: Path) -> None:
     Raises:
         StartupError: the folder can't be made or written to.
     """
-    probe = folder / f".{secrets.token_hex(8)}.tmp"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         if error.errno not in NO_DISK:
             raise StartupError(f"--capture {folder} can't be written to: {error.strerror}") from error
@@ -148,7 +148,7 @@ def _entries(folder: Path) -> Iterator[tuple["os.DirEntry[str]", os.stat_result]
 
 
 def _lock(file: IO[bytes]) -> None:
-    with suppress(OSError):  # some network file systems have no locks: there, a file's age tells whether it is left
+    with suppress(OSError):  # some network file systems have no locks: there, files count as abandoned by their age
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
