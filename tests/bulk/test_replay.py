@@ -217,6 +217,7 @@ async def test_images_of_another_shape_are_refused_before_any_is_classified(
     tmp_path: Path, judging_artifact: Path, arrows_artifact: Path, pixels: npt.NDArray[np.uint8]
 ) -> None:
     await capture(judging_artifact, tmp_path, pixels)
+    next(tmp_path.glob("capture-*")).rename(tmp_path / "a.parquet")  # the first one
     await capture(arrows_artifact, tmp_path, random_pixels(5, shape=(12, 20)), layers=())
     classified: list[int] = []
     with pytest.raises(VitrineError, match="choose images of one model"):
