@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -22,6 +24,7 @@ from vitrine.bulk.engines import OpenEngine
 from vitrine.bulk.engines.local import open_local
 from vitrine.bulk.engines.remote import open_remote
 from vitrine.bulk.replay import Change, ReplayJob, comparison, open_captures, replay
+from vitrine.bulk.replay.report import table_of_changes
 from vitrine.model import VitrineError
 from vitrine.server.capture.config import CaptureConfig
 from vitrine.server.engine.device import Device
@@ -112,6 +115,7 @@ async def test_what_has_changed_is_said(
     assert compared.beyond[0.1] == np.count_nonzero(differences > 0.1)
     assert compared.novelty.now / IMAGES == pytest.approx(now["novelty"].mean(), abs=1e-4)
     assert compared.novelty.became_digits == np.count_nonzero(digits_now & ~digits)
+    assert compared.novelty.became_no_digits == np.count_nonzero(digits & ~digits_now)
     relative = np.linalg.norm(now["relu_1"] - before["relu_1"]) / np.linalg.norm(before["relu_1"])
     assert compared.layers["relu_1"].relative == pytest.approx(relative, rel=1e-4)
     for change, row in zip(told, changed, strict=True):
@@ -161,6 +165,12 @@ def test_a_damaged_part_is_named_and_passed_over(
     assert f"damaged: {parts[1].name}: " in said.output
 
 
+def test_a_foreign_table_is_no_captured_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"time": [1]}), tmp_path / "foreign.parquet")
+    damaged = open_captures(tmp_path).damaged
+    assert damaged == {"foreign.parquet": "it has no column request_id: it isn't a captured file"}
+
+
 async def test_captured_images_can_be_scored(
     tmp_path: Path, judging_artifact: Path, pixels: npt.NDArray[np.uint8]
 ) -> None:
@@ -201,6 +211,53 @@ async def test_a_model_of_other_classes_is_compared_by_labels(captured: Path, tm
 async def test_images_of_another_shape_are_refused(captured: Path, arrows_artifact: Path, tmp_path: Path) -> None:
     with pytest.raises(VitrineError, match=r"have 18 × 18 pixels, and arrows@\w+ takes 12 × 20: choose .* --captured"):
         await replay(ReplayJob(open_captures(captured), partial(open_local, arrows_artifact)))
+
+
+async def test_images_of_another_shape_are_refused_before_any_is_classified(
+    tmp_path: Path, judging_artifact: Path, arrows_artifact: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    await capture(judging_artifact, tmp_path, pixels)
+    next(tmp_path.glob("capture-*")).rename(tmp_path / "a.parquet")  # the first one
+    await capture(arrows_artifact, tmp_path, random_pixels(5, shape=(12, 20)), layers=())
+    classified: list[int] = []
+    with pytest.raises(VitrineError, match="choose images of one model"):
+        await replay(ReplayJob(open_captures(tmp_path), partial(open_local, judging_artifact)), classified.append)
+    assert classified == []
+
+
+@pytest.mark.parametrize("damage", ["classes", "input_shape", "pixels", "label"])
+async def test_contents_that_no_server_writes_are_damage(
+    tmp_path: Path, judging_artifact: Path, pixels: npt.NDArray[np.uint8], damage: str
+) -> None:
+    """The file is a whole Parquet file, with all columns; what is in them is something else."""
+    for _ in range(2):
+        await capture(judging_artifact, tmp_path, pixels)
+    part = min(tmp_path.glob("capture-*"))
+    table = pq.read_table(part)
+    if damage in table.column_names:
+        place = table.column_names.index(damage)
+        table = table.set_column(place, damage, pa.array([[3]] * len(table)))
+    else:
+        table = table.replace_schema_metadata({**table.schema.metadata, f"vitrine.{damage}".encode(): b"3"})
+    pq.write_table(table, part)
+    compared = await replay(ReplayJob(open_captures(tmp_path), partial(open_local, judging_artifact)))
+    assert set(compared.damaged) == {part.name}
+    assert compared.images == len(pixels)
+
+
+def test_only_errors_of_the_table_are_told_of_it(tmp_path: Path) -> None:
+    """An error of the replay, such as that of a connection, is no error of the file."""
+    with pytest.raises(ConnectionRefusedError), table_of_changes(tmp_path / "changed.csv"):
+        raise ConnectionRefusedError(111, "Connection refused")
+    nowhere = tmp_path / "no folder" / "changed.csv"
+    with pytest.raises(VitrineError, match=r"changed\.csv can't be written: No such file"), table_of_changes(nowhere):
+        pass
+
+
+def test_a_full_disk_is_an_error_of_the_table(captured: Path, retrained_artifact: Path) -> None:
+    ran = run(captured, "--local", "--artifact", retrained_artifact, "--csv", "/dev/full")
+    assert ran.exit_code == 1
+    assert ran.output.splitlines()[-1].endswith("/dev/full can't be written: No space left on device")
 
 
 async def test_images_of_one_model_can_be_chosen(

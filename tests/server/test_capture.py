@@ -1,13 +1,21 @@
 """What a server captures: all of what it promises and nothing more, whatever happens to the disk and to itself."""
 
+import asyncio
+import errno
+import fcntl
+import gc
 import hashlib
 import json
 import os
+import re
+import shlex
 import signal
+import subprocess
 import sys
 import threading
 import time
 import urllib.request
+import weakref
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -40,22 +48,26 @@ from vitrine.oip import inference_pb2 as oip
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
 from vitrine.server.capture import writer as writing
 from vitrine.server.capture.config import OPEN_PARTS, CaptureConfig
-from vitrine.server.capture.folder import CaptureFolder
+from vitrine.server.capture.folder import CaptureFolder, prepare_folder
+from vitrine.server.capture.part import Part
 from vitrine.server.capture.queue import RowQueue
-from vitrine.server.capture.rows import COPIED_BYTES, Rows
+from vitrine.server.capture.rows import COPIED_BYTES, CapturedModel, Rows
 from vitrine.server.capture.writer import DISK, QUEUE_FULL, CaptureWriter
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import StartupError
-from vitrine.server.inference.requests import ClassifyRequest
-from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.inference.call import Call
+from vitrine.server.inference.requests import ClassifyRequest, LayerSelection
+from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.opening import ServiceConfig, open_service
 from vitrine.server.process.port import can_be_shared
+from vitrine.server.security.access import Caller, Permission
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 Pixels = npt.NDArray[np.uint8]
 EIGHT = Path(__file__).parents[2] / "examples" / "eight.png"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 KEPT = {
     *("time", "request_id", "image", "model", "version", "digest", "label", "digit", "probability", "probabilities"),
     *("novelty", "is_digit", "pixels", "activations.relu_1", "activations.softmax"),
@@ -269,6 +281,62 @@ def test_a_server_that_is_killed_loses_the_open_part_alone(tiny_artifact: Path, 
     assert [row["pixels"] for row in rows_in(tmp_path)] == [pixels[0].tobytes(), pixels[2].tobytes()]
 
 
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_files_that_were_left_go_and_those_of_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_locks: bool
+) -> None:
+    """Some network file systems have no locks: there, a file's age tells."""
+    if not has_locks:
+
+        def no_locks(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+    complete = tmp_path / "capture-20260101T000000Z-00000000-000001.parquet"
+    complete.write_bytes(bytes(1000))
+    left = [tmp_path / f".capture-20260101T000000Z-00000000-00000{n}.parquet.tmp" for n in (2, 3)]
+    for path in left:
+        path.write_bytes(b"half")
+        os.utime(path, (0, 0))
+    held = CaptureFolder(tmp_path, 3 * MIB, MIB, 600).open_file()
+    assert open_parts_in(tmp_path) == [held.path]
+    earlier = time.time() - 1000  # longer than a part is written, and less than twice as long
+    os.utime(held.path, (earlier, earlier))
+    other = CaptureFolder(tmp_path, 3 * MIB, MIB, 600).open_file()
+    assert set(open_parts_in(tmp_path)) == {held.path, other.path}
+    assert complete.exists()  # what was left takes no room
+    for opened in (held, other):
+        opened.discard()
+        opened.file.close()
+
+
+def test_the_documented_command_removes_what_is_old_and_nothing_else(tmp_path: Path) -> None:
+    """What killed servers left are images, too."""
+    (command,) = re.findall(r"^ *(find DIR .*)$", OPERATIONS.read_text(), re.MULTILINE)
+    part = "capture-20260101T000000Z-00000000-00000{}.parquet"
+    old = [part.format(1), f".{part.format(2)}.tmp"]
+    kept = [part.format(3), f".{part.format(4)}.tmp", "notes.txt"]
+    for name in (*old, *kept):
+        (tmp_path / name).write_bytes(b"")
+    for name in (*old, "notes.txt"):
+        os.utime(tmp_path / name, (0, 0))
+    subprocess.run(["sh", "-c", command.replace("DIR", shlex.quote(str(tmp_path)))], check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_looking_whether_a_folder_can_be_written_to_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where the server is killed meanwhile, before it could remove a file."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    prepare_folder(tmp_path / "captures")
+    assert list((tmp_path / "captures").iterdir()) == []
+
+
 SMALL_FILES = """
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_200_000, 1_200_000))
@@ -381,13 +449,68 @@ async def test_an_answer_doesnt_wait_for_the_disk(
         hangs.set()
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Sequence[ServedModel]:
-    folder = tmp_path_factory.mktemp("models")
-    return [load_artifact(export_random(folder / f"m{n}.onnx", [8], seed=n), Device.CPU) for n in range(OPEN_PARTS + 2)]
+async def test_captured_layers_count_as_work_under_way(tiny_artifact: Path, tmp_path: Path, pixels: Pixels) -> None:
+    """Their bytes are in memory like those of an answer; layers of the answer itself count once."""
+    held = {}
+    for capture in (None, CaptureConfig(tmp_path, ratio=1.0, layers=("relu_1", "linear_1"))):
+        for wanted in ((), ("linear_1",)):
+            async with open_service(ServiceConfig(tiny_artifact, capture=capture)) as service:
+                with closing(a_call()) as call:
+                    layers = LayerSelection(names=wanted)
+                    await service.classify(ClassifyRequest(service.model("", call), pixels, activations=layers), call)
+                    held[capture is not None, wanted] = service.workload.bytes
+    assert held[True, ()] - held[False, ()] == len(pixels) * 4 * (32 + 32)
+    assert held[True, ("linear_1",)] - held[False, ("linear_1",)] == len(pixels) * 4 * 32
 
 
-def rows_of(model: ServedModel, count: int = 1, name: str = "a") -> Rows:
+async def test_a_sample_that_cannot_find_room_is_dropped_before_it_is_calculated(
+    tiny_artifact: Path, tmp_path: Path, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RowQueue.__init__, "__defaults__", (len(pixels) * (18 * 18 + 4 * 10 + 4 * 32) - 1,))
+    config = CaptureConfig(tmp_path, ratio=1.0, layers=("relu_1",))
+    async with open_service(ServiceConfig(tiny_artifact, capture=config)) as service:
+        model, ran = service.models.get(""), list[Sequence[str]]()
+        run = model.engine.run
+
+        def noted(rows: Pixels, layers: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+            ran.append(layers)
+            return run(rows, layers)
+
+        monkeypatch.setattr(model.engine, "run", noted)
+        with closing(a_call()) as call:
+            await service.classify(ClassifyRequest(model, pixels), call)
+        with closing(a_call()) as call:
+            await service.classify(ClassifyRequest(model, pixels[:1]), call)
+        assert service.workload.capture_dropped[QUEUE_FULL] == len(pixels)
+    assert ["relu_1" in layers for layers in ran] == [False, True]
+    assert len(rows_in(tmp_path)) == 1
+
+
+async def test_a_replaced_model_goes_while_its_part_is_open(tmp_path: Path, pixels: Pixels) -> None:
+    """Its weights would stay in memory until the part is complete."""
+    publish(tmp_path / "models", "tiny", 1)
+    folder = tmp_path / "captures"
+    repository = RepositoryConfig(tmp_path / "models", reload_seconds=0)
+    async with open_service(ServiceConfig(repository=repository, capture=CaptureConfig(folder, ratio=1.0))) as service:
+        with closing(a_call()) as call:
+            await service.classify(ClassifyRequest(service.model("", call), pixels), call)
+        assert await asyncio.to_thread(comes, lambda: len(open_parts_in(folder)), 1) == 1
+        replaced = weakref.ref(service.models.get(""))
+        publish(tmp_path / "models", "tiny", 2, export_random(tmp_path / "new.onnx", [8]).read_bytes())
+        with closing(Call("/test/Test", Caller("admin", frozenset(Permission)))) as call:
+            await service.load("tiny", call)
+        gc.collect()
+        assert replaced() is None
+        assert len(open_parts_in(folder)) == 1
+
+
+MODELS = [
+    CapturedModel("tiny", str(n), f"tiny@{n}", "", tuple("0123456789"), (18, 18), (("softmax", 10),), is_judged=False)
+    for n in range(OPEN_PARTS + 2)
+]
+
+
+def rows_of(model: CapturedModel, count: int = 1, name: str = "a") -> Rows:
     probabilities = np.full((count, 10), 0.1, np.float32)
     return Rows(model, name, 0.0, random_pixels(count), np.zeros(count, np.int64), probabilities, None, None, {})
 
@@ -414,13 +537,13 @@ class FakePart:
 
 
 def test_rows_after_a_full_disk_are_written_again(
-    models: Sequence[ServedModel], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(writing, "RETRY_SECONDS", 0.0)
     full, published = iter([False, True, True, False]), list[FakePart]()
     queue = RowQueue()
     for _ in range(4):
-        queue.put(rows_of(models[0]))
+        queue.put(rows_of(MODELS[0]))
     queue.close()
     writer = CaptureWriter(queue, lambda *_: FakePart(lambda: next(full), published), MIB, MIB, 3600)
     assert writer.join(PATIENCE_SECONDS)
@@ -429,10 +552,70 @@ def test_rows_after_a_full_disk_are_written_again(
     assert [record.levelname for record in caplog.records if record.name == writing.__name__] == ["ERROR"]
 
 
-def test_few_parts_are_open_at_once(models: Sequence[ServedModel]) -> None:
+def test_a_part_that_cannot_even_be_removed_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "RETRY_SECONDS", 0.0)
+
+    def fail(_: object) -> None:
+        raise ValueError("I/O operation on closed file")
+
+    monkeypatch.setattr(FakePart, "discard", fail)
+    full, published = iter([True, False]), list[FakePart]()
+    queue = RowQueue()
+    for _ in range(2):
+        queue.put(rows_of(MODELS[0]))
+    queue.close()
+    writer = CaptureWriter(queue, lambda *_: FakePart(lambda: next(full), published), MIB, MIB, 3600)
+    assert writer.join(PATIENCE_SECONDS)
+    assert [part.images for part in published] == [1]
+    assert (writer.images, writer.lost) == (1, 1)
+
+
+def test_no_part_is_begun_after_one_that_cannot_be_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full: what is written next would be lost as well."""
+
+    def fail(_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(FakePart, "publish", fail)
+    begun, queue = list[object](), RowQueue()
+    for model in MODELS:
+        queue.put(rows_of(model))
+    queue.close()
+
+    def begin(model: CapturedModel, _: Sequence[str]) -> FakePart:
+        begun.append(model)
+        return FakePart(lambda: False, [])
+
+    writer = CaptureWriter(queue, begin, MIB, MIB, 3600)
+    assert writer.join(PATIENCE_SECONDS)
+    assert begun == MODELS[:OPEN_PARTS]
+    assert (writer.images, writer.lost) == (0, len(MODELS))
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_part_is_removed_and_closed_whatever_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_closed: bool
+) -> None:
+    opened = CaptureFolder(tmp_path, MIB, MIB, 600).open_file()
+    part = Part(opened, MODELS[0], (), MIB)
+    if is_closed:
+        opened.file.close()
+
+    def fail() -> None:
+        raise ValueError("no such writer")
+
+    monkeypatch.setattr(part._writer, "close", fail)
+    with pytest.raises(ValueError, match="no such writer"):
+        part.discard()
+    part._writer.is_open = False  # else it complains when it is collected
+    assert opened.file.closed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_few_parts_are_open_at_once() -> None:
     begun, published = list[FakePart](), list[FakePart]()
     queue = RowQueue()
-    for model in (*models, *models[-OPEN_PARTS:], models[0]):
+    for model in (*MODELS, *MODELS[-OPEN_PARTS:], MODELS[0]):
         queue.put(rows_of(model))
     queue.close()
 
@@ -443,14 +626,14 @@ def test_few_parts_are_open_at_once(models: Sequence[ServedModel]) -> None:
 
     writer = CaptureWriter(queue, begin, MIB, MIB, 3600)
     assert writer.join(PATIENCE_SECONDS)
-    assert writer.images == len(models) + OPEN_PARTS + 1
-    assert len(published) == len(models) + 1  # a model that was written to lately has its part still
+    assert writer.images == len(MODELS) + OPEN_PARTS + 1
+    assert len(published) == len(MODELS) + 1  # a model that was written to lately has its part still
 
 
-def test_a_part_is_complete_before_it_is_too_large(models: Sequence[ServedModel]) -> None:
+def test_a_part_is_complete_before_it_is_too_large() -> None:
     published = list[FakePart]()
     queue = RowQueue()
-    queue.put(rows_of(models[0], 1000))
+    queue.put(rows_of(MODELS[0], 1000))
     queue.close()
     writer = CaptureWriter(queue, lambda *_: FakePart(lambda: False, published), 100_000, 10_000, 3600)
     assert writer.join(PATIENCE_SECONDS)
@@ -458,19 +641,19 @@ def test_a_part_is_complete_before_it_is_too_large(models: Sequence[ServedModel]
     assert 90_000 < max(part.size for part in published) <= 100_000
 
 
-def test_small_rows_dont_hold_their_batch(models: Sequence[ServedModel]) -> None:
+def test_small_rows_dont_hold_their_batch() -> None:
     batch = np.zeros((256, 10), np.float32)
-    rows = Rows(models[0], "a", 0.0, random_pixels(1), np.zeros(1, np.int64), batch[3:4], None, None, {})
+    rows = Rows(MODELS[0], "a", 0.0, random_pixels(1), np.zeros(1, np.int64), batch[3:4], None, None, {})
     assert rows.held_bytes > batch.nbytes
     assert rows.owned().held_bytes == rows.nbytes
     large = np.zeros((COPIED_BYTES, 10), np.float32)
-    rows = Rows(models[0], "a", 0.0, random_pixels(1), np.zeros(1, np.int64), large[1:], None, None, {})
+    rows = Rows(MODELS[0], "a", 0.0, random_pixels(1), np.zeros(1, np.int64), large[1:], None, None, {})
     assert rows.owned() is rows
     assert rows.held_bytes > large.nbytes
 
 
-def test_a_full_queue_refuses_rows_until_they_are_taken(models: Sequence[ServedModel]) -> None:
-    rows = rows_of(models[0])
+def test_a_full_queue_refuses_rows_until_they_are_taken() -> None:
+    rows = rows_of(MODELS[0])
     queue = RowQueue(rows.nbytes * 2)
     assert [queue.put(rows) for _ in range(3)] == [True, True, False]
     taken, last = queue.take(0)
@@ -482,8 +665,8 @@ def test_a_full_queue_refuses_rows_until_they_are_taken(models: Sequence[ServedM
     assert (len(taken), last) == (1, True)
 
 
-def test_pieces_of_rows_keep_their_places(models: Sequence[ServedModel]) -> None:
-    rows = rows_of(models[0], 10)
+def test_pieces_of_rows_keep_their_places() -> None:
+    rows = rows_of(MODELS[0], 10)
     pieces = list(rows.pieces(rows.nbytes // 4))
     assert [(len(piece), piece.first) for piece in pieces] == [(2, 0), (2, 2), (2, 4), (2, 6), (2, 8)]
     assert np.array_equal(np.concatenate([piece.pixels for piece in pieces]), rows.pixels)

@@ -25,6 +25,10 @@ JUDGEMENT = ("novelty", "is_digit")
 """Columns of a model with a novelty threshold."""
 
 
+DAMAGE = (pa.ArrowException, OSError, LookupError, ValueError, TypeError, AttributeError)
+"""Errors of reading a part whose contents aren't those that a server writes."""
+
+
 class DamagedPartError(Exception):
     """A part can't be read. The text says why."""
 
@@ -62,7 +66,7 @@ class CapturedPart:
             described = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
             widths = {name: schema.field(name).type.list_size for name in schema.names if name.startswith(ACTIVATIONS)}
             if missing := [name for name in ANSWERS if name not in schema.names]:
-                raise DamagedPartError(f"it has no column {missing[0]}, so that no server has captured it")
+                raise DamagedPartError(f"it has no column {missing[0]}: it isn't a captured file")
             return cls(
                 path,
                 images,
@@ -74,7 +78,7 @@ class CapturedPart:
             )
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, OSError, LookupError, ValueError, AttributeError) as error:
+        except DAMAGE as error:
             raise DamagedPartError(_in_one_line(error)) from error
 
     def read(self) -> Iterator["CapturedChunk"]:
@@ -91,7 +95,7 @@ class CapturedPart:
                     yield self._chunk(batch)
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, OSError, LookupError, ValueError) as error:
+        except DAMAGE as error:
             raise DamagedPartError(_in_one_line(error)) from error
 
     def _chunk(self, batch: pa.RecordBatch) -> "CapturedChunk":

@@ -92,9 +92,9 @@ class NoveltyShift:
     now: float = 0.0
     """Sum of the novelty now."""
     became_digits: int = 0
-    """Images that are taken for digits now and weren't."""
-    became_none: int = 0
-    """Images that were taken for digits and aren't now."""
+    """Images judged digits now, and not before."""
+    became_no_digits: int = 0
+    """Images judged digits before, and not now."""
 
     def add(self, captured: CapturedChunk, scores: Scores) -> None:
         """Adds images, if both models judge."""
@@ -104,7 +104,7 @@ class NoveltyShift:
         self.captured += float(captured.novelty.sum(dtype=np.float64))
         self.now += float(scores.novelty.sum(dtype=np.float64))
         self.became_digits += int(np.count_nonzero(scores.is_digit & ~captured.is_digit))
-        self.became_none += int(np.count_nonzero(captured.is_digit & ~scores.is_digit))
+        self.became_no_digits += int(np.count_nonzero(captured.is_digit & ~scores.is_digit))
 
 
 @dataclass(slots=True)

@@ -63,7 +63,7 @@ def document_of(comparison: Comparison) -> dict[str, Any]:
         "changed": comparison.changed,
         "other_class": comparison.confusion.total(),
         "became_digits": novelty.became_digits,
-        "became_no_digits": novelty.became_none,
+        "became_no_digits": novelty.became_no_digits,
         "confusion": [{"captured": a, "now": b, "images": n} for (a, b), n in comparison.confusion.most_common()],
         "probability_differences": {
             "images": comparison.probabilities_compared,
@@ -97,11 +97,28 @@ def table_of_changes(path: Path | None) -> Iterator[Callable[[Change], None]]:
     if path is None:
         yield lambda _: None
         return
+    with _writing(path):
+        file = path.open("w", newline="", encoding="utf-8")
+    table = csv.DictWriter(file, COLUMNS)
+
+    def write(change: Change) -> None:
+        with _writing(path):
+            table.writerow(row_of(change))
+
     try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, COLUMNS)
+        with _writing(path):
             table.writeheader()
-            yield lambda change: table.writerow(row_of(change))
+        yield write
+    finally:
+        with _writing(path):
+            file.close()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Says which file can't be written, where that fails."""
+    try:
+        yield
     except OSError as error:
         raise VitrineError(f"{path} can't be written: {error.strerror}") from error
 
@@ -119,7 +136,7 @@ def _totals(comparison: Comparison) -> Iterator[str]:
         "the same answer": comparison.images - comparison.changed,
         "another class": other,
         **(
-            {"taken for a digit now": novelty.became_digits, "no digit now": novelty.became_none}
+            {"taken for a digit now": novelty.became_digits, "no digit now": novelty.became_no_digits}
             if novelty.images
             else {}
         ),

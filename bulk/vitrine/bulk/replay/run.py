@@ -36,6 +36,7 @@ async def replay(job: ReplayJob, progress: Progress = lambda _: None) -> Compari
         comparison = Comparison(engine.model, job.told, damaged=dict(job.captures.damaged))
         for part in job.captures.parts:
             _check_shape(part, engine.model)
+        for part in job.captures.parts:
             try:
                 await _replay_part(part, engine, comparison, progress)
             except FileNotFoundError:  # deleted by the server, since newer parts need its room

@@ -14,11 +14,10 @@ from vitrine.model.distribution import missing_extra
 from vitrine.server.capture.config import ALL, CaptureConfig
 from vitrine.server.capture.folder import CaptureFolder
 from vitrine.server.capture.queue import RowQueue
-from vitrine.server.capture.rows import Rows
+from vitrine.server.capture.rows import CapturedModel, Rows
 from vitrine.server.capture.writer import DISK, QUEUE_FULL, CaptureWriter, OpenPart
 from vitrine.server.errors import StartupError
 from vitrine.server.models.snapshot import ServedModel
-from vitrine.server.security.access import Caller, Permission
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ class Capture:
     """
 
     def __init__(
-        self, config: CaptureConfig, begin: Callable[[ServedModel, Sequence[str]], OpenPart], part_bytes: int
+        self, config: CaptureConfig, begin: Callable[[CapturedModel, Sequence[str]], OpenPart], part_bytes: int
     ) -> None:
         self._ratio, self._layers = config.ratio, config.layers
         self._queue, self._no_room = RowQueue(), 0
@@ -63,13 +62,18 @@ class Capture:
         """Images of sampled requests that aren't kept, by the cause."""
         return {QUEUE_FULL: self._no_room, DISK: self._writer.lost}
 
-    def sampled_layers(self, model: ServedModel, caller: Caller) -> Sequence[str] | None:
-        """Decides whether a request is kept: the layers to keep of it, in their order; None: it isn't."""
-        if random.random() >= self._ratio or Permission.UNCAPTURED in caller.permissions:  # noqa: S311 - no secret
+    def sampled_layers(self, model: CapturedModel, images: int) -> Sequence[str] | None:
+        """Decides whether a request is kept: the layers to keep of it, in their order; None: it isn't.
+
+        A request that could never find room is dropped here, before its layers are calculated.
+        """
+        if random.random() >= self._ratio:  # noqa: S311 - no secret
             return None
-        if self._layers == (ALL,):
-            return model.layer_names
-        return tuple(layer for layer in model.layer_names if layer in self._layers)
+        layers = tuple(name for name, _ in model.layers if self._layers == (ALL,) or name in self._layers)
+        if images * model.row_bytes(layers) > self._queue.max_bytes:
+            self._no_room += images
+            return None
+        return layers
 
     def keep(self, rows: Rows) -> None:
         """Keeps rows, or drops them where too many wait. It never waits."""
@@ -118,7 +122,7 @@ async def open_capture(config: CaptureConfig | None, processes: int) -> AsyncIte
     if error := missing_extra("--capture", "capture"):
         raise StartupError(error)
     part_bytes = config.part_bytes(processes)
-    folder = CaptureFolder(config.folder, config.max_bytes, part_bytes)
+    folder = CaptureFolder(config.folder, config.max_bytes, part_bytes, config.part_seconds)
     capture = Capture(config, partial(_begin, folder, group_bytes(part_bytes)), part_bytes)
     logger.info("%g of all requests are captured, to %s", config.ratio, config.folder)
     try:
@@ -127,7 +131,7 @@ async def open_capture(config: CaptureConfig | None, processes: int) -> AsyncIte
         await capture.close()
 
 
-def _begin(folder: CaptureFolder, group: int, model: ServedModel, layers: Sequence[str]) -> OpenPart:
+def _begin(folder: CaptureFolder, group: int, model: CapturedModel, layers: Sequence[str]) -> OpenPart:
     from vitrine.server.capture.part import Part  # pyarrow, an extra
 
     opened = folder.open_file()

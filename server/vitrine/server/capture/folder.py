@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -39,11 +40,10 @@ def prepare_folder(folder: Path) -> None:
     Raises:
         StartupError: the folder can't be made or written to.
     """
-    probe = folder / f".{secrets.token_hex(8)}.tmp"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         if error.errno not in NO_DISK:
             raise StartupError(f"--capture {folder} can't be written to: {error.strerror}") from error
@@ -75,10 +75,14 @@ class OpenFile:
         """Removes the file. What is still written to it, as when it is closed, goes nowhere and doesn't fail."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+        if self.file.closed:
+            return
         with suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-            os.dup2(nowhere, self.file.fileno(), inheritable=False)
-            os.close(nowhere)
+            try:
+                os.dup2(nowhere, self.file.fileno(), inheritable=False)
+            finally:
+                os.close(nowhere)
 
 
 class CaptureFolder:
@@ -88,10 +92,12 @@ class CaptureFolder:
         folder: the folder.
         max_bytes: the most bytes of all parts.
         part_bytes: the most bytes of one: those that are being written count as full ones.
+        part_seconds: the most seconds for which one is written.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, part_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, part_bytes: int, part_seconds: float) -> None:
         self._folder, self._max_bytes, self._part_bytes = folder, max_bytes, part_bytes
+        self._left_after = 2 * part_seconds
         self._token, self._number = secrets.token_hex(4), 0
 
     def open_file(self) -> OpenFile:
@@ -123,7 +129,7 @@ class CaptureFolder:
                 parts.append((entry.name, stat.st_size))
                 used += stat.st_size
             elif OPEN.fullmatch(entry.name):
-                if _is_left(entry, stat):
+                if _is_left(entry, stat, self._left_after):
                     Path(entry.path).unlink(missing_ok=True)
                 else:
                     used += self._part_bytes
@@ -142,17 +148,24 @@ def _entries(folder: Path) -> Iterator[tuple["os.DirEntry[str]", os.stat_result]
 
 
 def _lock(file: IO[bytes]) -> None:
-    with suppress(OSError):  # some network file systems have no locks: then nothing is taken for left
+    with suppress(OSError):  # some network file systems have no locks: there, files count as abandoned by their age
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _is_left(entry: "os.DirEntry[str]", stat: os.stat_result) -> bool:
-    """True if nobody has the file's lock; a new file may get its lock in a moment."""
-    if time.time() - stat.st_mtime < LOCKED_WITHIN:
+def _is_left(entry: "os.DirEntry[str]", stat: os.stat_result, left_after: float) -> bool:
+    """True if nobody has the file's lock; a new file may get its lock in a moment.
+
+    Where there are no locks, a file is left that nobody has written to for `left_after` seconds: else those of killed
+    processes would take the room of complete parts, more and more of it.
+    """
+    age = time.time() - stat.st_mtime
+    if age < LOCKED_WITHIN:
         return False
     try:
         with Path(entry.path).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError, FileNotFoundError):  # held, another user's, or complete
         return False
+    except OSError:
+        return age > left_after
     return True

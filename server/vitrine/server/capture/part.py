@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 
 from vitrine.model.digits import DIGITS
 from vitrine.server.capture.folder import OpenFile
-from vitrine.server.capture.rows import Rows
-from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.capture.rows import CapturedModel, Rows
 
 MICROSECONDS = 1_000_000
 
@@ -29,8 +28,8 @@ class Part:
         group_bytes: bytes of rows that wait in memory, to be written together.
     """
 
-    def __init__(self, opened: OpenFile, model: ServedModel, layers: Sequence[str], group_bytes: int) -> None:
-        self._opened, self._model, self._layers, self._group_bytes = opened, model, layers, group_bytes
+    def __init__(self, opened: OpenFile, model: CapturedModel, layers: Sequence[str], group_bytes: int) -> None:
+        self._opened, self._layers, self._group_bytes = opened, layers, group_bytes
         self._schema = schema_of(model, layers)
         self._writer = pq.ParquetWriter(
             opened.file, self._schema, compression="zstd", use_dictionary=NAMES, write_page_checksum=True
@@ -72,10 +71,12 @@ class Part:
 
     def discard(self) -> None:
         """Removes the file with all of its rows."""
-        self._opened.discard()
-        with suppress(OSError, pa.ArrowException):  # else it would be closed, with a complaint, when it is collected
-            self._writer.close()
-        self._opened.file.close()
+        try:
+            self._opened.discard()
+            with suppress(OSError, pa.ArrowException):  # else it would be closed, and complain, when it is collected
+                self._writer.close()
+        finally:
+            self._opened.file.close()
 
     def _write(self) -> None:
         """Writes the rows that wait as one row group."""
@@ -91,10 +92,9 @@ JUDGEMENT = ("novelty", "is_digit")
 """Columns of a model with a novelty threshold."""
 
 
-def schema_of(model: ServedModel, layers: Sequence[str]) -> pa.Schema:
+def schema_of(model: CapturedModel, layers: Sequence[str]) -> pa.Schema:
     """The columns of a model's parts, a row for each image."""
-    metadata = model.metadata
-    shapes = {layer.name: layer.shape for layer in metadata.layers}
+    widths = dict(model.layers)
     judged = [pa.field(name, kind) for name, kind in zip(JUDGEMENT, (pa.float32(), pa.bool_()), strict=True)]
     fields = [
         pa.field("time", pa.timestamp("us", "UTC")),
@@ -103,16 +103,16 @@ def schema_of(model: ServedModel, layers: Sequence[str]) -> pa.Schema:
         *(pa.field(name, pa.string()) for name in NAMES),
         *([pa.field("digit", pa.int8())] if _has_digits(model) else []),
         pa.field("probability", pa.float32()),
-        pa.field("probabilities", _list_of(len(metadata.classes))),
-        *(judged if metadata.novelty_threshold is not None else []),
-        pa.field("pixels", pa.binary(int(np.prod(metadata.input.shape)))),
-        *(pa.field(f"activations.{layer}", _list_of(int(np.prod(shapes[layer])))) for layer in layers),
+        pa.field("probabilities", _list_of(len(model.classes))),
+        *(judged if model.is_judged else []),
+        pa.field("pixels", pa.binary(int(np.prod(model.input_shape)))),
+        *(pa.field(f"activations.{layer}", _list_of(widths[layer])) for layer in layers),
     ]
     described = {
         "vitrine.model": model.label,
         "vitrine.digest": model.digest,
-        "vitrine.classes": json.dumps(metadata.classes),
-        "vitrine.input_shape": json.dumps(metadata.input.shape),
+        "vitrine.classes": json.dumps(model.classes),
+        "vitrine.input_shape": json.dumps(model.input_shape),
     }
     return pa.schema(fields, metadata=described)
 
@@ -122,7 +122,7 @@ def batch_of(rows: Sequence[Rows], layers: Sequence[str], schema: pa.Schema) -> 
     model, counts = rows[0].model, [len(each) for each in rows]
     classes, probabilities = (_joined([getattr(each, name) for each in rows]) for name in ("classes", "probabilities"))
     judged = {name: [getattr(each, name) for each in rows] for name in JUDGEMENT if name in schema.names}
-    labels = np.array(model.metadata.classes, object)[classes]  # (N,)
+    labels = np.array(model.classes, object)[classes]  # (N,)
     names = (model.name, model.version, model.digest)
     columns: Mapping[str, Any] = {
         "time": pa.array(
@@ -146,8 +146,8 @@ def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
-def _has_digits(model: ServedModel) -> bool:
-    return set(model.metadata.classes) <= set(DIGITS)
+def _has_digits(model: CapturedModel) -> bool:
+    return set(model.classes) <= set(DIGITS)
 
 
 def _list_of(size: int) -> pa.DataType:

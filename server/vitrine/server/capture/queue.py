@@ -19,7 +19,8 @@ class RowQueue:
     """
 
     def __init__(self, max_bytes: int = WAITING_BYTES) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
+        """The most bytes that may wait."""
         self._rows: deque[Rows] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
@@ -27,12 +28,12 @@ class RowQueue:
 
     def put(self, rows: Rows) -> bool:
         """Hands rows over; false if there is no room for them, or nobody takes them any more."""
-        if self._bytes + rows.nbytes > self._max_bytes:  # before anything is copied
+        if self._bytes + rows.nbytes > self.max_bytes:  # before anything is copied
             return False
         rows = rows.owned()
         size = rows.held_bytes
         with self._changed:
-            if self._closed or self._bytes + size > self._max_bytes:
+            if self._closed or self._bytes + size > self.max_bytes:
                 return False
             self._rows.append(rows)
             self._bytes += size
@@ -57,4 +58,4 @@ class RowQueue:
 
     @property
     def _pressing(self) -> bool:
-        return self._bytes * 4 > self._max_bytes
+        return self._bytes * 4 > self.max_bytes

@@ -1,23 +1,57 @@
-"""Answered images of one request, as they are kept. Plain data."""
+"""Answered images of one request, as they are kept, and what is known of their model. Plain data."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.server.models.snapshot import ServedModel
+from vitrine.model import Shape
+
+FLOAT_BYTES = 4
+"""Bytes of a float32."""
 
 COPIED_BYTES = 1 << 20
 """Bytes of rows up to which they are copied on the event loop, in about 0.1 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedModel:
+    """A description of the model that answered. It doesn't hold the model, which may be replaced meanwhile."""
+
+    name: str
+    """The model's name."""
+    version: str
+    """The version of its weights."""
+    label: str
+    """NAME@VERSION."""
+    digest: str
+    """The first digits of its file's SHA-256."""
+    classes: tuple[str, ...]
+    """Labels of its classes."""
+    input_shape: Shape
+    """Shape of one image's pixels."""
+    layers: tuple[tuple[str, int], ...]
+    """The name of each layer, and the number of its activations, in the order of the layers."""
+    is_judged: bool
+    """True if it has a novelty threshold."""
+
+    def layer_bytes(self, layers: Container[str]) -> int:
+        """Bytes of the activations of some layers, of one image."""
+        return FLOAT_BYTES * sum(width for name, width in self.layers if name in layers)
+
+    def row_bytes(self, layers: Container[str]) -> int:
+        """Bytes of one image with its probabilities and the activations of some layers, at least."""
+        return math.prod(self.input_shape) + FLOAT_BYTES * len(self.classes) + self.layer_bytes(layers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """N answered images of one request; row i is image i."""
 
-    model: ServedModel
+    model: CapturedModel
     """The model that answered."""
     request_id: str
     """The request's id, as logs have it."""

@@ -4,12 +4,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from vitrine.server.capture.config import OPEN_PARTS
 from vitrine.server.capture.queue import RowQueue
-from vitrine.server.capture.rows import Rows
-from vitrine.server.models.snapshot import ServedModel
+from vitrine.server.capture.rows import CapturedModel, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -57,14 +57,14 @@ class CaptureWriter:
     def __init__(
         self,
         queue: RowQueue,
-        begin: Callable[[ServedModel, Sequence[str]], OpenPart],
+        begin: Callable[[CapturedModel, Sequence[str]], OpenPart],
         part_bytes: int,
         group_bytes: int,
         part_seconds: float,
     ) -> None:
         self._queue, self._begin = queue, begin
         self._part_bytes, self._group_bytes, self._part_seconds = part_bytes, group_bytes, part_seconds
-        self._parts: dict[ServedModel, OpenPart] = {}  # the one that was written to last is the last
+        self._parts: dict[CapturedModel, OpenPart] = {}  # the one that was written to last is the last
         self._failing = False
         self._pause_until = 0.0
         self.images = 0
@@ -112,35 +112,37 @@ class CaptureWriter:
         """A new part for rows; None if none can be begun, or the last failure was a moment ago."""
         if time.monotonic() < self._pause_until:
             return None
-        if len(self._parts) >= OPEN_PARTS:
-            self._publish(next(iter(self._parts)))
+        if len(self._parts) >= OPEN_PARTS and not self._publish(next(iter(self._parts))):
+            return None
         try:
             return self._begin(rows.model, list(rows.activations))
         except Exception as error:
             self._note_failure(error)
             return None
 
-    def _publish(self, model: ServedModel) -> None:
-        """Completes the part of a model."""
+    def _publish(self, model: CapturedModel) -> bool:
+        """Completes the part of a model; tells whether that went well."""
         part = self._parts[model]
         try:
             size = part.publish()
         except Exception as error:
             self._lose(model, error)
-            return
+            return False
         del self._parts[model]
         self.images += part.images
         self.bytes += size
         if self._failing:
             logger.info("captured images are written again")
         self._failing = False
+        return True
 
-    def _lose(self, model: ServedModel, error: Exception) -> None:
+    def _lose(self, model: CapturedModel, error: Exception) -> None:
         """Gives the part of a model up: after a failure, what is in its file can't be known."""
         part = self._parts.pop(model)
-        part.discard()
         self.lost += part.images
         self._note_failure(error)
+        with suppress(Exception):  # the disk may refuse this, too, and the thread must go on
+            part.discard()
 
     def _note_failure(self, error: Exception) -> None:
         """Logs the first failure in a row."""

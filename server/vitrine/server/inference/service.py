@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from vitrine.model import ENVELOPE_BYTES, NOVELTY, ImageError
 from vitrine.server.capture.capture import Capture
-from vitrine.server.capture.rows import Rows
+from vitrine.server.capture.rows import CapturedModel, Rows
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.attribution import Network, attribute, check_classes, explanation_bytes
@@ -182,8 +182,13 @@ class Service:
         # 2. Admit: from here on it counts, for the server's load, its caller's rate and the model's statistics.
         call.images, call.answer_bytes = count, answer_bytes
         call.observers = (self._count, *call.observers)
+        captured = None if self._capture is None else self._sampled(self._capture, request, runner, count, call)
         request_bytes = max(call.size, _size_of(request))  # a message can have much that is no image
         size, caller = request_bytes + answer_bytes, _name_of(call)
+        outputs = plan.outputs
+        if captured:
+            further = tuple(name for name in captured if name not in outputs)
+            outputs, size = (*outputs, *further), size + count * runner.captured.layer_bytes(further)
         call.hold(self._admission.admit(answers * count, size, caller).release)
         if self._rates.limited:
             self._rates.take(caller, count)
@@ -192,16 +197,23 @@ class Service:
         # 4. Run: together with other callers' images.
         if request.interventions is not None:
             return await self._intervene(request.interventions, model, pixels, plan, call)
-        captured = None if self._capture is None else self._capture.sampled_layers(model, call.caller)
-        outputs = (*plan.outputs, *(n for n in captured if n not in plan.outputs)) if captured else plan.outputs
         values = await runner.batcher.run(pixels, outputs, call)
         self._admission.took(time.monotonic() - call.begin)
         # 5. Judge: the class of each image, and whether it is a digit at all.
         answer = _judged(model, values, plan.layers)
         call.no_digits = answer.no_digits
         if captured is not None:
-            self._keep(_rows_of(answer, pixels, {name: values[name] for name in captured}, call))
+            self._keep(_rows_of(runner.captured, answer, pixels, {name: values[name] for name in captured}, call))
         return answer
+
+    @staticmethod
+    def _sampled(
+        capture: Capture, request: ClassifyRequest, runner: "_ModelRunner", count: int, call: Call
+    ) -> Sequence[str] | None:
+        """The layers to keep of a request; None: it isn't kept."""
+        if request.interventions is not None or Permission.UNCAPTURED in call.caller.permissions:
+            return None
+        return capture.sampled_layers(runner.captured, count)
 
     async def _intervene(
         self, interventions: Interventions, model: ServedModel, pixels: npt.NDArray[np.uint8], plan: Plan, call: Call
@@ -380,7 +392,7 @@ class Service:
             ran = partial(self.statistics.ran, model.label)
             inline_rows = model.run_time.images_within(self.batching.inline_seconds)
             batcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
-            runner = self._runners[id(model)] = _ModelRunner(self._cached(batcher, model))
+            runner = self._runners[id(model)] = _ModelRunner(self._cached(batcher, model), _described(model))
             finalize(model, self._runners.pop, id(model), None).atexit = False
             if model.intervened is not None:
                 changed = IntervenedRun(model.intervened, model.metadata.layers)
@@ -418,8 +430,10 @@ class Service:
 class _ModelRunner:
     """A model's batchers, and the plans for the layers that it was asked for."""
 
-    def __init__(self, batcher: Batcher | CachedBatcher) -> None:
+    def __init__(self, batcher: Batcher | CachedBatcher, captured: CapturedModel) -> None:
         self.batcher = batcher
+        self.captured = captured
+        """The model as captured images name it."""
         self.intervened: Batcher | None = None
         """Batches rows with interventions; None: the model can't be run with any."""
         self._plans: dict[LayerSelection, Plan] = {}
@@ -461,7 +475,23 @@ def _size_of(request: ImagesRequest) -> int:
     return sum(map(len, request.files or ())) if request.pixels is None else request.pixels.nbytes
 
 
+def _described(model: ServedModel) -> CapturedModel:
+    """A model as captured images name it."""
+    metadata = model.metadata
+    return CapturedModel(
+        model.name,
+        model.version,
+        model.label,
+        model.digest,
+        tuple(metadata.classes),
+        metadata.input.shape,
+        tuple((layer.name, math.prod(layer.shape)) for layer in metadata.layers),
+        metadata.novelty_threshold is not None,
+    )
+
+
 def _rows_of(
+    model: CapturedModel,
     answer: Classification,
     pixels: npt.NDArray[np.uint8],
     activations: Mapping[str, npt.NDArray[np.float32]],
@@ -469,7 +499,7 @@ def _rows_of(
 ) -> Rows:
     """An answer as it is captured: with neither the token nor the address of its caller."""
     return Rows(
-        answer.model,
+        model,
         call.request_id,
         time.time(),
         pixels,
