@@ -27,7 +27,6 @@ def ray_environment() -> Environment:
 @pytest.mark.parametrize("cases", ["ray_serve/cases.py", "bulk/ray_cases.py"])
 def test_vitrine_works_on_ray(cases: str, ray_environment: Environment) -> None:
     command: list[str | Path] = [ray_environment.python, "-m", "pytest", "-q", *OPTIONS, HERE.parent / cases]
-    ran = subprocess.run(
-        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=os.environ | RAY
-    )
+    variables = os.environ | RAY | {"PYTHONPATH": str(HERE.parent)}  # Ray's workers import what cases hand them
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False, env=variables)
     assert ran.returncode == 0, ran.stdout + ran.stderr
