@@ -133,8 +133,9 @@ def open_loop(connect: Connect, connections: int, rate: float, seconds: float, s
             wait = due[sent] - time.perf_counter() if sent < len(due) else PATIENCE_SECONDS
             for connection in _readable(opened, max(0.0, wait)):
                 for moment, good in connection.read():
-                    last = max(end, time.perf_counter())
-                    tally.note(moment, last, good)
+                    now = time.perf_counter()
+                    tally.note(moment, now, good)
+                    last = max(end, now)
                 connection.flush()
         return tally.outcome(seconds, sum(moment >= begin for moment in due))
 
