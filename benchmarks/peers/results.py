@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.rounding import rounded
 from benchmarks.harness.summary import Summary
 
 Round = Mapping[str, Mapping[str, float]]
@@ -65,15 +66,6 @@ class Results:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".new")
-        content = {"machine": self.machine, "seconds": self.seconds, "servers": _rounded(servers)}
+        content = {"machine": self.machine, "seconds": self.seconds, "servers": rounded(servers)}
         beside.write_text(json.dumps(content, indent=1) + "\n")
         beside.replace(path)
-
-
-def _rounded(value: Any) -> Any:
-    """The same with numbers of five significant digits: more would be noise."""
-    if isinstance(value, dict):
-        return {name: _rounded(of_it) for name, of_it in value.items()}
-    if isinstance(value, list):
-        return [_rounded(of_it) for of_it in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value

@@ -16,6 +16,7 @@ import click
 
 from benchmarks.harness.artifacts import export_random
 from benchmarks.harness.machine import machine
+from benchmarks.harness.rounding import rounded
 from benchmarks.scale import measuring
 
 HIDDEN_LAYERS = (512, 256)
@@ -39,16 +40,7 @@ def main(only: str | None, rounds: int, seconds: float, results: Path) -> None:
         for part in [only] if only else PARTS:
             found[part] = {"seconds": seconds, "found": measure[part](model, seconds, rounds)}
     results.parent.mkdir(parents=True, exist_ok=True)
-    results.write_text(json.dumps(_rounded(found), indent=1) + "\n")
-
-
-def _rounded(value: Any) -> Any:
-    """The same with numbers of five significant digits: more would be noise."""
-    if isinstance(value, dict):
-        return {name: _rounded(of_it) for name, of_it in value.items()}
-    if isinstance(value, list):
-        return [_rounded(of_it) for of_it in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    results.write_text(json.dumps(rounded(found), indent=1) + "\n")
 
 
 if __name__ == "__main__":
