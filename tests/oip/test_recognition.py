@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from oip.wire import Input, Output, blank, classes, floats, pixels_input, png, request
 from support.artifacts import random_pixels
+from support.mutants import mutated
 from support.serving import a_call
 
 from vitrine.oip import inference_pb2 as pb
@@ -176,16 +177,7 @@ def mutants(chance: random.Random) -> Iterator[bytes]:
     whole = [kind.SerializeToString() for kind in kinds]
     whole += [one + other for one in whole for other in whole]  # fields that come twice, and in another order
     for _ in range(2000):
-        data = bytearray(chance.choice(chance.choice((whole[: len(kinds)], whole))))
-        match chance.randrange(4):
-            case 0:
-                data[chance.randrange(len(data))] = chance.randrange(256)
-            case 1:
-                data = data[: chance.randrange(len(data))]
-            case 2:
-                at = chance.randrange(len(data))
-                data[at : at + 30] = chance.randbytes(len(data[at : at + 30]))
-        yield bytes(data)
+        yield mutated(chance.choice(chance.choice((whole[: len(kinds)], whole))), chance)
 
 
 async def test_whatever_comes_is_answered_as_the_parser_would_have_it(service: Service) -> None:

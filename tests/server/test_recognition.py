@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from google.protobuf.message import Message
 from support.artifacts import random_pixels
+from support.mutants import mutated
 
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
@@ -111,16 +112,7 @@ def mutants(chance: random.Random) -> Iterator[bytes]:
     whole += [one + other for one in whole for other in whole]
     whole += [b"\x7a\x03abc" + one for one in whole[:6]]
     for _ in range(3000):
-        data = bytearray(chance.choice(whole))
-        match chance.randrange(4):
-            case 0:
-                data[chance.randrange(len(data))] = chance.randrange(256)
-            case 1:
-                data = data[: chance.randrange(len(data))]
-            case 2:
-                at = chance.randrange(len(data))
-                data[at : at + 30] = chance.randbytes(len(data[at : at + 30]))
-        yield bytes(data)
+        yield mutated(chance.choice(whole), chance)
 
 
 def test_recognised_requests_mean_what_the_parser_says(model: ServedModel) -> None:
