@@ -8,6 +8,8 @@ Callers send the same kind of request again and again, and what was read of the 
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from google.protobuf.message import Message
 
 from vitrine.server.errors import InvalidRequest
@@ -62,6 +64,23 @@ class Templates(Generic[Sent, Facts]):
         self._places: dict[int, tuple[int, int]] = {}  # begin and end of the payload, by the message's length
         self._known: dict[tuple[bytes, bytes], Facts] = {}  # by the bytes before and behind the payload
         self._unknown = 0
+
+    def decoder(self, known: Callable[[Facts, bytes, npt.NDArray[np.uint8]], object]) -> Callable[[bytes], object]:
+        """A decoder that gives messages, and for those that it has learnt to recognise something else.
+
+        Args:
+            known: makes it of the facts, the message's bytes and its payload, uint8 (n,), a view of these.
+        """
+
+        def decode_or_recognise(data: bytes) -> object:
+            if (found := self.find(data)) is not None:
+                facts, begin, size = found
+                return known(facts, data, np.frombuffer(data, np.uint8, size, begin))
+            message = self._parse(data)
+            self.consider(data, message)
+            return message
+
+        return decode_or_recognise
 
     def find(self, data: bytes) -> tuple[Facts, int, int] | None:
         """The facts about a message, and the begin and the size of its payload; None: it is to be parsed."""

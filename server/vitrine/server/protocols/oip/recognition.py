@@ -73,17 +73,7 @@ PIXELS: Payload[pb.ModelInferRequest] = Payload(_get, _put)
 
 def recognising(decode: Decode) -> Decode:
     """A decoder of `ModelInferRequest` that gives `KnownInfer` for the requests that it has learnt to recognise."""
-    templates: Templates[pb.ModelInferRequest, Kind] = Templates(decode, PIXELS, _kind_of)
-
-    def decode_or_recognise(data: bytes) -> pb.ModelInferRequest | KnownInfer:
-        if (found := templates.find(data)) is not None:
-            kind, begin, size = found
-            return KnownInfer(kind, data, np.frombuffer(data, np.uint8, size, begin))
-        message: pb.ModelInferRequest = decode(data)
-        templates.consider(data, message)
-        return message
-
-    return decode_or_recognise
+    return Templates(decode, PIXELS, _kind_of).decoder(KnownInfer)
 
 
 def _kind_of(message: pb.ModelInferRequest) -> Kind | None:
