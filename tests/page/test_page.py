@@ -148,7 +148,8 @@ def test_the_keyboard_alone_is_enough(address: str, visit: Visit) -> None:
         keyboard.press(key)
     expect(visitor.page.locator("#unit h3").first).to_have_text("relu_3 · 17")
     expect(visitor.page.get_by_role("button", name="Silence", exact=True)).to_be_visible()
-    tab_to(visitor, "#unit .feeders button", beside="relu_3 · 17")
+    expect(visitor.page.locator("#unit .feeders button").first).to_be_visible()  # its weights have come
+    tab_to(visitor, "#unit .feeders button")
     keyboard.press("Enter")
     expect(visitor.page.locator("#unit h3").first).to_contain_text("relu_2 · ")
     keyboard.press("Escape")
@@ -156,18 +157,26 @@ def test_the_keyboard_alone_is_enough(address: str, visit: Visit) -> None:
     expect(visitor.page.get_by_role("button", name="Silence", exact=True)).to_be_hidden()
 
 
-def tab_to(visitor: Visitor, selector: str, beside: str = "") -> None:
-    """Presses Tab until an element has the focus, which stands beside a unit of this name if one is given.
+def test_a_chosen_unit_is_shown_again_when_the_focus_has_passed_others(address: str, visit: Visit) -> None:
+    visitor = visit(address)
+    visitor.expect_verdict("8")
+    shown = visitor.page.locator("#unit h3").first
+    tab_to(visitor, "[aria-label='Units of relu_3']")
+    visitor.page.keyboard.press("Enter")
+    expect(shown).to_have_text("relu_3 · 0")
+    visitor.units("softmax").focus()
+    visitor.page.keyboard.press("Home")
+    expect(shown).to_have_text("0 in softmax")
+    visitor.page.locator("#pad").focus()
+    expect(shown).to_have_text("relu_3 · 0")
 
-    On the way, the units that get the focus are shown for as long as they have it.
-    """
+
+def tab_to(visitor: Visitor, selector: str) -> None:
+    """Presses Tab until an element has the focus."""
     for _ in range(80):
         visitor.page.keyboard.press("Tab")
         if visitor.evaluate("selector => document.activeElement.matches(selector)", selector):
-            if beside:
-                expect(visitor.page.locator("#unit h3").first).to_have_text(beside)
-            if visitor.evaluate("selector => document.activeElement.matches(selector)", selector):
-                return
+            return
     raise AssertionError(f"Tab never comes to {selector}")
 
 

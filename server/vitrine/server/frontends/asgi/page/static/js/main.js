@@ -107,6 +107,9 @@ class Page {
   #listenToUnits() {
     this.layers.addEventListener("point", (event) => this.#look(/** @type {CustomEvent} */ (event).detail, false));
     this.layers.addEventListener("away", () => this.#look(this.#chosen, true));
+    byId("layers").addEventListener("focusout", ({ relatedTarget }) => {
+      if (!byId("unit").contains(/** @type {Node?} */ (relatedTarget))) this.#look(this.#chosen, true);
+    });
     this.inspector.addEventListener("silence", (event) => {
       for (const unit of /** @type {CustomEvent} */ (event).detail) this.#changes.set(unit, { scale: 0 });
     });
