@@ -93,8 +93,7 @@ class Page {
     for (const change of ["draw", "rest"]) pad.addEventListener(change, () => this.#turn++);
     pad.addEventListener("draw", () => this.#onDraw());
     pad.addEventListener("rest", () => this.#onRest());
-    byId("pad").addEventListener("pointerdown", () => (byId("hint").textContent = ""));
-    byId("pad").addEventListener("keydown", () => (byId("hint").textContent = ""));
+    for (const begin of ["pointerdown", "keydown"]) byId("pad").addEventListener(begin, () => (byId("hint").textContent = ""));
     byId("clear").addEventListener("click", () => pad.clear());
     byId("undo").addEventListener("click", () => pad.undo());
     listenForPictures((blob) => this.#takePicture(blob));
@@ -107,8 +106,8 @@ class Page {
   #listenToUnits() {
     this.layers.addEventListener("point", (event) => this.#look(/** @type {CustomEvent} */ (event).detail, false));
     this.layers.addEventListener("away", () => this.#look(this.#chosen, true));
-    byId("layers").addEventListener("focusout", ({ relatedTarget }) => {
-      if (!byId("unit").contains(/** @type {Node?} */ (relatedTarget))) this.#look(this.#chosen, true);
+    byId("layers").addEventListener("focusout", ({ relatedTarget: next }) => {
+      if (!byId("unit").contains(/** @type {Node?} */ (next))) this.#look(this.#chosen, true);
     });
     this.inspector.addEventListener("silence", (event) => {
       for (const unit of /** @type {CustomEvent} */ (event).detail) this.#changes.set(unit, { scale: 0 });
