@@ -356,8 +356,8 @@ def test_a_signal_while_workers_start_ends_them_quietly(tiny_artifact: Path, num
         assert server.wait(PATIENCE_SECONDS) == 0
         assert server.stdout is not None
         assert server.stdout.read() == ""
-        assert log.all(r"worker \d+ ended with (.*)") == ["exit status 0"]
-        assert "Traceback" not in log.text
+    assert log.all(r"worker \d+ ended with (.*)") == ["exit status 0"]
+    assert "Traceback" not in log.text
 
 
 def test_a_second_signal_ends_all_at_once(tiny_artifact: Path) -> None:
@@ -377,7 +377,7 @@ def test_a_worker_that_dies_while_it_drains_is_not_replaced(tiny_artifact: Path)
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
         assert server.supervisor.wait(PATIENCE_SECONDS) == 0
-        assert len(server.log.all(r"worker (\d+) starts")) == 2
+    assert len(server.log.all(r"worker (\d+) starts")) == 2
 
 
 def test_workers_whose_supervisor_is_killed_drain_and_leave(tiny_artifact: Path) -> None:
