@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.serving import (
+    LOOK_SECONDS,
     PATIENCE_SECONDS,
     SERVER,
     Log,
@@ -299,6 +300,7 @@ def wait_until(so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not so():
         assert time.monotonic() < deadline
+        time.sleep(LOOK_SECONDS)
 
 
 def test_a_supervisor_that_fails_leaves_no_worker_behind(tiny_artifact: Path) -> None:
