@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVER_READY := $(VENV)/.ready-server
 TYPESCRIPT := 5.9.3
+# In the order of the folders. By the number of their tests, Ray's few but long ones would come last, and run alone.
+SIDE_BY_SIDE := -n 2 --dist loadscope --no-loadscope-reorder
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # $(call tools,EXTRA) makes .venvs/EXTRA with the packages of that extra of pyproject.toml, and nothing of ours.
 define tools
@@ -36,10 +38,10 @@ demo: $(READY) ## run the whole path: train, export, serve, classify, draw every
 	$(BIN)/python examples/demo.py
 
 test: $(READY) ## run every test, with coverage; installs Triton's and KServe's clients into .venvs
-	VITRINE_REQUIRE_CLIENTS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report=term:skip-covered
+	VITRINE_REQUIRE_CLIENTS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term:skip-covered
 
 test-envoy: $(READY) ## run the tests of servers once more, through Envoy (Linux)
-	TEST_FRONTEND=envoy $(BIN)/python -m pytest -n 2 --dist loadscope tests/server tests/contract tests/client tests/oip
+	TEST_FRONTEND=envoy $(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/server tests/contract tests/client tests/oip
 
 check: $(READY) protos-check page-check ## check format, lint and types, and that the generated stubs match the .proto files
 	$(BIN)/ruff format --check .

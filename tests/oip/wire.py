@@ -1,7 +1,6 @@
 """Writes the open protocol's messages, and reads what comes back, over a plain channel."""
 
 import io
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from PIL import Image
-from support.serving import PATIENCE_SECONDS
+from support.serving import comes
 
 from vitrine.oip import inference_pb2 as pb
 
@@ -56,10 +55,7 @@ def classes(output: str = "softmax", **value: Any) -> pb.ModelInferRequest:
 
 def at_last(look: Callable[[], Any], expected: object) -> Any:
     """What is seen once it is as expected, or patience is over: a call counts when its answer has left."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while (seen := look()) != expected and time.monotonic() < until:
-        pass
-    return seen
+    return comes(look, expected)
 
 
 def array(response: pb.ModelInferResponse, name: str) -> npt.NDArray[Any]:

@@ -120,7 +120,7 @@ def test_a_link_holds_the_changes(visitor: Visitor, visit: Visit, client: Client
         visitor.choose("relu_3", unit)
         visitor.page.get_by_role("button", name="Silence", exact=True).click()
     visitor.page.wait_for_url(lambda url: url.count("relu_3") == 3)
-    other = visit(visitor.address, "#" + visitor.page.url.partition("#")[2])
+    other = visit(visitor.address, visitor.fragment)
     expect(other.page.locator("#change-list li")).to_have_count(3)
     expect_shares(other, client.classify(EIGHT, interventions=[zero("relu_3", units=units)]).probabilities)
 

@@ -302,7 +302,7 @@ def test_damaged_tokens_leave_those_before_in_force_and_the_log_says_why(
         tokens.unlink()
         assert classifies(server.target, secret("alice"))
         assert not classifies(server.target, "in-clear-by-mistake")
-        said = (tmp_path / "log").read_text()
+    said = (tmp_path / "log").read_text()
     assert "line 1: the second word isn't the 64 hex digits of a token's SHA-256; the content before stays" in said
     assert f"{tokens} can't be read: No such file or directory; the content before stays" in said
     assert said.count("ERROR") == 2  # once for each change, not at each request

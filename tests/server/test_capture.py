@@ -363,17 +363,22 @@ def test_a_full_disk_costs_captured_images_and_no_answers(tiny_artifact: Path, t
     assert len(rows_in(tmp_path)) < len(images) / 2
 
 
+START = "from vitrine.server.cli import main; main()"
+TRIES_SOON = (sys.executable, "-c", f"from vitrine.server.capture import writer; writer.RETRY_SECONDS = 0.2; {START}")
+"""A server that soon tries again to write to a disk that has failed."""
+
+
 def test_a_folder_that_goes_and_comes_back(tiny_artifact: Path, tmp_path: Path, pixels: Pixels) -> None:
     folder = tmp_path / "captures"
     flags = ("--capture", folder, "--capture-ratio", "1", "--capture-part-seconds", "1")
-    with measured_server(tiny_artifact, *flags) as server, Client(server.target) as client:
+    with measured_server(tiny_artifact, *flags, program=TRIES_SOON) as server, Client(server.target) as client:
         folder.rmdir()
         folder.write_text("no folder any more")
         for image in pixels:
             client.classify(image, preparation="none")
         scrape = server.scrape_when(lambda scrape: scrape.value("vitrine_capture_dropped_images_total") == len(pixels))
         assert scrape.value("vitrine_capture_dropped_images_total", reason=DISK) == len(pixels)
-        assert len(server.log.all("captured images can't be written, and are dropped")) == 1
+        assert len(server.log.wait_for("captured images can't be written, and are dropped")) == 1
         folder.unlink()
         until = time.monotonic() + PATIENCE_SECONDS
         while "written again" not in server.log.text:

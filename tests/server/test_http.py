@@ -35,7 +35,16 @@ from support.http_calls import (
     post,
     written,
 )
-from support.serving import PATIENCE_SECONDS, Log, a_call, logged_server, open_log, refused_start, running_server
+from support.serving import (
+    PATIENCE_SECONDS,
+    Log,
+    a_call,
+    comes,
+    logged_server,
+    open_log,
+    refused_start,
+    running_server,
+)
 
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends import Frontend
@@ -388,7 +397,7 @@ def test_tokens_are_asked_for(host: str, tiny_artifact: Path, tmp_path: Path) ->
 
 
 def test_a_caller_cannot_name_itself_another_address(host: str, tiny_artifact: Path) -> None:
-    with http_server(host, tiny_artifact, "--caller-rate", "1", "--max-images", "1") as (_, address):
+    with http_server(host, tiny_artifact, "--caller-rate", "0.001", "--max-images", "1") as (_, address):
         codes = [
             call(address, "connect", CLASSIFY, BLANK, x_forwarded_for=f"192.0.2.{n}", forwarded=f"for=192.0.2.{n}").code
             for n in range(3)
@@ -435,7 +444,7 @@ def test_tls_encrypts_and_takes_a_renewed_certificate(host: str, tiny_artifact: 
         with pytest.raises(ssl.SSLCertVerificationError):
             call(address, "connect", CLASSIFY, BLANK, tls=trusting(new))
         publish(new)
-        assert until(lambda: _answered(address, trusting(new)))
+        assert comes(lambda: _answered(address, trusting(new)), True)
 
 
 def _answered(address: str, tls: ssl.SSLContext) -> bool:
@@ -443,11 +452,6 @@ def _answered(address: str, tls: ssl.SSLContext) -> bool:
         return call(address, "connect", CLASSIFY, BLANK, tls=tls).code == "OK"
     except ssl.SSLCertVerificationError:
         return False
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """True as soon as a condition holds; a condition that takes time of its own."""
-    return any(condition() for _ in range(1000))
 
 
 def test_mutual_tls_takes_a_certificate_of_its_authority_only(host: str, tiny_artifact: Path, tmp_path: Path) -> None:

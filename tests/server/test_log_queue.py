@@ -165,5 +165,5 @@ async def test_a_token_that_is_no_utf_8_reaches_no_log(tiny_artifact: Path) -> N
             writer.write(h2.greeting() + h2.headers_frame(headers, 1) + h2.data_frames(message, 1))
             assert (await read_status(reader))[0] == "INVALID_ARGUMENT"
         server.stop()
-        assert "Classify code=INVALID_ARGUMENT" in log.text
-        assert token not in log.text
+    assert "Classify code=INVALID_ARGUMENT" in log.text
+    assert token not in log.text

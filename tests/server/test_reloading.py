@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pytest
 from support.publishing import bad_files, good_file, probabilities_of, publish, withdraw
 from support.serving import (
+    LOOK_SECONDS,
     PATIENCE_SECONDS,
     SERVER,
     Log,
@@ -55,6 +56,7 @@ def wait_until(client: Client, so: Callable[[tuple[ModelSummary, ...]], bool]) -
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not so(models := client.models()):
         assert time.monotonic() < deadline, models
+        time.sleep(LOOK_SECONDS)
     return models
 
 

@@ -274,7 +274,7 @@ class SlowlyOpened:
     def open(self) -> None:
         self.openings += 1
         self.begun.set()
-        self.go_on.wait(PATIENCE_SECONDS)
+        assert self.go_on.wait(PATIENCE_SECONDS)
         if self.failures:
             self.failures -= 1
             raise RuntimeError("can't be opened")
@@ -346,7 +346,7 @@ async def test_an_explanation_whose_caller_has_gone_ends_with_its_slice(
         nonlocal divided
         divided += 1
         begun.set()
-        go_on.wait(PATIENCE_SECONDS)
+        assert go_on.wait(PATIENCE_SECONDS)
         return backward(*arguments)
 
     monkeypatch.setattr(Network, "backward", held_up)
@@ -376,13 +376,13 @@ async def test_a_caller_that_leaves_keeps_the_turn_until_its_slice_has_ended(
             under_way += 1
             most = max(most, under_way)
         begun.set()
-        go_on.wait(PATIENCE_SECONDS)
+        assert go_on.wait(PATIENCE_SECONDS)
         with lock:
             under_way -= 1
         return backward(*arguments)
 
     monkeypatch.setattr(Network, "backward", held_up)
-    async with open_service(ServiceConfig(tiny_artifact, threads=2)) as service:
+    async with open_service(ServiceConfig(tiny_artifact, threads=4)) as service:  # two of them run models
         model, pixels = service.models.get(""), random_pixels(1)
         gone = asyncio.ensure_future(service.explain(ExplainRequest(model, pixels), a_call_of(*Permission)))
         await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)

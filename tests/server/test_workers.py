@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.serving import (
+    LOOK_SECONDS,
     PATIENCE_SECONDS,
     SERVER,
     Log,
@@ -221,7 +222,7 @@ def test_a_stopped_worker_is_killed_and_replaced_and_counted(tiny_artifact: Path
 
 def test_a_limit_below_a_second_kills_no_worker_that_answers(tiny_artifact: Path) -> None:
     """Each worker is asked several times, and starts for longer than the limit."""
-    quick = impatient(ASK_SECONDS=0.25)
+    quick = impatient(ASK_SECONDS=0.75)  # longer than a busy machine keeps a worker from answering
     flags = ("--hang-seconds", "0.2", "--metrics-port", "0")
     with running_workers(tiny_artifact, *flags, program=quick) as server:
         stuck = server.ready(2)[0]
@@ -299,6 +300,7 @@ def wait_until(so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not so():
         assert time.monotonic() < deadline
+        time.sleep(LOOK_SECONDS)
 
 
 def test_a_supervisor_that_fails_leaves_no_worker_behind(tiny_artifact: Path) -> None:
@@ -356,8 +358,8 @@ def test_a_signal_while_workers_start_ends_them_quietly(tiny_artifact: Path, num
         assert server.wait(PATIENCE_SECONDS) == 0
         assert server.stdout is not None
         assert server.stdout.read() == ""
-        assert log.all(r"worker \d+ ended with (.*)") == ["exit status 0"]
-        assert "Traceback" not in log.text
+    assert log.all(r"worker \d+ ended with (.*)") == ["exit status 0"]
+    assert "Traceback" not in log.text
 
 
 def test_a_second_signal_ends_all_at_once(tiny_artifact: Path) -> None:
@@ -377,7 +379,7 @@ def test_a_worker_that_dies_while_it_drains_is_not_replaced(tiny_artifact: Path)
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
         assert server.supervisor.wait(PATIENCE_SECONDS) == 0
-        assert len(server.log.all(r"worker (\d+) starts")) == 2
+    assert len(server.log.all(r"worker (\d+) starts")) == 2
 
 
 def test_workers_whose_supervisor_is_killed_drain_and_leave(tiny_artifact: Path) -> None:

@@ -26,6 +26,14 @@ SIDE = 280
 PATIENCE = 1000 * PATIENCE_SECONDS
 """The same in milliseconds, as browsers count."""
 
+BEGUN = """
+    document.getElementById("verdict-class").textContent === "–"
+        ? document.getElementById("samples").hidden
+        : !document.getElementById("steps").hidden || location.hash.includes("pixels=")
+"""
+"""True, in JavaScript, when the page shows its first answer and the steps that follow it; pixels in a link have none.
+A model of other classes than digits begins with nothing."""
+
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 """A camera that shows a moving test picture, and the permission to use it."""
 
@@ -82,14 +90,30 @@ class Visitor:
         self.under_way -= request.url.endswith("/Classify")
 
     def open(self, fragment: str = "") -> None:
-        """Opens the page, and waits until it can be used, and has asked all about the drawing that it begins with."""
+        """Opens the page, and waits until it can be used, and shows all about the image that it begins with."""
         self.page.goto("about:blank")
         self.page.goto(self.address + fragment)
         self.page.wait_for_selector("html[data-ready]")
-        self.page.wait_for_load_state("networkidle")
+        self.wait_until(BEGUN)
+
+    @contextmanager
+    def answered(self) -> Iterator[None]:
+        """Waits at the end until what was drawn or given within has its answer, and the address holds it."""
+        self.evaluate(
+            """() => {
+                window.rested = false;
+                document.addEventListener("updated", ({detail}) => (window.rested ||= detail.atRest));
+            }"""
+        )
+        yield
+        self.wait_until("window.rested")
 
     def stroke(self, points: list[tuple[float, float]]) -> None:
-        """Draws one stroke with the mouse, on a paper of `SIDE` units."""
+        """Draws one stroke with the mouse, on a paper of `SIDE` units, and waits for its answer."""
+        with self.answered():
+            self._draw(points)
+
+    def _draw(self, points: list[tuple[float, float]]) -> None:
         box = self.page.locator("#pad").bounding_box()
         assert box
         places = [(box["x"] + x * box["width"] / SIDE, box["y"] + y * box["height"] / SIDE) for x, y in points]
@@ -102,6 +126,11 @@ class Visitor:
     def draw_eight(self) -> None:
         """Draws an 8 with the mouse."""
         self.stroke([*circle(140, 85, 40, 90, 450), *circle(140, 180, 52, 270, 630)])
+
+    @property
+    def fragment(self) -> str:
+        """What the address holds behind `#`, with it; `page.url` may lag behind."""
+        return str(self.evaluate("location.hash"))
 
     @property
     def verdict(self) -> Locator:

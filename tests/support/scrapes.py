@@ -1,14 +1,14 @@
 """Runs a server with metrics, and scrapes them as Prometheus would."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
-from support.serving import PATIENCE_SECONDS, Log, RunningServer, logged_server, open_log
+from support.serving import LOOK_SECONDS, PATIENCE_SECONDS, SERVER, Log, RunningServer, logged_server, open_log
 
 
 class Scrape:
@@ -67,14 +67,15 @@ class MeasuredServer:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not so(scrape := self.scrape()):
             assert time.monotonic() < deadline, scrape.text
+            time.sleep(LOOK_SECONDS)
         return scrape
 
 
 @contextmanager
-def measured_server(*arguments: str | Path, **environment: str) -> Iterator[MeasuredServer]:
+def measured_server(
+    *arguments: str | Path, program: Sequence[str | Path] = (SERVER,), **environment: str
+) -> Iterator[MeasuredServer]:
     """A server with metrics on a free port."""
-    with (
-        open_log() as (pipe, log),
-        logged_server(pipe, *arguments, "--metrics-port", "0", **environment) as server,
-    ):
+    words = (*arguments, "--metrics-port", "0")
+    with open_log() as (pipe, log), logged_server(pipe, *words, program=program, **environment) as server:
         yield MeasuredServer(server, log, log.wait_for(r"metrics are at (\S+)")[0])

@@ -27,6 +27,9 @@ FRONTEND = os.environ.get("TEST_FRONTEND", "grpc")
 PATIENCE_SECONDS = 60
 """Time limit for a server's reaction; reached only by tests that fail."""
 
+LOOK_SECONDS = 0.01
+"""Pause between two looks at what tells no one that it has changed: without it, the test takes the server's CPU."""
+
 
 @dataclass(frozen=True)
 class RunningServer:
@@ -93,7 +96,7 @@ def comes(look: Callable[[], Seen], expected: Seen, seconds: float = PATIENCE_SE
     """What is seen as soon as it is as expected: lines of a log have a thread of their own, for example."""
     until = time.monotonic() + seconds
     while (seen := look()) != expected and time.monotonic() < until:
-        pass
+        time.sleep(LOOK_SECONDS)
     return seen
 
 

@@ -32,7 +32,7 @@ class Page {
   /** @type {Result | null} */ #first = null;
   /** @type {Unit | null} */ #chosen = null;
   #pin = byId("pin");
-  #framed = false;
+  /** The next picture of the screen, with which the drawing is classified; 0: it isn't to be. */ #frame = 0;
   /** Counts what was drawn and given: an image takes some time to be read. */ #turn = 0;
   /** @type {HTMLElement | null} */ #cameFrom = null;
 
@@ -137,12 +137,7 @@ class Page {
 
   /** Classifies the drawing with the next picture of the screen, and not more often. */
   #onDraw() {
-    if (this.#framed) return;
-    this.#framed = true;
-    requestAnimationFrame(() => {
-      this.#framed = false;
-      this.#classify(() => this.#drawn());
-    });
+    this.#frame ||= requestAnimationFrame(() => this.#classify(() => this.#drawn()));
   }
 
   #onRest() {
@@ -206,6 +201,8 @@ class Page {
 
   /** Classifies what `source` gives when it is its turn. @param {() => Source | null} source @param {boolean} atRest all else follows, too */
   #classify(source, atRest = false) {
+    cancelAnimationFrame(this.#frame); // or it would take the place of this one, which may be at rest, in the lane
+    this.#frame = 0;
     return this.#answers.run(async () => {
       const given = source();
       if (!given) return;
