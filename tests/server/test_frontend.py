@@ -1,6 +1,8 @@
 """The gRPC front end: its settings, the gate before its services, and what protocols hand it."""
 
+import asyncio
 import errno
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from support.callers import bearer, line, secret
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends import Frontend
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.core_server import TAKERS, _RegisteredMethods
 from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.call import Call, Outcome
 from vitrine.server.inference.readiness import Readiness
@@ -45,6 +48,24 @@ async def test_it_is_a_frontend(service: Service) -> None:
     frontend: Frontend = GrpcFrontend(service, GrpcConfig(port=0))
     assert frontend.address.startswith("127.0.0.1:")
     await frontend.start()
+    await frontend.drain(0)
+
+
+async def test_calls_of_a_method_that_arrive_together_are_taken_up_together(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected: Counter[bytes] = Counter()
+    expect_call = _RegisteredMethods._request_registered_call
+
+    def expect(server: _RegisteredMethods, method: bytes) -> Any:
+        expected[method] += 1
+        return expect_call(server, method)
+
+    monkeypatch.setattr(_RegisteredMethods, "_request_registered_call", expect)
+    frontend = GrpcFrontend(service, GrpcConfig(port=0))
+    await frontend.start()
+    await asyncio.sleep(0)  # each task that takes calls up waits for its first
+    assert expected == {path.encode(): TAKERS for path in METHODS}
     await frontend.drain(0)
 
 

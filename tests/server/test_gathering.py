@@ -62,8 +62,23 @@ async def test_a_run_that_would_hold_up_the_loop_has_a_thread(threads: Executor)
 async def test_more_than_a_batch_holds_goes_into_several_runs_of_one_turn(threads: Executor) -> None:
     runs = Runs()
     shared = batcher(runs, threads, max_rows=4)
-    await asyncio.gather(*(shared.run(images(3), ["a"]) for _ in range(3)))
-    assert runs.seen == [(4, True), (4, True), (1, True)]
+    await asyncio.gather(*(shared.run(images(2), ["a"]) for _ in range(5)))
+    assert runs.seen == [(4, True), (4, True), (2, True)]
+
+
+async def test_a_request_that_fits_into_a_run_is_not_split(threads: Executor) -> None:
+    runs = Runs()
+    shared = batcher(runs, threads, max_rows=4)
+    answers = await asyncio.gather(*(shared.run(images(3, value), ["a"]) for value in range(3)))
+    assert runs.seen == [(3, True)] * 3
+    assert [answer["a"][:, 0].tolist() for answer in answers] == [[value] * 3 for value in range(3)]
+
+
+async def test_a_request_that_fits_into_no_run_is_split(threads: Executor) -> None:
+    runs = Runs()
+    answer = await batcher(runs, threads, max_rows=4).run(images(6), ["a"])
+    assert runs.seen == [(4, True), (2, True)]
+    assert len(answer["a"]) == 6
 
 
 async def test_one_callers_failure_is_no_other_callers(threads: Executor) -> None:

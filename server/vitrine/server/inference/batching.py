@@ -287,6 +287,7 @@ class Batcher:
         """The next batch, from the queue's head on.
 
         If the head can be run on the loop's own thread, the batch can, too: larger callers behind it wait for the next.
+        A caller that fits into a batch isn't split over two: its activations would have to be copied together.
         """
         shares: list[_Share] = []
         first = self._queue[0]
@@ -296,6 +297,8 @@ class Batcher:
             waiting = self._queue[0]
             start, end = waiting.taken, len(waiting.pixels)
             if inline and end - start > self._inline_rows:
+                break
+            if room < end - start <= size:
                 break
             stop = min(start + room, end)
             shares.append(_Share(waiting, start, stop))

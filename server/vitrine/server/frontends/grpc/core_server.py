@@ -3,7 +3,8 @@
 - A call whose path is no UTF-8 ends grpc.aio's server: it decodes the path of every call in the loop that takes calls
   up, where nothing catches the error. Here all methods are registered with gRPC's core, which compares their paths as
   bytes. What is left over is a call of an unknown method, and is refused without a look at its path.
-- Each call took two tasks and a wait for several events to be taken up. Here each method has a loop of its own.
+- Each call took two tasks and a wait for several events to be taken up, one call at a time. Here each method has loops
+  of its own, so that calls which arrive together are taken up together, and share a run of the model.
 """
 
 import asyncio
@@ -24,6 +25,9 @@ Unknown: TypeAlias = Callable[[Metadata], tuple[grpc.Status, str]]
 
 CALL_TASK = "rpc_task"
 """The name of a call's task, which grpc.aio's own server gives it too."""
+
+TAKERS = 16
+"""Calls of a method that can be taken up in one turn of the event loop. With one, each call waits a turn of its own."""
 
 TAKES = ("method_name", "method_resolver", "interceptors", "rpc_state", "loop", "concurrency_exceeded")
 SCHEDULES = ("rpc_coro", "rpc_state", "loop")
@@ -86,9 +90,10 @@ class _RegisteredMethods(cygrpc.AioServer):  # type: ignore[misc]  # grpcio has 
     async def start(self) -> None:
         await super().start()
         for path in self._handlers:
-            taking = asyncio.create_task(self._take_calls(path))
-            taking.add_done_callback(self._note_end)
-            self._keep(taking)
+            for _ in range(TAKERS):
+                taking = asyncio.create_task(self._take_calls(path))
+                taking.add_done_callback(self._note_end)
+                self._keep(taking)
 
     async def wait_for_termination(self, timeout: float | None) -> bool:
         """Waits until the server was stopped, for `timeout` seconds at most; True: it runs on.
@@ -121,7 +126,7 @@ class _RegisteredMethods(cygrpc.AioServer):  # type: ignore[misc]  # grpcio has 
             await abort(context, *self._unknown(context.invocation_metadata() or ()))
 
     async def _take_calls(self, path: str) -> None:
-        """Takes up the calls of a method until the server stops."""
+        """Takes up calls of a method, one after the other, until the server stops."""
         loop, method = asyncio.get_running_loop(), path.encode()
         named = (path,) if len(_arguments(cygrpc, "_schedule_rpc_coro")) > len(SCHEDULES) else ()
         with suppress(cygrpc._RequestCallError):
