@@ -38,6 +38,11 @@ def cpu_seconds(pid: int) -> float:
     return sum(_cpu_ticks(process) for process in process_tree(pid)) / TICKS_PER_SECOND
 
 
+def pss_kib(pid: int) -> int:
+    """Proportional set size of a process and its children: memory in which a shared page counts once, in KiB."""
+    return sum(_pss_kib(process) for process in process_tree(pid))
+
+
 def process_tree(pid: int) -> list[int]:
     """Process ids of a process and its descendants; processes that have just ended are left out."""
     return [pid, *(descendant for child in _children(pid) for descendant in process_tree(child))]
@@ -59,6 +64,15 @@ def _usage_of(pid: int) -> Usage | None:
         return Usage(resident, len(os.listdir(process / "fd")), len(os.listdir(process / "task")), 1)  # noqa: PTH208
     except OSError:
         return None
+
+
+def _pss_kib(pid: int) -> int:
+    """Proportional set size of one process; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def _cpu_ticks(pid: int) -> int:

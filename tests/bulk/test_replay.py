@@ -30,7 +30,8 @@ from vitrine.server.capture.config import CaptureConfig
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.inference.requests import ClassifyRequest
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
+from vitrine.server.service_config import ServiceConfig
 
 IMAGES, REQUESTS = 1500, 3
 

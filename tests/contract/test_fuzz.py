@@ -46,12 +46,13 @@ from vitrine.server.frontends.grpc.config import CONNECTION_CALLS, GrpcConfig
 from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.call import Call
 from vitrine.server.models.snapshot import ServedModel
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.protocols.decoding import message_decoder
 from vitrine.server.protocols.endpoint import MAX_FIELDS
 from vitrine.server.protocols.field_count import SMALL_BYTES, UncountableError, has_more_fields
 from vitrine.server.protocols.v1.convert import read_classify
 from vitrine.server.protocols.v1.servicer import SERVICE
+from vitrine.server.service_config import ServiceConfig
 from vitrine.v1 import classifier_pb2 as pb
 
 HEADERS, END_STREAM = 0x1, 0x1

@@ -50,6 +50,7 @@ FLOORS: dict[str, Floors] = {
         ["telemetry"],
         ["protocols"],
         ["frontends"],
+        ["service_config"],
         ["opening"],
         ["process", "ray_serve"],
         ["cli", "in_process"],
@@ -71,7 +72,7 @@ FLOORS: dict[str, Floors] = {
     "model": [
         ["errors", "labels", "layers", "digits"],  # digits: the shape that both sides have by default, two constants
         ["graph", "statistics", "answer", "preparation", "distribution", "output", "variables", "drawing"],
-        ["catalogue", "deviation"],
+        ["catalogue", "tolerance"],
         ["artifact"],
         [""],
     ],
@@ -182,13 +183,15 @@ HEAVY = {
     "vitrine.client.cli": ["torch", "onnx", "onnxruntime", "matplotlib", "vitrine.oip"],
     "vitrine.bulk.cli": ["torch", "onnx", "onnxruntime", "matplotlib", "pyarrow", "tqdm", "ray"],  # `vitrine` loads it
     "vitrine.server.cli": ["torch", "matplotlib", "sklearn", "onnx", "onnxruntime", "grpc", "pyarrow"],
-    "vitrine.model": ["torch", "onnx", "onnxruntime", "grpc"],
+    "vitrine.model": ["numpy", "PIL", "torch", "onnx", "onnxruntime", "grpc"],
+    "vitrine.model.artifact": ["PIL", "torch", "onnx", "onnxruntime", "grpc"],
+    "vitrine.server.cli.command": ["numpy", "PIL", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.inference.service": ["onnx", "onnxruntime", "grpc", "google.protobuf", "pyarrow"],
     "vitrine.server.capture.capture": ["onnx", "onnxruntime", "grpc", "google.protobuf", "pyarrow"],
     "vitrine.server.security.access": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.security.certificates": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.engine.session": ["grpc"],
-    "vitrine.server.process.lifecycle": ["opentelemetry", "pythonjsonlogger"],
+    "vitrine.server.process.lifecycle": ["PIL", "click", "opentelemetry", "pythonjsonlogger"],
     "vitrine.server.inference.statistics": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
     "vitrine.server.models.repository": ["onnx", "onnxruntime", "grpc", "google.protobuf"],
 }

@@ -8,7 +8,7 @@ import pytest
 from vitrine.oip import model_config_pb2 as config_pb
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
-from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.config import BatchingConfig
 from vitrine.server.inference.statistics import Duration, ModelStatistics
 from vitrine.server.models.snapshot import Entry, ServedModel
 from vitrine.server.protocols.oip.describe import write_config, write_entry, write_statistics

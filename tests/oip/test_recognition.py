@@ -21,13 +21,14 @@ from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import InvalidRequest, PermissionDenied, RequestError
 from vitrine.server.inference.service import Service
 from vitrine.server.models.snapshot import Models, ServedModel
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.protocols import templates
 from vitrine.server.protocols.decoding import message_decoder
 from vitrine.server.protocols.oip.frames import InferAnswer
 from vitrine.server.protocols.oip.recognition import KnownInfer, recognising
 from vitrine.server.protocols.oip.servicer import OipServicer
 from vitrine.server.security.access import Caller, Permission
+from vitrine.server.service_config import ServiceConfig
 
 parse = message_decoder(pb.ModelInferRequest, lambda: 4096)
 

@@ -16,11 +16,12 @@ from vitrine.oip import inference_pb2 as pb
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import AnswerTooLarge
-from vitrine.server.inference.requests import Limits
+from vitrine.server.inference.config import Limits
 from vitrine.server.inference.service import Service
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.protocols.oip.servicer import OipServicer
+from vitrine.server.service_config import ServiceConfig
 
 
 @pytest.fixture(scope="module")

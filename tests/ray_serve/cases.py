@@ -32,13 +32,14 @@ from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError
 from vitrine.server.inference.call import Call, Stage
 from vitrine.server.inference.service import Service
-from vitrine.server.models.rollout import RepositoryConfig
+from vitrine.server.models.config import RepositoryConfig
 from vitrine.server.models.version_policy import VersionPolicy
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.ray_serve import SERVICERS, application, replica
 from vitrine.server.ray_serve.application import USUAL
 from vitrine.server.ray_serve.replica import Replica
 from vitrine.server.ray_serve.settings import DEFAULTS, service_config
+from vitrine.server.service_config import ServiceConfig
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 

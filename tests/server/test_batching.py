@@ -13,7 +13,8 @@ import pytest
 from support.artifacts import random_pixels
 
 from vitrine.server.errors import StartupError
-from vitrine.server.inference.batching import Activations, Batcher, BatchingConfig
+from vitrine.server.inference.batching import Activations, Batcher
+from vitrine.server.inference.config import BatchingConfig
 from vitrine.server.threads import started_threads
 
 FIRST = 0

@@ -20,8 +20,9 @@ from vitrine.oip import inference_pb2 as oip
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
 from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
-from vitrine.server.inference.batching import Activations, Batcher, BatchingConfig
+from vitrine.server.inference.batching import Activations, Batcher
 from vitrine.server.inference.cache import CachedBatcher, RowCache
+from vitrine.server.inference.config import BatchingConfig
 from vitrine.server.models.snapshot import ServedModel
 
 MIB = 1 << 20

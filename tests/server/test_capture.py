@@ -58,10 +58,11 @@ from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import StartupError
 from vitrine.server.inference.call import Call
 from vitrine.server.inference.requests import ClassifyRequest, LayerSelection
-from vitrine.server.models.rollout import RepositoryConfig
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.models.config import RepositoryConfig
+from vitrine.server.opening import open_service
 from vitrine.server.process.port import can_be_shared
 from vitrine.server.security.access import Caller, Permission
+from vitrine.server.service_config import ServiceConfig
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 

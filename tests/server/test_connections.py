@@ -46,8 +46,9 @@ from vitrine.server.inference.connections import (
     Connections,
 )
 from vitrine.server.inference.shares import Shares
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.protocols.status import status_of
+from vitrine.server.service_config import ServiceConfig
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 

@@ -20,7 +20,7 @@ from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.call import Call, Outcome
 from vitrine.server.inference.readiness import Readiness
 from vitrine.server.inference.service import Service
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.protocols.endpoint import Endpoint
 from vitrine.server.protocols.health import HealthServicer
 from vitrine.server.protocols.oip.servicer import OipServicer
@@ -32,6 +32,7 @@ from vitrine.server.security.addresses import address_of, is_loopback
 from vitrine.server.security.certificates import TlsFiles
 from vitrine.server.security.listening import cannot_listen
 from vitrine.server.security.tokens import read_tokens
+from vitrine.server.service_config import ServiceConfig
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from vitrine.server.inference.batching import Activations, Batcher, BatchingConfig
+from vitrine.server.inference.batching import Activations, Batcher
+from vitrine.server.inference.config import BatchingConfig
 from vitrine.server.models.snapshot import RunTime
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
+from vitrine.server.service_config import ServiceConfig
 
 INLINE_ROWS = 8
 

@@ -52,15 +52,16 @@ from vitrine.server.frontends.asgi.http_server import HttpFrontend
 from vitrine.server.frontends.asgi.methods import JSON_BYTES
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.config import BatchingConfig, Limits
 from vitrine.server.inference.connections import SURPLUS, TOO_MUCH, UNREAD, ConnectionConfig
-from vitrine.server.inference.requests import ClassifyRequest, Limits
+from vitrine.server.inference.requests import ClassifyRequest
 from vitrine.server.inference.service import Service
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.process.port import can_be_shared
 from vitrine.server.protocols.compression import largest_unpacked
 from vitrine.server.protocols.endpoint import NAME_BYTES
 from vitrine.server.security.addresses import is_fixed
+from vitrine.server.service_config import ServiceConfig
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 

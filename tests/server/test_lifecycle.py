@@ -26,9 +26,10 @@ from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.server import LOST_SECONDS, GrpcFrontend
 from vitrine.server.inference.requests import ClassifyRequest
 from vitrine.server.inference.service import Service
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.lifecycle import serve
+from vitrine.server.service_config import ServiceConfig
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 

@@ -24,8 +24,9 @@ from vitrine.server.errors import Overloaded
 from vitrine.server.frontends.grpc.config import CONNECTION_CALLS, GrpcConfig
 from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.inference.admission import Admission, AdmissionConfig
-from vitrine.server.inference.requests import Limits
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.inference.config import Limits
+from vitrine.server.opening import open_service
+from vitrine.server.service_config import ServiceConfig
 from vitrine.training import compute_activations
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub

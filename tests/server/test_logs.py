@@ -21,11 +21,13 @@ from support.artifacts import export_random, random_pixels
 from support.serving import logged_server, open_log, running_server
 
 from vitrine.client import AuthenticationError, Client, NotFoundError
-from vitrine.server.inference.batching import Batcher, BatchingConfig
+from vitrine.server.inference.batching import Batcher
 from vitrine.server.inference.call import Call, Outcome, handling
+from vitrine.server.inference.config import BatchingConfig
 from vitrine.server.inference.requests import ClassifyRequest
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.security.access import ANYONE
+from vitrine.server.service_config import ServiceConfig
 from vitrine.server.telemetry.logs import LogConfig, LogFormat, dress, log_call
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub

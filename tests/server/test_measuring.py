@@ -24,8 +24,9 @@ from vitrine.server.inference.call import Call, Outcome
 from vitrine.server.inference.readiness import Readiness
 from vitrine.server.inference.requests import Workload
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.security.certificates import CertificateInForce
+from vitrine.server.service_config import ServiceConfig
 from vitrine.server.telemetry import instrumentation
 from vitrine.server.telemetry.instrumentation import PrometheusTelemetry
 from vitrine.server.telemetry.liveness import Liveness

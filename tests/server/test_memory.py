@@ -14,8 +14,8 @@ from vitrine.server.engine.device import Device
 from vitrine.server.engine.loading import load_artifact
 from vitrine.server.engine.memory import free_memory
 from vitrine.server.engine.weights import weights_register
+from vitrine.server.models.config import RepositoryConfig
 from vitrine.server.models.repository import ServedRepository
-from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.snapshot import ServedModel
 
 GIB = 1 << 30

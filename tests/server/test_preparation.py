@@ -24,7 +24,8 @@ from support.serving import RunningServer, logged_server, open_log, running_serv
 from vitrine.client import Client, InvalidRequestError
 from vitrine.model import MAX_IMAGE_PIXELS, PIXELS_SHAPE, ImageError, prepare
 from vitrine.model.preparation.image import MAX_SCANS
-from vitrine.model.preparation.steps import DESCRIPTIONS, PICTURE_SIDE
+from vitrine.model.preparation.step import DESCRIPTIONS
+from vitrine.model.preparation.steps import PICTURE_SIDE
 from vitrine.server.errors import Overloaded
 from vitrine.server.preparation.messages import ANSWER_BYTES
 from vitrine.server.preparation.pool import PreparationPool

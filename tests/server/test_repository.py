@@ -18,13 +18,14 @@ from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import NotFound, StartupError
 from vitrine.server.inference.call import Call
 from vitrine.server.inference.requests import Classification, ClassifyRequest
+from vitrine.server.models.config import RepositoryConfig
 from vitrine.server.models.repository import ServedRepository, poll
-from vitrine.server.models.rollout import RepositoryConfig
 from vitrine.server.models.scan import scan
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 from vitrine.server.models.version_policy import VersionPolicy
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.security.access import Caller, Permission
+from vitrine.server.service_config import ServiceConfig
 
 OPERATOR = Caller("operator", frozenset(Permission))
 """A caller who may do everything."""

@@ -9,7 +9,8 @@ import pytest
 from vitrine.server.bundled import bundled_model
 from vitrine.server.engine.artifact import read_artifact
 from vitrine.server.errors import StartupError
-from vitrine.server.models.rollout import GONE, RepositoryConfig, default_of, plan
+from vitrine.server.models.config import RepositoryConfig
+from vitrine.server.models.rollout import GONE, default_of, plan
 from vitrine.server.models.scan import ModelFolder, VersionFolder
 from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
 from vitrine.server.models.version_policy import VersionPolicy

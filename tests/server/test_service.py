@@ -24,6 +24,7 @@ from vitrine.server.engine.loading import load_artifact
 from vitrine.server.errors import AnswerTooLarge, InvalidRequest, PermissionDenied, Unsupported
 from vitrine.server.inference.attribution import Network
 from vitrine.server.inference.call import Call, Stage
+from vitrine.server.inference.config import Limits
 from vitrine.server.inference.plan import Plan
 from vitrine.server.inference.requests import (
     AttributionMethod,
@@ -33,13 +34,13 @@ from vitrine.server.inference.requests import (
     ExplainRequest,
     Interventions,
     LayerSelection,
-    Limits,
 )
 from vitrine.server.inference.service import MAX_PLANS, Service
-from vitrine.server.models.rollout import RepositoryConfig
+from vitrine.server.models.config import RepositoryConfig
 from vitrine.server.models.snapshot import Entry, IntervenedRunner, Models, ServedModel, Snapshot
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.security.access import Caller, Permission
+from vitrine.server.service_config import ServiceConfig
 
 EIGHT = Path(__file__).parents[2] / "examples" / "eight.png"
 ALL_LAYERS = LayerSelection(every=True)

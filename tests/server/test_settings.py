@@ -16,12 +16,11 @@ from vitrine.server.cli.types import Whole
 from vitrine.server.errors import ConfigError
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.requests import Limits
-from vitrine.server.models.rollout import RepositoryConfig
-from vitrine.server.opening import ServiceConfig
+from vitrine.server.inference.config import BatchingConfig, Limits
+from vitrine.server.models.config import RepositoryConfig
 from vitrine.server.process.config import FrontendKind, ProcessConfig, ServerConfig
 from vitrine.server.ranges import WholeRange
+from vitrine.server.service_config import ServiceConfig
 from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.tracing_config import TracingConfig
 

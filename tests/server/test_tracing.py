@@ -24,7 +24,8 @@ from support.serving import PATIENCE_SECONDS, logged_server, open_log, refused_s
 from vitrine.client import Client, InvalidRequestError
 from vitrine.server.errors import StartupError
 from vitrine.server.inference.call import Call
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
+from vitrine.server.service_config import ServiceConfig
 from vitrine.server.telemetry import spans
 from vitrine.server.telemetry.tracing_config import TracingConfig
 from vitrine.v1 import classifier_pb2 as pb

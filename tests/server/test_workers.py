@@ -230,12 +230,6 @@ def test_a_limit_below_a_second_kills_no_worker_that_answers(tiny_artifact: Path
         assert server.log.wait_for(r"worker (\d+) hasn't answered for 0.2 s") == [str(stuck)]
 
 
-def serve_nothing(_: ServerConfig, line: Any, __: object) -> None:
-    """A worker's program: it says that it is ready, and then its event loop hangs."""
-    line.send(True)
-    time.sleep(3600)
-
-
 def log_nothing() -> None:
     """The log of such a worker."""
 
@@ -243,7 +237,7 @@ def log_nothing() -> None:
 async def test_a_worker_whose_event_loop_hangs_is_killed_and_replaced(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(supervisor, "work", serve_nothing)
+    monkeypatch.setattr(supervisor, "PROGRAM", "support.hanging_worker")
     monkeypatch.setattr(supervisor, "ASK_SECONDS", 0.02)
     monkeypatch.setattr(supervisor, "START_SECONDS", 2_000.0)  # it isn't killed before it has said that it is ready
     monkeypatch.setattr(process_config, "GRACE_SECONDS", 0.0)

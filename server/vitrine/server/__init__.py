@@ -4,6 +4,7 @@
     in_process     a server and its client in one process: `vitrine.server.embedded`
     process/       supervisor, worker, lifecycle, signals, port
     opening        the service with all that it needs, as a context
+    service_config its settings
     frontends/     bytes and metadata in and out, one transport per folder
     protocols/     messages ↔ plain data
     telemetry/     logs, metrics, traces, activation health

@@ -17,10 +17,11 @@ from typing import Any
 from vitrine.client import Client
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.frontends.grpc.server import GrpcFrontend
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.protocols.services import METHODS
 from vitrine.server.security.access import Permission
 from vitrine.server.security.issuing import add_line, make_token
+from vitrine.server.service_config import ServiceConfig
 
 DRAIN_SECONDS = 2.0
 """Seconds that calls of other threads may take to finish at the end."""

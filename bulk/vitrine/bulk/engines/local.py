@@ -9,12 +9,13 @@ from pathlib import Path
 from vitrine.bulk.chunks import CHUNK_IMAGES, Chunk, ModelInfo, Pixels, Row, Scores, stacked
 from vitrine.server.engine.device import Device
 from vitrine.server.errors import Overloaded, RequestError
-from vitrine.server.inference.batching import BatchingConfig
 from vitrine.server.inference.call import Call
+from vitrine.server.inference.config import BatchingConfig
 from vitrine.server.inference.requests import Classification, ClassifyRequest, LayerSelection
 from vitrine.server.inference.service import Service
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.security.access import ANYONE
+from vitrine.server.service_config import ServiceConfig
 
 TRIES = 5
 """Number of times that an image is sent which the service had no room for."""

@@ -19,6 +19,7 @@ from vitrine.model.errors import ImageError
 from vitrine.model.preparation.cost import decoding_bytes
 from vitrine.model.preparation.deep import check_upper_bits, cut_off, read_all_bits, uses_few_bits
 from vitrine.model.preparation.files import read_image_file
+from vitrine.model.preparation.limits import MAX_IMAGE_PIXELS
 from vitrine.model.preparation.metadata import (
     advice_for,
     count_scans,
@@ -54,13 +55,6 @@ BUFFERS = (bytes, bytearray, memoryview)
 
 Grey: TypeAlias = npt.NDArray[np.uint8]
 """A grey image, uint8 (H, W), 0 = black and 255 = white, as cameras and screens have it."""
-
-MAX_IMAGE_PIXELS = 52_000_000
-"""The largest width × height that is decoded: a larger one could fill the memory from a few bytes on disk. Cameras of
-"50 megapixels" have up to 51.3 million."""
-
-MOST_IMAGE_PIXELS = 178_000_000
-"""The highest limit that can be set: Pillow refuses larger images itself."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """The file formats that are read. Pillow knows more, some of which run other programs (EPS) or are rarely tested."""

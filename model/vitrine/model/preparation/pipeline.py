@@ -27,7 +27,8 @@ from vitrine.model.digits import PIXELS_SHAPE
 from vitrine.model.preparation.blobs import Blobs
 from vitrine.model.preparation.crops import find_levels
 from vitrine.model.preparation.enclosures import find_surrounding
-from vitrine.model.preparation.image import MAX_IMAGE_PIXELS, Grey, ImageSource, read_grey
+from vitrine.model.preparation.image import Grey, ImageSource, read_grey
+from vitrine.model.preparation.limits import MAX_IMAGE_PIXELS
 from vitrine.model.preparation.paper import MIN_CONTRAST
 from vitrine.model.preparation.pen import even_strokes
 from vitrine.model.preparation.photo import Ink, find_ink_in_photo

@@ -3,9 +3,6 @@
 It calls the steps of `pipeline` in their order, so that its pixels are those of `prepare`, byte for byte.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
 from PIL import Image
 
@@ -13,27 +10,10 @@ from vitrine.model.digits import PIXELS_SHAPE
 from vitrine.model.preparation.image import Grey
 from vitrine.model.preparation.photo import Ink
 from vitrine.model.preparation.pipeline import Pixels, Shape, find_box, place, stretch
+from vitrine.model.preparation.step import DESCRIPTIONS, Step
 
 PICTURE_SIDE = 160
 """Longer pictures are averaged down towards this many pixels: people see no more in a row of them."""
-
-DESCRIPTIONS: Mapping[str, str] = {
-    "grey": "The image is read upright and in shades of grey; transparency lies on white paper.",
-    "ink": "The digit is told from paper, light and everything else, and cut out; paper becomes white, and ink black.",
-    "place": "It is scaled to the model's few pixels, its proportions kept, with its centre of mass in the middle.",
-    "stretch": "The darkest pixel becomes fully black, so that thin strokes don't come out pale. The model gets this.",
-}
-"""A sentence about each step, by its name, in the order of the steps."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
-    """The picture after a step of the preparation."""
-
-    name: str
-    """One of `DESCRIPTIONS`."""
-    picture: Grey
-    """uint8 (h, w), 0 = black and 255 = white, as screens have it; its longer side is below 2 × `PICTURE_SIDE`."""
 
 
 def show_steps(grey: Grey, shape: Shape = PIXELS_SHAPE) -> tuple[Pixels, tuple[Step, ...]]:

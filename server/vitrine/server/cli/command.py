@@ -28,17 +28,16 @@ from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError, CrashLoop, StartupError
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.config import BatchingConfig, Limits
 from vitrine.server.inference.connections import ConnectionConfig
-from vitrine.server.inference.requests import Limits
-from vitrine.server.models.rollout import RepositoryConfig
-from vitrine.server.opening import ServiceConfig
+from vitrine.server.models.config import RepositoryConfig
 from vitrine.server.process.config import FrontendKind, ProcessConfig, ServerConfig, pod_advice
 from vitrine.server.process.event_loop import run
 from vitrine.server.process.limits import check_limits
 from vitrine.server.process.port import can_be_shared
 from vitrine.server.process.signals import leave
 from vitrine.server.process.supervisor import supervise
+from vitrine.server.service_config import ServiceConfig
 from vitrine.server.telemetry.logs import LogConfig, log_to_stderr
 from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.temporary_folder import writable_place

@@ -10,17 +10,25 @@ from vitrine.server.cli.types import Number, Policy, Port, Whole, Workers
 from vitrine.server.engine.device import Device
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.admission import PENDING_BYTES, PENDING_IMAGES, AdmissionConfig
-from vitrine.server.inference.batching import BATCH_DELAYS, BATCH_ROWS, BatchingConfig
-from vitrine.server.inference.cache import CACHE_BYTES
+from vitrine.server.inference.config import (
+    BATCH_DELAYS,
+    BATCH_ROWS,
+    CACHE_BYTES,
+    CALLER_RATES,
+    IMAGE_PIXELS,
+    MESSAGE_BYTES,
+    REQUEST_IMAGES,
+    BatchingConfig,
+    Limits,
+)
 from vitrine.server.inference.connections import AGES, CONNECTIONS, TRANSFER_SECONDS, ConnectionConfig
-from vitrine.server.inference.requests import CALLER_RATES, IMAGE_PIXELS, MESSAGE_BYTES, REQUEST_IMAGES, Limits
-from vitrine.server.models.rollout import RELOAD_SECONDS, RepositoryConfig
+from vitrine.server.models.config import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.models.version_policy import VersionPolicy
-from vitrine.server.opening import THREADS as THREAD_COUNTS
 from vitrine.server.process.config import FrontendKind, ProcessConfig
 from vitrine.server.ranges import SECONDS, WholeRange
 from vitrine.server.security.addresses import without_brackets
 from vitrine.server.security.certificates import TlsFiles
+from vitrine.server.service_config import THREADS as THREAD_COUNTS
 from vitrine.server.telemetry.logs import LogConfig, LogFormat
 from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.tracing_config import RATIOS, TracingConfig

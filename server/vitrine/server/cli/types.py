@@ -8,8 +8,8 @@ import click
 
 from vitrine.server.engine.cpus import usable_cpus
 from vitrine.server.models.version_policy import VersionPolicy
-from vitrine.server.opening import PROCESSES
 from vitrine.server.ranges import PORTS, RealRange, WholeRange
+from vitrine.server.service_config import PROCESSES
 
 logger = logging.getLogger(__name__)
 

@@ -57,7 +57,8 @@ class Artifact:
     """A checked artifact: exactly the bytes that were checked, so that a file replaced meanwhile changes nothing."""
 
     data: bytes
-    """The ONNX file. It says of tensors beside it that they are at `NOWHERE`, so that nobody reads them unchecked."""
+    """The ONNX file. It says of tensors beside it that they are at `NOWHERE`, so that nobody reads them unchecked; then
+    it has no metadata either."""
     sha256: str
     """The digest of the ONNX file, in hex."""
     metadata: ArtifactMetadata
@@ -239,7 +240,11 @@ def _read_outside(graph: GraphProto, metadata: ArtifactMetadata, path: Path, reg
 
 
 def _unlinked(model: ModelProto) -> bytes:
-    """The ONNX file without the way to the weights beside it, which have been read."""
+    """The ONNX file without the way to the weights beside it, which have been read.
+
+    It has no metadata: a large model's statistics are many, and ONNX Runtime would keep a copy of them.
+    """
+    del model.metadata_props[:]
     for tensor in model.graph.initializer:
         for entry in tensor.external_data:
             if entry.key == "location":

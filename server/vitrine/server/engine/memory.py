@@ -51,14 +51,18 @@ def check_memory(size: int, needed: int) -> None:
 
 
 def return_large_blocks() -> None:
-    """Has glibc return freed memory to the system: what is free now, and each block of 1 MiB or more from now on.
+    """Has glibc return each freed block of 1 MiB or more to the system, from now on; see mallopt(3).
 
-    By itself it would keep the blocks of a large model's largest run, for blocks of their size; see mallopt(3).
+    By itself it would keep the blocks of a large model's largest run, for blocks of their size.
     """
     if platform.libc_ver()[0] == "glibc":
-        library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
-        library.malloc_trim(0)
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+
+
+def return_free_memory() -> None:
+    """Has glibc return the memory to the system that is free now; see malloc_trim(3)."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _of_machine(meminfo: Path) -> Iterator[int]:

@@ -16,7 +16,7 @@ from vitrine.model.errors import shortened
 from vitrine.model.graph import INPUT
 from vitrine.server.engine.artifact import NOWHERE, Artifact
 from vitrine.server.engine.device import CPU_PROVIDER, CUDA_PROVIDER, Device
-from vitrine.server.engine.memory import return_large_blocks
+from vitrine.server.engine.memory import return_free_memory, return_large_blocks
 from vitrine.server.engine.runtime import onnxruntime
 from vitrine.server.errors import StartupError
 
@@ -132,6 +132,8 @@ def _open(artifact: Artifact, provider: str, options: Mapping[str, str] | None =
     except Exception as error:  # ONNX Runtime has one class for each of its status codes, and raises others too
         raise _RuntimeFailure(_first_line(error)) from error
     check_golden_sample(computed, golden, *artifact.metadata.layers[-1].reads)
+    if weights:
+        return_free_memory()  # what reading and loading has left over
     return engine
 
 

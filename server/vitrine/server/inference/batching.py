@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.server.inference.call import HANDLED, Call, Stage, handling
-from vitrine.server.ranges import RealRange, WholeRange
+from vitrine.server.inference.config import BatchingConfig
 from vitrine.server.threads import off_loop
 
 logger = logging.getLogger(__name__)
@@ -32,39 +32,6 @@ Activations: TypeAlias = dict[str, npt.NDArray[np.float32]]
 
 Run: TypeAlias = Callable[[Pixels, Sequence[str]], Activations]
 """Calculates a batch; called in another thread."""
-
-
-BATCH_ROWS = WholeRange(1, 65_536)
-"""The numbers of images in one run. A server runs the largest batch once when it starts."""
-
-BATCH_DELAYS = RealRange(0, 3600)
-"""The seconds that a batch may wait."""
-
-PARALLEL_RUNS = WholeRange(1, 4096)
-"""The numbers of runs under way at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchingConfig:
-    """Settings of batches.
-
-    Raises:
-        ConfigError: a number is out of its range.
-    """
-
-    max_rows: int = 256
-    """The largest number of images in one run."""
-    max_delay: float = 0.0
-    """Seconds that a batch which isn't full waits for further requests."""
-    parallel: int = 1
-    """Runs that may be under way at once."""
-    inline_seconds: float = 0.0
-    """Seconds that a run may take on the event loop's own thread; a longer one has a thread. 0: each has one."""
-
-    def __post_init__(self) -> None:
-        BATCH_ROWS.check("max_rows", self.max_rows)
-        BATCH_DELAYS.check("max_delay", self.max_delay)
-        PARALLEL_RUNS.check("parallel", self.parallel)
 
 
 class _Waiting:

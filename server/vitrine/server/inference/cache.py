@@ -19,11 +19,7 @@ import numpy.typing as npt
 from vitrine.server.inference.batching import Activations, Batcher, Pixels
 from vitrine.server.inference.call import Call
 from vitrine.server.models.snapshot import ServedModel
-from vitrine.server.ranges import WholeRange
 from vitrine.server.threads import off_loop
-
-CACHE_BYTES = WholeRange(0, 1 << 40)
-"""The bytes that a cache may have; 0: there is none."""
 
 ENTRY_BYTES = 300
 """Bytes that an entry takes beside its key, its values and their dictionary: its place in the order, and its key's."""

@@ -7,47 +7,11 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from vitrine.model import MAX_IMAGE_PIXELS, MOST_IMAGE_PIXELS, Parameters
-from vitrine.model.preparation.steps import Step
+from vitrine.model import Parameters
+from vitrine.model.preparation.step import Step
+from vitrine.server.inference.config import Limits
 from vitrine.server.models.snapshot import ServedModel
-from vitrine.server.ranges import RealRange, WholeRange
 from vitrine.server.security.access import Permission
-
-REQUEST_IMAGES = WholeRange(1, 1_000_000)
-"""The numbers of images in one request."""
-
-MESSAGE_BYTES = WholeRange(1, 2047 << 20)
-"""The bytes of one message; protobuf has no message of 2 GiB."""
-
-IMAGE_PIXELS = WholeRange(1, MOST_IMAGE_PIXELS)
-"""The pixels of one image file: Pillow opens no larger one, whatever it is told."""
-
-CALLER_RATES = RealRange(0, 1_000_000_000)
-"""The images a second of one caller."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits on one request.
-
-    Raises:
-        ConfigError: a number is out of its range.
-    """
-
-    max_images: int = 1024
-    """The largest number of images."""
-    max_message_bytes: int = 64 << 20
-    """The largest request and answer, in bytes."""
-    max_image_pixels: int = MAX_IMAGE_PIXELS
-    """The largest width × height that an encoded image may declare."""
-    caller_rate: float = 0.0
-    """Images a second that one caller may send in the long run; 0: unlimited."""
-
-    def __post_init__(self) -> None:
-        REQUEST_IMAGES.check("max_images", self.max_images)
-        MESSAGE_BYTES.check("max_message_bytes", self.max_message_bytes)
-        IMAGE_PIXELS.check("max_image_pixels", self.max_image_pixels)
-        CALLER_RATES.check("caller_rate", self.caller_rate)
 
 
 @dataclass(frozen=True, slots=True)

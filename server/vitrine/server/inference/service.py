@@ -23,9 +23,10 @@ from vitrine.server.capture.rows import CapturedModel, Rows
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.attribution import Network, attribute, check_classes, explanation_bytes
-from vitrine.server.inference.batching import Batcher, BatchingConfig
+from vitrine.server.inference.batching import Batcher
 from vitrine.server.inference.cache import CachedBatcher, RowCache
 from vitrine.server.inference.call import Call, Stage
+from vitrine.server.inference.config import BatchingConfig, Limits
 from vitrine.server.inference.connections import ConnectionConfig, Connections
 from vitrine.server.inference.interventions import (
     IntervenedRun,
@@ -45,7 +46,6 @@ from vitrine.server.inference.requests import (
     ImagesRequest,
     Interventions,
     LayerSelection,
-    Limits,
     ModelDescription,
     ParameterRows,
     ShownPreparation,

@@ -19,7 +19,8 @@ from typing import TypeAlias
 
 from vitrine.model import VitrineError
 from vitrine.server.errors import InvalidRequest, NotFound, StartupError, quoted
-from vitrine.server.models.rollout import Attempt, RepositoryConfig, default_of, plan
+from vitrine.server.models.config import RepositoryConfig
+from vitrine.server.models.rollout import Attempt, default_of, plan
 from vitrine.server.models.scan import ARTIFACT, ModelFolder, VersionFolder, can_name_a_model, scan
 from vitrine.server.models.snapshot import Entry, Models, ServedModel, Snapshot
 

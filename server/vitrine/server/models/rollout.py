@@ -7,42 +7,16 @@ or of all.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeAlias
 
 from vitrine.server.errors import StartupError, listed, quoted
+from vitrine.server.models.config import RepositoryConfig
 from vitrine.server.models.scan import ARTIFACT, ModelFolder, VersionFolder
 from vitrine.server.models.snapshot import Entry, ServedModel
 from vitrine.server.models.version_policy import VersionPolicy
-from vitrine.server.ranges import SECONDS
-
-RELOAD_SECONDS = 2.0
-"""The usual pause between two looks at a repository, in seconds."""
 
 GONE = "it isn't in the repository any more, and answers on since nothing else could"
 """Why a version is served that isn't in the repository."""
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryConfig:
-    """A repository, and which of its models are served.
-
-    Raises:
-        ConfigError: a number is out of its range.
-    """
-
-    root: Path | str
-    """The folder of NAME/VERSION/model.onnx."""
-    policy: VersionPolicy = field(default_factory=VersionPolicy)
-    """The versions of each model that are served."""
-    default: str = ""
-    """The model that answers requests that name none; empty: the first by name."""
-    reload_seconds: float = RELOAD_SECONDS
-    """Seconds between two looks at the folder; 0: it is read once, at the start."""
-
-    def __post_init__(self) -> None:
-        SECONDS.check("reload_seconds", self.reload_seconds)
 
 
 Attempt: TypeAlias = ServedModel | str

@@ -4,12 +4,16 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from vitrine.model import ImageError, Pixels
-from vitrine.model.preparation.steps import Step
+from vitrine.model import ImageError
+from vitrine.model.preparation.step import Step
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+"""uint8 (height, width), 0 = white (paper), 255 = black (ink)."""
 
 PIXELS = b"P"
 """First byte of an answer: the prepared pixels follow, in row-major order."""

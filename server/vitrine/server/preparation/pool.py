@@ -8,8 +8,9 @@ from contextvars import copy_context
 from typing import TypeVar
 
 from vitrine.model import Shape
-from vitrine.model.preparation.steps import Step
-from vitrine.server.preparation.processes import Decoders, Pixels
+from vitrine.model.preparation.step import Step
+from vitrine.server.preparation.messages import Pixels
+from vitrine.server.preparation.processes import Decoders
 from vitrine.server.preparation.turns import Turns
 
 Prepared = TypeVar("Prepared")

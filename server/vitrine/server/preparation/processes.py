@@ -14,13 +14,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import Pipe
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from vitrine.model import ImageError, Shape
-from vitrine.model.preparation.steps import Step
+from vitrine.model.preparation.step import Step
 from vitrine.server.errors import Overloaded
 from vitrine.server.preparation.messages import (
     ANSWER_BYTES,
@@ -29,6 +27,7 @@ from vitrine.server.preparation.messages import (
     GO,
     REFUSED,
     Order,
+    Pixels,
     decode_question,
     decode_refusal,
     decode_steps,
@@ -61,9 +60,6 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",  # its threads take memory, and nothing here multiplies matrices
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),  # glibc gives the memory of a decoded image back at once
 }
-
-Pixels: TypeAlias = npt.NDArray[np.uint8]
-"""uint8 (height, width)."""
 
 
 class Decoders:

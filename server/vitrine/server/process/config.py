@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from vitrine.server.errors import ConfigError
 from vitrine.server.frontends.grpc.config import GrpcConfig
-from vitrine.server.opening import PROCESSES, ServiceConfig
 from vitrine.server.ranges import PORTS, SECONDS
+from vitrine.server.service_config import PROCESSES, ServiceConfig
 
 GRACE_SECONDS = 5.0
 """Seconds that a worker may take to exit beyond its drain time."""

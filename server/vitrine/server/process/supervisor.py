@@ -7,12 +7,14 @@ whose event loop hangs, doesn't answer the supervisor's questions, and is killed
 
 import asyncio
 import logging
-import multiprocessing
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, Pipe
 from typing import TYPE_CHECKING
 
 from vitrine.server.engine.weights import weights_register
@@ -21,7 +23,6 @@ from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.line import QUESTION, REREAD, Report
 from vitrine.server.process.port import reserve_port
 from vitrine.server.process.signals import on_signals
-from vitrine.server.process.worker import work
 from vitrine.server.security.addresses import address_of
 from vitrine.server.telemetry.liveness import Liveness
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SPAWN = multiprocessing.get_context("spawn")
-"""Workers start as new interpreters: a fork would copy locks and threads, which gRPC doesn't survive."""
+PROGRAM = "vitrine.server.process.worker"
+"""The program of a worker, a new interpreter: a fork would copy locks and threads, which gRPC doesn't survive."""
 
 STEADY_SECONDS = 3.0
 """Seconds that a worker must have answered for its death not to count as a failure."""
@@ -68,7 +69,8 @@ async def supervise(config: ServerConfig, announce: Callable[[str], None], initi
     """
     stopping, liveness = asyncio.Event(), Liveness()
     slots: list[_Slot] = []
-    on_signals(stopping, lambda: _send_all(slots, REREAD), _kill_all)
+    on_signals(stopping, lambda: _send_all(slots, REREAD), lambda: _kill_all(slots))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, _reap_all, slots)
     with (
         reserve_port(config.grpc.host, config.grpc.port) as port,
         _reserve_http(config) as http_port,
@@ -134,10 +136,11 @@ class _Worker:
     """
 
     def __init__(self, config: ServerConfig, initializer: Callable[[], None]) -> None:
-        self._line, its_end = SPAWN.Pipe()
-        self._process = SPAWN.Process(target=work, args=(config, its_end, initializer))
+        self._line, its_end = Pipe()
         with its_end, _sigint_blocked():
-            self._process.start()
+            self._process = _start(its_end)
+        with suppress(OSError):  # it has exited already, and is reaped next
+            self._line.send((config, initializer))
         self.ready = False
         """True once it has reported that it is ready to answer."""
         self.ready_now = False
@@ -149,17 +152,16 @@ class _Worker:
         self.reported, self.exited = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._line.fileno(), self._read_report)
-        self._loop.add_reader(self._process.sentinel, self._reap)
 
     @property
-    def pid(self) -> int | None:
+    def pid(self) -> int:
         """Its process id."""
         return self._process.pid
 
     @property
     def exit_cause(self) -> str:
         """The signal or exit status that it ended with, and the reason if it refused to start."""
-        code = self._process.exitcode or 0
+        code = self._process.returncode or 0
         names = {number.value: number.name for number in signal.Signals}
         how = names.get(-code, f"signal {-code}") if code < 0 else f"exit status {code}"
         return f"{how}: {self.refusal}" if self.refusal else how
@@ -204,13 +206,13 @@ class _Worker:
         if self.ready or self.refusal:
             self.reported.set()
 
-    def _reap(self) -> None:
-        """Collects the exit status of a process that has ended."""
-        self._loop.remove_reader(self._process.sentinel)
+    def reap(self) -> None:
+        """Collects the exit status, if the process has ended."""
+        if self.exited.is_set() or self._process.poll() is None:
+            return
         while not self._line.closed and not self.reported.is_set() and self._line.poll():
             self._read_report()  # a refusal may still lie in the line
         self.stop()
-        self._process.join()
         self.reported.set()
         self.exited.set()
 
@@ -338,19 +340,37 @@ async def _first_of(*events: asyncio.Event, seconds: float | None = None) -> boo
     return bool(done)
 
 
+def _start(line: "Connection[Report, object]") -> "subprocess.Popen[bytes]":
+    """Starts a worker's process, with its end of the line and the modules of this one.
+
+    Raises:
+        OSError: it can't be started.
+    """
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-P", "-m", PROGRAM, str(line.fileno())],
+        pass_fds=[line.fileno()],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+
 @contextmanager
 def _sigint_blocked() -> Iterator[None]:
     """Blocks SIGINT, so that processes started here don't receive a terminal's Ctrl-C: the supervisor stops them.
 
-    A new process inherits what is blocked. Python's resource tracker, which starts before the first process, would
-    undo that, so it is started here.
+    A new process inherits what is blocked.
     """
-    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _reap_all(slots: Sequence[_Slot]) -> None:
+    """Collects the exit statuses of all workers that have ended: one signal may tell of several."""
+    for slot in slots:
+        if slot.worker is not None:
+            slot.worker.reap()
 
 
 def _send_all(slots: Sequence[_Slot], message: bytes) -> None:
@@ -359,6 +379,7 @@ def _send_all(slots: Sequence[_Slot], message: bytes) -> None:
             slot.worker.send(message)
 
 
-def _kill_all() -> None:
-    for process in multiprocessing.active_children():
-        process.kill()
+def _kill_all(slots: Sequence[_Slot]) -> None:
+    for slot in slots:
+        if slot.worker is not None:
+            slot.worker.kill()

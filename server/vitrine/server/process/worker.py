@@ -1,7 +1,15 @@
-"""A worker: a process that serves beside others on one port, until its supervisor stops it or is gone."""
+"""A worker: a process that serves beside others on one port, until its supervisor stops it or is gone.
 
+    python -m vitrine.server.process.worker FILE_DESCRIPTOR
+
+The number is that of its line to the supervisor, whose first message is what to serve.
+"""
+
+import os
+import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import Any
 
 from vitrine.server.errors import StartupError
 from vitrine.server.process.config import FrontendKind, ServerConfig
@@ -9,6 +17,18 @@ from vitrine.server.process.event_loop import run
 from vitrine.server.process.line import Line, Report, limit_end, report
 from vitrine.server.process.parent import resume_without_parent
 from vitrine.server.process.signals import leave
+
+
+def main(descriptor: int) -> None:
+    """Serves what the supervisor says; without a word of it, this process has nothing to do."""
+    os.set_inheritable(descriptor, False)
+    resume_without_parent()
+    line: Connection[Report, Any] = Connection(descriptor)
+    try:
+        config, initializer = line.recv()
+    except (EOFError, OSError):
+        leave(1)
+    work(config, line, initializer)
 
 
 def work(config: ServerConfig, line: "Connection[Report, bytes]", initializer: Callable[[], None]) -> None:
@@ -19,7 +39,6 @@ def work(config: ServerConfig, line: "Connection[Report, bytes]", initializer: C
         line: carries questions one way and reports the other.
         initializer: called first, to set up the process's own log.
     """
-    resume_without_parent()
     initializer()
     try:
         if config.frontend is FrontendKind.ENVOY:
@@ -39,3 +58,7 @@ async def _serve(config: ServerConfig, connection: "Connection[Report, bytes]") 
 
     line = Line(connection)
     await serve(config, lambda _: None, line.stopping, line.tell_ready, line.reread)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -19,7 +19,7 @@ from vitrine.server.frontends.grpc.sockets import host_of
 from vitrine.server.inference.call import HANDLED, Call, Outcome, Stage
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import safe_observers
-from vitrine.server.opening import ServiceConfig, open_service
+from vitrine.server.opening import open_service
 from vitrine.server.protocols.endpoint import Answer, Endpoint
 from vitrine.server.protocols.health import SERVICE as HEALTH
 from vitrine.server.protocols.metadata import NO_RETRY, bounded, request_id_of, trace_of, with_request_id
@@ -28,6 +28,7 @@ from vitrine.server.protocols.services import METHODS, endpoints_of
 from vitrine.server.protocols.status import failed
 from vitrine.server.protocols.v1.servicer import SERVICE as V1
 from vitrine.server.security.access import ANYONE, Permission
+from vitrine.server.service_config import ServiceConfig
 from vitrine.server.threads import off_loop
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}

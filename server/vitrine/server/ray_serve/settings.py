@@ -9,11 +9,10 @@ from typing import Any
 from vitrine.server.engine.device import Device
 from vitrine.server.errors import ConfigError
 from vitrine.server.inference.admission import AdmissionConfig
-from vitrine.server.inference.batching import BatchingConfig
-from vitrine.server.inference.requests import Limits
-from vitrine.server.models.rollout import RELOAD_SECONDS, RepositoryConfig
+from vitrine.server.inference.config import BatchingConfig, Limits
+from vitrine.server.models.config import RELOAD_SECONDS, RepositoryConfig
 from vitrine.server.models.version_policy import VersionPolicy
-from vitrine.server.opening import ServiceConfig
+from vitrine.server.service_config import ServiceConfig
 
 MEBIBYTE = 1 << 20
 MEGAPIXEL = 1_000_000

@@ -9,7 +9,7 @@ from vitrine.model.distribution import version
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip import model_config_pb2 as config_pb
 from vitrine.server.engine.device import CPU_PROVIDER
-from vitrine.server.inference.batching import BatchingConfig
+from vitrine.server.inference.config import BatchingConfig
 from vitrine.server.inference.statistics import Duration, ModelStatistics
 from vitrine.server.models.snapshot import Entry, EntryState, ServedModel
 from vitrine.server.protocols.oip.interventions import optional_inputs

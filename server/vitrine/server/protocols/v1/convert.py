@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vitrine.model import Layer, LayerKind, ModelInput, TrainingFacts
-from vitrine.model.preparation.steps import DESCRIPTIONS
+from vitrine.model.preparation.step import DESCRIPTIONS
 from vitrine.server.errors import InvalidRequest
+from vitrine.server.inference.config import Limits
 from vitrine.server.inference.requests import (
     Classification,
     ClassifyRequest,
     Interventions,
     LayerSelection,
-    Limits,
     ParameterRows,
     ShownPreparation,
 )
