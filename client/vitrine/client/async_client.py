@@ -409,7 +409,7 @@ class AsyncClient(BaseClient):
         failed, connected = 0, self._connected()
         while True:
             try:
-                return await method(request, **self._options(deadline.left, span, failed))
+                return await method(request, **self._options(deadline.left, span))
             except grpc.RpcError as error:
                 if (pause := self._pause(error, failed, deadline)) is None:
                     raise

@@ -211,9 +211,9 @@ class BaseClient:
         if self._closed and isinstance(error, CallCancelledError):
             raise closed_error(self.target) from error
 
-    def _options(self, timeout: float, span: CallSpan, failed: int = 0) -> CallOptions:
-        """The options of a call on the wire, before which so many attempts have failed."""
-        return call_options(self._connection, timeout, span.metadata, failed)
+    def _options(self, timeout: float, span: CallSpan) -> CallOptions:
+        """The options of a call on the wire."""
+        return call_options(self._connection, timeout, span.metadata)
 
     def _pause(self, error: grpc.RpcError, failed: int, deadline: Deadline) -> float | None:
         """Seconds after which to send a call again, before whose failure so many attempts failed; None: it stands."""

@@ -143,10 +143,6 @@ Metadata: TypeAlias = tuple[tuple[str, str], ...]
 """Metadata of a call: names and values."""
 
 
-PREVIOUS_ATTEMPTS_KEY = "grpc-previous-rpc-attempts"
-"""Key of the metadata that tells a server of attempts before this one (gRPC proposal A6)."""
-
-
 class CallOptions(TypedDict):
     """Arguments of every gRPC call beside the request."""
 
@@ -156,14 +152,10 @@ class CallOptions(TypedDict):
     """Metadata of the call."""
 
 
-def call_options(connection: Connection, timeout: float, trace: Metadata = (), failed: int = 0) -> CallOptions:
-    """The deadline in gRPC's terms, and the metadata of an attempt.
-
-    That is the token, which `Connection` has checked, the trace, and the number of attempts that failed before.
-    """
+def call_options(connection: Connection, timeout: float, trace: Metadata = ()) -> CallOptions:
+    """The deadline in gRPC's terms, the metadata of the trace, and the token, which `Connection` has checked."""
     token = () if connection.token is None else (("authorization", f"Bearer {connection.token}"),)
-    before = ((PREVIOUS_ATTEMPTS_KEY, str(failed)),) if failed else ()
-    return CallOptions(timeout=None if timeout > LONGEST_TIMEOUT else timeout, metadata=(*token, *trace, *before))
+    return CallOptions(timeout=None if timeout > LONGEST_TIMEOUT else timeout, metadata=(*token, *trace))
 
 
 def channel_credentials(tls: TLS | None) -> grpc.ChannelCredentials | None:

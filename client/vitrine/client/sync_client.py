@@ -362,9 +362,9 @@ class Client(BaseClient):
         """Sends a request, and doesn't wait."""
         self._check_open()
 
-        def attempt(failed: int) -> "grpc.Future[pb.ClassifyResponse]":
+        def attempt() -> "grpc.Future[pb.ClassifyResponse]":
             with self._errors(deadline):
-                return self._stub.Classify.future(request, **self._options(deadline.left, span, failed))
+                return self._stub.Classify.future(request, **self._options(deadline.left, span))
 
         return Resent(attempt, lambda error, failed: self._pause(error, failed, deadline), self._wait)
 
@@ -436,7 +436,7 @@ class Client(BaseClient):
         failed = 0
         while True:
             try:
-                return method(request, **self._options(deadline.left, span, failed))
+                return method(request, **self._options(deadline.left, span))
             except grpc.RpcError as error:
                 if (pause := self._pause(error, failed, deadline)) is None:
                     raise

@@ -18,7 +18,7 @@ class Resent(Future[Response]):
     """The answer to a call, after as many attempts as it takes.
 
     Args:
-        begin: sends an attempt, without waiting; it gets the number of attempts that failed before.
+        begin: sends an attempt, and doesn't wait.
         pause: seconds after which to send the call again, by the failure and the number of failures before it; None:
             the failure stands.
         wait: waits for so many seconds; raises the error of a client that is closed meanwhile.
@@ -26,7 +26,7 @@ class Resent(Future[Response]):
 
     def __init__(
         self,
-        begin: Callable[[int], "grpc.Future[Response]"],
+        begin: Callable[[], "grpc.Future[Response]"],
         pause: Callable[[grpc.RpcError, int], float | None],
         wait: Callable[[float], None],
     ) -> None:
@@ -42,7 +42,7 @@ class Resent(Future[Response]):
         return is_cancelled
 
     def _send(self) -> None:
-        self._attempt = self._begin(self._failed)
+        self._attempt = self._begin()
         self._attempt.add_done_callback(self._land)
 
     def _land(self, attempt: "grpc.Future[Response]") -> None:
