@@ -14,6 +14,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pytest
+from client.cutting import CuttingRelay, cutting
 from client.scripted import PATIENCE_SECONDS, ScriptedServer, bad_field, fail, retry_info, succeed
 from client.test_tracing import carried, ids, spans
 from opentelemetry import trace
@@ -83,10 +84,10 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"vitrine.client.{module}.LONGEST_WAIT_SECONDS", PATIENCE_SECONDS)
 
 
-Together = Callable[[ScriptedServer, Gate, Calls], list[Prediction | BaseException]]
+Together = Callable[[ScriptedServer | CuttingRelay, Gate, Calls], list[Prediction | BaseException]]
 
 
-def from_tasks(scripted: ScriptedServer, gate: Gate, calls: Calls) -> list[Prediction | BaseException]:
+def from_tasks(scripted: ScriptedServer | CuttingRelay, gate: Gate, calls: Calls) -> list[Prediction | BaseException]:
     """The outcomes of calls of several tasks that wait for the same answer."""
 
     async def call() -> list[Prediction | BaseException]:
@@ -109,7 +110,7 @@ def from_tasks(scripted: ScriptedServer, gate: Gate, calls: Calls) -> list[Predi
     return asyncio.run(call())
 
 
-def from_threads(scripted: ScriptedServer, gate: Gate, calls: Calls) -> list[Prediction | BaseException]:
+def from_threads(scripted: ScriptedServer | CuttingRelay, gate: Gate, calls: Calls) -> list[Prediction | BaseException]:
     """The outcomes of calls of several threads that wait for the same answer."""
     with Client(scripted.target) as client, ThreadPoolExecutor(HELD + len(calls)) as threads:
 
@@ -235,6 +236,20 @@ def test_an_error_that_concerns_all_reaches_all_and_nothing_is_sent_again(
     assert len({id(outcome) for outcome in outcomes}) == 5
     assert all(outcome.__cause__ is not None for outcome in outcomes if isinstance(outcome, BaseException))
     assert sorted(scripted.sizes) == [*[1] * HELD, 5]
+
+
+def test_a_request_whose_server_dies_behind_the_head_of_its_answer_is_sent_again_whole(
+    together: Together, scripted: ScriptedServer
+) -> None:
+    with cutting(scripted.target) as relay:
+
+        def break_off(_request: Any, _context: grpc.ServicerContext) -> None:
+            relay.wait_for_heads(1 + HELD)  # of the description and the requests that were held back
+            relay.cuts = 1
+
+        outcomes = together(relay, Gate(scripted, break_off), [{"image": page(first)} for first in (1, 2, 3)])
+    assert digits(outcomes) == [1, 2, 3]
+    assert scripted.sizes == [1] * HELD + [3, 3]
 
 
 def test_a_model_of_another_shape_that_takes_over_is_asked_for_once(

@@ -88,7 +88,7 @@ FLOORS: dict[str, Floors] = {
     "client": [
         ["advice", "drawable", "image_files"],
         ["errors", "types"],
-        ["target", "interventions"],
+        ["target", "interventions", "resending"],
         ["catalogue", "connection", "drawing"],
         ["environment"],
         ["wire"],
@@ -96,7 +96,7 @@ FLOORS: dict[str, Floors] = {
         ["batches"],
         ["tracing", "report", "tables"],
         ["base"],
-        ["asking", "gathering"],
+        ["asking", "gathering", "sync_resending"],
         ["sync_gathering", "async_gathering"],
         ["sync_client", "async_client"],
         [""],

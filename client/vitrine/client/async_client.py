@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
@@ -64,9 +64,19 @@ class Connected:
     """Gathers the calls of this event loop."""
     questions: AsyncQuestions
     """Asks for descriptions."""
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the channel is closed."""
+
+    async def closes_within(self, seconds: float) -> bool:
+        """Waits; True if the channel is closed meanwhile, and then at once."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.closing.wait()
+        return self.closing.is_set()
 
     async def close(self) -> None:
         """Closes the channel, in its own event loop; calls under way are cancelled."""
+        self.closing.set()
         self.gatherer.close()
         await self.channel.close()
 
@@ -75,7 +85,7 @@ class Connected:
 class Sending:
     """A call that is under way."""
 
-    call: "grpc.aio.UnaryUnaryCall[pb.ClassifyRequest, pb.ClassifyResponse]"
+    call: asyncio.Task[pb.ClassifyResponse]
     """Its answer, once it has come."""
     span: CallSpan
     """Its part of a trace."""
@@ -338,7 +348,7 @@ class AsyncClient(BaseClient):
     ) -> list[Prediction]:
         """Sends a request, and reads the predictions of its answer."""
         with self._errors(deadline):
-            response = await self._stub().Classify(request, **self._options(deadline.left, span))
+            response = await self._answer(self._stub().Classify, request, deadline, span)
         return await self._read(response, count, plan, deadline, apart=count > 1)
 
     async def _describe(self, name: str, deadline: Deadline) -> Description:
@@ -386,7 +396,26 @@ class AsyncClient(BaseClient):
     ) -> Response:
         span = self._span(wire.method_of(request))
         with self._errors(deadline), span:
-            return await method(request, **self._options(deadline.left, span))
+            return await self._answer(method, request, deadline, span)
+
+    async def _answer(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        deadline: Deadline,
+        span: CallSpan,
+    ) -> Response:
+        """Sends a call, again where `Resending` says so, and awaits its answer."""
+        failed, connected = 0, self._connected()
+        while True:
+            try:
+                return await method(request, **self._options(deadline.left, span))
+            except grpc.RpcError as error:
+                if (pause := self._pause(error, failed, deadline)) is None:
+                    raise
+            if await connected.closes_within(pause):
+                raise closed_error(self.target)
+            failed += 1
 
     @contextmanager
     def _errors(self, deadline: Deadline) -> Iterator[None]:
@@ -461,8 +490,9 @@ class AsyncClient(BaseClient):
             return Flight(batch)
         request = batch.request(plan)
         span, deadline = self._span(), Deadline.after(plan.timeout)
-        call = self._stub().Classify(request, **self._options(deadline.left, span))
+        call = asyncio.create_task(self._answer(self._stub().Classify, request, deadline, span))
         call.add_done_callback(span.landed)
+        call.add_done_callback(_look_at)
         return Flight(batch, Sending(call, span, deadline))
 
     async def _land(self, flight: Flight, plan: Plan) -> AsyncGenerator[Sequence[Outcome]]:
@@ -502,6 +532,12 @@ def _close_here(connected: Connected) -> None:
     """Closes a channel in the event loop that runs now."""
     closing = asyncio.ensure_future(connected.close())
     closing.add_done_callback(lambda _: closing)  # the loop itself holds tasks only weakly
+
+
+def _look_at(call: asyncio.Task[Any]) -> None:
+    """Asks for a call's failure, so that asyncio logs none that nobody waits for any more."""
+    if not call.cancelled():
+        call.exception()
 
 
 def _is_cancelled(task: asyncio.Task[Any] | None) -> bool:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NoReturn, Self
 
+import grpc
+
 from vitrine.client import wire
 from vitrine.client.batches import Batcher, Outcome, bad_image
 from vitrine.client.catalogue import Catalogue, Description, is_outdated
@@ -25,6 +27,7 @@ from vitrine.client.environment import target_or_default, tls_or_default, token_
 from vitrine.client.errors import CallCancelledError, ServiceError, UsageError, closed_error
 from vitrine.client.interventions import Intervention, check_interventions
 from vitrine.client.plan import Plan, Progress
+from vitrine.client.resending import Resending
 from vitrine.client.tracing import CallSpan, begin_span
 from vitrine.client.types import Model
 from vitrine.client.wire import Payload, Preparation, ReadImage, Wanted
@@ -81,7 +84,8 @@ class BaseClient:
         target: HOST:PORT, or any other name that gRPC resolves (`dns:///…`, `unix:…`); None: that in the variable
             VITRINE_TARGET, or localhost:50051.
         timeout: deadline of each call in seconds, unless the call has its own; `math.inf`: no deadline.
-        retries: number of times that a call is sent again if the server can't be reached, 0 to 4.
+        retries: number of times that a call is sent again if the server can't be reached, or dies before its answer
+            has come, 0 to 4.
         tls: encryption of the connection: True, or a `TLS` with files; False: unencrypted. None: that of the variables
             VITRINE_CLIENT_TLS, …_TLS_CA, …_TLS_CERT, …_TLS_KEY and …_TLS_SERVER_NAME, or unencrypted without them.
         token: bearer token of every call; False: no token. None: that in the variable VITRINE_TOKEN, if the target is
@@ -110,6 +114,7 @@ class BaseClient:
         token = token_or_default(token, target)
         self._connection = Connection(target, timeout, retries, tls, token, max_message_bytes)
         self._credentials = channel_credentials(tls)
+        self._resending = Resending(retries)
         self._catalogue = Catalogue()
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._closed = False
@@ -209,6 +214,10 @@ class BaseClient:
     def _options(self, timeout: float, span: CallSpan) -> CallOptions:
         """The options of a call on the wire."""
         return call_options(self._connection, timeout, span.metadata)
+
+    def _pause(self, error: grpc.RpcError, failed: int, deadline: Deadline) -> float | None:
+        """Seconds after which to send a call again, before whose failure so many attempts failed; None: it stands."""
+        return None if self._closed else self._resending.pause(error, failed, deadline.left)
 
     def _span(self, method: str = wire.CLASSIFY) -> CallSpan:
         """The span of a call of a method."""

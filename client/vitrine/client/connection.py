@@ -1,4 +1,4 @@
-"""The connection to a server: target, TLS, token, deadlines, retries, and the gRPC channel made from them.
+"""The connection to a server: target, TLS, token, deadlines, and the gRPC channel made from them.
 
 It knows gRPC's channels, and nothing of the calls over them.
 """
@@ -22,16 +22,10 @@ LONGEST_TIMEOUT = 1e9
 """Largest deadline in seconds, 31 years. Beyond it is none: gRPC would overflow, and fail the call at once."""
 
 DEFAULT_RETRIES = 4
-"""Retries of a call that reached no server, after about 0.1, 0.2, 0.4 and 0.8 s. gRPC allows no more."""
+"""Retries of a call that no server has answered, after about 0.1, 0.2, 0.4 and 0.8 s: see `resending`."""
 
 DEFAULT_MAX_MESSAGE_BYTES = 256 << 20
 """Largest accepted answer. gRPC's default, 4 MiB, is less than the activations of a few hundred images."""
-
-RETRIED_SERVICES = ("vitrine.v1.ClassifierService", "grpc.health.v1.Health")
-"""Services whose calls are sent again. All of them only read, so that sending a call twice does no harm."""
-
-RETRY_BUFFER_BYTES = 64 << 20
-"""Largest request that is kept for a retry. gRPC's default, 256 KiB, is less than a full batch of images."""
 
 RESOLUTION_MS = 2_000
 """Least milliseconds between two questions to DNS. gRPC's default, 30 s, is longer than the start of a new server."""
@@ -87,7 +81,7 @@ class Connection:
     timeout: float = DEFAULT_TIMEOUT
     """Deadline of each call in seconds; `math.inf`: no deadline."""
     retries: int = DEFAULT_RETRIES
-    """Retries of a call that reached no server, 0 to 4."""
+    """Retries of a call that no server has answered, 0 to 4."""
     tls: TLS | None = None
     """Encryption; None: unencrypted."""
     token: str | None = field(default=None, repr=False)
@@ -197,8 +191,7 @@ def channel_options(connection: Connection) -> list[tuple[str, str | int]]:
     return [
         ("grpc.service_config", json.dumps(_service_config(connection))),
         ("grpc.dns_min_time_between_resolutions_ms", RESOLUTION_MS),
-        ("grpc.enable_retries", int(connection.retries > 0)),
-        ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES),
+        ("grpc.enable_retries", int(connection.retries > 0)),  # of calls that no server has taken up: they cost nothing
         ("grpc.initial_reconnect_backoff_ms", 100),  # gRPC's own 1 s would be longer than all retries
         ("grpc.max_reconnect_backoff_ms", _longest_pause(connection.target)),
         ("grpc.use_local_subchannel_pool", 1),  # else all clients of a process would share one connection, and worker
@@ -223,29 +216,10 @@ def _expected_name(tls: TLS | None) -> list[tuple[str, str]]:
 
 
 def _service_config(connection: Connection) -> dict[str, object]:
-    """See gRPC's document on service configs."""
-    balanced = _balancing() if may_name_several(connection.target) else {}
-    return {**balanced, **_retrying(connection.retries)}
+    """See gRPC's document on service configs. It has no policy for retries: see `resending`."""
+    return _balancing() if may_name_several(connection.target) else {}
 
 
 def _balancing() -> dict[str, object]:
     """Calls take turns over all addresses whose server says that it serves; see the gRPC proposal A17."""
     return {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
-
-
-def _retrying(retries: int) -> dict[str, object]:
-    """See the gRPC proposal A6, client retries."""
-    if retries == 0:
-        return {}
-    policy = {
-        "maxAttempts": retries + 1,
-        "initialBackoff": "0.1s",
-        "maxBackoff": "1s",
-        "backoffMultiplier": 2,
-        # A server that stops ends the calls that it hasn't taken up yet with CANCELLED (grpc/grpc#41785). A call that
-        # its own caller cancels is never sent again. A proxy may answer INTERNAL for a server that has died; a server
-        # that failed itself asks not to be asked again (`grpc-retry-pushback-ms`).
-        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED", "INTERNAL"],
-    }
-    names = [{"service": service} for service in RETRIED_SERVICES]
-    return {"methodConfig": [{"name": names, "retryPolicy": policy}]}

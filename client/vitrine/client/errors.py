@@ -194,7 +194,7 @@ def read_error(error: grpc.RpcError, target: str, timeout: float) -> ServiceErro
     details = _read_details(error)
     if not details.reason and (advice := advise(code, text, target, timeout, details.retry_after)):
         text = f"{advice} ({text})"
-    return ERROR_OF_STATUS[code](text, code, *details, str(_trailing(error, REQUEST_ID_KEY, "")))
+    return ERROR_OF_STATUS[code](text, code, *details, str(trailing_value(error, REQUEST_ID_KEY, "")))
 
 
 def closed_error(target: str) -> CallCancelledError:
@@ -216,7 +216,7 @@ def _read_details(error: grpc.RpcError) -> Details:
 
     info, bad_request, retry_after = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), None
     try:
-        for detail in status_pb2.Status.FromString(_trailing(error, DETAILS_KEY, b"")).details:
+        for detail in status_pb2.Status.FromString(trailing_value(error, DETAILS_KEY, b"")).details:
             if detail.Unpack(retry := error_details_pb2.RetryInfo()):
                 retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
             _ = detail.Unpack(info) or detail.Unpack(bad_request)
@@ -226,7 +226,8 @@ def _read_details(error: grpc.RpcError) -> Details:
     return Details(info.reason, fields[0] if fields else "", retry_after)
 
 
-def _trailing(error: grpc.RpcError, name: str, otherwise: Any) -> Any:
+def trailing_value(error: grpc.RpcError, name: str, otherwise: Any) -> Any:
+    """A value of a failed call's trailing metadata, or what to take where there is none."""
     # gRPC gives pairs here, or None; its stubs, a type that can't be unpacked.
     metadata: Iterable[Any] = error.trailing_metadata() or ()
     return next((value for key, value in metadata if key == name), otherwise)

@@ -3,6 +3,7 @@
 It sends calls, waits for them and keeps several under way. Their content is the business of `wire`.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -21,12 +22,13 @@ from vitrine.client.base import IN_FLIGHT, LOOKUPS, BaseClient, Deadline
 from vitrine.client.batches import Batch, Batcher, Outcome, batches_for, batches_without
 from vitrine.client.catalogue import Description, is_outdated, is_outdated_shape, undescribed
 from vitrine.client.connection import open_channel
-from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, service_errors
+from vitrine.client.errors import AnswerError, NotFoundError, ServiceError, closed_error, service_errors
 from vitrine.client.gathering import ApartError
 from vitrine.client.interventions import Intervention
 from vitrine.client.parameter_parts import ParameterParts
 from vitrine.client.plan import Plan, Progress
 from vitrine.client.sync_gathering import Gatherer
+from vitrine.client.sync_resending import Resent
 from vitrine.client.tracing import CallSpan
 from vitrine.client.types import (
     AttributionMethod,
@@ -52,7 +54,7 @@ Response = TypeVar("Response")
 class Sending:
     """A call that is under way."""
 
-    future: "grpc.Future[pb.ClassifyResponse]"
+    future: Resent[pb.ClassifyResponse]
     """Its answer, once it has come."""
     span: CallSpan
     """Its part of a trace."""
@@ -96,6 +98,7 @@ class Client(BaseClient):
         self._stub = ClassifierServiceStub(self._channel)
         largest = self._connection.max_message_bytes
         self._gatherer = Gatherer(self.target, largest, self._classify_one, self._begin, self._read_shared)
+        self._closing = threading.Event()
         self._questions = Questions(self.target)
 
     def classify(
@@ -304,6 +307,7 @@ class Client(BaseClient):
     def close(self) -> None:
         """Closes the connection; calls under way are cancelled. Closing twice does nothing."""
         self._closed = True
+        self._closing.set()
         self._gatherer.close()
         self._channel.close()
 
@@ -351,19 +355,21 @@ class Client(BaseClient):
 
     def _classify_one(self, request: pb.ClassifyRequest, plan: Plan, deadline: Deadline, span: CallSpan) -> Prediction:
         with self._errors(deadline), span:
-            response = self._stub.Classify(request, **self._options(deadline.left, span))
+            response = self._answer(self._stub.Classify, request, deadline, span)
         return self._read(response, 1, plan, deadline)[0]
 
-    def _begin(
-        self, request: pb.ClassifyRequest, deadline: Deadline, span: CallSpan
-    ) -> "grpc.Future[pb.ClassifyResponse]":
+    def _begin(self, request: pb.ClassifyRequest, deadline: Deadline, span: CallSpan) -> Resent[pb.ClassifyResponse]:
         """Sends a request, and doesn't wait."""
         self._check_open()
-        with self._errors(deadline):
-            return self._stub.Classify.future(request, **self._options(deadline.left, span))
+
+        def attempt() -> "grpc.Future[pb.ClassifyResponse]":
+            with self._errors(deadline):
+                return self._stub.Classify.future(request, **self._options(deadline.left, span))
+
+        return Resent(attempt, lambda error, failed: self._pause(error, failed, deadline), self._wait)
 
     def _read_shared(
-        self, future: "grpc.Future[pb.ClassifyResponse]", count: int, plan: Plan, deadline: Deadline
+        self, future: Resent[pb.ClassifyResponse], count: int, plan: Plan, deadline: Deadline
     ) -> list[Prediction]:
         """The predictions of a shared request, which is over. It asks nothing, since gRPC's own thread waits for it."""
         with self._errors(deadline):
@@ -417,7 +423,30 @@ class Client(BaseClient):
         self._check_open()
         span = self._span(wire.method_of(request))
         with self._errors(deadline), span:
-            return method(request, **self._options(deadline.left, span))
+            return self._answer(method, request, deadline, span)
+
+    def _answer(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        deadline: Deadline,
+        span: CallSpan,
+    ) -> Response:
+        """Sends a call, again where `Resending` says so, and waits for its answer."""
+        failed = 0
+        while True:
+            try:
+                return method(request, **self._options(deadline.left, span))
+            except grpc.RpcError as error:
+                if (pause := self._pause(error, failed, deadline)) is None:
+                    raise
+            self._wait(pause)
+            failed += 1
+
+    def _wait(self, seconds: float) -> None:
+        """Waits before a call is sent again; raises the error of a client that is closed meanwhile."""
+        if self._closing.wait(seconds):
+            raise closed_error(self.target)
 
     @contextmanager
     def _errors(self, deadline: Deadline) -> Iterator[None]:
@@ -483,8 +512,7 @@ class Client(BaseClient):
             return Flight(batch)
         request = batch.request(plan)
         span, deadline = self._span(), Deadline.after(plan.timeout)
-        with self._errors(deadline):
-            future = self._stub.Classify.future(request, **self._options(deadline.left, span))
+        future = self._begin(request, deadline, span)
         future.add_done_callback(span.landed)
         return Flight(batch, Sending(future, span, deadline))
 

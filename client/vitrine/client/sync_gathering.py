@@ -9,19 +9,16 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from vitrine.client.base import Deadline
 from vitrine.client.errors import closed_error, deadline_error
 from vitrine.client.gathering import LONGEST_WAIT_SECONDS, Group, Groups, Seat, carry, failure_of, latest
 from vitrine.client.plan import Plan
+from vitrine.client.sync_resending import Resent
 from vitrine.client.tracing import CallSpan
 from vitrine.client.types import Model, Prediction
 from vitrine.client.wire import Payload
 from vitrine.v1 import classifier_pb2 as pb
-
-if TYPE_CHECKING:
-    import grpc
 
 MOST_UNDER_WAY = 1
 """Requests of a group under way from which on further threads wait. Woken threads call again one by one: with a second
@@ -30,10 +27,10 @@ request the first of them would always leave alone."""
 Call = Callable[[pb.ClassifyRequest, Plan, Deadline, CallSpan], Prediction]
 """Sends a request of one image and waits for its answer."""
 
-Begin = Callable[[pb.ClassifyRequest, Deadline, CallSpan], "grpc.Future[pb.ClassifyResponse]"]
+Begin = Callable[[pb.ClassifyRequest, Deadline, CallSpan], Resent[pb.ClassifyResponse]]
 """Sends a request, and doesn't wait."""
 
-Read = Callable[["grpc.Future[pb.ClassifyResponse]", int, Plan, Deadline], list[Prediction]]
+Read = Callable[[Resent[pb.ClassifyResponse], int, Plan, Deadline], list[Prediction]]
 """Reads the answer, which has come, to a request of so many images."""
 
 
@@ -57,7 +54,7 @@ class Shared:
     """The calls."""
     left: int
     """Number of calls that wait for it."""
-    future: "grpc.Future[pb.ClassifyResponse] | None" = None
+    future: Resent[pb.ClassifyResponse] | None = None
     """Its answer, once it has come."""
 
 
@@ -168,7 +165,7 @@ class Gatherer:
     def _send(self, group: Group[ThreadSeat], shared: Shared) -> None:
         seats, until = shared.seats, latest(shared.seats)
 
-        def land(future: "grpc.Future[pb.ClassifyResponse]") -> None:
+        def land(future: Resent[pb.ClassifyResponse]) -> None:
             self._depart(group)  # first, so that the server works while this answer is read
             try:
                 self._settle(seats, self._read(future, len(seats), group.plan, until))

@@ -1,0 +1,81 @@
+"""The answer to a call whose caller does something else meanwhile; it is sent again in the background if it fails.
+
+It knows no channel: it is given how to begin an attempt, and by what rule and how to wait.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import TypeVar
+
+import grpc
+
+Response = TypeVar("Response")
+
+
+class Resent(Future[Response]):
+    """The answer to a call, after as many attempts as it takes.
+
+    Args:
+        begin: sends an attempt, and doesn't wait.
+        pause: seconds after which to send the call again, by the failure and the number of failures before it; None:
+            the failure stands.
+        wait: waits for so many seconds; raises the error of a client that is closed meanwhile.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], "grpc.Future[Response]"],
+        pause: Callable[[grpc.RpcError, int], float | None],
+        wait: Callable[[float], None],
+    ) -> None:
+        super().__init__()
+        self._begin, self._pause, self._wait = begin, pause, wait
+        self._failed = 0
+        self._send()
+
+    def cancel(self) -> bool:
+        """Cancels the attempt under way, after which there is no other."""
+        is_cancelled = super().cancel()  # first, so that the attempt's end isn't taken for a failure
+        self._attempt.cancel()
+        return is_cancelled
+
+    def _send(self) -> None:
+        self._attempt = self._begin()
+        self._attempt.add_done_callback(self._land)
+
+    def _land(self, attempt: "grpc.Future[Response]") -> None:
+        """Takes the end of an attempt, in gRPC's thread, which must not wait."""
+        if self.done():  # it was cancelled
+            return
+        try:
+            self._settle(attempt.result())
+        except grpc.RpcError as error:
+            if (pause := self._pause(error, self._failed)) is None:
+                self._fail(error)
+            else:
+                self._send_after(pause, error)
+
+    def _send_after(self, pause: float, error: grpc.RpcError) -> None:
+        def send() -> None:
+            try:
+                self._wait(pause)
+                if not self.done():
+                    self._failed += 1
+                    self._send()
+            except Exception as closed:
+                self._fail(closed)
+
+        try:
+            threading.Thread(target=send, name="vitrine-resend", daemon=True).start()
+        except RuntimeError:  # the program ends
+            self._fail(error)
+
+    def _settle(self, response: Response) -> None:
+        with suppress(InvalidStateError):  # it is cancelled just now
+            self.set_result(response)
+
+    def _fail(self, error: Exception) -> None:
+        with suppress(InvalidStateError):
+            self.set_exception(error)

@@ -1,0 +1,270 @@
+"""Calls are sent again after a failure that another attempt may mend, even behind the head of an answer.
+
+gRPC's own retries end with that head. A relay breaks connections there; a scripted server ends calls there.
+"""
+
+import asyncio
+import math
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import pytest
+from client.conftest import Ask
+from client.cutting import CuttingRelay, cutting
+from client.scripted import PATIENCE_SECONDS, ScriptedServer, Step, succeed
+from client.test_tracing import ids, spans
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from vitrine.client import (
+    AsyncClient,
+    CallCancelledError,
+    Client,
+    LimitError,
+    ServerError,
+    ServiceError,
+    UnavailableError,
+)
+from vitrine.client.connection import Connection, channel_options
+from vitrine.client.resending import JITTER, PUSHBACK_KEY, Resending
+
+Images = npt.NDArray[np.uint8]
+
+__all__ = ["spans"]
+
+RETRIES = 4
+HOUR_MS = "3600000"
+
+
+def fail_behind_the_head(code: grpc.StatusCode, pushback: str | None = None) -> Step:
+    """Sends the head of an answer, and then a status; with a server's word on when to send the call again."""
+
+    def step(_request: Any, context: grpc.ServicerContext) -> None:
+        context.send_initial_metadata((("x-head", "here"),))
+        if pushback is not None:
+            context.set_trailing_metadata(((PUSHBACK_KEY, pushback),))
+        context.abort(code, "told to")
+
+    return step
+
+
+UNAVAILABLE = fail_behind_the_head(grpc.StatusCode.UNAVAILABLE)
+
+
+@pytest.fixture
+def relay(scripted: ScriptedServer) -> Iterator[CuttingRelay]:
+    """A relay to the scripted server, whose first connection it breaks behind the head of the first answer."""
+    with cutting(scripted.target) as relay:
+        relay.cuts = 1
+        yield relay
+
+
+def break_off(relay: CuttingRelay) -> Step:
+    """Breaks the connection behind the head of the call's answer."""
+
+    def step(_request: Any, _context: grpc.ServicerContext) -> None:
+        relay.cuts = 1
+
+    return step
+
+
+@pytest.mark.parametrize("method", ["model", "models", "health"])
+def test_a_call_whose_server_dies_behind_the_head_of_its_answer_is_sent_again(
+    method: str, ask: Ask, relay: CuttingRelay, scripted: ScriptedServer
+) -> None:
+    assert ask(relay.target, method)
+    assert len(scripted.requests) == 2
+
+
+def test_parameters_are_asked_for_again(ask: Ask, relay: CuttingRelay, scripted: ScriptedServer) -> None:
+    assert ask(relay.target, "parameters", "linear_1").weight.shape == (3, 3)
+    assert len(scripted.requests) == 2
+
+
+@pytest.mark.parametrize("preparation", ["none", "server"])  # those of files travel alone
+def test_an_image_is_sent_again(preparation: str, ask: Ask, relay: CuttingRelay, scripted: ScriptedServer) -> None:
+    scripted.script = [succeed, succeed, break_off(relay)]  # beside the description's first answer
+    image: Any = np.full((18, 18), 7, np.uint8) if preparation == "none" else bytes([7])
+    assert ask(relay.target, "classify", image, preparation=preparation).digit == 7
+    assert (len(scripted.lookups), scripted.sizes) == (2, [1, 1])
+
+
+def test_each_request_of_many_images_is_sent_again(
+    ask: Ask, relay: CuttingRelay, scripted: ScriptedServer, images: Images
+) -> None:
+    scripted.script = [succeed, succeed, succeed, break_off(relay)]
+    predictions = ask(relay.target, "classify_many", images, preparation="none")
+    assert [int(prediction.digit) for prediction in predictions] == list(range(10))
+    assert {request.pixels.data for request in scripted.classified} == {
+        images[begin : begin + 4].tobytes() for begin in (0, 4, 8)
+    }
+
+
+def test_attempts_end(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.script = [UNAVAILABLE] * 9
+    with pytest.raises(UnavailableError):
+        ask(scripted.target, "model", options={"retries": 2})
+    assert len(scripted.requests) == 3
+
+
+def test_attempts_end_in_the_background_too(ask: Ask, scripted: ScriptedServer, images: Images) -> None:
+    scripted.script = [succeed, *[UNAVAILABLE] * 9]
+    with pytest.raises(UnavailableError):
+        ask(scripted.target, "classify_many", images[:4], preparation="none", options={"retries": 1})
+    assert scripted.sizes == [4, 4]
+
+
+def test_without_retries_nothing_is_sent_again(ask: Ask, relay: CuttingRelay, scripted: ScriptedServer) -> None:
+    with pytest.raises(UnavailableError):
+        ask(relay.target, "model", options={"retries": 0})
+    assert len(scripted.requests) == 1
+
+
+def test_grpc_adds_no_attempts_of_its_own() -> None:
+    assert "retryPolicy" not in str(dict(channel_options(Connection("dns:///localhost:1")))["grpc.service_config"])
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        (fail_behind_the_head(grpc.StatusCode.RESOURCE_EXHAUSTED), LimitError),
+        (fail_behind_the_head(grpc.StatusCode.UNKNOWN), ServerError),
+        (fail_behind_the_head(grpc.StatusCode.INTERNAL, "-1"), ServerError),
+        (fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, "-1"), UnavailableError),
+    ],
+)
+def test_a_failure_that_another_attempt_wont_mend_stands(
+    step: Step, error: type[ServiceError], ask: Ask, scripted: ScriptedServer
+) -> None:
+    scripted.script = [step]
+    with pytest.raises(error, match="told to"):
+        ask(scripted.target, "model")
+    assert len(scripted.requests) == 1
+
+
+def test_a_call_whose_pause_ends_beyond_its_deadline_fails_at_once(ask: Ask, scripted: ScriptedServer) -> None:
+    scripted.script = [fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, HOUR_MS)]
+    with pytest.raises(UnavailableError):
+        ask(scripted.target, "model", timeout=PATIENCE_SECONDS)
+    assert len(scripted.requests) == 1
+
+
+def test_all_attempts_have_one_deadline(ask: Ask, scripted: ScriptedServer) -> None:
+    remaining: list[float] = []
+
+    def note(request: Any, context: grpc.ServicerContext) -> None:
+        remaining.append(context.time_remaining())
+
+    def note_and_fail(request: Any, context: grpc.ServicerContext) -> None:
+        note(request, context)
+        fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, "500")(request, context)
+
+    scripted.script = [note_and_fail, note]
+    ask(scripted.target, "model", timeout=PATIENCE_SECONDS)
+    first, second = remaining
+    assert first - second > 0.3  # gRPC rounds the time up to a tenth of a second
+
+
+def test_a_call_is_one_span_for_all_its_attempts(
+    ask: Ask, scripted: ScriptedServer, images: Images, spans: InMemorySpanExporter
+) -> None:
+    scripted.script = [UNAVAILABLE, succeed, UNAVAILABLE]
+    assert len(ask(scripted.target, "classify_many", images[:4], preparation="none")) == 4
+    described, classified = spans.get_finished_spans()
+    assert described.status.is_unset
+    assert classified.status.is_unset
+    carried = [str(sent["traceparent"]).split("-")[2] for sent in scripted.metadata]
+    assert carried == [ids(described)[1]] * 2 + [ids(classified)[1]] * 2
+
+
+@pytest.fixture
+def pausing(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set when the second call pauses before another attempt, for longer than any test takes."""
+    begun, rule = threading.Event(), Resending.pause
+
+    def pause(resending: Resending, error: grpc.RpcError, failed: int, seconds_left: float) -> float | None:
+        begun.set()
+        return rule(resending, error, failed, seconds_left)
+
+    monkeypatch.setattr(Resending, "pause", pause)
+    scripted.script = [succeed, fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, HOUR_MS)]
+    return begun
+
+
+def test_closing_ends_the_pauses_of_calls(scripted: ScriptedServer, images: Images, pausing: threading.Event) -> None:
+    with ThreadPoolExecutor() as threads, Client(scripted.target, timeout=math.inf) as client:
+        client.model()
+        alone = threads.submit(client.classify, images[0], preparation="none")
+        assert pausing.wait(PATIENCE_SECONDS)
+        client.close()
+        with pytest.raises(CallCancelledError, match="the client was closed"):
+            alone.result(PATIENCE_SECONDS)
+
+
+def test_closing_ends_the_pauses_of_predictions(
+    scripted: ScriptedServer, images: Images, pausing: threading.Event
+) -> None:
+    with ThreadPoolExecutor() as threads, Client(scripted.target, timeout=math.inf) as client:
+        coming = threads.submit(list, client.classify_many(images[:4], preparation="none"))
+        assert pausing.wait(PATIENCE_SECONDS)
+        client.close()
+        with pytest.raises(CallCancelledError, match="the client was closed"):
+            coming.result(PATIENCE_SECONDS)
+
+
+async def test_closing_ends_the_pauses_of_tasks(
+    scripted: ScriptedServer, images: Images, pausing: threading.Event
+) -> None:
+    async with AsyncClient(scripted.target, timeout=math.inf) as client:
+        await client.model()
+        alone = asyncio.create_task(client.classify(images[0], preparation="none"))
+        assert await asyncio.to_thread(pausing.wait, PATIENCE_SECONDS)
+        await client.close()
+        with pytest.raises(CallCancelledError, match="the client was closed"):
+            await asyncio.wait_for(alone, PATIENCE_SECONDS)
+
+
+class Failure(grpc.RpcError):
+    """A failed attempt."""
+
+    def __init__(self, code: grpc.StatusCode, pushback: str | bytes | None = None, text: str = "") -> None:
+        self._code, self._pushback, self._text = code, pushback, text
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._text
+
+    def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        return () if self._pushback is None else ((PUSHBACK_KEY, self._pushback),)
+
+
+@pytest.mark.parametrize(("failed", "seconds"), [(0, 0.1), (1, 0.2), (2, 0.4), (3, 0.8), (4, 1), (9, 1)])
+def test_pauses_double_up_to_a_second(failed: int, seconds: float) -> None:
+    failure = Failure(grpc.StatusCode.UNAVAILABLE)
+    pauses = [Resending(10).pause(failure, failed, math.inf) or 0 for _ in range(100)]
+    assert seconds * (1 - JITTER) <= min(pauses) < max(pauses) <= seconds * (1 + JITTER)
+
+
+@pytest.mark.parametrize(
+    ("pushback", "pause"),
+    [("0", 0.0), ("250", 0.25), (b"250", 0.25), ("-1", None), ("soon", None), ("", None), ("9" * 99, None)],
+)
+def test_a_servers_word_on_the_pause_counts(pushback: str | bytes, pause: float | None) -> None:
+    assert Resending(RETRIES).pause(Failure(grpc.StatusCode.UNAVAILABLE, pushback), 0, math.inf) == pause
+
+
+@pytest.mark.parametrize("code", grpc.StatusCode)
+def test_few_statuses_are_worth_another_attempt(code: grpc.StatusCode) -> None:
+    pause = Resending(RETRIES).pause(Failure(code), 0, math.inf)
+    assert (pause is not None) == (code.name in ("UNAVAILABLE", "CANCELLED", "INTERNAL"))
+
+
+def test_a_message_that_cant_be_read_here_isnt_asked_for_again() -> None:
+    unreadable = Failure(grpc.StatusCode.INTERNAL, text="Exception deserializing response!")
+    assert Resending(RETRIES).pause(unreadable, 0, math.inf) is None
