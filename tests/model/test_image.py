@@ -310,6 +310,11 @@ def endless_array() -> Grey:
         (np.uint8(7) * np.ones(()), "IMAGE_UNSUPPORTED", r"not .."),
         ([[0, 255]], "IMAGE_UNSUPPORTED", ".numpy.asarray makes one., not list"),
         (io.StringIO("text"), "IMAGE_UNSUPPORTED", "the file gives str when read, not bytes: open it in binary mode"),
+        (
+            io.TextIOWrapper(io.BytesIO(b"\x89PNG"), encoding="utf-8"),
+            "IMAGE_UNSUPPORTED",
+            "gives text when read, not bytes: open it in binary mode",
+        ),
         (closed_file(), "IMAGE_NOT_FOUND", "can't read the file: I/O operation on closed file"),
         (heic(), "IMAGE_UNSUPPORTED", "the file is HEIC, which isn't read: save it as JPEG or PNG. .* pillow-heif"),
         (b"\0\0\0\x18ftypmif1" + bytes(90), "IMAGE_UNSUPPORTED", "is HEIC, which isn't read"),

@@ -130,14 +130,18 @@ def read_file(source: str | os.PathLike[str] | Buffer | IO[bytes]) -> tuple[byte
         if hasattr(source, "seekable") and source.seekable():
             source.seek(0)  # where it was written a moment ago, it stands at its end
         data: object = source.read()
-    except (OSError, ValueError) as error:  # ValueError: it is closed, or text that is no text
+    except UnicodeDecodeError as error:
+        raise _not_bytes(name, "text") from error
+    except (OSError, ValueError) as error:  # ValueError: it is closed
         raise ImageError("IMAGE_NOT_FOUND", f"can't read {name}: {error}") from error
     if not isinstance(data, bytes):
-        raise ImageError(
-            "IMAGE_UNSUPPORTED",
-            f'{name} gives {type(data).__name__} when read, not bytes: open it in binary mode, as by open(path, "rb")',
-        )
+        raise _not_bytes(name, type(data).__name__)
     return data, name
+
+
+def _not_bytes(name: str, found: str) -> ImageError:
+    advice = 'open it in binary mode, as by open(path, "rb")'
+    return ImageError("IMAGE_UNSUPPORTED", f"{name} gives {found} when read, not bytes: {advice}")
 
 
 def _decode(data: bytes, name: str, max_pixels: int, before_decoding: BeforeDecoding) -> Grey:

@@ -112,15 +112,19 @@ def _may_be_surrounded(box: Ink) -> bool:
     bottom, right = box.shape[0] - 1, box.shape[1] - 1
     if bottom > BAR_ASPECT * right:
         return False
-    sides = []
-    for side in (box[0], box[bottom], box[:, 0], box[:, right]):
-        ink: list[int] = side.tolist()  # much faster to look into
-        quarter = len(ink) // 4
-        sides.append((ink[0], ink[-1], (ink[quarter], ink[len(ink) // 2], ink[-1 - quarter])))
-    for start, end, middle in sides:
-        if start and end and min(places := (start, end, *middle)) > max(places) - LINE_RANGE:
-            return min(places) > 0
-    return all(all(middle) for _, _, middle in sides)
+    sides = (box[0], box[bottom], box[:, 0], box[:, right])
+    for side in sides:
+        if (start := side.item(0)) and (end := side.item(-1)):
+            places = (start, end, *_middle(side))
+            if min(places) > max(places) - LINE_RANGE:
+                return min(places) > 0
+    return all(all(_middle(side)) for side in sides)
+
+
+def _middle(side: Ink) -> tuple[int, int, int]:
+    """The ink at three places of a side, away from its ends; `item` is much faster than an array's own index."""
+    quarter = len(side) // 4
+    return side.item(quarter), side.item(len(side) // 2), side.item(-1 - quarter)
 
 
 def _without_surrounding(ink: Ink) -> Ink:
