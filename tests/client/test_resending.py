@@ -240,7 +240,7 @@ class Failure(grpc.RpcError):
     def details(self) -> str:
         return self._text
 
-    def trailing_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+    def trailing_metadata(self) -> Any:
         return () if self._pushback is None else ((PUSHBACK_KEY, self._pushback),)
 
 
