@@ -8,3 +8,6 @@
 
 `measuring` knows real servers; the simulation and the arithmetic know none.
 """
+
+PARTS = ("costs", "waiting")
+"""What is measured, and can be measured alone."""

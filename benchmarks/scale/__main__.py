@@ -17,10 +17,9 @@ import click
 from benchmarks.harness.artifacts import export_random
 from benchmarks.harness.machine import machine
 from benchmarks.harness.rounding import rounded
-from benchmarks.scale import measuring
+from benchmarks.scale import PARTS, measuring
 
 HIDDEN_LAYERS = (512, 256)
-PARTS = ("costs", "waiting")
 
 
 @click.command()

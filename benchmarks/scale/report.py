@@ -3,7 +3,8 @@
     python -m benchmarks.scale.report --core-hour 0.03 --gigabyte 0 --images-per-second 50000
     python -m benchmarks.scale.report --write        # copies the measurements to docs, too
 
-It prints the tables; `--write` puts them between the markers in docs/scale.md, and draws docs/scale.png.
+It prints the tables of the parts that were measured. `--write` takes all parts, puts their tables between the markers
+in docs/scale.md, and draws docs/scale.png.
 """
 
 import json
@@ -15,6 +16,7 @@ import click
 import numpy as np
 
 from benchmarks.harness.summary import Summary
+from benchmarks.scale import PARTS
 from benchmarks.scale.cost import Bill, CallCosts, Demand, Prices, bill, fitted
 from benchmarks.scale.simulation import Costs, poisson, simulate
 
@@ -66,18 +68,22 @@ def main(
     if not write:
         click.echo("\n".join(tables.values()))
         return
+    if missing := [part for part in PARTS if part not in found]:
+        raise click.UsageError(f"--write needs all parts; measure: python -m benchmarks.scale --only {missing[0]}")
     DATA.write_text(json.dumps(found, indent=1) + "\n")
     PAGE.write_text(with_tables(PAGE.read_text(), tables))
     draw(found, CHART)
 
 
 def tables_of(found: Any, images_per_second: float, prices: Prices) -> Tables:
-    """All tables."""
-    return {
-        "costs": _conditions(found, "costs") + _cost_table(found),
-        "bill": _assumptions(images_per_second, prices) + _bill_table(found, images_per_second, prices),
-        "waiting": _conditions(found, "waiting") + _waiting_table(found),
-    }
+    """The tables of the parts that were measured."""
+    tables = {}
+    if "costs" in found:
+        tables["costs"] = _conditions(found, "costs") + _cost_table(found)
+        tables["bill"] = _assumptions(images_per_second, prices) + _bill_table(found, images_per_second, prices)
+    if "waiting" in found:
+        tables["waiting"] = _conditions(found, "waiting") + _waiting_table(found)
+    return tables
 
 
 def with_tables(page: str, tables: Tables) -> str:

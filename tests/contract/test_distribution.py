@@ -24,6 +24,22 @@ TEXTS = {".md", ".py", ".toml", ".proto", ".yaml", ".yml", ".json", ".txt", ".cf
 WITHOUT_SUFFIX = {"Dockerfile", "Makefile", "LICENSE", "NOTICE"}
 MADE = {"build", "dist", "out", "runs"}
 """Folders that are made and not written; .gitignore has them."""
+EXTRAS_OF_WORDS = {
+    "vitrine-server": "server",
+    "vitrine-train": "train",
+    "vitrine score": "bulk",
+    "vitrine replay": "bulk",
+    "serve run": "ray",
+    "--local": "server",
+    "--ray-workers": "ray",
+    "--plot": "plot",
+    "--capture": "capture",
+    "--http-port": "http",
+    "--frontend envoy": "envoy",
+    "--otlp-endpoint": "tracing",
+    "--tensorboard": "tensorboard",
+}
+"""The extra that a line of shell with these words needs."""
 
 
 def project() -> dict[str, Any]:
@@ -149,6 +165,26 @@ def test_no_file_says_to_install_a_strangers_distribution() -> None:
         if file != Path(__file__):
             found = stranger.search(file.read_text())
             assert found is None, f"{file.relative_to(ROOT)}: {found and found[0]}"
+
+
+def unmet(block: str) -> list[str]:
+    """Lines of a block of shell with the extras that they lack after the last `pip install` above or beside them."""
+    installed: set[str] | None = None
+    lacking = []
+    for line in block.splitlines():
+        if install := re.search(r"pip install ['\"](?:vitrine-serving|\.)\[([\w,-]+)\]", line):
+            installed = set(install[1].split(","))
+        needed = {extra for words, extra in EXTRAS_OF_WORDS.items() if re.search(rf"(?<![\w-]){words}(?![\w-])", line)}
+        if installed is not None and (missing := needed - installed):
+            lacking.append(f"{line} lacks {', '.join(sorted(missing))}")
+    return lacking
+
+
+def test_pages_install_what_the_commands_below_need() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")]
+    blocks = [block for page in pages for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.M | re.S)]
+    assert sum("pip install" in block for block in blocks) >= 5
+    assert [line for block in blocks for line in unmet(block)] == []
 
 
 def test_the_newest_release_in_the_changelog_is_this_version() -> None:

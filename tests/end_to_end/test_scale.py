@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from support.artifacts import export_random
 
 from benchmarks.harness.servers import logged_server
 from benchmarks.scale.cost import CallCosts, Demand, Prices, bill, fitted
 from benchmarks.scale.measuring import queueing_round
-from benchmarks.scale.report import DATA, PAGE, draw, tables_of, with_tables
+from benchmarks.scale.report import DATA, PAGE, draw, main, tables_of, with_tables
 from benchmarks.scale.simulation import Costs, poisson, simulate
 
 FREE = Costs(receive=0, answer=0, run=0, row=0, rest=0)
@@ -87,6 +88,18 @@ def found() -> Any:
 
 def test_the_pages_tables_are_those_of_its_measurements(found: Any) -> None:
     assert with_tables(PAGE.read_text(), tables_of(found, 1e6, PRICES)) == PAGE.read_text()
+
+
+@pytest.mark.parametrize(("part", "tables"), [("costs", ["costs", "bill"]), ("waiting", ["waiting"])])
+def test_one_part_is_reported_alone_and_never_written(part: str, tables: list[str], found: Any, tmp_path: Path) -> None:
+    alone = {name: found[name] for name in ("machine", part)}
+    assert [*tables_of(alone, 1e6, PRICES)] == tables
+    (results := tmp_path / "scale.json").write_text(json.dumps(alone))
+    page = PAGE.read_text()
+    ended = CliRunner().invoke(main, ["--results", str(results), "--write"])
+    assert ended.exit_code == 2
+    assert "python -m benchmarks.scale --only" in ended.output
+    assert PAGE.read_text() == page
 
 
 def test_the_picture_is_drawn(found: Any, tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ SERVICERS = (
 
 
 def application(settings: dict[str, Any]) -> Application:
-    """Builds the application: `serve run vitrine.server.ray_serve:application model=model.onnx`.
+    """Builds the application; `serve run deploy/ray/serve.yaml` runs it, with the proxy's settings.
+
+    `serve run vitrine.server.ray_serve:application model=model.onnx` does, too, where Serve was started with
+    `SERVICERS`: that line has no option for the proxy, and without them no call gets through.
 
     Ray's own settings of a deployment (replicas, autoscaling, resources) belong in its configuration, under
     `deployments`, `name: vitrine`.
