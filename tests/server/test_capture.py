@@ -18,7 +18,7 @@ import urllib.request
 import weakref
 from base64 import b64encode
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -252,12 +252,12 @@ def test_the_folder_stays_within_its_bound(tiny_artifact: Path, tmp_path: Path) 
 
 
 def bytes_in_when_it_changes(folder: Path) -> int:
-    """A file may be deleted while they are added up."""
-    while True:
-        try:
-            return bytes_in(folder)
-        except FileNotFoundError:
-            continue
+    """The bytes of one moment: while they are added up, a file may go and another grow, so two looks must agree."""
+    seen, before = {"": 0}, dict[str, int]()
+    while seen != before:
+        with suppress(FileNotFoundError):
+            before, seen = seen, {path.name: path.stat().st_size for path in folder.iterdir()}
+    return sum(seen.values())
 
 
 def test_a_server_that_is_killed_loses_the_open_part_alone(tiny_artifact: Path, tmp_path: Path, pixels: Pixels) -> None:
