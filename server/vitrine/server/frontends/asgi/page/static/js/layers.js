@@ -52,16 +52,12 @@ export class Layers extends EventTarget {
     const second = new Grid(layer.width, columns, "", signedColour, largest);
     const secondPlace = make("div", { className: "second", hidden: true }, make("p", { className: "quiet" }, "the first image"), second.element);
     const shown = { layer, grid, second, secondPlace, most: make("span"), place: byId("pixels") };
-    for (const name of ["point", "choose"])
-      grid.addEventListener(name, (event) => this.#tell(name, { layer, unit: /** @type {CustomEvent} */ (event).detail }));
-    grid.addEventListener("away", () => this.#tell("away"));
+    for (const name of ["point", "choose", "away"])
+      grid.addEventListener(name, (event) =>
+        this.dispatchEvent(new CustomEvent(name, { detail: { layer, unit: /** @type {CustomEvent} */ (event).detail } })),
+      );
     this.#shown.push(shown);
     return shown;
-  }
-
-  /** @param {string} name @param {Unit} [detail] */
-  #tell(name, detail) {
-    this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
   #paint() {

@@ -32,7 +32,7 @@ class Page {
   /** @type {Result | null} */ #first = null;
   /** @type {Unit | null} */ #chosen = null;
   #pin = byId("pin");
-  /** The next picture of the screen, with which the drawing is classified; 0: it isn't to be. */ #frame = 0;
+  /** With this picture of the screen, the drawing is classified; 0: none. */ #frame = 0;
   /** Counts what was drawn and given: an image takes some time to be read. */ #turn = 0;
   /** @type {HTMLElement | null} */ #cameFrom = null;
 
@@ -201,7 +201,7 @@ class Page {
 
   /** Classifies what `source` gives when it is its turn. @param {() => Source | null} source @param {boolean} atRest all else follows, too */
   #classify(source, atRest = false) {
-    cancelAnimationFrame(this.#frame); // or it would take the place of this one, which may be at rest, in the lane
+    cancelAnimationFrame(this.#frame); // or it would take this one's place in the lane
     this.#frame = 0;
     return this.#answers.run(async () => {
       const given = source();
