@@ -21,6 +21,7 @@ from vitrine.model import ArtifactError
 from vitrine.server.engine import weights
 from vitrine.server.engine.artifact import read_artifact
 from vitrine.server.engine.device import Device
+from vitrine.server.engine.onnx_messages import ModelProto
 from vitrine.server.engine.session import open_engine
 from vitrine.server.engine.weights import open_weights, weights_register
 from vitrine.server.process.port import can_be_shared
@@ -65,6 +66,11 @@ def test_what_runs_stays_what_was_checked_when_the_file_is_overwritten(
         file.truncate(1)
     after = engine.run(pixels, ["linear_1", "softmax"])
     assert all(np.array_equal(before[layer], after[layer]) for layer in before)
+
+
+def test_onnx_runtime_is_given_no_metadata_to_keep(beside: Path) -> None:
+    assert ModelProto.FromString(beside.read_bytes()).metadata_props
+    assert not ModelProto.FromString(read_artifact(beside).data).metadata_props
 
 
 def test_what_was_checked_runs_even_if_the_file_goes_before_it_is_opened(beside: Path) -> None:

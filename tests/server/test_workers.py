@@ -36,6 +36,7 @@ from support.serving import (
     running_server,
 )
 
+from benchmarks.harness.processes import process_tree
 from benchmarks.harness.servers import OWN_CONNECTION
 from vitrine.client import Client
 from vitrine.server.cli import command
@@ -124,6 +125,11 @@ def test_clients_are_spread_over_all_workers(tiny_artifact: Path) -> None:
         more = [open_sockets(pid) - count for pid, count in before.items()]
         assert all(more)
         assert sum(more) == 48
+
+
+def test_a_server_consists_of_its_supervisor_and_its_workers(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact) as server:
+        assert sorted(process_tree(server.supervisor.pid)) == sorted([server.supervisor.pid, *server.ready(2)])
 
 
 def test_a_line_of_the_log_says_which_process_wrote_it(tiny_artifact: Path) -> None:
