@@ -5,7 +5,8 @@
 Named attacks go on together; without names, those of strangers and of one stolen token that a server must survive
 (`attacking/attacks.py`). Meanwhile a program with the SDK, as it comes, classifies one drawing 20 times a second.
 
-It exits with 1 when the server has ended, an honest caller got less than 99 % of its calls, or its p99 was 1 s or more.
+It exits with 1 when the server has ended or had a fault, an honest caller got less than 99 % of its calls, or its p99
+was 1 s or more.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from typing import Any
 import click
 
 from benchmarks.harness.rounds import log_progress
-from benchmarks.harness.servers import VITRINE_SERVER, Server, start
+from benchmarks.harness.servers import VITRINE_SERVER, LoggedServer, Server, start
 from endurance.attacking import honest
 from endurance.attacking.attacks import ATTACKS
 from endurance.attacking.memory_limit import IN_GROUP, memory_group, peak_bytes
@@ -47,6 +48,7 @@ MIN_GOOD_RATIO, MAX_P99_MS = 0.99, 1000.0
 @click.option("--seconds", default=120.0, show_default=True, help="Duration of the attacks.")
 @click.option("--pending-mb", default=128, show_default=True, help="The server's --max-pending-mb.")
 @click.option("--message-mb", default=64, show_default=True, help="The server's --max-message-mb.")
+@click.option("--workers", default=1, show_default=True, help="The server's --workers.")
 @click.option("--memory-mb", type=int, help="The server's memory; by default what the documentation asks for.")
 @click.option("--files", default=1024, show_default=True, help="Files that the server may have open (nofile).")
 @click.option("--program", type=click.Path(path_type=Path), default=VITRINE_SERVER, help="The server's executable.")
@@ -56,6 +58,7 @@ def main(
     seconds: float,
     pending_mb: int,
     message_mb: int,
+    workers: int,
     memory_mb: int | None,
     files: int,
     program: Path,
@@ -63,30 +66,33 @@ def main(
 ) -> None:
     """Attack a server, and judge what an honest caller sees."""
     attacks = [name for name in names or STRONGEST if name != "nothing"]
-    memory = (memory_mb or documented_mib(pending_mb)) * MIB
+    memory = (memory_mb or workers * documented_mib(pending_mb)) * MIB
     settings = ["--max-pending-mb", pending_mb, "--max-message-mb", message_mb, "--log-level", "error"]
+    settings += ["--workers", workers]
     with tempfile.TemporaryDirectory() as folder, memory_group(memory) as group:
         tokens = Path(folder, "tokens")
         lines = [f"{name} {sha256(token.encode()).hexdigest()} predict,activations" for name, token in CALLERS.items()]
         tokens.write_text("\n".join(lines) + "\n")
-        with limited_server(program, group, files, "--tokens", str(tokens), *map(str, settings)) as server:
+        log = Path(folder, "log")
+        with limited_server(program, group, files, log, "--tokens", str(tokens), *map(str, settings)) as server:
             figures = {"attacks": " ".join(attacks), "memory_mib": memory // MIB}
             figures |= measure(server, attacks, seconds)
             figures["peak_mib"] = peak_bytes(group) / MIB if group else figures["rss_peak_mib"]
+            figures["faults_in_log"] = server.faults()
     click.echo(json.dumps(figures, indent=2) if as_json else as_lines(figures))
     sys.exit(not good(figures))
 
 
 @contextmanager
-def limited_server(program: Path, group: Path | None, files: int, *arguments: str) -> Iterator[Server]:
-    """A server in a memory group, with so many files; killed at the end."""
+def limited_server(program: Path, group: Path | None, files: int, log: Path, *arguments: str) -> Iterator[LoggedServer]:
+    """A server in a memory group, with so many files and this log; killed at the end."""
     limit = f"ulimit -n {files}; "
     script = limit + (IN_GROUP if group else 'exec "$0" "$@"')
     os.environ["VITRINE_CGROUP"] = str(group or "")
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
-        server = start("-c", script, str(program), *arguments, program=Path("/bin/bash"), log=nowhere)
+    with log.open("w") as lines:
+        server = start("-c", script, str(program), *arguments, program=Path("/bin/bash"), log=lines)
     try:
-        yield server
+        yield LoggedServer(server.target, server.process, log)
     finally:
         server.process.kill()
         server.process.communicate()
@@ -113,8 +119,9 @@ async def attack(server: Server, attacks: Sequence[str], seconds: float) -> None
 
 
 def good(figures: dict[str, Any]) -> bool:
-    """True if the server lives, and an honest caller was served."""
-    return bool(figures["alive"] and figures["good_ratio"] >= MIN_GOOD_RATIO and figures["p99_ms"] < MAX_P99_MS)
+    """True if the server lives, had no fault, and an honest caller was served."""
+    served = figures["good_ratio"] >= MIN_GOOD_RATIO and figures["p99_ms"] < MAX_P99_MS
+    return bool(figures["alive"] and served and not figures["faults_in_log"])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The option of all scripts here that chooses the front end of the servers under test."""
 
 import os
+from collections.abc import Sequence
 
 import click
 
@@ -10,6 +11,15 @@ VARIABLE = "VITRINE_FRONTEND"
 
 def _choose(_: click.Context, __: click.Parameter, name: str) -> None:
     os.environ[VARIABLE] = name
+
+
+def http_flags(name: str) -> Sequence[str]:
+    """Flags with which a server speaks HTTP/1.1, too: Envoy does so anyway.
+
+    Args:
+        name: the front end.
+    """
+    return () if name == "envoy" else ("--http-port", "0")
 
 
 frontend_option = click.option(

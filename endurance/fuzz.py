@@ -29,7 +29,7 @@ import click
 from benchmarks.harness.processes import Usage
 from benchmarks.harness.rounds import log_progress, with_progress
 from benchmarks.harness.servers import LoggedServer, logged_server
-from endurance.frontend import frontend_option
+from endurance.frontend import VARIABLE, frontend_option, http_flags
 from endurance.fuzzing.campaign import Campaign, Health, Report
 from endurance.fuzzing.kinds import KINDS
 from endurance.fuzzing.outcomes import Tally
@@ -108,7 +108,8 @@ def main(
     if replay is not None and len(kinds) != 1:
         raise click.UsageError("--replay needs exactly one --kind")
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    with logged_server("--drain-seconds", str(DRAIN_SECONDS)) as server:
+    http = http_flags(os.environ[VARIABLE])
+    with logged_server("--drain-seconds", str(DRAIN_SECONDS), *http) as server:
         if replay is not None:
             outcome = asyncio.run(Campaign(server, seed).replay(kinds[0], replay))
             click.echo(f"{outcome}\n{server.log.read_text()}")

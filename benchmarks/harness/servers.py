@@ -1,6 +1,7 @@
 """Starts `vitrine-server` in its own process, for benchmarks and endurance tests. It knows no calls."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -15,6 +16,9 @@ from benchmarks.harness.processes import Usage
 
 READY = "vitrine-server listening on "
 """First words on a server's standard output; its address follows."""
+
+HTTP_PORT = re.compile(r"Connect and gRPC-Web are at \w+://(\S+)")
+"""Words of a server's log about a port of its own for HTTP/1.1; group 1 is its address."""
 
 VITRINE_SERVER = Path(sys.executable).with_name("vitrine-server")
 """Server of this Python environment."""
@@ -67,6 +71,12 @@ class LoggedServer(Server):
     """A server whose standard error goes to a file."""
 
     log: Path
+
+    @property
+    def http_target(self) -> str:
+        """HOST:PORT where it speaks HTTP/1.1: a port of its own, which the log names, or the same one."""
+        named = HTTP_PORT.search(self.log.read_text(errors="replace"))
+        return named[1] if named else self.target
 
     def faults(self) -> list[str]:
         """Lines of the log that tell of a fault inside the server."""

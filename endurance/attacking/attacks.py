@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from PIL import Image
 
+from endurance.attacking import transport
 from endurance.attacking.peer import LARGEST_WINDOW, Peer, dialled
 from endurance.fuzzing import frames as h2
 from endurance.fuzzing.connections import connected
@@ -157,6 +158,11 @@ ATTACKS: Mapping[str, Attack] = {
         image_files,
         idle_watches,
         idle_connections,
+        transport.slow_heads,
+        transport.floods,
+        transport.header_bombs,
+        transport.half_closed,
+        transport.unread_pages,
     )
 }
 """All attacks, by their names."""

@@ -7,7 +7,19 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from endurance.fuzzing.corpus import CHECK, CLASSIFY, REFLECT, SERVICE, STREAM, STREAMS, files, messages
+from endurance.fuzzing.corpus import (
+    CHECK,
+    CLASSIFY,
+    INFER,
+    INFER_STREAM,
+    OPEN_SERVICE,
+    REFLECT,
+    SERVICE,
+    STREAM,
+    STREAMS,
+    files,
+    messages,
+)
 from endurance.fuzzing.mutation import ANY_BYTES, MESSAGE_BYTES, field, mutated
 from endurance.fuzzing.outcomes import Outcome
 
@@ -15,15 +27,18 @@ PATIENCE_SECONDS = 60
 """A call without an end after this time hangs."""
 
 MAX_STREAM_MESSAGES = 12
-UNARY_METHODS = (CLASSIFY, SERVICE + "ListModels", SERVICE + "GetModel", SERVICE + "GetParameters")
-METHOD_WEIGHTS = (7, 1, 1, 1)
-"""`Classify` has most of the fields that can be wrong."""
+LARGE_SHARE = 0.7
+"""Share of the methods that classify: they have most of the fields that can be wrong."""
 
 
 async def send_message(channel: grpc.aio.Channel, rng: Random) -> Outcome:
     """A mutated message to a unary method of Vitrine's service."""
-    (method,) = rng.choices(UNARY_METHODS, METHOD_WEIGHTS)
-    return await _unary(channel, method, _mutated_message(rng, method))
+    return await _unary(channel, *_unary_message(rng, CLASSIFY, SERVICE))
+
+
+async def send_open_message(channel: grpc.aio.Channel, rng: Random) -> Outcome:
+    """A mutated message to a unary method of the open protocol."""
+    return await _unary(channel, *_unary_message(rng, INFER, OPEN_SERVICE))
 
 
 async def send_image(channel: grpc.aio.Channel, rng: Random) -> Outcome:
@@ -34,24 +49,33 @@ async def send_image(channel: grpc.aio.Channel, rng: Random) -> Outcome:
 
 
 async def send_stream(channel: grpc.aio.Channel, rng: Random) -> Outcome:
-    """A stream of valid messages with mutated ones among them; the first bad one ends it."""
-    good = messages()[STREAM]
+    """A stream of valid messages with mutated ones among them; in Vitrine's service the first bad one ends it."""
+    method = rng.choice((STREAM, INFER_STREAM))
+    good = messages()[method]
     length = rng.randint(1, MAX_STREAM_MESSAGES)
-    sent = [_mutated_message(rng, STREAM) if rng.random() < 0.3 else rng.choice(good) for _ in range(length)]
-    return await _stream(channel, STREAM, sent)
+    sent = [mutated_message(rng, method) if rng.random() < 0.3 else rng.choice(good) for _ in range(length)]
+    return await _stream(channel, method, sent)
 
 
 async def send_to_other_service(channel: grpc.aio.Channel, rng: Random) -> Outcome:
     """A mutated message to health or reflection, or to a method that doesn't exist."""
     method = rng.choice((CHECK, REFLECT))
-    data = _mutated_message(rng, method)
+    data = mutated_message(rng, method)
     if rng.random() < 0.1:
         return await _unary(channel, rng.choice((SERVICE + "Nothing", "/a.B/C", "/")), data)
     return await (_stream(channel, method, [data]) if method in STREAMS else _unary(channel, method, data))
 
 
-def _mutated_message(rng: Random, method: str) -> bytes:
+def mutated_message(rng: Random, method: str) -> bytes:
+    """A mutated message to a method."""
     return mutated(rng, rng.choice(messages()[method]), MESSAGE_BYTES)
+
+
+def _unary_message(rng: Random, large: str, service: str) -> tuple[str, bytes]:
+    """A method of a service, and a mutated message to it; often the method that classifies."""
+    others = [method for method in messages() if method.startswith(service) and method not in STREAMS]
+    method = large if rng.random() < LARGE_SHARE else rng.choice(others)
+    return method, mutated_message(rng, method)
 
 
 async def _unary(channel: grpc.aio.Channel, method: str, data: bytes) -> Outcome:

@@ -58,6 +58,7 @@ class Campaign:
     def __init__(self, server: LoggedServer, seed: int) -> None:
         self._server = server
         self._seed = seed
+        self._http_target = server.http_target
         self._numbers = {kind: itertools.count() for kind in KINDS}
         self._checking: grpc.aio.Channel | None = None
         self._first: npt.NDArray[np.float32] | None = None
@@ -120,8 +121,10 @@ class Campaign:
         rng, send = Random(f"{self._seed} {kind} {number}"), KINDS[kind]
         if send.over_channel is not None:
             return await send.over_channel(channel, rng)
-        assert send.over_socket is not None
         try:
+            if send.over_http is not None:
+                return await send.over_http(self._http_target, rng)
+            assert send.over_socket is not None
             outcome = await send.over_socket(self._server.target, rng)
         except ConnectionError:  # senders that don't handle it themselves
             outcome = Outcome("reset")

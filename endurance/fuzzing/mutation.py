@@ -137,6 +137,20 @@ def many_elements(rng: Random, data: bytes) -> bytes:
     return data + field(rng.choice((3, 4)), empty * rng.randint(1, MAX_ELEMENTS))
 
 
+def huge_input(rng: Random, data: bytes) -> bytes:
+    """Appends an input of the open protocol whose declared shape doesn't fit its bytes."""
+    kind = rng.choice((b"UINT8", b"FP32", b"BYTES", b"INT64", b"\xff"))
+    extents = b"".join(varint(rng.choice((*EXTREMES, 18, 324))) for _ in range(rng.randint(0, 5)))
+    return data + field(5, field(1, b"pixels") + field(2, kind) + field(3, extents)) + field(7, rng.randbytes(8))
+
+
+def many_elements_of_a_type(rng: Random, data: bytes) -> bytes:
+    """Appends an input with a long list of typed elements."""
+    number, element = rng.choice(((1, b"\1"), (4, b"\xff\1"), (6, b"\0\0\xc0\x7f"), (8, b"\x42\0")))
+    content = element * rng.randint(1, MAX_ELEMENTS)
+    return data + field(5, field(1, b"pixels") + field(5, content if number == 8 else field(number, content)))
+
+
 def invalid_text(rng: Random, data: bytes) -> bytes:
     """Appends a model's or layer's name that isn't UTF-8."""
     text = rng.choice(NOT_UTF8)
@@ -161,6 +175,8 @@ MESSAGE_BYTES: Sequence[Mutation] = (
     deep_nesting,
     huge_shape,
     many_elements,
+    huge_input,
+    many_elements_of_a_type,
     invalid_text,
     long_text,
 )

@@ -28,6 +28,18 @@ NO_CALL = frozenset({"HTTP 400", "HTTP 403", "HTTP 404", "HTTP 405", "HTTP 415"}
 MALFORMED_CALL = REFUSED_OR_UNKNOWN | NO_CALL | {"DEADLINE_EXCEEDED", "RST_STREAM", "GOAWAY", "closed", "no answer"}
 """Calls that break gRPC's protocol."""
 
+WEB_CALL = REFUSED_OR_UNKNOWN | NO_CALL | {"DEADLINE_EXCEEDED", "PERMISSION_DENIED", "closed"}
+"""Calls of gRPC-Web and Connect: what concerns pages of other sites, and paths with escaped characters, is denied.
+
+HTTP/1.1 can lose a refusal that comes before the whole request was read: its connection is closed, and TCP resets it.
+"""
+
+HTTP_ITSELF = (408, 411, 413, 414, 417, 426, 431, 501, 505)
+"""Statuses by which a host refuses a request that it can't read, or doesn't take."""
+
+REFUSED_HTTP = CLOSED | NO_CALL | {"waiting", "HTTP 200", *(f"HTTP {status}" for status in HTTP_ITSELF)}
+"""Malformed HTTP/1.1: some of it is a valid request after all."""
+
 LEFT = frozenset({"left"})
 """The client left."""
 

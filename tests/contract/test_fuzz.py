@@ -22,11 +22,13 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.artifacts import random_pixels
-from support.serving import FRONTEND, RunningServer, running_server
+from support.serving import FRONTEND, RunningServer, open_log
+from support.serving import logged_server as logged
 
 from benchmarks.harness.processes import Usage
 from benchmarks.harness.servers import logged_server
 from endurance import fuzz
+from endurance.frontend import http_flags
 from endurance.fuzzing import frames as h2
 from endurance.fuzzing.campaign import Campaign, Health, Report
 from endurance.fuzzing.connections import connected
@@ -279,7 +281,7 @@ async def served(artifact: Path) -> AsyncIterator[GrpcFrontend]:
 
 async def test_a_server_bears_every_kind_of_bad_input() -> None:
     """A server under a few thousand messages: it answers valid requests all along, and has no fault afterwards."""
-    with logged_server("--drain-seconds", "60") as server:
+    with logged_server("--drain-seconds", "60", "--frontend", FRONTEND, *http_flags(FRONTEND)) as server:
         campaign = Campaign(server, seed=0)
         async with campaign.checked():
             reports = [await campaign.run(kind, round(MESSAGES * KINDS[kind].share)) for kind in KINDS]
@@ -341,12 +343,17 @@ def test_memory_that_grows_in_each_round_fails_a_campaign() -> None:
 
 def test_a_path_that_is_no_text_ends_nothing(tiny_artifact: Path) -> None:
     """It would end grpc.aio's own server: a single call from anybody was enough."""
-    with running_server(tiny_artifact) as server, Client(server.target, retries=0) as client:
+    with (
+        open_log() as (pipe, log),
+        logged(pipe, tiny_artifact) as server,
+        Client(server.target, retries=0) as client,
+    ):
         assert client.health()
         for _ in range(20):
             assert refused_path(server.target)
             assert client.classify(random_pixels(1)[0], preparation="none").digit in range(10)
         assert server.stop() == 0
+    assert "Traceback" not in log.text
 
 
 def refused_path(target: str) -> bool:

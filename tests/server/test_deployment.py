@@ -1,6 +1,9 @@
 """What containers and clusters do to a server: read-only roots, and a short time to stop."""
 
+import fcntl
+import multiprocessing
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from vitrine.server.telemetry import temporary_folder
 from vitrine.server.telemetry.liveness import Liveness
 from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.prometheus import workers_metrics
-from vitrine.server.telemetry.temporary_folder import owned_folder
+from vitrine.server.telemetry.temporary_folder import LOCK, keep_folder, owned_folder
 
 IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -29,6 +32,42 @@ def test_a_read_only_root_leaves_shared_memory() -> None:
         assert folder.parent == Path("/dev/shm")
         (folder / "file").write_text("written")
     assert not folder.exists()
+
+
+def test_a_folder_that_is_still_used_outlives_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "vitrine-test-left"
+    user = multiprocessing.get_context("spawn").Process(target=keep_until_killed, args=(left,))
+    user.start()
+    while not (left / LOCK).exists() or lock_is_free(left):
+        assert user.is_alive()
+    with owned_folder("vitrine-test-"):
+        assert left.exists()
+    user.kill()
+    user.join()
+    with owned_folder("vitrine-test-"):
+        assert not left.exists()
+
+
+def keep_until_killed(folder: Path) -> None:
+    keep_folder(folder)
+    threading.Event().wait()
+
+
+def lock_is_free(folder: Path) -> bool:
+    with (folder / LOCK).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def test_a_folder_that_somebody_else_has_made_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "own")
+    with pytest.raises(PermissionError):
+        keep_folder(tmp_path / "link")
 
 
 @pytest.mark.usefixtures("read_only_root")

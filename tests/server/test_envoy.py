@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,22 @@ def test_no_file_is_left_behind(tiny_artifact: Path, tmp_path: Path) -> None:
     with open_log() as (pipe, _), logged_server(pipe, tiny_artifact, "--frontend", "envoy", TMPDIR=str(tmp_path)):
         assert list(tmp_path.glob("vitrine-envoy-*/*.sock"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_are_swept_away_hold_up_no_replacement_and_no_end(tiny_artifact: Path, tmp_path: Path) -> None:
+    """Cleaners of temporary files remove what hasn't been touched for days."""
+    flags = ("--frontend", "envoy")
+    with open_log() as (pipe, log), logged_server(pipe, tiny_artifact, *flags, TMPDIR=str(tmp_path)) as server:
+        (folder,) = tmp_path.glob("vitrine-envoy-*")
+        (first,) = log.wait_for(r"worker (\d+) is ready")
+        shutil.rmtree(folder)
+        os.kill(int(first), signal.SIGKILL)
+        log.wait_for(r"worker (\d+) is ready", times=2)
+        assert list(folder.glob("*.sock"))
+        shutil.rmtree(folder)
+        assert classify(server.target) == 1
+        assert server.stop() == 0
+    assert "Traceback" not in log.text
 
 
 def test_the_working_directory_is_not_looked_into_for_modules(tiny_artifact: Path, tmp_path: Path) -> None:

@@ -321,6 +321,7 @@ def test_a_body_that_is_not_one_message_is_refused(address: str, data: bytes) ->
     [
         ("{", "no vitrine.v1.ClassifyRequest"),
         ('{"pixel": {}}', "no field named"),
+        (r'{"\ud800": 1, "\ud800": 2}', r"duplicate key \ud800"),
         ('{"pixels": 7}', "no vitrine.v1.ClassifyRequest"),
         ("[" * 100, "no vitrine.v1.ClassifyRequest"),
         ("[" * 200_000, "fields"),
@@ -345,8 +346,9 @@ def test_json_has_a_limit_of_its_own(tiny_artifact: Path) -> None:
 def test_a_method_that_is_not_there_is_not_found(address: str) -> None:
     assert post(address, "/nothing", b"", content_type="application/json").status == 404
     assert post(address, f"{SERVICE}/Nothing", b"", content_type="application/proto").status == 404
-    response = post(address, f"{SERVICE}/Nothing", envelope(b""), content_type="application/grpc-web")
-    assert b"grpc-status: 12\r\n" in response.body
+    for path in (f"{SERVICE}/Nothing", "/"):  # which is the page for browsers
+        response = post(address, path, envelope(b""), content_type="application/grpc-web")
+        assert b"grpc-status: 12\r\n" in response.body
 
 
 def test_what_is_no_call_is_told_so(address: str) -> None:

@@ -6,11 +6,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -40,7 +40,7 @@ from vitrine.server.process.supervisor import supervise
 from vitrine.server.service_config import ServiceConfig
 from vitrine.server.telemetry.logs import LogConfig, log_to_stderr
 from vitrine.server.telemetry.metrics_config import MetricsConfig
-from vitrine.server.telemetry.temporary_folder import writable_place
+from vitrine.server.telemetry.temporary_folder import owned_folder
 from vitrine.server.telemetry.tracing_config import TracingConfig
 
 logger = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ def main(
 async def _serve(config: ServerConfig, set_up_log: Callable[[], None]) -> None:
     if config.frontend is FrontendKind.ENVOY:  # the process of a worker becomes Envoy
         with _envoy_folder() as folder:
-            await supervise(replace(config, envoy_folder=folder), _announce, set_up_log)
+            await supervise(replace(config, envoy_folder=str(folder)), _announce, set_up_log)
         return
     if config.process.workers > 1:
         await supervise(config, _announce, set_up_log)
@@ -187,16 +187,19 @@ async def _serve(config: ServerConfig, set_up_log: Callable[[], None]) -> None:
     await serve(config, _announce)
 
 
-def _envoy_folder() -> TemporaryDirectory[str]:
+@contextmanager
+def _envoy_folder() -> Iterator[Path]:
     """A folder for the files that workers share with their Envoys.
 
     Raises:
         StartupError: there is no place for it.
     """
-    try:
-        return TemporaryDirectory(prefix="vitrine-envoy-", dir=writable_place())
-    except OSError as error:
-        raise StartupError(f"Envoy needs a folder for its files, and there is no place for it: {error}") from error
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(owned_folder("vitrine-envoy-"))
+        except OSError as error:
+            raise StartupError(f"Envoy needs a folder for its files, and there is no place for it: {error}") from error
+        yield folder
 
 
 def _require_extras(frontend: FrontendKind, http_port: int | None) -> None:

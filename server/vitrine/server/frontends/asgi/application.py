@@ -282,10 +282,11 @@ class Application:
 
     async def _turn_away(self, scope: Scope, method: Method | None, send: Send) -> None:
         """Answers a request that is no call: for a file of the page, or for a method that there isn't."""
-        if method is None and (file := self._page.get(scope["path"])):
+        form = _form_of(scope)
+        if method is None and (file := self._page.get(scope["path"])) and not (form and form.enveloped):
             events = file.answer(scope)
         elif method is None:
-            events = self._refuse_unknown(scope)
+            events = self._refuse_unknown(scope, form)
         elif scope["method"] != "POST":
             events = whole(405, [(b"allow", b"POST")], b"calls are POST requests\n")
         else:
@@ -294,10 +295,8 @@ class Application:
         for event in events:
             await send(event)
 
-    def _refuse_unknown(self, scope: Scope) -> Sequence[Event]:
+    def _refuse_unknown(self, scope: Scope, wire: Wire | None) -> Sequence[Event]:
         """The answer for a method that there isn't; a stranger doesn't learn that."""
-        content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-        wire = wire_of(STREAMS | ONE, content_type)
         call = Call(scope["path"], observers=self._meters)
         with closing(call):
             try:
@@ -309,6 +308,12 @@ class Application:
                 if wire is None or not (wire.enveloped or isinstance(error, Unauthenticated | PermissionDenied)):
                     return whole(404, [], b"there is no such method\n")
                 return wire.refuse(status, call.request_id)
+
+
+def _form_of(scope: Scope) -> Wire | None:
+    """The form that a request's content type names; None: no call has that."""
+    content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    return wire_of(STREAMS | ONE, content_type)
 
 
 def _wire_for(scope: Scope, method: Method | None, headers: Mapping[bytes, bytes]) -> Wire | None:

@@ -19,7 +19,7 @@ from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
 from vitrine.server.security.addresses import address_of, is_loopback
-from vitrine.server.security.certificates import CertificateInForce, TlsFiles
+from vitrine.server.security.certificates import CertificateInForce, Certificates, TlsFiles
 from vitrine.server.security.expiry import ExpiryWarning
 from vitrine.server.security.watched_files import WatchedFiles
 
@@ -120,9 +120,11 @@ class EnvoyFrontend:
             self._connections.closed[SURPLUS] += sockets.close(*found[name])
 
     async def _pending(self) -> float:
-        """The sum of the figures of what is under way."""
+        """The sum of the figures of what is under way; 0 where Envoy's socket has been swept away."""
         query = "/stats?format=json&filter=" + "%7C".join(PENDING)
-        stats: list[dict[str, Any]] = json.loads(await ask(self._files.admin, "GET", query))["stats"]
+        if not (answer := await ask(self._files.admin, "GET", query)):
+            return 0.0
+        stats: list[dict[str, Any]] = json.loads(answer)["stats"]
         return float(sum(stat.get("value", 0) for stat in stats))
 
 
@@ -143,7 +145,7 @@ def _renamed(name: str) -> str:
 
 
 async def ask(admin: Path, method: str, path: str) -> str:
-    """The body of an answer of Envoy's admin interface; empty while Envoy isn't there yet."""
+    """The body of an answer of Envoy's admin interface; empty where its socket isn't there."""
     try:
         reader, writer = await asyncio.open_unix_connection(admin)
     except OSError:
@@ -173,10 +175,17 @@ def _unchunked(body: bytes) -> bytes:
 async def _renew_certificates(tls: TlsFiles, files: EnvoyFiles, in_force: CertificateInForce) -> None:
     """Gives Envoy the certificates anew when their files change; damaged ones are logged, and the old ones stay."""
     watched, warn = WatchedFiles(tls.paths, partial(usable_certificates, tls)), ExpiryWarning(tls)
-    written = None
-    while True:
-        if (latest := await asyncio.to_thread(watched.current)) is not written:  # a trial takes some milliseconds
+    written: Certificates | None = None
+
+    def give(latest: Certificates) -> None:
+        nonlocal written
+        if latest is not written:
             files.write(latest)
             written, in_force.expires = latest, latest.expires
+
+    give_safely = suppress_and_log(give, "Envoy can't be given the renewed certificates for now")
+    while True:
+        latest = await asyncio.to_thread(watched.current)  # a trial takes some milliseconds
+        give_safely(latest)
         warn(latest)
         await asyncio.sleep(RENEWAL_SECONDS)

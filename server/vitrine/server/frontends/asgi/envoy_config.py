@@ -44,19 +44,24 @@ Its allocator is that of the whole process, and keeps free memory by default: af
 
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
+PLAIN_PATH = "[!-$&-~]*"
+"""Printable characters of ASCII, but for that with which others are escaped."""
+
 PLAIN_PATHS: Mapping[str, Any] = {
     "@type": f"{EXTENSIONS}.filters.http.rbac.v3.RBAC",
     "rules": {
         "action": "DENY",
         "policies": {
-            "escaped": {
-                "permissions": [{"header": {"name": ":path", "string_match": {"contains": "%"}}}],
+            "not plain": {
+                "permissions": [
+                    {"not_rule": {"header": {"name": ":path", "string_match": {"safe_regex": {"regex": PLAIN_PATH}}}}}
+                ],
                 "principals": [{"any": True}],
             }
         },
     },
 }
-"""Refuses paths with escaped characters: no method has one, and pyvoy never answers a path that is no UTF-8."""
+"""Refuses all other paths: no method has one, and pyvoy fails at a path that is no UTF-8, escaped or as it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,5 +101,6 @@ def json_decoder(message_class: type[Message], max_fields: Callable[[], int]) ->
 
 
 def _shortened(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    """An error's text in one line. It may quote halves of characters, which JSON can escape and no message can hold."""
+    text = " ".join(str(error).encode(errors="backslashreplace").decode().split())
     return text if len(text) <= 200 else text[:200] + "…"
