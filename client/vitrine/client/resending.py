@@ -65,7 +65,7 @@ class Resending:
 
 
 def _pause_after(failed: int) -> float:
-    pause = min(FIRST_PAUSE_SECONDS * 2**failed, LONGEST_PAUSE_SECONDS)
+    pause = min(FIRST_PAUSE_SECONDS * (1 << failed), LONGEST_PAUSE_SECONDS)
     return pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
 

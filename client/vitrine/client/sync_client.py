@@ -6,6 +6,7 @@ It sends calls, waits for them and keeps several under way. Their content is the
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -369,7 +370,7 @@ class Client(BaseClient):
         return Resent(attempt, lambda error, failed: self._pause(error, failed, deadline), self._wait)
 
     def _read_shared(
-        self, future: Resent[pb.ClassifyResponse], count: int, plan: Plan, deadline: Deadline
+        self, future: Future[pb.ClassifyResponse], count: int, plan: Plan, deadline: Deadline
     ) -> list[Prediction]:
         """The predictions of a shared request, which is over. It asks nothing, since gRPC's own thread waits for it."""
         with self._errors(deadline):

@@ -7,6 +7,7 @@ the others. When the last of them has left, the request is cancelled.
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -30,7 +31,7 @@ Call = Callable[[pb.ClassifyRequest, Plan, Deadline, CallSpan], Prediction]
 Begin = Callable[[pb.ClassifyRequest, Deadline, CallSpan], Resent[pb.ClassifyResponse]]
 """Sends a request, and doesn't wait."""
 
-Read = Callable[[Resent[pb.ClassifyResponse], int, Plan, Deadline], list[Prediction]]
+Read = Callable[[Future[pb.ClassifyResponse], int, Plan, Deadline], list[Prediction]]
 """Reads the answer, which has come, to a request of so many images."""
 
 
@@ -165,7 +166,7 @@ class Gatherer:
     def _send(self, group: Group[ThreadSeat], shared: Shared) -> None:
         seats, until = shared.seats, latest(shared.seats)
 
-        def land(future: Resent[pb.ClassifyResponse]) -> None:
+        def land(future: Future[pb.ClassifyResponse]) -> None:
             self._depart(group)  # first, so that the server works while this answer is read
             try:
                 self._settle(seats, self._read(future, len(seats), group.plan, until))
