@@ -168,7 +168,10 @@ def test_a_chosen_unit_is_shown_again_when_the_focus_has_passed_others(address: 
     visitor.units("softmax").focus()
     visitor.page.keyboard.press("Home")
     expect(shown).to_have_text("0 in softmax")
-    visitor.page.locator("#pad").focus()
+    expect(visitor.page.locator("#unit .feeders button").first).to_be_visible()
+    tab_to(visitor, "#unit .feeders button")
+    expect(shown).to_have_text("0 in softmax")  # while its panel has the focus
+    tab_to(visitor, "#pad")
     expect(shown).to_have_text("relu_3 · 0")
 
 

@@ -61,10 +61,7 @@ export class Grid extends EventTarget {
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("aria-roledescription", "grid of units");
     this.canvas.addEventListener("pointermove", (event) => this.#onPoint(this.#unitAt(event)));
-    this.canvas.addEventListener("pointerleave", () => {
-      this.#pointed = -1;
-      this.#send("away", 0);
-    });
+    this.canvas.addEventListener("pointerleave", () => this.#send("away", (this.#pointed = -1)));
     this.canvas.addEventListener("click", (event) => this.#send("choose", (this.cursor = this.#unitAt(event))));
     this.canvas.addEventListener("focus", () => this.canvas.matches(":focus-visible") && this.#send("point", this.cursor));
     this.canvas.addEventListener("keydown", (event) => this.#onKey(event));

@@ -30,7 +30,7 @@ export class Layers extends EventTarget {
         return make("li", {}, make("div", { className: "layer-title" }, make("h3", {}, title), size), make("div", { className: "halves" }, ...halves));
       }),
     );
-    document.addEventListener("colours", () => this.#paint());
+    document.addEventListener("colours", () => this.#shown.forEach(({ grid, second }) => [grid, second].forEach((one) => one.paint())));
     new ResizeObserver(() => this.#fit()).observe(byId("layers"));
     new ResizeObserver(() => this.#fit()).observe(byId("pixels"));
     this.#fit();
@@ -58,10 +58,6 @@ export class Layers extends EventTarget {
       );
     this.#shown.push(shown);
     return shown;
-  }
-
-  #paint() {
-    for (const { grid, second } of this.#shown) for (const one of [grid, second]) one.paint();
   }
 
   #fit() {

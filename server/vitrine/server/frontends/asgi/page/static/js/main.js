@@ -31,8 +31,9 @@ class Page {
   /** @type {Result | null} */ #result = null;
   /** @type {Result | null} */ #first = null;
   /** @type {Unit | null} */ #chosen = null;
+  /** @type {Unit | null} */ #shown = null;
   #pin = byId("pin");
-  /** With this picture of the screen, the drawing is classified; 0: none. */ #frame = 0;
+  /** The frame that classifies the drawing; 0: none. */ #frame = 0;
   /** Counts what was drawn and given: an image takes some time to be read. */ #turn = 0;
   /** @type {HTMLElement | null} */ #cameFrom = null;
 
@@ -106,8 +107,9 @@ class Page {
   #listenToUnits() {
     this.layers.addEventListener("point", (event) => this.#look(/** @type {CustomEvent} */ (event).detail, false));
     this.layers.addEventListener("away", () => this.#look(this.#chosen, true));
-    byId("layers").addEventListener("focusout", ({ relatedTarget: next }) => {
-      if (!byId("unit").contains(/** @type {Node?} */ (next))) this.#look(this.#chosen, true);
+    document.addEventListener("focusin", ({ target }) => {
+      const inside = /** @type {Element} */ (target).closest(".grid, #unit");
+      if (!inside && this.#shown !== this.#chosen) this.#look(this.#chosen, true);
     });
     this.inspector.addEventListener("silence", (event) => {
       for (const unit of /** @type {CustomEvent} */ (event).detail) this.#changes.set(unit, { scale: 0 });
@@ -131,6 +133,7 @@ class Page {
 
   /** @param {Unit | null} unit @param {boolean} chosen */
   #look(unit, chosen) {
+    this.#shown = unit;
     this.layers.frame(unit);
     this.inspector.show(unit, chosen);
   }
