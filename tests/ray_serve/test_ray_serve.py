@@ -8,7 +8,10 @@ import pytest
 from support.environments import Environment
 
 HERE = Path(__file__).parent
-OPTIONS = ("-p", "no:cacheprovider", "-W", "ignore::DeprecationWarning", "-W", "ignore:Using extra keyword arguments")
+IGNORED = ("ignore::DeprecationWarning", "ignore:Using extra keyword arguments", "ignore:unclosed:ResourceWarning")
+"""Warnings of Ray's own code. It leaves sockets to the garbage collector."""
+
+OPTIONS = ("-p", "no:cacheprovider", *(f"-W{ignored}" for ignored in IGNORED))
 RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300"}
 """Ray reads its settings when it is imported. A busy machine may take long to start a node."""
 
