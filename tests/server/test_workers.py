@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import queue
+import re
 import shutil
 import signal
 import socket
@@ -48,6 +49,7 @@ from vitrine.server.process import supervisor
 from vitrine.server.process.config import ProcessConfig, ServerConfig
 from vitrine.server.process.line import QUESTION
 from vitrine.server.process.port import can_be_shared, reserve_port
+from vitrine.server.service_config import ServiceConfig
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -305,20 +307,31 @@ def test_a_stopped_worker_does_not_count_as_ready(tiny_artifact: Path) -> None:
         wait_until(lambda: "vitrine_ready 2.0" in scrape(server))
 
 
-def test_a_worker_that_never_comes_to_answer_is_replaced(tiny_artifact: Path) -> None:
+async def test_a_worker_that_never_comes_to_answer_is_replaced(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The second of the starting workers is stopped before its event loop runs."""
-    quick = impatient(ASK_SECONDS=0.1, START_SECONDS=8.0)  # more than a start takes on a busy machine
-    with (
-        open_log() as (pipe, log),
-        launched_server(pipe, "--workers", "2", "--hang-seconds", "2", program=quick) as server,
-    ):
-        log.wait_for(r"worker (\d+) is ready")
-        stuck = int(log.wait_for(r"worker (\d+) starts", 2)[1])
+
+    async def logged(pattern: str, times: int) -> list[str]:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(found := re.findall(pattern, caplog.text)) < times:
+                await asyncio.sleep(LOOK_SECONDS)
+        return found
+
+    monkeypatch.setattr(supervisor, "ASK_SECONDS", 0.1)
+    monkeypatch.setattr(supervisor, "START_SECONDS", 2_000.0)  # no other worker is too slow
+    config = ServerConfig(ServiceConfig(tiny_artifact), GrpcConfig(port=0), process=ProcessConfig(2, hang_seconds=5.0))
+    with caplog.at_level(logging.INFO):
+        serving = asyncio.ensure_future(supervisor.supervise(config, lambda _: None, log_nothing))
+        await logged(r"worker \d+ is ready", 1)
+        stuck = int((await logged(r"worker (\d+) starts", 2))[1])
         os.kill(stuck, signal.SIGSTOP)
-        log.wait_for(rf"worker {stuck} (hasn't answered for 8 s, and is killed)")
-        log.wait_for(r"worker (\d+) is ready", 2)
-        server.terminate()
-        assert server.wait(PATIENCE_SECONDS) == 0
+        monkeypatch.setattr(supervisor, "START_SECONDS", 0.0)
+        await logged(rf"worker {stuck} hasn't answered for 5 s, and is killed", 1)
+        monkeypatch.setattr(supervisor, "START_SECONDS", 2_000.0)
+        await logged(r"worker \d+ is ready", 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, PATIENCE_SECONDS)
 
 
 def graceless() -> tuple[str, ...]:
