@@ -53,6 +53,7 @@ class Gate:
 
     def __init__(self, scripted: ScriptedServer, *then: Callable[[Any, grpc.ServicerContext], None]) -> None:
         self._arrived, self._open = threading.Semaphore(0), threading.Event()
+        self._answered = threading.Semaphore(0)
         scripted.limits.max_images = 100
         scripted.script = [succeed, *[self._hold] * HELD, *then]
 
@@ -68,6 +69,15 @@ class Gate:
     def open(self) -> None:
         """Lets the first requests go on."""
         self._open.set()
+
+    def note_answer(self, _call: object) -> None:
+        """Notes that the call of one of the first requests has its whole answer."""
+        self._answered.release()
+
+    def wait_until_answered(self) -> None:
+        """Waits until the calls of the first requests have their answers."""
+        for _ in range(HELD):
+            assert self._answered.acquire(timeout=PATIENCE_SECONDS)
 
 
 READY: dict[str, Any] = {"preparation": "none"}
@@ -96,6 +106,7 @@ def from_tasks(scripted: ScriptedServer | CuttingRelay, gate: Gate, calls: Calls
             before = []
             for _ in range(HELD):
                 before.append(asyncio.create_task(client.classify(page(0), preparation="none")))
+                before[-1].add_done_callback(gate.note_answer)
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
             await asyncio.to_thread(gate.wait_until_full)
@@ -119,6 +130,8 @@ def from_threads(scripted: ScriptedServer | CuttingRelay, gate: Gate, calls: Cal
 
         client.model()
         before = [threads.submit(call, {"image": page(0)}) for _ in range(HELD)]
+        for first in before:
+            first.add_done_callback(gate.note_answer)
         gate.wait_until_full()
         waiting = [threads.submit(call, arguments) for arguments in calls]
         wait_for(lambda: waiting_calls(client) == len(calls))
@@ -244,10 +257,11 @@ def test_a_request_whose_server_dies_behind_the_head_of_its_answer_is_sent_again
     with cutting(scripted.target) as relay:
 
         def break_off(_request: Any, _context: grpc.ServicerContext) -> None:
-            relay.wait_for_heads(1 + HELD)  # of the description and the requests that were held back
+            gate.wait_until_answered()  # or the end of an answer before could be cut off, too
             relay.cuts = 1
 
-        outcomes = together(relay, Gate(scripted, break_off), [{"image": page(first)} for first in (1, 2, 3)])
+        gate = Gate(scripted, break_off)
+        outcomes = together(relay, gate, [{"image": page(first)} for first in (1, 2, 3)])
     assert digits(outcomes) == [1, 2, 3]
     assert scripted.sizes == [1] * HELD + [3, 3]
 

@@ -1,4 +1,4 @@
-"""What a server says that its models have done."""
+"""What a server says that its models have done. A call counts when its answer has left, so that counts may lag."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import grpc
 import pytest
 from oip.conftest import Repository
-from oip.wire import at_last, blank, pixels_input, request
+from oip.wire import blank, pixels_input, request
 from support.publishing import publish
-from support.serving import running_server
+from support.serving import comes, running_server
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.oip.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -25,7 +25,7 @@ def test_statistics_are_each_versions_own(repository: Repository) -> None:
         statistics = repository.call("ModelStatistics", pb.ModelStatisticsRequest(**fields)).model_stats
         return {f"{model.name}@{model.version}": model.inference_count for model in statistics}
 
-    assert at_last(counts, {"digits@2": 0, "digits@1": 1}) == {"digits@2": 0, "digits@1": 1}
+    assert comes(counts, {"digits@2": 0, "digits@1": 1}) == {"digits@2": 0, "digits@1": 1}
     assert counts(name="digits") == {"digits@2": 0, "digits@1": 1}
     assert counts(name="digits", version="1") == {"digits@1": 1}
 
@@ -46,7 +46,7 @@ def test_images_that_share_a_run_are_one_execution(quiet: GRPCInferenceServiceSt
 
     images, runs = counts()
     quiet.ModelInfer(request(pixels_input(shape=(100, 18, 18)), bytes(100 * 324)))
-    assert at_last(counts, (images + 100, runs + 1)) == (images + 100, runs + 1)
+    assert comes(counts, (images + 100, runs + 1)) == (images + 100, runs + 1)
 
 
 def test_a_request_that_fails_in_a_stream_counts_as_failed(quiet: GRPCInferenceServiceStub) -> None:
@@ -58,4 +58,4 @@ def test_a_request_that_fails_in_a_stream_counts_as_failed(quiet: GRPCInferenceS
     before = failures()
     (answer,) = quiet.ModelStreamInfer(iter([request(pixels_input("BYTES", (1,), bytes_contents=[b"P"]))]))
     assert answer.error_message
-    assert at_last(failures, before + 1) == before + 1
+    assert comes(failures, before + 1) == before + 1

@@ -11,7 +11,6 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from PIL import Image
-from support.serving import comes
 
 from vitrine.oip import inference_pb2 as pb
 
@@ -51,11 +50,6 @@ def written(image: Image.Image, kind: str) -> bytes:
 
 def classes(output: str = "softmax", **value: Any) -> pb.ModelInferRequest:
     return blank(outputs=[Output(name=output, parameters={"classification": pb.InferParameter(**value)})])
-
-
-def at_last(look: Callable[[], Any], expected: object) -> Any:
-    """What is seen once it is as expected, or patience is over: a call counts when its answer has left."""
-    return comes(look, expected)
 
 
 def array(response: pb.ModelInferResponse, name: str) -> npt.NDArray[Any]:

@@ -253,11 +253,16 @@ def test_the_folder_stays_within_its_bound(tiny_artifact: Path, tmp_path: Path) 
 
 def bytes_in_when_it_changes(folder: Path) -> int:
     """The bytes of one moment: while they are added up, a file may go and another grow, so two looks must agree."""
-    seen, before = {"": 0}, dict[str, int]()
-    while seen != before:
+    looks: list[dict[str, int]] = []
+
+    def two_agree() -> bool:
         with suppress(FileNotFoundError):
-            before, seen = seen, {path.name: path.stat().st_size for path in folder.iterdir()}
-    return sum(seen.values())
+            looks[:] = [{path.name: path.stat().st_size for path in folder.iterdir()} for _ in range(2)]
+            return looks[0] == looks[1]
+        return False
+
+    assert comes(two_agree, True)
+    return sum(looks[0].values())
 
 
 def test_a_server_that_is_killed_loses_the_open_part_alone(tiny_artifact: Path, tmp_path: Path, pixels: Pixels) -> None:

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.serving import PATIENCE_SECONDS, comes
 
 from vitrine.server.errors import StartupError
 from vitrine.server.process.config import ProcessConfig, pod_advice
@@ -37,14 +38,15 @@ def test_a_read_only_root_leaves_shared_memory() -> None:
 def test_a_folder_that_is_still_used_outlives_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     left = tmp_path / "vitrine-test-left"
-    user = multiprocessing.get_context("spawn").Process(target=keep_until_killed, args=(left,))
+    user = multiprocessing.get_context("spawn").Process(target=keep_until_killed, args=(left,), daemon=True)
     user.start()
-    while not (left / LOCK).exists() or lock_is_free(left):
-        assert user.is_alive()
-    with owned_folder("vitrine-test-"):
-        assert left.exists()
-    user.kill()
-    user.join()
+    try:
+        assert comes(lambda: lock_is_held(left), True)
+        with owned_folder("vitrine-test-"):
+            assert left.exists()
+    finally:
+        user.kill()
+        user.join(PATIENCE_SECONDS)
     with owned_folder("vitrine-test-"):
         assert not left.exists()
 
@@ -54,13 +56,15 @@ def keep_until_killed(folder: Path) -> None:
     threading.Event().wait()
 
 
-def lock_is_free(folder: Path) -> bool:
-    with (folder / LOCK).open() as lock:
-        try:
+def lock_is_held(folder: Path) -> bool:
+    try:
+        with (folder / LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
         return True
+    return False
 
 
 def test_a_folder_that_somebody_else_has_made_is_not_used(tmp_path: Path) -> None:

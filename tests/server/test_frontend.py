@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 import pytest
 from support.callers import bearer, line, secret
+from support.serving import PATIENCE_SECONDS
 
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends import Frontend
@@ -56,16 +57,19 @@ async def test_calls_of_a_method_that_arrive_together_are_taken_up_together(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected: Counter[bytes] = Counter()
+    as_many_as_planned = asyncio.Event()
     expect_call = _RegisteredMethods._request_registered_call
 
     def expect(server: _RegisteredMethods, method: bytes) -> Any:
         expected[method] += 1
+        if expected.total() == TAKERS * len(METHODS):
+            as_many_as_planned.set()
         return expect_call(server, method)
 
     monkeypatch.setattr(_RegisteredMethods, "_request_registered_call", expect)
     frontend = GrpcFrontend(service, GrpcConfig(port=0))
     await frontend.start()
-    await asyncio.sleep(0)  # each task that takes calls up waits for its first
+    await asyncio.wait_for(as_many_as_planned.wait(), PATIENCE_SECONDS)
     assert expected == {path.encode(): TAKERS for path in METHODS}
     await frontend.drain(0)
 

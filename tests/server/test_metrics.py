@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -19,7 +19,7 @@ import pytest
 from google.protobuf.message import Message
 from support.publishing import bad_files, publish
 from support.scrapes import MeasuredServer, Scrape, measured_server
-from support.serving import FRONTEND, PATIENCE_SECONDS, refused_start, running_server
+from support.serving import FRONTEND, PATIENCE_SECONDS, comes, refused_start, running_server
 
 from benchmarks.harness.servers import OWN_CONNECTION
 from vitrine.server.engine.artifact import read_artifact
@@ -277,14 +277,19 @@ def test_the_folder_of_a_killed_supervisor_is_removed_at_the_next_start(tiny_art
         killed.process.kill()
         killed.process.wait(PATIENCE_SECONDS)
         assert set(tmp_path.iterdir()) == orphans
-        for orphan in orphans:
-            with (orphan / LOCK).open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # those who use it have ended, too
+        assert comes(lambda: all(map(is_unused, orphans)), True)  # those who use them have ended, too
         with running_server(tiny_artifact, *flags, TMPDIR=str(tmp_path)):
             new = set(tmp_path.iterdir())
             assert len(new) == len(orphans)
             assert not new & orphans
     assert list(tmp_path.iterdir()) == []
+
+
+def is_unused(folder: Path) -> bool:
+    with (folder / LOCK).open() as lock, suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 @pytest.mark.skipif(not can_be_shared(), reason="this platform doesn't share ports")
