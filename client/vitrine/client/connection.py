@@ -27,6 +27,9 @@ DEFAULT_RETRIES = 4
 DEFAULT_MAX_MESSAGE_BYTES = 256 << 20
 """Largest accepted answer. gRPC's default, 4 MiB, is less than the activations of a few hundred images."""
 
+RETRY_BUFFER_BYTES = 64 << 20
+"""Largest request that gRPC keeps for its own retries. Its default, 256 KiB, is less than a full batch of images."""
+
 RESOLUTION_MS = 2_000
 """Least milliseconds between two questions to DNS. gRPC's default, 30 s, is longer than the start of a new server."""
 
@@ -191,7 +194,8 @@ def channel_options(connection: Connection) -> list[tuple[str, str | int]]:
     return [
         ("grpc.service_config", json.dumps(_service_config(connection))),
         ("grpc.dns_min_time_between_resolutions_ms", RESOLUTION_MS),
-        ("grpc.enable_retries", int(connection.retries > 0)),  # of calls that no server has taken up: they cost nothing
+        ("grpc.enable_retries", int(connection.retries > 0)),  # gRPC's own, of calls that no server has taken up
+        ("grpc.per_rpc_retry_buffer_size", RETRY_BUFFER_BYTES),
         ("grpc.initial_reconnect_backoff_ms", 100),  # gRPC's own 1 s would be longer than all retries
         ("grpc.max_reconnect_backoff_ms", _longest_pause(connection.target)),
         ("grpc.use_local_subchannel_pool", 1),  # else all clients of a process would share one connection, and worker

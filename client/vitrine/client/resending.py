@@ -2,7 +2,7 @@
 
 gRPC's own retries are over once the head of an answer has come: a server that dies behind it fails the call. So gRPC
 gets no policy for retries, and the clients send calls again themselves, by the rules of gRPC's proposal A6. A call
-therefore has `retries` + 1 attempts in all, and each is one attempt on the wire. A server that is full refuses with
+therefore has `retries` + 1 attempts in all. A server that is full refuses with
 RESOURCE_EXHAUSTED, which isn't sent again, so retries don't add to overload. Every method that the SDK calls only
 reads, so that sending a call twice does no harm.
 
@@ -41,6 +41,9 @@ LONGEST_PAUSE_SECONDS = 1.0
 JITTER = 0.2
 """Largest part by which a pause is longer or shorter, so that callers that failed together don't return together."""
 
+CHANCE = random.SystemRandom()
+"""The system's chance: programs that seed Python's own get the same numbers whatever fails here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resending:
@@ -66,7 +69,7 @@ class Resending:
 
 def _pause_after(failed: int) -> float:
     pause = min(FIRST_PAUSE_SECONDS * 2.0**failed, LONGEST_PAUSE_SECONDS)
-    return pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
+    return pause * CHANCE.uniform(1 - JITTER, 1 + JITTER)
 
 
 def _read_pushback(text: str | bytes) -> float | None:

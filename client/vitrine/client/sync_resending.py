@@ -43,34 +43,38 @@ class Resent(Future[Response]):
 
     def _send(self) -> None:
         self._attempt = self._begin()
+        if self.done():  # it was cancelled meanwhile, when this attempt couldn't be reached yet
+            self._attempt.cancel()
         self._attempt.add_done_callback(self._land)
 
     def _land(self, attempt: "grpc.Future[Response]") -> None:
         """Takes the end of an attempt, in gRPC's thread, which must not wait."""
-        if self.done():  # it was cancelled
-            return
         try:
-            self._settle(attempt.result())
+            if not self.done():  # else it was cancelled
+                self._settle(attempt.result())
         except grpc.RpcError as error:
-            if (pause := self._pause(error, self._failed)) is None:
-                self._fail(error)
-            else:
-                self._send_after(pause, error)
-
-    def _send_after(self, pause: float, error: grpc.RpcError) -> None:
-        def send() -> None:
-            try:
-                self._wait(pause)
-                if not self.done():
-                    self._failed += 1
-                    self._send()
-            except Exception as closed:
-                self._fail(closed)
-
-        try:
-            threading.Thread(target=send, name="vitrine-resend", daemon=True).start()
-        except RuntimeError:  # the program ends
+            self._decide(error)
+        except Exception as error:  # gRPC would only log it, and the caller would wait for ever
             self._fail(error)
+
+    def _decide(self, error: grpc.RpcError) -> None:
+        """Sends the call again, or lets its failure stand: also where no thread can be started, as at a limit."""
+        try:
+            if (pause := self._pause(error, self._failed)) is not None:
+                threading.Thread(target=self._send_after, args=(pause,), name="vitrine-resend", daemon=True).start()
+                return
+        except Exception as unable:
+            error.add_note(f"it wasn't sent again: {unable}")
+        self._fail(error)
+
+    def _send_after(self, pause: float) -> None:
+        try:
+            self._wait(pause)
+            if not self.done():
+                self._failed += 1
+                self._send()
+        except Exception as closed:
+            self._fail(closed)
 
     def _settle(self, response: Response) -> None:
         with suppress(InvalidStateError):  # it is cancelled just now
