@@ -242,6 +242,7 @@ class Asked(supervisor._Worker):
 
     def answer(self) -> None:
         """Answers the question in the line, and the supervisor reads it."""
+        assert self._its_end.poll()
         assert self._its_end.recv_bytes() == QUESTION
         self._its_end.send(True)
         self._read_report()
