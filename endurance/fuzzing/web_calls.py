@@ -37,7 +37,7 @@ MAX_MESSAGES = 4
 TRAILER, END_STREAM = 0x80, 0x02
 """Flags of the last envelope of an answer: gRPC-Web's and Connect's."""
 
-CODES = {code.lower(): code for code in code_pb2.Code.keys()}  # noqa: SIM118 - it is no mapping | {"canceled": "CANCELLED"}
+CODES = {"canceled": "CANCELLED"} | {code.lower(): code for code in code_pb2.Code.keys()}  # noqa: SIM118 - it is no mapping
 """Names of status codes by those that Connect has for them."""
 
 

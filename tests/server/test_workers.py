@@ -208,6 +208,23 @@ def test_workers_that_answered_for_a_while_are_replaced_however_often_they_die(t
         server.ready(4)
 
 
+def launched(preparing: str) -> tuple[str, ...]:
+    """A program of the server whose launcher has prepared its process in some way."""
+    return sys.executable, "-c", f"import os, signal; {preparing}; from vitrine.server.cli import main; main()"
+
+
+def test_an_end_is_seen_that_no_signal_tells_of(tiny_artifact: Path) -> None:
+    blocking = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})"
+    with running_workers(tiny_artifact, program=launched(blocking)) as server:
+        os.kill(server.ready(2)[0], signal.SIGKILL)
+        server.ready(3)
+
+
+def test_workers_have_nothing_to_do_with_the_terminal(tiny_artifact: Path) -> None:
+    with running_workers(tiny_artifact, program=launched("os.dup2(os.pipe()[0], 0)")) as server:
+        assert {str(Path(f"/proc/{pid}/fd/0").readlink()) for pid in server.ready(2)} == {os.devnull}
+
+
 def test_a_worker_that_hangs_is_killed_when_the_server_stops(tiny_artifact: Path) -> None:
     with running_workers(tiny_artifact, "--drain-seconds", "0.1", "--hang-seconds", "0", program=graceless()) as server:
         stuck = server.ready(2)[0]

@@ -170,7 +170,7 @@ def main(
         _print_envoy_config(config)
         return
     supervises = config.frontend is FrontendKind.ENVOY or config.process.workers > 1
-    (asyncio.run if supervises else run)(_serve(config, set_up_log))
+    (asyncio.run if supervises else run)(_serve(config, set_up_log))  # uvloop lets nobody handle SIGCHLD
     leave()
 
 

@@ -30,7 +30,7 @@ from vitrine.server.protocols.services import METHODS
 
 logger = logging.getLogger(__name__)
 
-INLINE_SECONDS = 1e-3
+INLINE_SECONDS = 200e-6
 """Seconds that a run may hold up the event loop. Envoy hands over all requests that have arrived together, so that a
 shorter run is cheaper there than its way to another thread and back."""
 

@@ -119,12 +119,13 @@ def _reserve_http(config: ServerConfig) -> "AbstractContextManager[int | None]":
 
 
 async def _watch(slots: Sequence["_Slot"], liveness: Liveness) -> None:
-    """Asks all workers again and again whether they answer."""
+    """Asks all workers again and again whether they answer, and looks for ended ones that no signal told of."""
     liveness.begin(lambda: sum(slot.ready_now for slot in slots))
     while True:
         for slot in slots:
             slot.ask()
         liveness.beat()
+        _reap_all(slots)
         await asyncio.sleep(ASK_SECONDS)
 
 
@@ -210,11 +211,13 @@ class _Worker:
         """Collects the exit status, if the process has ended."""
         if self.exited.is_set() or self._process.poll() is None:
             return
-        while not self._line.closed and not self.reported.is_set() and self._line.poll():
-            self._read_report()  # a refusal may still lie in the line
-        self.stop()
-        self.reported.set()
-        self.exited.set()
+        try:
+            while not self._line.closed and not self.reported.is_set() and self._line.poll():
+                self._read_report()  # a refusal may still lie in the line
+        finally:
+            self.stop()
+            self.reported.set()
+            self.exited.set()
 
 
 class _Slot:
@@ -348,6 +351,7 @@ def _start(line: "Connection[Report, object]") -> "subprocess.Popen[bytes]":
     """
     return subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-P", "-m", PROGRAM, str(line.fileno())],
+        stdin=subprocess.DEVNULL,  # a terminal is the supervisor's alone
         pass_fds=[line.fileno()],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
@@ -370,7 +374,10 @@ def _reap_all(slots: Sequence[_Slot]) -> None:
     """Collects the exit statuses of all workers that have ended: one signal may tell of several."""
     for slot in slots:
         if slot.worker is not None:
-            slot.worker.reap()
+            try:
+                slot.worker.reap()
+            except Exception:
+                logger.exception("worker %d has ended, and its last report can't be read", slot.worker.pid)
 
 
 def _send_all(slots: Sequence[_Slot], message: bytes) -> None:

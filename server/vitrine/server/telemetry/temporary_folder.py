@@ -31,7 +31,7 @@ def owned_folder(prefix: str) -> Iterator[Path]:
     _remove_orphans(place, prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
     try:
-        with (folder / f"new-{LOCK}").open("w") as lock:
+        with (folder / f"new-{LOCK}").open("w+") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH)
             (folder / f"new-{LOCK}").rename(folder / LOCK)  # a lock that is found is never one that isn't locked yet
             yield folder
@@ -75,7 +75,7 @@ def _remove_orphans(place: Path, prefix: str) -> None:
         try:
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
                 continue
-            with (folder / LOCK).open("r") as lock:
+            with (folder / LOCK).open("r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:  # its owner lives, or has just removed it
