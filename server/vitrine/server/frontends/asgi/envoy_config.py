@@ -36,12 +36,6 @@ IDLE_SECONDS = 600
 HEAD_KILOBYTES = 64
 """The largest headers of a request, in KiB."""
 
-RELEASED_BYTES = 8 << 20
-"""Bytes of free memory that Envoy gives back to the system every second.
-
-Its allocator is that of the whole process, and keeps free memory by default: after a large model's first run, 60 MiB.
-"""
-
 EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
 PLAIN_PATH = "[!-$&-~]*"
@@ -136,7 +130,6 @@ def envoy_config(
         "admin": {"address": {"pipe": {"path": str(files.admin), "mode": 0o600}}},
         "static_resources": {"listeners": [listener]},
         "overload_manager": {"resource_monitors": [_limit_of(momentary(connections))]},
-        "memory_allocator_manager": {"bytes_to_release": RELEASED_BYTES, "memory_release_interval": "1s"},
     }
 
 
