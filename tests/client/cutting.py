@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-from client.scripted import PATIENCE_SECONDS
-
 HEADERS, END_STREAM = 1, 1
 """See RFC 9113, section 6.2: the type of a frame that has headers, and its flag for those that nothing follows."""
 
@@ -24,21 +22,13 @@ class CuttingRelay(socketserver.ThreadingTCPServer):
         host, _, port = target.rpartition(":")
         self.behind = host, int(port)
         self.cuts = 0
-        self._heads = 0
-        self._head_came = threading.Condition()
+        self._counting = threading.Lock()
 
     def cuts_here(self) -> bool:
         """Counts the head of an answer, which has arrived; True if the rest is to be broken off."""
-        with self._head_came:
-            self._heads += 1
-            self._head_came.notify_all()
+        with self._counting:
             self.cuts -= 1
             return self.cuts >= 0
-
-    def wait_for_heads(self, count: int) -> None:
-        """Waits until the heads of so many answers have arrived."""
-        with self._head_came:
-            assert self._head_came.wait_for(lambda: self._heads >= count, PATIENCE_SECONDS)
 
 
 class _Relayed(socketserver.BaseRequestHandler):
