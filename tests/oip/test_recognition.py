@@ -1,5 +1,6 @@
 """Shortcuts of `ModelInfer`: requests that are recognised are answered as those that protobuf's parser reads."""
 
+import asyncio
 import gc
 import random
 import weakref
@@ -13,7 +14,7 @@ import pytest
 from oip.wire import Input, Output, blank, classes, floats, pixels_input, png, request
 from support.artifacts import random_pixels
 from support.mutants import mutated
-from support.serving import a_call
+from support.serving import a_call, comes
 
 from vitrine.oip import inference_pb2 as pb
 from vitrine.server.engine.device import Device
@@ -145,7 +146,7 @@ async def test_what_was_learnt_holds_no_model(service: Service, model: ServedMod
     try:
         del served
         await outcome(servicer, decode, simple())
-        assert gone() is None
+        assert await asyncio.to_thread(comes, lambda: gone() is None, True)
     finally:
         gc.enable()
 

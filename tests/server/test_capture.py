@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import fcntl
-import gc
 import hashlib
 import json
 import os
@@ -36,6 +35,7 @@ from support.serving import (
     SERVER,
     a_call,
     comes,
+    is_let_go,
     logged_server,
     open_log,
     refused_start,
@@ -510,8 +510,7 @@ async def test_a_replaced_model_goes_while_its_part_is_open(tmp_path: Path, pixe
         publish(tmp_path / "models", "tiny", 2, export_random(tmp_path / "new.onnx", [8]).read_bytes())
         with closing(Call("/test/Test", Caller("admin", frozenset(Permission)))) as call:
             await service.load("tiny", call)
-        gc.collect()
-        assert replaced() is None
+        assert await asyncio.to_thread(is_let_go, replaced)
         assert len(open_parts_in(folder)) == 1
 
 

@@ -1,5 +1,6 @@
 """Runs the real `vitrine-server` in its own process, as an operator would. It knows no metrics and no repository."""
 
+import gc
 import os
 import re
 import select
@@ -8,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from benchmarks.harness.servers import READY
 from vitrine.server.inference.call import Call
@@ -98,6 +100,16 @@ def comes(look: Callable[[], Seen], expected: Seen, seconds: float = PATIENCE_SE
     while (seen := look()) != expected and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
     return seen
+
+
+def is_let_go(watched: weakref.ref[Any]) -> bool:
+    """True as soon as nothing holds an object any more. A pool's thread holds its last job for a moment."""
+
+    def has_gone() -> bool:
+        gc.collect()
+        return watched() is None
+
+    return comes(has_gone, expected=True)
 
 
 class Log:
