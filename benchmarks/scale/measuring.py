@@ -1,5 +1,6 @@
 """A real server's costs, and its latencies at random calls, beside those that the simulation foretells."""
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ LOADS = (0.3, 0.6, 0.9)
 
 CONNECTIONS, CALLS = 8, 4
 """Of the closed loop that finds the capacity."""
+
+FEWEST_CALLS = 10
+"""In the lightest load of a round: fewer have no percentiles."""
 
 FITS = 3
 """Simulations, one after the other: how many calls share a run is known from the one before."""
@@ -117,10 +121,15 @@ def queueing_round(server: Server, run: tuple[float, float], seconds: float, see
         run: what `run_costs` has found.
         seconds: the time of each load.
         seed: of the moments of calls.
+
+    Raises:
+        TimeoutError: the server answers too few calls in this time, or the machine stood still.
     """
     connect = connecting(server)
     lone = closed_loop(connect, 1, 1, seconds / 4).p50_ms / 1000
     loads, capacity = [], closed_loop(connect, CONNECTIONS, CALLS, seconds / 4).good_per_second
+    if math.isnan(lone) or min(LOADS) * capacity * seconds < FEWEST_CALLS:
+        raise TimeoutError(f"the lightest load has fewer than {FEWEST_CALLS} calls in {seconds:g} s: measure longer")
     for load in LOADS:
         rate = load * capacity
         begin, spent = time.perf_counter(), server.cpu_seconds()
