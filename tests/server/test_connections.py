@@ -297,7 +297,7 @@ def receiving(connections: Connections, name: str, size: int, limit: int = 64 * 
 
 
 def closed(connections: Connections) -> list[tuple[str, str]]:
-    return [(connection.name, reason) for connection, reason in connections.sweep()]
+    return [(found.connection.name, found.reason) for found in connections.sweep()]
 
 
 def test_the_connection_that_holds_the_most_goes_first() -> None:

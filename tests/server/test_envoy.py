@@ -120,6 +120,19 @@ def test_a_signal_for_every_process_ends_no_call(tiny_artifact: Path) -> None:
         assert server.process.wait(PATIENCE_SECONDS) == 0
 
 
+def test_of_a_burst_on_one_connection_only_what_is_too_much_is_refused(tiny_artifact: Path) -> None:
+    """Refusing all of it would leave none with an answer, however often they try again."""
+    with (
+        envoy(tiny_artifact, "--max-pending-mb", "128") as (server, _),
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        padded = pb.ClassifyRequest(model="x" * (4 << 20)).SerializeToString()  # 64 of them are four times the room
+        method: Any = channel.unary_unary("/vitrine.v1.ClassifierService/Classify")
+        codes = {call.code() for call in [method.future(padded, timeout=120) for _ in range(64)]}
+    assert grpc.StatusCode.NOT_FOUND in codes  # the answer to those that arrived
+    assert codes <= {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
 def test_no_file_is_left_behind(tiny_artifact: Path, tmp_path: Path) -> None:
     with open_log() as (pipe, _), logged_server(pipe, tiny_artifact, "--frontend", "envoy", TMPDIR=str(tmp_path)):
         assert list(tmp_path.glob("vitrine-envoy-*/*.sock"))

@@ -84,7 +84,7 @@ def test_every_request_is_counted_once_with_how_it_ended(measured: MeasuredServe
         assert waiting.value("vitrine_pending_images") == 1
         assert waiting.value("vitrine_pending_bytes") > 324
         goes.cancel()
-        scrape = measured.scrape_when(lambda scrape: scrape.value("vitrine_requests_total") == 13)
+        scrape = measured.scrape_after(requests=13)
     classify, stream = f"{SERVICE}/Classify", f"{SERVICE}/ClassifyStream"
     assert scrape.by("vitrine_requests_total", "method", "code", "model") == {
         (classify, "OK", "tiny"): 4,
@@ -119,7 +119,7 @@ def test_a_scrape_says_nothing_of_callers(measured: MeasuredServer) -> None:
             ClassifierServiceStub(channel).Classify(
                 request_of(FULL), metadata=(("authorization", "Bearer another-secret"),)
             )
-    text = measured.scrape_when(lambda scrape: scrape.value("vitrine_requests_total") == 2).text
+    text = measured.scrape_after(requests=2).text
     for secret in (TOKEN, hashlib.sha256(TOKEN.encode()).hexdigest(), "alice", "another-secret", "127.0.0.1"):
         assert secret not in text
 
@@ -133,7 +133,7 @@ def test_labels_stay_few_whatever_callers_send(measured: MeasuredServer) -> None
             stub.Classify(request_of(1, model=f"nobody{number}"), metadata=ALICE)
 
     def both_counted(times: int) -> Scrape:
-        return measured.scrape_when(lambda scrape: scrape.value("vitrine_requests_total") == 2 * times)
+        return measured.scrape_after(requests=2 * times)
 
     with grpc.insecure_channel(measured.target) as channel:
         stub = ClassifierServiceStub(channel)
@@ -212,7 +212,7 @@ def test_runs_with_interventions_are_counted_as_runs(tiny_artifact: Path) -> Non
     silenced = pb.ImageInterventions(interventions=[pb.Intervention(layer="relu_1", scale=0)])
     with measured_server(tiny_artifact) as server, grpc.insecure_channel(server.target) as channel:
         ClassifierServiceStub(channel).Classify(request_of(3, interventions=[silenced]))
-        scrape = server.scrape_when(lambda scrape: scrape.value("vitrine_requests_total") == 1)
+        scrape = server.scrape_after(requests=1)
     assert (scrape.value("vitrine_batch_rows_sum"), scrape.value("vitrine_batch_rows_count")) == (6, 2)
     assert scrape.value("vitrine_images_total") == 3
 

@@ -189,7 +189,7 @@ def test_images_that_nobody_judges_are_counted_as_unknown_and_refused_ones_not_a
         stub.Classify(request_of(pixels[:7]))
         with pytest.raises(grpc.RpcError):
             stub.Classify(request_of(pixels))
-        scrape = server.scrape_when(lambda scrape: scrape.value("vitrine_requests_total") == 2)
+        scrape = server.scrape_after(requests=2)
     assert scrape.by("vitrine_images_total", "model", "is_digit") == {("tiny", "unknown"): 7}
 
 

@@ -190,7 +190,8 @@ def call_until(client: Client, log: Any, pattern: str) -> None:
 
 def test_a_collector_on_this_machine_is_reached_without_a_proxy(tiny_artifact: Path, collector: Collector) -> None:
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://192.0.2.1:3128") | {"no_proxy": ""}
-    with running_server(tiny_artifact, "--otlp-endpoint", collector.url, **AT_ONCE, **proxies) as server:
+    soon = {"OTEL_BSP_SCHEDULE_DELAY": "20"}
+    with running_server(tiny_artifact, "--otlp-endpoint", collector.url, **soon, **proxies) as server:
         with Client(server.target) as client:
             client.classify(EIGHT)
         collector.wait_until(lambda collector: collector.requests > 0)

@@ -70,6 +70,11 @@ class MeasuredServer:
             time.sleep(LOOK_SECONDS)
         return scrape
 
+    def scrape_after(self, requests: int) -> Scrape:
+        """A scrape that begins when so many requests have been counted: a request's other values come before that."""
+        self.scrape_when(lambda scrape: scrape.value("vitrine_requests_total") == requests)
+        return self.scrape()
+
 
 @contextmanager
 def measured_server(

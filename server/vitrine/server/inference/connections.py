@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import NamedTuple
 
 from vitrine.server.errors import Leaving, Overloaded, RequestError, RequestTooSlow
 from vitrine.server.inference.admission import Admission
@@ -218,6 +219,15 @@ class Transfer:
         self._ledger.forget(self)
 
 
+class Offender(NamedTuple):
+    """A connection that must be closed, or whose calls must be ended."""
+
+    connection: Connection
+    reason: str
+    surplus: int = 0
+    """Bytes that must go, with the reason `TOO_MUCH`: what the calls of one connection hold may be more than that."""
+
+
 class Connections:
     """All connections of a server's front ends.
 
@@ -354,19 +364,17 @@ class Connections:
         self.leaving = True
         self._left_at = self.clock()
 
-    def sweep(self, front_end: str = "") -> Iterator[tuple[Connection, str]]:
+    def sweep(self, front_end: str = "") -> Iterator[Offender]:
         """Ends calls whose message takes too long; gives a front end's connections that must be closed, and why."""
-        for connection, reason in self._overdue():
-            if connection.front_end == front_end:
-                yield connection, reason
+        return (found for found in self._offenders() if found.connection.front_end == front_end)
 
-    def _overdue(self) -> Iterator[tuple[Connection, str]]:
+    def _offenders(self) -> Iterator[Offender]:
         now, longest = self.clock(), self.config.transfer_seconds
         for transfer in list(takewhile(lambda timed: timed.since < now - longest, self._timed)):
             if transfer.arriving:
                 transfer.end()
             else:
-                yield transfer.connection, UNREAD
+                yield Offender(transfer.connection, UNREAD)
         if self.leaving:
             self._end_unsent(now)
         yield from self._hoarders(now, longest)
@@ -384,21 +392,21 @@ class Connections:
             if transfer.arriving and max(transfer.since, self._left_at) < now - IDLE_SECONDS:
                 transfer.end()
 
-    def _hoarders(self, now: float, longest: float) -> Iterator[tuple[Connection, str]]:
+    def _hoarders(self, now: float, longest: float) -> Iterator[Offender]:
         """Connections that hold too much of messages that haven't arrived: each by itself, or all together."""
         holding = [connection for connection in self.waiting() if connection.held > SLACK]
         for connection in holding:
             if connection.exceeds and connection.fitted < now - GRACE_SECONDS:
-                yield connection, TOO_LARGE
+                yield Offender(connection, TOO_LARGE)
             elif connection.held_since < now - longest:
-                yield connection, TOO_SLOW
+                yield Offender(connection, TOO_SLOW)
         # Strangers first, then those that exceed, and then those with the most, until the rest has room.
         excess = sum(connection.held for connection in holding) - self._room()
         for connection in sorted(holding, key=lambda found: (found.known, not found.exceeds, -found.held)):
             if excess <= 0:
                 return
+            yield Offender(connection, TOO_MUCH, surplus=excess)
             excess -= connection.held
-            yield connection, TOO_MUCH
 
     def _room(self) -> int:
         """Bytes that messages may take while they arrive: what isn't pending, and always a part of it."""

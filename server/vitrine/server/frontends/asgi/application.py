@@ -22,7 +22,7 @@ from vitrine.server.frontends.asgi.request_body import DisconnectedError
 from vitrine.server.frontends.asgi.request_headers import authorization_of, check_host, client_host, seconds_given
 from vitrine.server.frontends.asgi.wires import ONE, STREAMS, Wire, wire_of
 from vitrine.server.inference.call import HANDLED, Call, Stage
-from vitrine.server.inference.connections import UNREAD, Connection
+from vitrine.server.inference.connections import TOO_MUCH, UNREAD, Offender
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import safe_observers
 from vitrine.server.protocols.compression import FORMATS
@@ -138,27 +138,32 @@ class Application:
             now = time.monotonic()
             for exchange in tuple(self._under_way):
                 exchange.look_after(now)
-            for connection, reason in self._connections.sweep(FRONT_END):
-                if self._end_calls(connection, reason):
-                    self._connections.closed[reason] += 1
-                    logger.debug("ended the calls of a connection: %s", reason)
+            for found in self._connections.sweep(FRONT_END):
+                if self._end_calls(found):
+                    self._connections.closed[found.reason] += 1
+                    logger.debug("ended calls of a connection: %s", found.reason)
             self._connections.drop_idle(FRONT_END)
 
-    def _end_calls(self, connection: Connection, reason: str) -> bool:
+    def _end_calls(self, offender: Offender) -> bool:
         """Ends what a connection holds: its requests that arrive, or its answers where it doesn't read.
 
+        Of requests that are too many together, the last to come go, so that those before them become whole.
         False: it holds messages that have arrived, and that will be taken.
         """
-        of_it = [exchange for exchange in self._under_way if exchange.connection is connection]
-        if reason == UNREAD:
+        of_it = [exchange for exchange in self._under_way if exchange.connection is offender.connection]
+        if offender.reason == UNREAD:
             for exchange in of_it:
                 exchange.break_off()
-            self._close(connection.name)
+            self._close(offender.connection.name)
             return True
-        arriving = [exchange for exchange in of_it if exchange.body.arriving]
-        for exchange in arriving:
-            message = "too much is arriving, and this request has waited for its rest: try again"
-            exchange.body.end(Overloaded("TOO_MUCH_ARRIVING", message, retry_after=RETRY_SECONDS))
+        arriving = [exchange.body for exchange in of_it if exchange.body.arriving]
+        arriving.sort(key=lambda body: body.since, reverse=True)
+        held, message = 0, "too much is arriving, and this request has waited for its rest: try again"
+        for body in arriving:
+            body.end(Overloaded("TOO_MUCH_ARRIVING", message, retry_after=RETRY_SECONDS))
+            held += body.held
+            if offender.reason == TOO_MUCH and held >= offender.surplus:
+                break
         return bool(arriving)
 
     async def _serve(self, exchange: Exchange) -> None:

@@ -101,6 +101,16 @@ class RequestBody:
         """A message is waited for."""
         return self.transfer is not None and self.transfer.arriving
 
+    @property
+    def since(self) -> float:
+        """The moment at which the message in `transfer` began, in seconds of the account's clock; 0: there is none."""
+        return 0.0 if self.transfer is None else self.transfer.since
+
+    @property
+    def held(self) -> int:
+        """Bytes of it that are read and aren't taken."""
+        return self._held
+
     def end(self, error: RequestError) -> None:
         """Ends the wait for a message with an error; does nothing where none is waited for."""
         if self._task is not None and self.arriving:

@@ -70,8 +70,8 @@ class ConnectionWatch:
             received = None if file is None else sockets.received_bytes(connection.name, file)
             if received is not None:
                 connection.measure(received, now)
-        for connection, reason in self._connections.sweep():
-            self._close(connection.name, reason)
+        for found in self._connections.sweep():
+            self._close(found.connection.name, found.reason)
 
     def _is_new(self, connection: Connection) -> bool:
         return connection.name not in self._sockets and connection.active > self._counted
