@@ -128,6 +128,8 @@ async def fuzz(server: LoggedServer, messages: int, rounds: int, seed: int, kind
             if server.alive:
                 report = await campaign.run(kind, share_of(kind, messages / rounds))
                 log_progress(f"round {number}, {line(report)}")
+                for text in report.tally.unexpected[:MAX_UNEXPECTED]:
+                    log_progress(f"not allowed: {text}")  # at once: a run that is broken off has no result
                 reports[kind] = joined(reports[kind], report) if kind in reports else report
             if kind == kinds[-1]:
                 usages.append(await campaign.settled(usages[0] if usages else server.usage()))

@@ -105,13 +105,14 @@ async def half_closed(target: str, _: str) -> None:
 
 async def unread_pages(target: str, _: str) -> None:
     """Requests in one go, whose answers nobody reads."""
-    page = request("/", b"", {"connection": "keep-alive"}, "GET") * PIPELINED
+    page = request("/", b"", {"connection": "keep-alive"}, "GET")
 
     async def ask(connection: Connection) -> None:
         _, writer = connection
-        writer.write(page)
+        writer.write(page * PIPELINED)
         while not writer.is_closing():
             await asyncio.sleep(DRIP_SECONDS)
+            writer.write(page)  # where nothing is read, only a write shows that the server has closed the connection
 
     await _repeated(UNREADING, ask, target)
 

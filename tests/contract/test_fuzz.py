@@ -7,6 +7,7 @@ The first half calls decoders with hypothesis' examples. The second half sends a
 import asyncio
 import functools
 import gc
+import itertools
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -28,6 +29,7 @@ from support.serving import logged_server as logged
 from benchmarks.harness.processes import Usage
 from benchmarks.harness.servers import logged_server
 from endurance import fuzz
+from endurance.attacking import transport
 from endurance.frontend import http_flags
 from endurance.fuzzing import frames as h2
 from endurance.fuzzing.campaign import Campaign, Health, Report
@@ -316,6 +318,30 @@ async def test_a_flood_after_which_nobody_is_answered_is_not_got_over() -> None:
 
 MIB = 1024
 """In KiB."""
+
+
+async def test_an_attack_that_reads_nothing_dials_again_once_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "DRIP_SECONDS", 0.01)
+    dialled, again = itertools.count(1), asyncio.Event()
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received = bytearray()
+        while received.count(b"\r\n\r\n") < transport.PIPELINED:  # closed with unread bytes, it would be reset
+            received += await reader.read(h2.LARGEST_FRAME)
+        writer.write(bytes(200_000))  # more than a stream takes unread: its socket isn't looked at any more
+        writer.close()
+        if next(dialled) > transport.UNREADING:
+            again.set()
+
+    async with await asyncio.start_server(close, "localhost", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        attack = asyncio.ensure_future(transport.unread_pages(f"localhost:{port}", ""))
+        try:
+            async with asyncio.timeout(60):
+                await again.wait()
+        finally:
+            attack.cancel()
+            await asyncio.wait([attack])
 
 
 def failures(kib: Sequence[int] = (300 * MIB,) * 10, unexpected: Sequence[str] = ()) -> list[str]:

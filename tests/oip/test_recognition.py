@@ -89,6 +89,16 @@ async def test_a_recognised_request_has_the_answer_of_a_parsed_one(
         assert await outcome(servicer, decode, data) == await outcome(servicer, parse, data)
 
 
+async def test_a_request_with_more_behind_its_pixels_is_not_taken_for_a_longer_one(service: Service) -> None:
+    servicer, decode = OipServicer(service), recognising(parse)
+    one, three = simple(), simple(3)
+    for data in (one, one, three):
+        await outcome(servicer, decode, data)
+    more = one + b"\x7a\x85\x05" + bytes(645)  # a field that nobody knows, as long as two images
+    assert len(more) == len(three)
+    assert await outcome(servicer, decode, more) == await outcome(servicer, parse, more)
+
+
 async def test_a_model_that_judges_novelty_has_its_outputs_joined_too(service: Service, served: ServedModel) -> None:
     if served.metadata.novelty_threshold is not None:
         served = replace(served, engine=Judging(served))

@@ -183,6 +183,8 @@ def test_the_python_inside_is_the_servers_own(tiny_artifact: Path) -> None:
     ("error", "handle", "logged"),
     [
         (asyncio.InvalidStateError("invalid state"), "<Handle <_pyvoy.asgi.RecvFutureExecutor object>>", False),
+        (asyncio.InvalidStateError("invalid state"), "<Handle Future.set_exception>", False),
+        (RuntimeError("failed"), "<Handle Future.set_result>", True),
         (asyncio.InvalidStateError("invalid state"), "<Handle deliver()>", True),
         (RuntimeError("failed"), "<Handle <_pyvoy.asgi.AppExecutor object>>", True),
     ],

@@ -97,6 +97,16 @@ def test_a_request_that_differs_in_anything_else_is_read_anew(other: pb.Classify
         assert outcome(decode, data, model) == outcome(parse, data, model)
 
 
+def test_a_request_with_more_behind_its_pixels_is_not_taken_for_a_longer_one(model: ServedModel) -> None:
+    decode = recognising(parse)
+    one, three = request().SerializeToString(), request(3).SerializeToString()
+    for data in (one, three):
+        decode(data)
+    more = one + b"\x7a\x85\x05" + bytes(645)  # a field that nobody knows, as long as two images
+    assert len(more) == len(three)
+    assert outcome(decode, more, model) == outcome(parse, more, model)
+
+
 def mutants(chance: random.Random) -> Iterator[bytes]:
     """Messages of all kinds, again and again: whole ones, joined ones, cut ones, and some with bytes changed."""
     kinds = [

@@ -1,7 +1,7 @@
 """Recognises requests that differ from an earlier one in their pixels alone, without parsing. It knows no protocol.
 
 A message of protobuf is a row of fields, each with its length before it. So the bytes of one field have no influence on
-how the rest is read: two messages that are equal before and behind a field of the same length are equal but for it.
+how the rest is read: two messages of one length that are equal before and behind a field are equal but for it.
 Callers send the same kind of request again and again, and what was read of the first holds for the others.
 """
 
@@ -62,7 +62,9 @@ class Templates(Generic[Sent, Facts]):
     ) -> None:
         self._parse, self._payload, self._facts = parse, payload, facts
         self._places: dict[int, tuple[int, int]] = {}  # begin and end of the payload, by the message's length
-        self._known: dict[tuple[bytes, bytes], Facts] = {}  # by the bytes before and behind the payload
+        # By the message's length, and the bytes before and behind the payload. These may be equal in a longer message,
+        # whose payload ends earlier than this one's, with further fields behind it.
+        self._known: dict[tuple[int, bytes, bytes], Facts] = {}
         self._unknown = 0
 
     def decoder(self, known: Callable[[Facts, bytes, npt.NDArray[np.uint8]], object]) -> Callable[[bytes], object]:
@@ -84,11 +86,12 @@ class Templates(Generic[Sent, Facts]):
 
     def find(self, data: bytes) -> tuple[Facts, int, int] | None:
         """The facts about a message, and the begin and the size of its payload; None: it is to be parsed."""
-        place = self._places.get(len(data))
+        length = len(data)
+        place = self._places.get(length)
         if place is None:
             return None
         begin, end = place
-        facts = self._known.get((data[:begin], data[end:]))
+        facts = self._known.get((length, data[:begin], data[end:]))
         return None if facts is None else (facts, begin, end - begin)
 
     def consider(self, data: bytes, message: Sent) -> None:
@@ -104,7 +107,7 @@ class Templates(Generic[Sent, Facts]):
             return
         end = begin + len(payload)
         _keep(self._places, len(data), (begin, end))
-        _keep(self._known, (data[:begin], data[end:]), facts)
+        _keep(self._known, (len(data), data[:begin], data[end:]), facts)
 
     def _is_free(self, data: bytes, begin: int, payload: bytes, message: Sent) -> bool:
         """True if other bytes in this place make the same message with another payload: the place is the right one."""

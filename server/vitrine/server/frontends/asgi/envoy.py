@@ -128,14 +128,19 @@ class EnvoyFrontend:
         return float(sum(stat.get("value", 0) for stat in stats))
 
 
+LATE_DELIVERIES = ("pyvoy", "Future.set_")
+"""Parts of the names of callbacks by which pyvoy sets the future that `receive` gave, and the one that `send` gave."""
+
+
 def log_failed_callback(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Logs the failure of a callback, but not that pyvoy delivers an event to a call that no longer waits for it.
 
-    pyvoy sets the result of the future that `receive` gave, without a look at whether that was cancelled. A call that
-    ends in the same turn of the event loop has cancelled it.
+    pyvoy sets the futures that `receive` and `send` gave without a look at whether they were cancelled. A call that has
+    ended, in the same turn of the event loop or because its answer isn't read, has cancelled them.
     """
+    handle = repr(context.get("handle"))
     late = isinstance(context.get("exception"), asyncio.InvalidStateError)
-    if not (late and "pyvoy" in repr(context.get("handle"))):
+    if not (late and any(name in handle for name in LATE_DELIVERIES)):
         loop.default_exception_handler(context)
 
 
