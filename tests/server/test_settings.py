@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -88,9 +89,11 @@ def test_a_config_refuses_a_number_out_of_its_range(config: Callable[..., object
         config(**{field: value})
 
 
-def test_envoy_and_a_port_for_http_contradict_each_other() -> None:
-    with pytest.raises(ConfigError, match="leave --http-port out"):
-        ServerConfig(http_port=0, frontend=FrontendKind.ENVOY)
+@pytest.mark.parametrize(("frontend", "shared"), [(FrontendKind.ENVOY, True), (FrontendKind.GRPC, False)])
+def test_one_port_for_both_is_one_that_envoy_has_anyway(frontend: FrontendKind, shared: bool) -> None:
+    config = ServerConfig(grpc=GrpcConfig(port=4711), http_port=4711, frontend=frontend)
+    assert (config.http is None) is shared
+    assert replace(config, http_port=8080).http == GrpcConfig(port=8080)
 
 
 @pytest.mark.parametrize("port", [-1, 65536])

