@@ -2,6 +2,8 @@
 
 import fcntl
 import multiprocessing
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -83,6 +85,32 @@ def test_without_any_place_the_error_says_what_to_mount(monkeypatch: pytest.Monk
         workers_metrics(config, Liveness()),
     ):
         pass
+
+
+ADOPTS = """
+import ctypes, os, subprocess, sys, time
+from pathlib import Path
+from vitrine.server.process.supervisor import _reap_all
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+orphan = Path("/proc", subprocess.check_output(["sh", "-c", "sleep 0 > /dev/null & echo $!"], text=True).strip())
+until = time.monotonic() + float(sys.argv[2])
+while "State:\\tZ" not in (orphan / "status").read_text():
+    assert time.monotonic() < until
+    time.sleep(0.01)
+_reap_all([])
+assert orphan.exists()
+os.getpid = lambda: int(sys.argv[1])
+_reap_all([])
+print(orphan.exists())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can hand orphans to a process that isn't the first")
+@pytest.mark.parametrize(("process_id", "left"), [("1", "False"), ("2", "True")])
+def test_a_containers_first_process_leaves_no_zombies(process_id: str, left: str) -> None:
+    words = [sys.executable, "-c", ADOPTS, process_id, str(PATIENCE_SECONDS)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() == left
 
 
 def test_the_usual_stop_fits_into_a_pods_time() -> None:

@@ -49,6 +49,9 @@ ASK_SECONDS = 1.0
 DOUBTFUL = 3
 """Questions without an answer after which a worker doesn't count as ready."""
 
+FIRST_PROCESS = 1
+"""The id of the first process of a system or a container."""
+
 START_SECONDS = 60.0
 """Seconds that a worker may take at least to answer while it starts: imports and models hold its event loop up."""
 
@@ -114,7 +117,7 @@ def _workers_metrics(config: ServerConfig, liveness: Liveness) -> "AbstractConte
 
 
 def _reserve_http(config: ServerConfig) -> "AbstractContextManager[int | None]":
-    """Reserves the port of the HTTP front end while the context lasts; None where there is none."""
+    """Reserves the port for HTTP while the context lasts; None where there is none beside the gRPC port."""
     return nullcontext() if config.http is None else reserve_port(config.http.host, config.http.port)
 
 
@@ -371,13 +374,29 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 def _reap_all(slots: Sequence[_Slot]) -> None:
-    """Collects the exit statuses of all workers that have ended: one signal may tell of several."""
+    """Collects the exit statuses of all workers that have ended, and of orphans: one signal may tell of several."""
     for slot in slots:
         if slot.worker is not None:
             try:
                 slot.worker.reap()
             except Exception:
                 logger.exception("worker %d has ended, and its last report can't be read", slot.worker.pid)
+    _reap_orphans(slots)
+
+
+def _reap_orphans(slots: Sequence[_Slot]) -> None:
+    """Collects processes whose parents have died: the system hands them to a container's first process.
+
+    Workers that are killed leave some. Their own exit statuses are left to `_reap_all`.
+    """
+    if os.getpid() != FIRST_PROCESS:
+        return
+    workers = {slot.worker.pid for slot in slots if slot.worker is not None}
+    with suppress(ChildProcessError):  # there are no children at all
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid in workers:
+                return
+            os.waitpid(ended.si_pid, 0)
 
 
 def _send_all(slots: Sequence[_Slot], message: bytes) -> None:
