@@ -30,11 +30,12 @@ from endurance.fuzzing.connections import connected, read_status
 from vitrine.server.errors import InvalidRequest, Overloaded, listed
 from vitrine.server.frontends.grpc import sockets, watch
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.connection_limit import max_connections
 from vitrine.server.frontends.grpc.core_server import is_supported
 from vitrine.server.frontends.grpc.receiving import network_of
 from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.frontends.grpc.status import to_grpc
-from vitrine.server.frontends.grpc.watch import ConnectionWatch, max_connections
+from vitrine.server.frontends.grpc.watch import ConnectionWatch
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.connections import (
     SLACK,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from vitrine.server.engine.weights import weights_register
 from vitrine.server.errors import CrashLoop, StartupError
-from vitrine.server.process.config import ServerConfig
+from vitrine.server.process.config import FrontendKind, ServerConfig
 from vitrine.server.process.line import QUESTION, REREAD, Report
 from vitrine.server.process.port import reserve_port
 from vitrine.server.process.signals import on_signals
@@ -136,15 +136,14 @@ class _Worker:
     """The supervisor's side of a worker's process.
 
     Raises:
+        StartupError: it would refuse to start.
         OSError: the process can't be started.
     """
 
     def __init__(self, config: ServerConfig, initializer: Callable[[], None]) -> None:
         self._line, its_end = Pipe()
         with its_end, _sigint_blocked():
-            self._process = _start(its_end)
-        with suppress(OSError):  # it has exited already, and is reaped next
-            self._line.send((config, initializer))
+            self._process = _start(its_end, self._line, config, initializer)
         self.ready = False
         """True once it has reported that it is ready to answer."""
         self.ready_now = False
@@ -312,6 +311,11 @@ class _Slot:
         except OSError as error:  # too many processes or open files
             logger.warning("a worker can't be started: %s", error)
             return str(error)
+        except StartupError as error:
+            if not self.ready.is_set():
+                raise
+            logger.warning("a worker can't be started: %s", error)
+            return str(error)
         logger.info("worker %d starts%s", worker.pid, replaces)
         await _first_of(worker.reported, self._stopping)
         if worker.ready:
@@ -346,18 +350,31 @@ async def _first_of(*events: asyncio.Event, seconds: float | None = None) -> boo
     return bool(done)
 
 
-def _start(line: "Connection[Report, object]") -> "subprocess.Popen[bytes]":
-    """Starts a worker's process, with its end of the line and the modules of this one.
+def _start(
+    its_end: "Connection[Report, object]",
+    our_end: "Connection[object, Report]",
+    config: ServerConfig,
+    initializer: Callable[[], None],
+) -> "subprocess.Popen[bytes]":
+    """Starts a worker's process, with its end of the line, the modules of this one and its settings.
 
     Raises:
+        StartupError: it would refuse to start.
         OSError: it can't be started.
     """
-    return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-P", "-m", PROGRAM, str(line.fileno())],
+    if config.frontend is FrontendKind.ENVOY and config.grpc.tls is None:
+        from vitrine.server.process.envoy import start_envoy
+
+        return start_envoy(config, its_end, initializer)
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-P", "-m", PROGRAM, str(its_end.fileno())],
         stdin=subprocess.DEVNULL,  # a terminal is the supervisor's alone
-        pass_fds=[line.fileno()],
+        pass_fds=[its_end.fileno()],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
+    with suppress(OSError):  # it has exited already, and is reaped next
+        our_end.send((config, initializer))
+    return process
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from vitrine.server.frontends.asgi.envoy_config import STATS, EnvoyFiles
 from vitrine.server.frontends.asgi.exchange import FRONT_END, name_of, network_of
 from vitrine.server.frontends.grpc import sockets
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.connection_limit import max_connections
 from vitrine.server.frontends.grpc.handshake import usable_certificates
-from vitrine.server.frontends.grpc.watch import max_connections
 from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log

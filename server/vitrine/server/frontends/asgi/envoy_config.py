@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrine.server.frontends.grpc.config import CONNECTION_CALLS, GrpcConfig
-from vitrine.server.frontends.grpc.watch import momentary
+from vitrine.server.frontends.grpc.connection_limit import momentary
 from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.security.certificates import Certificates
 from vitrine.server.security.listening import FLAGS, cannot_listen
@@ -67,7 +67,7 @@ class EnvoyFiles:
     folder: Path
     """The folder."""
     worker: int
-    """The worker's process id: the worker becomes Envoy, and keeps it."""
+    """A number that no other worker of the server has."""
 
     @property
     def admin(self) -> Path:
