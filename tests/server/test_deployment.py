@@ -2,6 +2,8 @@
 
 import fcntl
 import multiprocessing
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,13 +13,13 @@ from pathlib import Path
 import pytest
 from support.serving import PATIENCE_SECONDS, comes
 
+from vitrine.server import temporary_folder
 from vitrine.server.errors import StartupError
 from vitrine.server.process.config import ProcessConfig, pod_advice
-from vitrine.server.telemetry import temporary_folder
 from vitrine.server.telemetry.liveness import Liveness
 from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.prometheus import workers_metrics
-from vitrine.server.telemetry.temporary_folder import LOCK, keep_folder, owned_folder
+from vitrine.server.temporary_folder import LOCK, keep_folder, owned_folder
 
 IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -56,6 +58,23 @@ def test_a_folder_that_is_still_used_outlives_its_owner(tmp_path: Path, monkeypa
 def keep_until_killed(folder: Path) -> None:
     keep_folder(folder)
     threading.Event().wait()
+
+
+def test_a_folder_that_is_removed_while_its_lock_is_waited_for_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweeper may take the lock of a dead owner's folder just before a worker does."""
+    folder, swept = tmp_path / "left", list[Path]()
+
+    def lock(file: int, _: int) -> None:
+        if not swept:
+            swept.append(folder)
+            shutil.rmtree(folder)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    os.close(keep_folder(folder))
+    assert swept
+    assert (folder / LOCK).exists()
 
 
 def lock_is_held(folder: Path) -> bool:

@@ -40,8 +40,8 @@ from vitrine.server.process.supervisor import supervise
 from vitrine.server.service_config import ServiceConfig
 from vitrine.server.telemetry.logs import LogConfig, log_to_stderr
 from vitrine.server.telemetry.metrics_config import MetricsConfig
-from vitrine.server.telemetry.temporary_folder import owned_folder
 from vitrine.server.telemetry.tracing_config import TracingConfig
+from vitrine.server.temporary_folder import owned_folder
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +219,7 @@ def _print_envoy_config(config: ServerConfig) -> None:
     from vitrine.server.process.envoy import APPLICATION
 
     files = EnvoyFiles(Path("FOLDER"), worker=0)
-    http_port = config.http and config.http.port
+    http_port = config.http.port if config.http else None
     written = envoy_config(config.grpc, APPLICATION, files, config.service.connections, http_port)
     print(json.dumps(written, indent=2))
 

@@ -11,7 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,7 +21,7 @@ from vitrine.server.errors import StartupError
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.line import Report
-from vitrine.server.telemetry.temporary_folder import keep_folder
+from vitrine.server.temporary_folder import keep_folder
 
 APPLICATION = "vitrine.server.process.embedded:server"
 """The application that Envoy loads."""
@@ -98,7 +98,7 @@ def become_envoy(config: ServerConfig, line: "Connection[Report, bytes]", initia
 class _Program:
     """Envoy, as it is to be run in the folder of its files: there the module looks for Python's modules first."""
 
-    command: Sequence[str]
+    command: list[str]
     environment: Mapping[str, str]
     kept: tuple[int, ...]
     """Open files that are its alone: the handover, and the lock that keeps the folder."""
