@@ -160,6 +160,7 @@ def test_files_that_are_swept_away_hold_up_no_replacement_and_no_end(tiny_artifa
         shutil.rmtree(folder)
         assert classify(server.target) == 1
         assert server.stop() == 0
+        log.wait_for("Envoy can't be asked whether all answers have left, as its socket can't be used: .*No such file")
     assert "Traceback" not in log.text
 
 

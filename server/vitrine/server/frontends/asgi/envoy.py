@@ -74,7 +74,7 @@ class EnvoyFrontend:
             renewal = _renew_certificates(self._config.tls, self._files, self._certificate)
             self._tasks.append(asyncio.ensure_future(renewal))
         self._tasks.append(asyncio.ensure_future(self._watch_connections()))
-        while (await ask(self._files.admin, "GET", "/ready")).strip() != "LIVE":
+        while not await self._is_live():
             await asyncio.sleep(LOOK_SECONDS)
         web = f"{'https' if self._config.tls else 'http'}://{address_of(self._config.host, self._ports[-1])}"
         logger.info("Connect and gRPC-Web are at %s", web)
@@ -91,8 +91,11 @@ class EnvoyFrontend:
 
         Open connections are told to go with their next answer. A call is over for Envoy when its answer has left.
         """
-        await ask(self._files.admin, "POST", "/drain_listeners?graceful")
-        await ask(self._files.admin, "POST", "/drain_listeners")
+        try:
+            await ask(self._files.admin, "POST", "/drain_listeners?graceful")
+            await ask(self._files.admin, "POST", "/drain_listeners")
+        except OSError as error:
+            logger.warning("Envoy can't be told to close its listeners, as its socket can't be used: %s", error)
         begin = asyncio.get_running_loop().time()
         await self.application.drain(seconds)
         left = seconds - (asyncio.get_running_loop().time() - begin)
@@ -102,6 +105,8 @@ class EnvoyFrontend:
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             logger.warning("answers are left that their callers haven't read")
+        except OSError as error:
+            logger.warning("Envoy can't be asked whether all answers have left, as its socket can't be used: %s", error)
         for task in self._tasks:
             task.cancel()
 
@@ -123,12 +128,17 @@ class EnvoyFrontend:
         for name in self._connections.surplus(found.keys() - new, self._most - len(new), network_of):
             self._connections.closed[SURPLUS] += sockets.close(*found[name])
 
+    async def _is_live(self) -> bool:
+        """Tells whether Envoy listens; it makes its socket while it starts."""
+        try:
+            return (await ask(self._files.admin, "GET", "/ready")).strip() == "LIVE"
+        except OSError:
+            return False
+
     async def _pending(self) -> float:
-        """The sum of the figures of what is under way; 0 where Envoy's socket has been swept away."""
+        """The sum of the figures of what is under way."""
         query = "/stats?format=json&filter=" + "%7C".join(PENDING)
-        if not (answer := await ask(self._files.admin, "GET", query)):
-            return 0.0
-        stats: list[dict[str, Any]] = json.loads(answer)["stats"]
+        stats: list[dict[str, Any]] = json.loads(await ask(self._files.admin, "GET", query))["stats"]
         return float(sum(stat.get("value", 0) for stat in stats))
 
 
@@ -149,11 +159,12 @@ def _renamed(name: str) -> str:
 
 
 async def ask(admin: Path, method: str, path: str) -> str:
-    """The body of an answer of Envoy's admin interface; empty where its socket isn't there."""
-    try:
-        reader, writer = await asyncio.open_unix_connection(admin)
-    except OSError:
-        return ""
+    """The body of an answer of Envoy's admin interface.
+
+    Raises:
+        OSError: its socket isn't there, as when it has been swept away with other temporary files.
+    """
+    reader, writer = await asyncio.open_unix_connection(admin)
     try:
         writer.write(
             f"{method} {path} HTTP/1.1\r\nhost: envoy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode()
