@@ -1,6 +1,7 @@
 """What settings take: numbers within their ranges, from the command's options and from programs."""
 
 import math
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from support.serving import SERVER
 
 from vitrine.model.distribution import EXTRAS
 from vitrine.server.cli import main
@@ -94,6 +96,14 @@ def test_one_port_for_both_is_one_that_envoy_has_anyway(frontend: FrontendKind, 
     config = ServerConfig(grpc=GrpcConfig(port=4711), http_port=4711, frontend=frontend)
     assert (config.http is None) is shared
     assert replace(config, http_port=8080).http == GrpcConfig(port=8080)
+
+
+@pytest.mark.parametrize(("flags", "said"), [(["--capture-ratio", "0.5"], True), ([], False)])
+def test_settings_of_a_capture_without_a_folder_are_said_to_do_nothing(flags: list[str], said: bool) -> None:
+    words = [str(SERVER), *flags, "--frontend", "envoy", "--print-envoy-config"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True)
+    warning = "nothing is captured, and --capture-ratio does nothing: name a folder with --capture"
+    assert (warning in ended.stderr) is said
 
 
 @pytest.mark.parametrize("port", [-1, 65536])

@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 PROGRAM = "vitrine.server.process.worker"
 """The program of a worker, a new interpreter: a fork would copy locks and threads, which gRPC doesn't survive."""
 
+FLAGS: Sequence[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+"""The options of this interpreter, such as -O and -X dev, which a worker has too."""
+
 STEADY_SECONDS = 3.0
 """Seconds that a worker must have answered for its death not to count as a failure."""
 
@@ -367,7 +370,7 @@ def _start(
 
         return start_envoy(config, its_end, initializer)
     process = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-P", "-m", PROGRAM, str(its_end.fileno())],
+        [sys.executable, *FLAGS, "-P", "-m", PROGRAM, str(its_end.fileno())],
         stdin=subprocess.DEVNULL,  # a terminal is the supervisor's alone
         pass_fds=[its_end.fileno()],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
