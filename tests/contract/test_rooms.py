@@ -40,7 +40,7 @@ def test_a_source_root_imports_only_its_neighbours(root: str) -> None:
 
 FLOORS: dict[str, Floors] = {
     "server": [
-        ["errors", "observers", "bundled", "files"],
+        ["errors", "observers", "bundled", "files", "temporary_folder"],
         ["ranges", "threads"],
         ["models"],
         ["security"],

@@ -20,7 +20,7 @@ def test_what_type_checkers_see_is_what_is_loaded() -> None:
     (block,) = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     seen = {str(node.module): {alias.name for alias in node.names} for node in imports}
-    loaded = {f"vitrine.model.{module}": set(names) for module, names in vitrine.model.MODULES.items()}
+    loaded = {f"vitrine.model.{module}": set(names) for module, names in vitrine.model._MODULES.items()}
     assert seen == loaded
     assert sorted(set().union(*loaded.values())) == sorted(vitrine.model.__all__)
 

@@ -7,7 +7,7 @@ import queue
 import resource
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -30,11 +30,12 @@ from endurance.fuzzing.connections import connected, read_status
 from vitrine.server.errors import InvalidRequest, Overloaded, listed
 from vitrine.server.frontends.grpc import sockets, watch
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.connection_limit import max_connections
 from vitrine.server.frontends.grpc.core_server import is_supported
 from vitrine.server.frontends.grpc.receiving import network_of
 from vitrine.server.frontends.grpc.server import GrpcFrontend
 from vitrine.server.frontends.grpc.status import to_grpc
-from vitrine.server.frontends.grpc.watch import ConnectionWatch, max_connections
+from vitrine.server.frontends.grpc.watch import ConnectionWatch
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.connections import (
     SLACK,
@@ -491,7 +492,7 @@ def test_a_connection_that_came_while_others_were_counted_is_kept() -> None:
 async def test_calls_go_on_while_connections_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     loop, began, may_end = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
-    def open_sockets(_: int) -> dict[str, int]:
+    def open_sockets(_: Collection[int]) -> dict[str, int]:
         loop.call_soon_threadsafe(began.set)
         assert may_end.wait(60)
         return {}
@@ -515,7 +516,7 @@ async def test_a_count_that_fails_is_logged_once_and_made_again(
     loop, unhandled, third = asyncio.get_running_loop(), list[object](), asyncio.Event()
     counts = itertools.count(1)
 
-    def open_sockets(_: int) -> dict[str, int]:
+    def open_sockets(_: Collection[int]) -> dict[str, int]:
         if next(counts) >= 3:
             loop.call_soon_threadsafe(third.set)
         raise OSError(24, "too many open files")

@@ -2,6 +2,10 @@
 
 import fcntl
 import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -9,13 +13,13 @@ from pathlib import Path
 import pytest
 from support.serving import PATIENCE_SECONDS, comes
 
+from vitrine.server import temporary_folder
 from vitrine.server.errors import StartupError
 from vitrine.server.process.config import ProcessConfig, pod_advice
-from vitrine.server.telemetry import temporary_folder
 from vitrine.server.telemetry.liveness import Liveness
 from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.prometheus import workers_metrics
-from vitrine.server.telemetry.temporary_folder import LOCK, keep_folder, owned_folder
+from vitrine.server.temporary_folder import LOCK, keep_folder, owned_folder
 
 IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -56,6 +60,23 @@ def keep_until_killed(folder: Path) -> None:
     threading.Event().wait()
 
 
+def test_a_folder_that_is_removed_while_its_lock_is_waited_for_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweeper may take the lock of a dead owner's folder just before a worker does."""
+    folder, swept = tmp_path / "left", list[Path]()
+
+    def lock(file: int, _: int) -> None:
+        if not swept:
+            swept.append(folder)
+            shutil.rmtree(folder)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    os.close(keep_folder(folder))
+    assert swept
+    assert (folder / LOCK).exists()
+
+
 def lock_is_held(folder: Path) -> bool:
     try:
         with (folder / LOCK).open() as lock:
@@ -83,6 +104,32 @@ def test_without_any_place_the_error_says_what_to_mount(monkeypatch: pytest.Monk
         workers_metrics(config, Liveness()),
     ):
         pass
+
+
+ADOPTS = """
+import ctypes, os, subprocess, sys, time
+from pathlib import Path
+from vitrine.server.process.supervisor import _reap_all
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+orphan = Path("/proc", subprocess.check_output(["sh", "-c", "sleep 0 > /dev/null & echo $!"], text=True).strip())
+until = time.monotonic() + float(sys.argv[2])
+while "State:\\tZ" not in (orphan / "status").read_text():
+    assert time.monotonic() < until
+    time.sleep(0.01)
+_reap_all([])
+assert orphan.exists()
+os.getpid = lambda: int(sys.argv[1])
+_reap_all([])
+print(orphan.exists())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can hand orphans to a process that isn't the first")
+@pytest.mark.parametrize(("process_id", "left"), [("1", "False"), ("2", "True")])
+def test_a_containers_first_process_leaves_no_zombies(process_id: str, left: str) -> None:
+    words = [sys.executable, "-c", ADOPTS, process_id, str(PATIENCE_SECONDS)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() == left
 
 
 def test_the_usual_stop_fits_into_a_pods_time() -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -38,6 +39,16 @@ def test_a_host_with_several_addresses_is_listened_on_at_all_of_them(tmp_path: P
     addresses = [listener["address"], *(further["address"] for further in listener["additional_addresses"])]
     assert {address["socket_address"]["port_value"] for address in addresses} == {4711}
     assert "127.0.0.1" in {address["socket_address"]["address"] for address in addresses}
+
+
+def test_a_port_for_http_is_listened_on_beside_the_other(tmp_path: Path) -> None:
+    connections = ConnectionConfig()
+    written: Any = envoy_config(
+        GrpcConfig("127.0.0.1", 4711), "module:name", EnvoyFiles(tmp_path, 7), connections, 8080
+    )
+    (listener,) = written["static_resources"]["listeners"]
+    addresses = [listener["address"], *(further["address"] for further in listener["additional_addresses"])]
+    assert [address["socket_address"]["port_value"] for address in addresses] == [4711, 8080]
 
 
 def test_the_admin_interface_is_a_socket_of_the_servers_user_alone(tmp_path: Path) -> None:
@@ -100,6 +111,16 @@ def test_a_worker_that_is_killed_is_replaced(tiny_artifact: Path) -> None:
         assert server.stop() == 0
 
 
+def test_a_port_for_http_answers_as_the_other_does(tiny_artifact: Path) -> None:
+    with envoy(tiny_artifact, "--http-port", "0") as (server, log):
+        (target,) = log.wait_for(r"Connect and gRPC-Web are at http://(\S+)")
+        assert target != server.target
+        assert [classify(port) for port in (target, server.target)] == [1, 1]
+        with urlopen(f"http://{target}/") as page:
+            assert b"<html" in page.read()
+        assert server.stop() == 0
+
+
 def test_a_signal_for_every_process_ends_no_call(tiny_artifact: Path) -> None:
     """A service manager signals all processes of a service; Envoy by itself would end at once."""
     waits = ("--max-batch-rows", "4", "--max-queue-delay-us", "3600000000")
@@ -152,6 +173,7 @@ def test_files_that_are_swept_away_hold_up_no_replacement_and_no_end(tiny_artifa
         shutil.rmtree(folder)
         assert classify(server.target) == 1
         assert server.stop() == 0
+        log.wait_for("Envoy can't be asked whether all answers have left, as its socket can't be used: .*No such file")
     assert "Traceback" not in log.text
 
 

@@ -15,7 +15,7 @@ from vitrine.server.errors import FileError
 from vitrine.server.files import read_regular_file
 from vitrine.server.security.certificates import TlsFiles, read_certificates
 from vitrine.server.security.tokens import read_tokens
-from vitrine.server.telemetry.temporary_folder import SHARED_MEMORY, owned_folder
+from vitrine.server.temporary_folder import SHARED_MEMORY, owned_folder
 
 NOT_REGULAR = "only regular files are read"
 

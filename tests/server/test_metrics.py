@@ -24,7 +24,7 @@ from support.serving import FRONTEND, PATIENCE_SECONDS, comes, refused_start, ru
 from benchmarks.harness.servers import OWN_CONNECTION
 from vitrine.server.engine.artifact import read_artifact
 from vitrine.server.process.port import can_be_shared
-from vitrine.server.telemetry.temporary_folder import LOCK
+from vitrine.server.temporary_folder import LOCK
 from vitrine.training import FitConfig, fit, load_dataset
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub

@@ -1,14 +1,17 @@
 """What settings take: numbers within their ranges, from the command's options and from programs."""
 
 import math
+import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from support.serving import SERVER
 
 from vitrine.model.distribution import EXTRAS
 from vitrine.server.cli import main
@@ -88,9 +91,19 @@ def test_a_config_refuses_a_number_out_of_its_range(config: Callable[..., object
         config(**{field: value})
 
 
-def test_envoy_and_a_port_for_http_contradict_each_other() -> None:
-    with pytest.raises(ConfigError, match="leave --http-port out"):
-        ServerConfig(http_port=0, frontend=FrontendKind.ENVOY)
+@pytest.mark.parametrize(("frontend", "shared"), [(FrontendKind.ENVOY, True), (FrontendKind.GRPC, False)])
+def test_one_port_for_both_is_one_that_envoy_has_anyway(frontend: FrontendKind, shared: bool) -> None:
+    config = ServerConfig(grpc=GrpcConfig(port=4711), http_port=4711, frontend=frontend)
+    assert (config.http is None) is shared
+    assert replace(config, http_port=8080).http == GrpcConfig(port=8080)
+
+
+@pytest.mark.parametrize(("flags", "said"), [(["--capture-ratio", "0.5"], True), ([], False)])
+def test_settings_of_a_capture_without_a_folder_are_said_to_do_nothing(flags: list[str], said: bool) -> None:
+    words = [str(SERVER), *flags, "--frontend", "envoy", "--print-envoy-config"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True)
+    warning = "nothing is captured, and --capture-ratio does nothing: name a folder with --capture"
+    assert (warning in ended.stderr) is said
 
 
 @pytest.mark.parametrize("port", [-1, 65536])

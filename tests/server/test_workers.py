@@ -136,6 +136,15 @@ def test_a_server_consists_of_its_supervisor_and_its_workers(tiny_artifact: Path
         assert sorted(process_tree(server.supervisor.pid)) == sorted([server.supervisor.pid, *server.ready(2)])
 
 
+def test_a_worker_has_the_options_of_the_supervisors_interpreter(tiny_artifact: Path) -> None:
+    program = (sys.executable, "-O", "-W", "ignore::ImportWarning", SERVER)
+    flags = ("--frontend", "grpc", "--workers", "2")
+    with logged_server(None, tiny_artifact, *flags, program=program) as server:
+        worker, *_ = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        words = Path(f"/proc/{worker}/cmdline").read_text().split("\0")
+        assert {"-O", "-Wignore::ImportWarning"} <= set(words)
+
+
 def test_a_line_of_the_log_says_which_process_wrote_it(tiny_artifact: Path) -> None:
     with running_workers(tiny_artifact) as server:
         assert sorted(map(int, server.log.wait_for(r"(\d+) INFO \S+: model", 2))) == sorted(server.ready(2))

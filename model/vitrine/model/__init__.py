@@ -68,7 +68,7 @@ __all__ = [
     "read_grey",
 ]
 
-MODULES = {
+_MODULES = {
     "answer": ("ENVELOPE_BYTES", "AnswerSize", "answer_size"),
     "artifact": (
         "DIGITS_INPUT",
@@ -100,7 +100,7 @@ def __dir__() -> list[str]:
 if not TYPE_CHECKING:  # mypy would take any name for one of these
 
     def __getattr__(name: str) -> object:
-        for module, names in MODULES.items():
+        for module, names in _MODULES.items():
             if name in names:
                 value = getattr(import_module(f"{__name__}.{module}"), name)
                 globals()[name] = value  # the next time, it is simply there

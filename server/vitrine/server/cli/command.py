@@ -40,8 +40,8 @@ from vitrine.server.process.supervisor import supervise
 from vitrine.server.service_config import ServiceConfig
 from vitrine.server.telemetry.logs import LogConfig, log_to_stderr
 from vitrine.server.telemetry.metrics_config import MetricsConfig
-from vitrine.server.telemetry.temporary_folder import owned_folder
 from vitrine.server.telemetry.tracing_config import TracingConfig
+from vitrine.server.temporary_folder import owned_folder
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +206,8 @@ def _require_extras(frontend: FrontendKind, http_port: int | None) -> None:
     """Refuses flags whose packages aren't installed, in one sentence."""
     if frontend is FrontendKind.ENVOY and sys.platform != "linux":
         raise StartupError("--frontend envoy needs Linux: leave it out, and serve Connect with --http-port")
-    wanted = {"--frontend envoy": frontend is FrontendKind.ENVOY, "--http-port": http_port is not None}
+    envoy = frontend is FrontendKind.ENVOY
+    wanted = {"--frontend envoy": envoy, "--http-port": http_port is not None and not envoy}  # Envoy speaks HTTP itself
     for flag, extra in (("--frontend envoy", "envoy"), ("--http-port", "http")):
         if wanted[flag] and (error := missing_extra(flag, extra)):
             raise StartupError(error)
@@ -218,7 +219,8 @@ def _print_envoy_config(config: ServerConfig) -> None:
     from vitrine.server.process.envoy import APPLICATION
 
     files = EnvoyFiles(Path("FOLDER"), worker=0)
-    written = envoy_config(config.grpc, APPLICATION, files, config.service.connections)
+    http_port = config.http.port if config.http else None
+    written = envoy_config(config.grpc, APPLICATION, files, config.service.connections, http_port)
     print(json.dumps(written, indent=2))
 
 

@@ -36,6 +36,8 @@ from vitrine.server.telemetry.tracing_config import RATIOS, TracingConfig
 GRPC, PROCESS, LOGS = GrpcConfig(), ProcessConfig(), LogConfig()
 LIMITS, BATCHING, ADMISSION, CONNECTION = Limits(), BatchingConfig(), AdmissionConfig(), ConnectionConfig()
 CAPTURE = CaptureConfig(Path("captures"))
+CAPTURE_SETTINGS = ("capture_ratio", "capture_layers", "capture_max_mb", "capture_part_seconds")
+NOT_GIVEN = click.core.ParameterSource.DEFAULT
 """The configs with their defaults."""
 
 METRICS_PORT = 9464
@@ -305,6 +307,17 @@ def tracing(otlp_endpoint: str | None, trace_ratio: float) -> TracingConfig | No
     return TracingConfig(otlp_endpoint, trace_ratio) if otlp_endpoint else None
 
 
+def _warn_without_capture() -> None:
+    """Says which settings of a capture were given, and do nothing because there is no folder for it."""
+    context = click.get_current_context()
+    given = [name for name in CAPTURE_SETTINGS if context.get_parameter_source(name) not in (None, NOT_GIVEN)]
+    if given:
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        click.echo(
+            f"vitrine-server: nothing is captured, and {flags} does nothing: name a folder with --capture", err=True
+        )
+
+
 @option_group(
     option(
         "--capture",
@@ -347,6 +360,7 @@ def capture(
 ) -> CaptureConfig | None:
     """The capture of images; None without --capture."""
     if capture is None:
+        _warn_without_capture()
         return None
     layers = tuple(name.strip() for name in (capture_layers or "").split(",") if name.strip())
     return CaptureConfig(capture, capture_ratio, layers, capture_max_mb * MEBIBYTE, capture_part_seconds)
@@ -389,7 +403,8 @@ PRINT_ENVOY_CONFIG = click.option(
 
 HTTP_PORT = option(
     "--http-port",
-    "Port of Connect and gRPC-Web, over HTTP/1.1; 0 takes a free one, which the log names. Needs the extra `http`.",
+    "Port of Connect and gRPC-Web, over HTTP/1.1; 0 takes a free one, which the log names. Needs the extra `http`. "
+    "Envoy needs none: it speaks them on --port, and on this one too.",
     type=Port(USUAL_HTTP_PORT),
     show_default="none: only gRPC is spoken",
 )

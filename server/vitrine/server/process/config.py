@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from vitrine.server.errors import ConfigError
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.ranges import PORTS, SECONDS
 from vitrine.server.service_config import PROCESSES, ServiceConfig
@@ -67,14 +66,21 @@ class FrontendKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """All settings of a server."""
+    """All settings of a server.
+
+    Raises:
+        ConfigError: the port for HTTP is out of its range.
+    """
 
     service: ServiceConfig = field(default_factory=ServiceConfig)
     """The service: what it serves, and how much it takes."""
     grpc: GrpcConfig = field(default_factory=GrpcConfig)
     """The gRPC front end."""
     http_port: int | None = None
-    """The port of Connect and gRPC-Web, 0 to 65535; 0 takes a free one, None has none. Else it is as the gRPC port."""
+    """The port of Connect and gRPC-Web, 0 to 65535; 0 takes a free one, None has none. Else it is as the gRPC port.
+
+    Envoy speaks them on the gRPC port anyway, and everything on this one too: settings for both front ends are one.
+    """
     process: ProcessConfig = field(default_factory=ProcessConfig)
     """Its processes."""
     frontend: FrontendKind = FrontendKind.GRPC
@@ -86,10 +92,9 @@ class ServerConfig:
         """Checks the values."""
         if self.http_port is not None:
             PORTS.check("http_port", self.http_port)
-            if self.frontend is FrontendKind.ENVOY:
-                raise ConfigError("with --frontend envoy, the gRPC port speaks HTTP/1.1 too: leave --http-port out")
 
     @property
     def http(self) -> GrpcConfig | None:
-        """The HTTP front end: the settings of the gRPC front end, with its own port; None: there is none."""
-        return None if self.http_port is None else replace(self.grpc, port=self.http_port)
+        """The port for HTTP: the settings of the gRPC front end, with its own port; None: there is no such port."""
+        one_port = self.frontend is FrontendKind.ENVOY and self.http_port == self.grpc.port != 0  # Envoy speaks both
+        return None if self.http_port is None or one_port else replace(self.grpc, port=self.http_port)

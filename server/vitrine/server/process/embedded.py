@@ -25,6 +25,7 @@ from vitrine.server.process.draining import drain
 from vitrine.server.process.envoy import HANDOVER, INSIDE, Handover
 from vitrine.server.process.garbage import collect_seldom
 from vitrine.server.process.line import Line, Report, limit_end, report
+from vitrine.server.process.parent import resume_without_parent
 from vitrine.server.process.signals import leave
 from vitrine.server.protocols.services import METHODS
 
@@ -51,6 +52,7 @@ class EmbeddedServer:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Serves until the supervisor hangs up; any failure ends the process, of which the supervisor is told."""
+        resume_without_parent()
         handover, line = _received()
         os.chdir(handover.folder)
         sys.path[:] = [entry for entry in sys.path if entry != "."]
@@ -76,7 +78,7 @@ class EmbeddedServer:
             settings = replace(config.service, batching=batching)
             service = await stack.enter_async_context(open_service(settings, METHODS, reread=line.reread))
             collect_seldom()
-            frontend = EnvoyFrontend(service, config.grpc, handover.files)
+            frontend = EnvoyFrontend(service, config.grpc, handover.files, config.http_port)
             self._application = frontend.application
             await send({"type": "lifespan.startup.complete"})
             await frontend.start()

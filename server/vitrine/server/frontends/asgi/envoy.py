@@ -13,8 +13,8 @@ from vitrine.server.frontends.asgi.envoy_config import STATS, EnvoyFiles
 from vitrine.server.frontends.asgi.exchange import FRONT_END, name_of, network_of
 from vitrine.server.frontends.grpc import sockets
 from vitrine.server.frontends.grpc.config import GrpcConfig
+from vitrine.server.frontends.grpc.connection_limit import max_connections
 from vitrine.server.frontends.grpc.handshake import usable_certificates
-from vitrine.server.frontends.grpc.watch import max_connections
 from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import suppress_and_log
@@ -45,14 +45,16 @@ class EnvoyFrontend:
         service: answers; its observers and meters are told of the calls.
         config: the settings.
         files: the files of this worker.
+        http_port: the second port that Envoy listens on; None: there is none.
     """
 
-    def __init__(self, service: Service, config: GrpcConfig, files: EnvoyFiles) -> None:
+    def __init__(self, service: Service, config: GrpcConfig, files: EnvoyFiles, http_port: int | None = None) -> None:
         local = config.tls is None and is_loopback(config.host)  # a foreign name has no certificate
         self.application = Application(service, reflection=config.reflection, page=config.page, local=local)
         """Answers Envoy's requests."""
         self._config = config
         self._files = files
+        self._ports = (config.port,) if http_port is None else (config.port, http_port)
         self._certificate = service.certificate
         self._connections = service.connections
         self._most = max_connections(service.connections.config)
@@ -72,10 +74,12 @@ class EnvoyFrontend:
             renewal = _renew_certificates(self._config.tls, self._files, self._certificate)
             self._tasks.append(asyncio.ensure_future(renewal))
         self._tasks.append(asyncio.ensure_future(self._watch_connections()))
-        while (await ask(self._files.admin, "GET", "/ready")).strip() != "LIVE":
+        while not await self._is_live():
             await asyncio.sleep(LOOK_SECONDS)
+        web = f"{'https' if self._config.tls else 'http'}://{address_of(self._config.host, self._ports[-1])}"
+        logger.info("Connect and gRPC-Web are at %s", web)
         if self._config.page:
-            logger.info("open the page in a browser: %s://%s/", "https" if self._config.tls else "http", self.address)
+            logger.info("open the page in a browser: %s/", web)
 
     async def failed(self) -> str:
         """Waits for ever: Envoy's end is this process's."""
@@ -87,8 +91,11 @@ class EnvoyFrontend:
 
         Open connections are told to go with their next answer. A call is over for Envoy when its answer has left.
         """
-        await ask(self._files.admin, "POST", "/drain_listeners?graceful")
-        await ask(self._files.admin, "POST", "/drain_listeners")
+        try:
+            await ask(self._files.admin, "POST", "/drain_listeners?graceful")
+            await ask(self._files.admin, "POST", "/drain_listeners")
+        except OSError as error:
+            logger.warning("Envoy can't be told to close its listeners, as its socket can't be used: %s", error)
         begin = asyncio.get_running_loop().time()
         await self.application.drain(seconds)
         left = seconds - (asyncio.get_running_loop().time() - begin)
@@ -98,6 +105,8 @@ class EnvoyFrontend:
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             logger.warning("answers are left that their callers haven't read")
+        except OSError as error:
+            logger.warning("Envoy can't be asked whether all answers have left, as its socket can't be used: %s", error)
         for task in self._tasks:
             task.cancel()
 
@@ -105,7 +114,7 @@ class EnvoyFrontend:
         """Counts the connections again and again: Envoy's sockets are this process's."""
         close_surplus = suppress_and_log(self._close_surplus, "Envoy's connections can't be closed for now")
         while True:
-            close_surplus(await asyncio.to_thread(sockets.open_sockets, self._config.port))
+            close_surplus(await asyncio.to_thread(sockets.open_sockets, self._ports))
             await asyncio.sleep(COUNT_SECONDS)
 
     def _close_surplus(self, files: Mapping[str, int]) -> None:
@@ -119,12 +128,17 @@ class EnvoyFrontend:
         for name in self._connections.surplus(found.keys() - new, self._most - len(new), network_of):
             self._connections.closed[SURPLUS] += sockets.close(*found[name])
 
+    async def _is_live(self) -> bool:
+        """Tells whether Envoy listens; it makes its socket while it starts."""
+        try:
+            return (await ask(self._files.admin, "GET", "/ready")).strip() == "LIVE"
+        except OSError:
+            return False
+
     async def _pending(self) -> float:
-        """The sum of the figures of what is under way; 0 where Envoy's socket has been swept away."""
+        """The sum of the figures of what is under way."""
         query = "/stats?format=json&filter=" + "%7C".join(PENDING)
-        if not (answer := await ask(self._files.admin, "GET", query)):
-            return 0.0
-        stats: list[dict[str, Any]] = json.loads(answer)["stats"]
+        stats: list[dict[str, Any]] = json.loads(await ask(self._files.admin, "GET", query))["stats"]
         return float(sum(stat.get("value", 0) for stat in stats))
 
 
@@ -150,11 +164,12 @@ def _renamed(name: str) -> str:
 
 
 async def ask(admin: Path, method: str, path: str) -> str:
-    """The body of an answer of Envoy's admin interface; empty where its socket isn't there."""
-    try:
-        reader, writer = await asyncio.open_unix_connection(admin)
-    except OSError:
-        return ""
+    """The body of an answer of Envoy's admin interface.
+
+    Raises:
+        OSError: its socket isn't there, as when it has been swept away with other temporary files.
+    """
+    reader, writer = await asyncio.open_unix_connection(admin)
     try:
         writer.write(
             f"{method} {path} HTTP/1.1\r\nhost: envoy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode()

@@ -1,5 +1,7 @@
 """The configuration of Envoy as the application's host: one listener, whose requests go to Python inside Envoy.
 
+It may listen on two ports, which speak the same.
+
 The module `pyvoy` loads the application and calls it. All requests of a worker are answered on one event loop.
 """
 
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrine.server.frontends.grpc.config import CONNECTION_CALLS, GrpcConfig
-from vitrine.server.frontends.grpc.watch import momentary
+from vitrine.server.frontends.grpc.connection_limit import momentary
 from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.security.certificates import Certificates
 from vitrine.server.security.listening import FLAGS, cannot_listen
@@ -65,7 +67,7 @@ class EnvoyFiles:
     folder: Path
     """The folder."""
     worker: int
-    """The worker's process id: the worker becomes Envoy, and keeps it."""
+    """A number that no other worker of the server has."""
 
     @property
     def admin(self) -> Path:
@@ -98,7 +100,11 @@ class EnvoyFiles:
 
 
 def envoy_config(
-    config: GrpcConfig, application: str, files: EnvoyFiles, connections: ConnectionConfig
+    config: GrpcConfig,
+    application: str,
+    files: EnvoyFiles,
+    connections: ConnectionConfig,
+    http_port: int | None = None,
 ) -> Mapping[str, Any]:
     """Makes Envoy's configuration, to be written as JSON.
 
@@ -107,11 +113,14 @@ def envoy_config(
         application: the ASGI application, as `MODULE:NAME`.
         files: the files of the worker.
         connections: the limits of connections.
+        http_port: a second port to listen on; None: there is none.
 
     Raises:
         StartupError: the host can't be found.
     """
-    first, *further = _addresses(config)
+    first, *further = [
+        address for port in (config.port, http_port) if port is not None for address in _addresses(config.host, port)
+    ]
     listener = {
         "name": "listener",
         "address": first,
@@ -229,13 +238,13 @@ def _replace(path: Path, content: Mapping[str, Any]) -> None:
     beside.replace(path)
 
 
-def _addresses(config: GrpcConfig) -> list[Mapping[str, Any]]:
+def _addresses(host: str, port: int) -> list[Mapping[str, Any]]:
     """All addresses of the host: Envoy listens on numbers."""
     try:
-        found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise cannot_listen(config.host, config.port, FLAGS, error) from error
+        raise cannot_listen(host, port, FLAGS, error) from error
     return [
-        {"socket_address": {"address": str(name), "port_value": config.port, "ipv4_compat": name == "::"}}
+        {"socket_address": {"address": str(name), "port_value": port, "ipv4_compat": name == "::"}}
         for _, _, _, _, (name, *_) in found
     ]

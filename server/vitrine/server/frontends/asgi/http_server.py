@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 from vitrine.server.frontends.asgi.application import Application, CutOffError
 from vitrine.server.frontends.asgi.exchange import FRONT_END, name_of, network_of
 from vitrine.server.frontends.grpc.config import GrpcConfig
-from vitrine.server.frontends.grpc.watch import max_connections
+from vitrine.server.frontends.grpc.connection_limit import max_connections
 from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
 from vitrine.server.security.addresses import address_of, is_loopback

@@ -10,11 +10,12 @@ import grpc
 import grpc.aio
 
 from vitrine.server.frontends.grpc.config import CONNECTION_CALLS, GrpcConfig
+from vitrine.server.frontends.grpc.connection_limit import momentary
 from vitrine.server.frontends.grpc.core_server import CALL_TASK, CoreServer, is_supported
 from vitrine.server.frontends.grpc.credentials import server_credentials
 from vitrine.server.frontends.grpc.gate import NO_SUCH_METHOD, Gate, caller_of
 from vitrine.server.frontends.grpc.handlers import guarded_handlers
-from vitrine.server.frontends.grpc.watch import ConnectionWatch, momentary
+from vitrine.server.frontends.grpc.watch import ConnectionWatch
 from vitrine.server.inference.connections import ConnectionConfig
 from vitrine.server.inference.service import Service
 from vitrine.server.observers import safe_observers

@@ -8,7 +8,7 @@ import os
 import resource
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -25,12 +25,12 @@ CLOSE_AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER with a time of 0: what hasn't been sent is dropped with the connection, not kept for a peer."""
 
 
-def open_sockets(port: int) -> dict[str, int]:
-    """The connections that were accepted at a port, by the names that gRPC gives them, and their files."""
+def open_sockets(ports: Collection[int]) -> dict[str, int]:
+    """The connections that were accepted at some ports, by the names that gRPC gives them, and their files."""
     found = {}
     for file in _files():
         with _borrowed(file) as borrowed:
-            if borrowed is not None and borrowed.getsockname()[1] == port and (name := _name_of(borrowed)):
+            if borrowed is not None and borrowed.getsockname()[1] in ports and (name := _name_of(borrowed)):
                 found[name] = file
     return found
 

@@ -5,11 +5,11 @@
 
 import asyncio
 import logging
-import resource
 
 from vitrine.server.frontends.grpc import sockets
+from vitrine.server.frontends.grpc.connection_limit import max_connections
 from vitrine.server.frontends.grpc.receiving import network_of
-from vitrine.server.inference.connections import CONNECTIONS, SURPLUS, Connection, ConnectionConfig, Connections
+from vitrine.server.inference.connections import SURPLUS, Connection, Connections
 from vitrine.server.observers import suppress_and_log
 
 logger = logging.getLogger(__name__)
@@ -19,9 +19,6 @@ STEP_SECONDS = 0.05
 
 COUNT_SECONDS = 0.5
 """Seconds before all connections are counted again."""
-
-FILES_RATIO = 0.75
-"""Part of the files that the process may open, for connections; the rest is for models, logs and metrics."""
 
 
 class ConnectionWatch:
@@ -79,7 +76,7 @@ class ConnectionWatch:
     def _start_count(self, now: float) -> None:
         """Finds all connections, in a thread: of thousands, that takes longer than calls can wait."""
         self._counted = now
-        self._counting = asyncio.get_running_loop().run_in_executor(None, sockets.open_sockets, self._port)
+        self._counting = asyncio.get_running_loop().run_in_executor(None, sockets.open_sockets, (self._port,))
         self._counting.add_done_callback(self._end_count)
 
     def _close_surplus(self, found: "asyncio.Future[dict[str, int]]") -> None:
@@ -102,17 +99,3 @@ class ConnectionWatch:
 def _log_death(watch: "asyncio.Task[None]") -> None:
     if not watch.cancelled() and (error := watch.exception()):
         logger.error("gRPC's connections aren't watched any more: restart this server", exc_info=error)
-
-
-def momentary(config: ConnectionConfig) -> int:
-    """The connections that may be open for a moment: idle ones beyond `max_connections` are closed soon."""
-    most = max_connections(config)
-    return most + max(16, most // 8)
-
-
-def max_connections(config: ConnectionConfig) -> int:
-    """The connections that may be open: as set, or a part of the files that the process may open."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        files = CONNECTIONS.most
-    return config.max_connections or max(1, int(min(files, CONNECTIONS.most) * FILES_RATIO))

@@ -39,21 +39,35 @@ def owned_folder(prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep_folder(folder: Path) -> None:
-    """Keeps an owner's folder until this process ends, whatever program it becomes, even if the owner is killed.
+def keep_folder(folder: Path) -> int:
+    """Keeps an owner's folder for as long as a file is open, in whatever process, even if the owner is killed.
 
     A folder that has been swept away, as cleaners of temporary files do, is made anew.
+
+    Returns:
+        The open file's number; processes that are started may take it over.
 
     Raises:
         OSError: it can't be made, or somebody else has taken its name.
     """
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-        raise PermissionError(errno.EPERM, "it belongs to somebody else", str(folder))
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    os.set_inheritable(lock, True)
-    fcntl.flock(lock, fcntl.LOCK_SH)
+    while True:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it belongs to somebody else", str(folder))
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if _is_there(folder / LOCK, lock):
+            return lock
+        os.close(lock)  # another process held it to remove the folder, and has done so
+
+
+def _is_there(path: Path, file: int) -> bool:
+    """Tells whether an open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def writable_place() -> Path:
