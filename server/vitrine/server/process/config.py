@@ -90,6 +90,11 @@ class ServerConfig:
                 raise ConfigError("with --frontend envoy, the gRPC port speaks HTTP/1.1 too: leave --http-port out")
 
     @property
+    def own_service(self) -> ServiceConfig:
+        """The settings of the service in a process of its own, whose event loop's thread may run models."""
+        return replace(self.service, batching=replace(self.service.batching, inline=True))
+
+    @property
     def http(self) -> GrpcConfig | None:
         """The HTTP front end: the settings of the gRPC front end, with its own port; None: there is none."""
         return None if self.http_port is None else replace(self.grpc, port=self.http_port)
