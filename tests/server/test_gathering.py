@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from vitrine.server.inference.batching import Activations, Batcher
+from vitrine.server.inference.batching import (
+    LONG_SECONDS,
+    MANY_ROWS,
+    SHORT_SECONDS,
+    TURN_SECONDS,
+    Activations,
+    Batcher,
+    inline_rows,
+)
 from vitrine.server.inference.config import BatchingConfig
 from vitrine.server.models.snapshot import RunTime
 from vitrine.server.opening import open_service
@@ -113,6 +121,48 @@ async def test_a_batch_still_waits_for_company_where_that_is_wanted(threads: Exe
     await shared.run(images(3), ["a"])
     assert runs.seen == [(4, True)]
     await first
+
+
+class Clock:
+    """Time as the test has it pass."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_long_queue_leaves_the_event_loop_its_turns(threads: Executor) -> None:
+    clock, seen = Clock(), list[str]()
+
+    def run(pixels: npt.NDArray[np.uint8], layers: Sequence[str]) -> Activations:
+        clock.now += 0.6 * TURN_SECONDS
+        seen.append("run")
+        return dict.fromkeys(layers, np.zeros((len(pixels), 1), np.float32))
+
+    def take_turns() -> None:
+        seen.append("turn")
+        if seen.count("run") < 5:
+            asyncio.get_running_loop().call_soon(take_turns)
+
+    shared = Batcher(run, threads, BatchingConfig(max_rows=1), inline_rows=INLINE_ROWS, clock=clock)
+    waiting = [asyncio.ensure_future(shared.run(images(1), ["a"])) for _ in range(5)]
+    asyncio.get_running_loop().call_soon(take_turns)
+    assert len(await asyncio.gather(*waiting)) == 5
+    assert "".join(seen).replace("turn", "|").strip("|").split("|") == ["runrun", "runrun", "run"]
+
+
+def test_the_largest_run_on_the_loops_thread_is_short_or_takes_many_images() -> None:
+    one_core, several = BatchingConfig(inline=True), BatchingConfig(parallel=2, inline=True)
+    quick = RunTime(first=20e-6, further=5e-6)
+    assert inline_rows(quick, one_core) == quick.images_within(LONG_SECONDS) > MANY_ROWS
+    assert inline_rows(quick, several) == quick.images_within(SHORT_SECONDS) > 0
+    slow = RunTime(first=20e-6, further=20e-6)
+    assert inline_rows(slow, one_core) == slow.images_within(SHORT_SECONDS) < slow.images_within(LONG_SECONDS)
+    assert inline_rows(RunTime(first=900e-6), several) == 0
+    assert inline_rows(RunTime(first=900e-6, further=800e-6), one_core) == 0
+    assert inline_rows(quick, BatchingConfig()) == 0
 
 
 def test_the_time_of_a_run_grows_with_its_images() -> None:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from vitrine.server.inference.call import HANDLED, Call, Stage, handling
 from vitrine.server.inference.config import BatchingConfig
+from vitrine.server.models.snapshot import RunTime
 from vitrine.server.threads import off_loop
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,26 @@ class _Moments(NamedTuple):
 
 NOT_RUN = _Moments(0.0, 0.0, 0.0)
 
+SHORT_SECONDS = 200e-6
+"""Seconds of a run that is cheaper on the event loop's own thread than with its way to another thread and back."""
+
+LONG_SECONDS, MANY_ROWS = 1e-3, 64
+"""Seconds of a run that is cheaper there, too, if no other run could go on meanwhile, and the images that it must take.
+
+A model that takes fewer in this time would give up larger batches, and keep the event loop from its work.
+"""
+
+TURN_SECONDS = 5e-3
+"""Seconds after which the event loop gets a turn between two runs on its thread, however long the queue is."""
+
+
+def inline_rows(run_time: RunTime, config: BatchingConfig) -> int:
+    """The images of the largest batch that is run on the event loop's own thread; 0: every run has a thread."""
+    if not config.inline:
+        return 0
+    many = run_time.images_within(LONG_SECONDS)
+    return many if config.parallel == 1 and many >= MANY_ROWS else run_time.images_within(SHORT_SECONDS)
+
 
 class _Share:
     """A caller's part of a batch: its rows from `start` to before `stop`, and what becomes of them."""
@@ -156,6 +177,7 @@ class Batcher:
         ran: told of each batch that was run; one that failed and was run again one by one counts once.
         inline_rows: the largest batch that is run on the event loop's own thread. All requests that have arrived in
             one turn of the loop then go into one run, and no thread takes turns with the loop.
+        clock: tells seconds, by which the runs of one turn end in time.
     """
 
     def __init__(
@@ -165,12 +187,14 @@ class Batcher:
         config: BatchingConfig,
         ran: Callable[[], None] = lambda: None,
         inline_rows: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
         self._threads = threads
         self._config = config
         self._ran = ran
         self._inline_rows = inline_rows
+        self._clock = clock
         self._gathering = False
         self._queue: deque[_Waiting] = deque()
         self._running = 0
@@ -196,24 +220,32 @@ class Batcher:
         Returns:
             float32 (N, width) for each of `layers`, in their order.
         """
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(pixels, layers, loop.create_future(), told)
+        waiting = _Waiting(pixels, layers, asyncio.get_running_loop().create_future(), told)
         self._queue.append(waiting)
-        if not self._inline_rows:
+        if self._inline_rows:
+            self._run_soon()
+        else:
             self._start_runs()
-        elif not self._gathering:
-            self._gathering = True
-            loop.call_soon(self._run_gathered)
         values = await waiting.done
         return await waiting.joined() if values is None else values
 
+    def _run_soon(self) -> None:
+        """Starts runs when what has arrived in this turn of the event loop is in the queue."""
+        if not self._gathering:
+            self._gathering = True
+            asyncio.get_running_loop().call_soon(self._run_gathered)
+
     def _run_gathered(self) -> None:
-        """Starts runs of what has arrived in this turn of the event loop."""
         self._gathering = False
         self._start_runs()
 
     def _start_runs(self) -> None:
-        """Starts as many runs as may be under way; sets a timer where the next batch is to wait for more rows."""
+        """Starts as many runs as may be under way; sets a timer where the next batch is to wait for more rows.
+
+        Runs on this thread go on in the loop's next turn once they have taken `TURN_SECONDS`: meanwhile it takes up
+        calls, sends answers, and sees who has gone.
+        """
+        begin = self._clock()
         while self._running < self._config.parallel and self._drop_gone():
             if (seconds := self._seconds_to_wait()) > 0:
                 self._wake_in(seconds)
@@ -223,7 +255,10 @@ class Batcher:
             if batch.rows <= self._inline_rows:
                 self._calculate(batch.shares)
                 self._deliver(batch.shares)
-                continue
+                if self._clock() - begin < TURN_SECONDS:
+                    continue
+                self._run_soon()
+                return
             try:
                 self._threads.submit(self._work, batch, loop)
             except Exception as error:  # no thread can take it; the service may have been closed under its callers

@@ -68,8 +68,8 @@ class BatchingConfig:
     """Seconds that a batch which isn't full waits for further requests."""
     parallel: int = 1
     """Runs that may be under way at once."""
-    inline_seconds: float = 0.0
-    """Seconds that a run may take on the event loop's own thread; a longer one has a thread. 0: each has one."""
+    inline: bool = False
+    """Short runs happen on the event loop's own thread, by the model's measured time; else each run has a thread."""
 
     def __post_init__(self) -> None:
         BATCH_ROWS.check("max_rows", self.max_rows)

@@ -23,7 +23,7 @@ from vitrine.server.capture.rows import CapturedModel, Rows
 from vitrine.server.errors import InvalidRequest, NotFound, Unsupported, listed, quoted
 from vitrine.server.inference.admission import Admission, AdmissionConfig
 from vitrine.server.inference.attribution import Network, attribute, check_classes, explanation_bytes
-from vitrine.server.inference.batching import Batcher
+from vitrine.server.inference.batching import Batcher, inline_rows
 from vitrine.server.inference.cache import CachedBatcher, RowCache
 from vitrine.server.inference.call import Call, Stage
 from vitrine.server.inference.config import BatchingConfig, Limits
@@ -390,8 +390,8 @@ class Service:
         runner = self._runners.get(id(model))
         if runner is None:
             ran = partial(self.statistics.ran, model.label)
-            inline_rows = model.run_time.images_within(self.batching.inline_seconds)
-            batcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline_rows)
+            inline = inline_rows(model.run_time, self.batching)
+            batcher = Batcher(model.engine.run, self._runs, self.batching, ran, inline)
             runner = self._runners[id(model)] = _ModelRunner(self._cached(batcher, model), _described(model))
             finalize(model, self._runners.pop, id(model), None).atexit = False
             if model.intervened is not None:

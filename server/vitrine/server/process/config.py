@@ -94,6 +94,11 @@ class ServerConfig:
             PORTS.check("http_port", self.http_port)
 
     @property
+    def own_service(self) -> ServiceConfig:
+        """The settings of the service in a process of its own, whose event loop's thread may run models."""
+        return replace(self.service, batching=replace(self.service.batching, inline=True))
+
+    @property
     def http(self) -> GrpcConfig | None:
         """The port for HTTP: the settings of the gRPC front end, with its own port; None: there is no such port."""
         one_port = self.frontend is FrontendKind.ENVOY and self.http_port == self.grpc.port != 0  # Envoy speaks both

@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 
@@ -30,10 +29,6 @@ from vitrine.server.process.signals import leave
 from vitrine.server.protocols.services import METHODS
 
 logger = logging.getLogger(__name__)
-
-INLINE_SECONDS = 200e-6
-"""Seconds that a run may hold up the event loop. Envoy hands over all requests that have arrived together, so that a
-shorter run is cheaper there than its way to another thread and back."""
 
 
 class EmbeddedServer:
@@ -74,9 +69,8 @@ class EmbeddedServer:
         config, loop = handover.config, asyncio.get_running_loop()
         _on_signal(partial(loop.call_soon_threadsafe, line.stopping.set))
         async with AsyncExitStack() as stack:
-            batching = replace(config.service.batching, inline_seconds=INLINE_SECONDS)
-            settings = replace(config.service, batching=batching)
-            service = await stack.enter_async_context(open_service(settings, METHODS, reread=line.reread))
+            opening = open_service(config.own_service, METHODS, reread=line.reread)
+            service = await stack.enter_async_context(opening)
             collect_seldom()
             frontend = EnvoyFrontend(service, config.grpc, handover.files, config.http_port)
             self._application = frontend.application

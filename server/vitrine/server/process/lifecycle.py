@@ -43,7 +43,8 @@ async def serve(
     on_signals(stopping, reread.set)  # first: a container's first process ignores signals that it doesn't handle
     async with AsyncExitStack() as stack:
         # 1. Open the service, unless the server is told to stop meanwhile: loading models can take long.
-        opening = asyncio.ensure_future(stack.enter_async_context(open_service(config.service, METHODS, reread=reread)))
+        opened = open_service(config.own_service, METHODS, reread=reread)
+        opening = asyncio.ensure_future(stack.enter_async_context(opened))
         await _first_of(opening, stopping)
         if stopping.is_set():
             opening.cancel()

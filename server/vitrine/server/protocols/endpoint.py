@@ -60,6 +60,8 @@ class Endpoint:
     """Makes a faster decoder of the usual one, by the method's name. What it gives, the method understands."""
     large: Collection[str] = ()
     """The methods whose requests may be as large as a message can be. Others may have `max_bytes`."""
+    busy: Collection[str] = ()
+    """The methods that are called most: a front end may take up many of their calls at a time."""
     max_bytes: int = SMALL_MESSAGE
     """The most bytes of their requests."""
 

@@ -3,12 +3,13 @@
 - A call whose path is no UTF-8 ends grpc.aio's server: it decodes the path of every call in the loop that takes calls
   up, where nothing catches the error. Here all methods are registered with gRPC's core, which compares their paths as
   bytes. What is left over is a call of an unknown method, and is refused without a look at its path.
-- Each call took two tasks and a wait for several events to be taken up, one call at a time. Here each method has loops
-  of its own, so that calls which arrive together are taken up together, and share a run of the model.
+- Each call took two tasks and a wait for several events to be taken up, one call at a time. Here each method has a loop
+  of its own, and a busy one has several, so that calls which arrive together are taken up together, and share a run of
+  the model.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -27,7 +28,7 @@ CALL_TASK = "rpc_task"
 """The name of a call's task, which grpc.aio's own server gives it too."""
 
 TAKERS = 16
-"""Calls of a method that can be taken up in one turn of the event loop. With one, each call waits a turn of its own."""
+"""Calls of a busy method that can be taken up in one turn of the event loop. With one, each waits a turn of its own."""
 
 TAKES = ("method_name", "method_resolver", "interceptors", "rpc_state", "loop", "concurrency_exceeded")
 SCHEDULES = ("rpc_coro", "rpc_state", "loop")
@@ -62,6 +63,7 @@ class CoreServer(_server.Server):
         interceptors: asked before each call of a method.
         options: settings of gRPC's core.
         unknown: gives the status for a call of a method that isn't there, by its metadata, and its request's id.
+        busy: the paths of the methods that are called most.
     """
 
     def __init__(
@@ -70,18 +72,24 @@ class CoreServer(_server.Server):
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         options: Sequence[tuple[str, Any]],
         unknown: Unknown,
+        busy: Collection[str],
     ) -> None:
         self._loop = cygrpc.get_working_loop()
         self._server = _RegisteredMethods(self._loop, None, (), (), tuple(options), None)
-        self._server.set_up(dict(handlers), tuple(interceptors), unknown)
+        self._server.set_up(dict(handlers), tuple(interceptors), unknown, busy)
 
 
 class _RegisteredMethods(cygrpc.AioServer):  # type: ignore[misc]  # grpcio has no types for its own parts
     """Takes calls up."""
 
     def set_up(
-        self, handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]", interceptors: Any, unknown: Unknown
+        self,
+        handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]",
+        interceptors: Any,
+        unknown: Unknown,
+        busy: Collection[str],
     ) -> None:
+        self._takers = {path: TAKERS if path in busy else 1 for path in handlers}
         self._handlers, self._interceptors_asked, self._unknown = handlers, interceptors, unknown
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -89,8 +97,8 @@ class _RegisteredMethods(cygrpc.AioServer):  # type: ignore[misc]  # grpcio has 
 
     async def start(self) -> None:
         await super().start()
-        for path in self._handlers:
-            for _ in range(TAKERS):
+        for path, takers in self._takers.items():
+            for _ in range(takers):
                 taking = asyncio.create_task(self._take_calls(path))
                 taking.add_done_callback(self._note_end)
                 self._keep(taking)

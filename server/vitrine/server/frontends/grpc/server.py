@@ -100,7 +100,8 @@ class GrpcFrontend:
         # 4. gRPC's own server, bound to the address, and a watch over its connections.
         credentials = server_credentials(config, service.certificate, takes_tokens=access.takes_tokens)
         options = _options(largest, self._connections.config, shares_port=config.shares_port)
-        self._server = _core_server(handlers, gates, options)
+        busy = [endpoint.path(name) for endpoint in endpoints for name in endpoint.busy]
+        self._server = _core_server(handlers, gates, options, busy)
         self._address = _bind(self._server, config, credentials)
         self._watch = ConnectionWatch(self._connections, self.port)
 
@@ -159,10 +160,12 @@ def _core_server(
     handlers: "dict[str, grpc.RpcMethodHandler[Any, Any]]",
     gates: Sequence[Gate],
     options: list[tuple[str, int]],
+    busy: Sequence[str],
 ) -> grpc.aio.Server:
     """gRPC's server; grpcio's own where ours doesn't fit its version."""
     if is_supported():
-        ours: Any = CoreServer(handlers, gates, options, gates[0].refuse_unknown if gates else _refuse_unknown)
+        refuse = gates[0].refuse_unknown if gates else _refuse_unknown
+        ours: Any = CoreServer(handlers, gates, options, refuse, busy)
         return cast("grpc.aio.Server", ours)
     logger.warning("this version of grpcio is unknown: calls whose path is no UTF-8 will restart gRPC's server")
     server = grpc.aio.server(options=options, interceptors=list(gates))

@@ -90,6 +90,7 @@ class OipServicer:
             max_fields=self._max_fields,
             packed_bytes=PACKED_BYTES,
             shortcuts={"ModelInfer": recognising},
+            busy=("ModelInfer",),
             large=("ModelInfer", "ModelStreamInfer"),
         )
 

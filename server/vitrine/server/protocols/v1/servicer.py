@@ -68,6 +68,7 @@ class ClassifierServicer:
             max_fields=lambda: max_fields,
             shortcuts={"Classify": recognising},
             packed_bytes=PACKED_BYTES,
+            busy=("Classify",),
             large=("Classify", "ClassifyStream", "Explain", "Prepare"),
         )
 
