@@ -314,6 +314,15 @@ async def test_calls_of_one_turn_of_the_loop_travel_together(scripted: ScriptedS
     assert scripted.sizes == [10]
 
 
+async def test_many_calls_of_one_turn_are_divided_over_the_requests_that_may_leave(scripted: ScriptedServer) -> None:
+    scripted.limits.max_images = 100
+    async with AsyncClient(scripted.target) as client:
+        await client.model()
+        calls = (client.classify(page(at % 10), preparation="none") for at in range(91))
+        assert digits(await asyncio.gather(*calls)) == [at % 10 for at in range(91)]
+    assert sorted(scripted.sizes) == [45, 46]
+
+
 async def test_a_cancelled_call_takes_nothing_from_the_others(scripted: ScriptedServer) -> None:
     scripted.limits.max_images = 100
     held, go_on = threading.Event(), threading.Event()

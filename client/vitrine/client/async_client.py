@@ -6,7 +6,7 @@ It sends calls, awaits them and keeps several under way. Their content is the bu
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -294,7 +294,7 @@ class AsyncClient(BaseClient):
         with self._lock:
             self._check_open()  # again: another thread may have closed the client since
             channel = open_async_channel(self._connection, self._credentials)
-            gatherer = AsyncGatherer(self.target, self._connection.max_message_bytes, self._exchange)
+            gatherer = AsyncGatherer(loop, self.target, self._connection.max_message_bytes, self._exchange)
             connected = Connected(channel, ClassifierServiceStub(channel), gatherer, AsyncQuestions(self.target))
             going_on = {each: known for each, known in self._connections.items() if not each.is_closed()}
             self._connections = {**going_on, loop: connected}
@@ -303,13 +303,13 @@ class AsyncClient(BaseClient):
     def _stub(self) -> "ClassifierServiceAsyncStub":
         return self._connected().classifier
 
-    async def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Prediction:
+    def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Coroutine[None, None, Prediction]:
         """Classifies one image."""
 
-        async def send(payload: Payload, model: Model, deadline: Deadline) -> Prediction:
-            return await self._send_one(payload, plan, model, deadline)
+        def send(payload: Payload, model: Model, deadline: Deadline) -> Awaitable[Prediction]:
+            return self._send_one(payload, plan, model, deadline)
 
-        return await self._prepared(image, plan, send)
+        return self._prepared(image, plan, send)
 
     async def _prepared(
         self,
@@ -338,8 +338,10 @@ class AsyncClient(BaseClient):
     async def _send_one(self, payload: Payload, plan: Plan, model: Model, deadline: Deadline) -> Prediction:
         """Classifies one image: together with those of other tasks, or alone where that isn't possible."""
         if plan.may_share:
-            with suppress(ApartError):
+            try:
                 return await self._connected().gatherer.classify(payload, plan, model, deadline, self._span())
+            except ApartError:
+                pass
         with self._span() as span:
             return (await self._exchange(plan.request([payload], model), 1, plan, deadline, span))[0]
 
