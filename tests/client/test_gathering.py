@@ -258,7 +258,7 @@ def test_a_request_whose_server_dies_behind_the_head_of_its_answer_is_sent_again
 
         def break_off(_request: Any, _context: grpc.ServicerContext) -> None:
             gate.wait_until_answered()  # or the end of an answer before could be cut off, too
-            relay.cuts = 1
+            relay.cut()
 
         gate = Gate(scripted, break_off)
         outcomes = together(relay, gate, [{"image": page(first)} for first in (1, 2, 3)])

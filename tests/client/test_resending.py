@@ -37,7 +37,8 @@ Images = npt.NDArray[np.uint8]
 __all__ = ["spans"]
 
 RETRIES = 4
-HOUR_MS = "3600000"
+LONG_MS = str(2000 * PATIENCE_SECONDS)
+"""A pause that no test waits for to its end."""
 
 
 def fail_behind_the_head(code: grpc.StatusCode, pushback: str | None = None) -> Step:
@@ -59,7 +60,7 @@ UNAVAILABLE = fail_behind_the_head(grpc.StatusCode.UNAVAILABLE)
 def relay(scripted: ScriptedServer) -> Iterator[CuttingRelay]:
     """A relay to the scripted server, whose first connection it breaks behind the head of the first answer."""
     with cutting(scripted.target) as relay:
-        relay.cuts = 1
+        relay.cut()
         yield relay
 
 
@@ -67,7 +68,7 @@ def break_off(relay: CuttingRelay) -> Step:
     """Breaks the connection behind the head of the call's answer."""
 
     def step(_request: Any, _context: grpc.ServicerContext) -> None:
-        relay.cuts = 1
+        relay.cut()
 
     return step
 
@@ -99,6 +100,7 @@ def test_each_request_of_many_images_is_sent_again(
     scripted.script = [succeed, succeed, succeed, break_off(relay)]
     predictions = ask(relay.target, "classify_many", images, preparation="none")
     assert [int(prediction.digit) for prediction in predictions] == list(range(10))
+    assert len(scripted.classified) > 3  # something was broken off
     assert {request.pixels.data for request in scripted.classified} == {
         images[begin : begin + 4].tobytes() for begin in (0, 4, 8)
     }
@@ -147,7 +149,7 @@ def test_a_failure_that_another_attempt_wont_mend_stands(
 
 
 def test_a_call_whose_pause_ends_beyond_its_deadline_fails_at_once(ask: Ask, scripted: ScriptedServer) -> None:
-    scripted.script = [fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, HOUR_MS)]
+    scripted.script = [fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, LONG_MS)]
     with pytest.raises(UnavailableError):
         ask(scripted.target, "model", timeout=PATIENCE_SECONDS)
     assert len(scripted.requests) == 1
@@ -189,7 +191,7 @@ def pausing(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> thread
         return rule(resending, error, failed, seconds_left)
 
     monkeypatch.setattr(Resending, "pause", pause)
-    scripted.script = [succeed, fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, HOUR_MS)]
+    scripted.script = [succeed, fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, LONG_MS)]
     return begun
 
 
@@ -224,6 +226,37 @@ async def test_closing_ends_the_pauses_of_tasks(
         await client.close()
         with pytest.raises(CallCancelledError, match="the client was closed"):
             await asyncio.wait_for(alone, PATIENCE_SECONDS)
+
+
+async def test_a_task_that_is_cancelled_in_its_pause_ends_there(
+    scripted: ScriptedServer, images: Images, pausing: threading.Event
+) -> None:
+    async with AsyncClient(scripted.target, timeout=math.inf) as client:
+        await client.model()
+        alone = asyncio.create_task(client.classify(images[0], preparation="none"))
+        assert await asyncio.to_thread(pausing.wait, PATIENCE_SECONDS)
+        alone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(alone, PATIENCE_SECONDS)
+    assert scripted.sizes == [1]
+
+
+async def test_closing_ends_a_request_that_has_not_gone_yet(scripted: ScriptedServer, images: Images) -> None:
+    async with AsyncClient(scripted.target) as client:
+        await client.model()
+        closing: list[asyncio.Task[None]] = []
+
+        def closed_before_the_second() -> Iterator[npt.NDArray[np.uint8]]:
+            yield images[0]  # travels alone
+            closing.append(asyncio.create_task(client.close()))  # its first step comes before the request's
+            yield images[1]
+
+        predictions = client.classify_many(closed_before_the_second(), preparation="none")
+        assert (await anext(predictions)).digit == 0
+        with pytest.raises(CallCancelledError, match="the client was closed"):
+            await asyncio.wait_for(anext(predictions), PATIENCE_SECONDS)
+        await asyncio.wait_for(closing[0], PATIENCE_SECONDS)
+    assert scripted.sizes == [1]
 
 
 class Failure(grpc.RpcError):

@@ -67,12 +67,11 @@ class Connected:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the channel is closed."""
 
-    async def closes_within(self, seconds: float) -> bool:
-        """Waits; True if the channel is closed meanwhile, and then at once."""
+    async def pause(self, seconds: float) -> None:
+        """Waits for so many seconds, or until the channel is closed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.closing.wait()
-        return self.closing.is_set()
 
     async def close(self) -> None:
         """Closes the channel, in its own event loop; calls under way are cancelled."""
@@ -350,7 +349,8 @@ class AsyncClient(BaseClient):
     ) -> list[Prediction]:
         """Sends a request, and reads the predictions of its answer."""
         with self._errors(deadline):
-            response = await self._answer(self._stub().Classify, request, deadline, span)
+            connected = self._connected()
+            response = await self._answer(connected, connected.classifier.Classify, request, deadline, span)
         return await self._read(response, count, plan, deadline, apart=count > 1)
 
     async def _describe(self, name: str, deadline: Deadline) -> Description:
@@ -398,26 +398,30 @@ class AsyncClient(BaseClient):
     ) -> Response:
         span = self._span(wire.method_of(request))
         with self._errors(deadline), span:
-            return await self._answer(method, request, deadline, span)
+            return await self._answer(self._connected(), method, request, deadline, span)
 
     async def _answer(
         self,
+        connected: Connected,
         method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
         request: Request,
         deadline: Deadline,
         span: CallSpan,
     ) -> Response:
-        """Sends a call, again where `Resending` says so, and awaits its answer."""
-        failed, connected = 0, self._connected()
-        while True:
+        """Sends a call, again where `Resending` says so, and awaits its answer.
+
+        The channel is the one of the call's begin: the client may be closed before a task of it takes its first step.
+        """
+        failed = 0
+        while not connected.closing.is_set():
             try:
                 return await method(request, **self._options(deadline.left, span))
             except grpc.RpcError as error:
                 if (pause := self._pause(error, failed, deadline)) is None:
                     raise
-            if await connected.closes_within(pause):
-                raise closed_error(self.target)
+            await connected.pause(pause)
             failed += 1
+        raise closed_error(self.target)
 
     @contextmanager
     def _errors(self, deadline: Deadline) -> Iterator[None]:
@@ -491,8 +495,9 @@ class AsyncClient(BaseClient):
         if not batch.sent:
             return Flight(batch)
         request = batch.request(plan)
-        span, deadline = self._span(), Deadline.after(plan.timeout)
-        call = asyncio.create_task(self._answer(self._stub().Classify, request, deadline, span))
+        connected, span, deadline = self._connected(), self._span(), Deadline.after(plan.timeout)
+        answer = self._answer(connected, connected.classifier.Classify, request, deadline, span)
+        call = asyncio.create_task(answer)
         call.add_done_callback(span.landed)
         call.add_done_callback(_look_at)
         return Flight(batch, Sending(call, span, deadline))

@@ -216,7 +216,7 @@ class BaseClient:
         return call_options(self._connection, timeout, span.metadata)
 
     def _pause(self, error: grpc.RpcError, failed: int, deadline: Deadline) -> float | None:
-        """Seconds after which to send a call again, before whose failure so many attempts failed; None: it stands."""
+        """Seconds to wait before the next attempt, by the number of earlier failed ones; None: no further attempt."""
         return None if self._closed else self._resending.pause(error, failed, deadline.left)
 
     def _span(self, method: str = wire.CLASSIFY) -> CallSpan:

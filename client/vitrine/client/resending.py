@@ -30,7 +30,7 @@ LONGEST_PUSHBACK_MS = (1 << 31) - 1
 """Largest value that is understood, 24 days."""
 
 FAILED_HERE = ("Exception serializing request!", "Exception deserializing response!")
-"""Texts of gRPC for messages that this process can't write or read: it would fail again."""
+"""Texts of gRPC for messages that this process can't write or read: another attempt would end the same way."""
 
 FIRST_PAUSE_SECONDS = 0.1
 """Pause after the first failure; each further one doubles it."""
@@ -58,7 +58,7 @@ class Resending:
         Args:
             error: the failure of the latest attempt.
             failed: number of attempts that failed before it.
-            seconds_left: time until the call's deadline, which the pause has to leave some of.
+            seconds_left: time until the call's deadline; a pause that would last as long isn't begun.
         """
         if failed >= self.retries or error.code() not in RETRIED_STATUSES or error.details() in FAILED_HERE:
             return None
