@@ -186,9 +186,9 @@ def pausing(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> thread
     """Set when the second call pauses before another attempt, for longer than any test takes."""
     begun, rule = threading.Event(), Resending.pause
 
-    def pause(resending: Resending, error: grpc.RpcError, failed: int, seconds_left: float) -> float | None:
+    def pause(resending: Resending, error: grpc.RpcError, seconds_left: float) -> float | None:
         begun.set()
-        return rule(resending, error, failed, seconds_left)
+        return rule(resending, error, seconds_left)
 
     monkeypatch.setattr(Resending, "pause", pause)
     scripted.script = [succeed, fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, LONG_MS)]
@@ -275,11 +275,29 @@ class Failure(grpc.RpcError):
         return () if self._pushback is None else ((PUSHBACK_KEY, self._pushback),)
 
 
+def pauses_of_a_call(*pushbacks: str | None) -> list[float]:
+    """The pauses of a call after failures, some of them with the server's word on the pause."""
+    resending = Resending(len(pushbacks))
+    failures = [Failure(grpc.StatusCode.UNAVAILABLE, pushback) for pushback in pushbacks]
+    return [resending.pause(failure, math.inf) or 0 for failure in failures]
+
+
 @pytest.mark.parametrize(("failed", "seconds"), [(0, 0.1), (1, 0.2), (2, 0.4), (3, 0.8), (4, 1), (9, 1)])
 def test_pauses_double_up_to_a_second(failed: int, seconds: float) -> None:
-    failure = Failure(grpc.StatusCode.UNAVAILABLE)
-    pauses = [Resending(10).pause(failure, failed, math.inf) or 0 for _ in range(100)]
+    pauses = [pauses_of_a_call(*[None] * (failed + 1))[-1] for _ in range(100)]
     assert seconds * (1 - JITTER) <= min(pauses) < max(pauses) <= seconds * (1 + JITTER)
+
+
+def test_pauses_begin_anew_behind_one_that_the_server_named() -> None:
+    *_, named, first, second = pauses_of_a_call(None, None, None, "5000", None, None)
+    assert named == 5
+    assert first <= FIRST_PAUSE_SECONDS * (1 + JITTER) < FIRST_PAUSE_SECONDS * 2 * (1 - JITTER) <= second
+
+
+def test_a_pause_of_the_servers_takes_an_attempt_too() -> None:
+    resending, failure = Resending(1), Failure(grpc.StatusCode.UNAVAILABLE, "0")
+    assert resending.pause(failure, math.inf) == 0
+    assert resending.pause(failure, math.inf) is None
 
 
 @pytest.mark.parametrize(
@@ -287,15 +305,15 @@ def test_pauses_double_up_to_a_second(failed: int, seconds: float) -> None:
     [("0", 0.0), ("250", 0.25), (b"250", 0.25), ("-1", None), ("soon", None), ("", None), ("9" * 99, None)],
 )
 def test_a_servers_word_on_the_pause_counts(pushback: str | bytes, pause: float | None) -> None:
-    assert Resending(RETRIES).pause(Failure(grpc.StatusCode.UNAVAILABLE, pushback), 0, math.inf) == pause
+    assert Resending(RETRIES).pause(Failure(grpc.StatusCode.UNAVAILABLE, pushback), math.inf) == pause
 
 
 @pytest.mark.parametrize("code", grpc.StatusCode)
 def test_few_statuses_are_worth_another_attempt(code: grpc.StatusCode) -> None:
-    pause = Resending(RETRIES).pause(Failure(code), 0, math.inf)
+    pause = Resending(RETRIES).pause(Failure(code), math.inf)
     assert (pause is not None) == (code.name in ("UNAVAILABLE", "CANCELLED", "INTERNAL"))
 
 
 def test_a_message_that_cant_be_read_here_isnt_asked_for_again() -> None:
     unreadable = Failure(grpc.StatusCode.INTERNAL, text="Exception deserializing response!")
-    assert Resending(RETRIES).pause(unreadable, 0, math.inf) is None
+    assert Resending(RETRIES).pause(unreadable, math.inf) is None

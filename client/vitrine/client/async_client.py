@@ -412,15 +412,14 @@ class AsyncClient(BaseClient):
 
         The channel is the one of the call's begin: the client may be closed before a task of it takes its first step.
         """
-        failed = 0
+        resending = self._resending()
         while not connected.closing.is_set():
             try:
                 return await method(request, **self._options(deadline.left, span))
             except grpc.RpcError as error:
-                if (pause := self._pause(error, failed, deadline)) is None:
+                if (pause := self._pause(error, resending, deadline)) is None:
                     raise
             await connected.pause(pause)
-            failed += 1
         raise closed_error(self.target)
 
     @contextmanager
