@@ -155,7 +155,7 @@ STATUSES = {
     Outcome.UNIMPLEMENTED: "no: this server doesn't do it",
     Outcome.RESOURCE_EXHAUSTED: "with `retry_after`: after that many seconds; without: ask for less",
     Outcome.DEADLINE_EXCEEDED: "yes, with a longer deadline or less to do",
-    Outcome.UNAVAILABLE: "yes: the SDK has tried five times already",
+    Outcome.UNAVAILABLE: "yes, later: by default, the SDK has sent it up to five times already",
     Outcome.CANCELLED: "as the caller likes: it cancelled the call, or the server ended before it took it up",
     Outcome.INTERNAL: "perhaps once",
 }

@@ -12,7 +12,7 @@ HEADERS, END_STREAM = 1, 1
 
 
 class CuttingRelay(socketserver.ThreadingTCPServer):
-    """Relays connections, and breaks those of the next `cuts` answers: their heads arrive, and nothing else."""
+    """Relays connections, and breaks that of the next answer after `cut`: its head arrives, and nothing else."""
 
     daemon_threads = True
 
@@ -21,14 +21,19 @@ class CuttingRelay(socketserver.ThreadingTCPServer):
         self.target = f"127.0.0.1:{self.server_address[1]}"
         host, _, port = target.rpartition(":")
         self.behind = host, int(port)
-        self.cuts = 0
+        self._cuts = 0
         self._counting = threading.Lock()
+
+    def cut(self) -> None:
+        """Breaks the connection of the next answer."""
+        with self._counting:
+            self._cuts = 1
 
     def cuts_here(self) -> bool:
         """Counts the head of an answer, which has arrived; True if the rest is to be broken off."""
         with self._counting:
-            self.cuts -= 1
-            return self.cuts >= 0
+            self._cuts -= 1
+            return self._cuts >= 0
 
 
 class _Relayed(socketserver.BaseRequestHandler):

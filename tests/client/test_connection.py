@@ -55,20 +55,6 @@ def test_a_large_request_is_sent_again_too(ask: Ask, scripted: ScriptedServer) -
     assert scripted.sizes == [MORE_THAN_GRPC_KEEPS, MORE_THAN_GRPC_KEEPS]
 
 
-def test_retries_end(ask: Ask, scripted: ScriptedServer) -> None:
-    scripted.script = [UNAVAILABLE] * 9
-    with pytest.raises(UnavailableError):
-        ask(scripted.target, "model", options={"retries": 1})
-    assert len(scripted.requests) == 2
-
-
-def test_no_retries_means_none(ask: Ask, scripted: ScriptedServer) -> None:
-    scripted.script = [UNAVAILABLE]
-    with pytest.raises(UnavailableError):
-        ask(scripted.target, "model", options={"retries": 0})
-    assert len(scripted.requests) == 1
-
-
 @pytest.mark.parametrize("failure", [fail(grpc.StatusCode.INVALID_ARGUMENT), fail_inside])
 def test_a_call_that_would_fail_again_is_sent_once(ask: Ask, scripted: ScriptedServer, failure: Step) -> None:
     scripted.script = [failure]

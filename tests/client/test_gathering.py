@@ -258,7 +258,7 @@ def test_a_request_whose_server_dies_behind_the_head_of_its_answer_is_sent_again
 
         def break_off(_request: Any, _context: grpc.ServicerContext) -> None:
             gate.wait_until_answered()  # or the end of an answer before could be cut off, too
-            relay.cuts = 1
+            relay.cut()
 
         gate = Gate(scripted, break_off)
         outcomes = together(relay, gate, [{"image": page(first)} for first in (1, 2, 3)])
@@ -312,6 +312,15 @@ async def test_calls_of_one_turn_of_the_loop_travel_together(scripted: ScriptedS
         calls = (client.classify(page(first), preparation="none") for first in range(10))
         assert digits(await asyncio.gather(*calls)) == list(range(10))
     assert scripted.sizes == [10]
+
+
+async def test_many_calls_of_one_turn_are_divided_over_the_requests_that_may_leave(scripted: ScriptedServer) -> None:
+    scripted.limits.max_images = 100
+    async with AsyncClient(scripted.target) as client:
+        await client.model()
+        calls = (client.classify(page(at % 10), preparation="none") for at in range(91))
+        assert digits(await asyncio.gather(*calls)) == [at % 10 for at in range(91)]
+    assert sorted(scripted.sizes) == [45, 46]
 
 
 async def test_a_cancelled_call_takes_nothing_from_the_others(scripted: ScriptedServer) -> None:

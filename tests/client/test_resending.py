@@ -37,7 +37,8 @@ Images = npt.NDArray[np.uint8]
 __all__ = ["spans"]
 
 RETRIES = 4
-HOUR_MS = "3600000"
+LONG_MS = str(2000 * PATIENCE_SECONDS)
+"""A pause that no test waits for to its end."""
 
 
 def fail_behind_the_head(code: grpc.StatusCode, pushback: str | None = None) -> Step:
@@ -59,7 +60,7 @@ UNAVAILABLE = fail_behind_the_head(grpc.StatusCode.UNAVAILABLE)
 def relay(scripted: ScriptedServer) -> Iterator[CuttingRelay]:
     """A relay to the scripted server, whose first connection it breaks behind the head of the first answer."""
     with cutting(scripted.target) as relay:
-        relay.cuts = 1
+        relay.cut()
         yield relay
 
 
@@ -67,7 +68,7 @@ def break_off(relay: CuttingRelay) -> Step:
     """Breaks the connection behind the head of the call's answer."""
 
     def step(_request: Any, _context: grpc.ServicerContext) -> None:
-        relay.cuts = 1
+        relay.cut()
 
     return step
 
@@ -99,6 +100,7 @@ def test_each_request_of_many_images_is_sent_again(
     scripted.script = [succeed, succeed, succeed, break_off(relay)]
     predictions = ask(relay.target, "classify_many", images, preparation="none")
     assert [int(prediction.digit) for prediction in predictions] == list(range(10))
+    assert len(scripted.classified) > 3  # something was broken off
     assert {request.pixels.data for request in scripted.classified} == {
         images[begin : begin + 4].tobytes() for begin in (0, 4, 8)
     }
@@ -147,7 +149,7 @@ def test_a_failure_that_another_attempt_wont_mend_stands(
 
 
 def test_a_call_whose_pause_ends_beyond_its_deadline_fails_at_once(ask: Ask, scripted: ScriptedServer) -> None:
-    scripted.script = [fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, HOUR_MS)]
+    scripted.script = [fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, LONG_MS)]
     with pytest.raises(UnavailableError):
         ask(scripted.target, "model", timeout=PATIENCE_SECONDS)
     assert len(scripted.requests) == 1
@@ -184,12 +186,12 @@ def pausing(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> thread
     """Set when the second call pauses before another attempt, for longer than any test takes."""
     begun, rule = threading.Event(), Resending.pause
 
-    def pause(resending: Resending, error: grpc.RpcError, failed: int, seconds_left: float) -> float | None:
+    def pause(resending: Resending, error: grpc.RpcError, seconds_left: float) -> float | None:
         begun.set()
-        return rule(resending, error, failed, seconds_left)
+        return rule(resending, error, seconds_left)
 
     monkeypatch.setattr(Resending, "pause", pause)
-    scripted.script = [succeed, fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, HOUR_MS)]
+    scripted.script = [succeed, fail_behind_the_head(grpc.StatusCode.UNAVAILABLE, LONG_MS)]
     return begun
 
 
@@ -226,6 +228,37 @@ async def test_closing_ends_the_pauses_of_tasks(
             await asyncio.wait_for(alone, PATIENCE_SECONDS)
 
 
+async def test_a_task_that_is_cancelled_in_its_pause_ends_there(
+    scripted: ScriptedServer, images: Images, pausing: threading.Event
+) -> None:
+    async with AsyncClient(scripted.target, timeout=math.inf) as client:
+        await client.model()
+        alone = asyncio.create_task(client.classify(images[0], preparation="none"))
+        assert await asyncio.to_thread(pausing.wait, PATIENCE_SECONDS)
+        alone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(alone, PATIENCE_SECONDS)
+    assert scripted.sizes == [1]
+
+
+async def test_closing_ends_a_request_that_has_not_gone_yet(scripted: ScriptedServer, images: Images) -> None:
+    async with AsyncClient(scripted.target) as client:
+        await client.model()
+        closing: list[asyncio.Task[None]] = []
+
+        def closed_before_the_second() -> Iterator[npt.NDArray[np.uint8]]:
+            yield images[0]  # travels alone
+            closing.append(asyncio.create_task(client.close()))  # its first step comes before the request's
+            yield images[1]
+
+        predictions = client.classify_many(closed_before_the_second(), preparation="none")
+        assert (await anext(predictions)).digit == 0
+        with pytest.raises(CallCancelledError, match="the client was closed"):
+            await asyncio.wait_for(anext(predictions), PATIENCE_SECONDS)
+        await asyncio.wait_for(closing[0], PATIENCE_SECONDS)
+    assert scripted.sizes == [1]
+
+
 class Failure(grpc.RpcError):
     """A failed attempt."""
 
@@ -242,11 +275,29 @@ class Failure(grpc.RpcError):
         return () if self._pushback is None else ((PUSHBACK_KEY, self._pushback),)
 
 
+def pauses_of_a_call(*pushbacks: str | None) -> list[float]:
+    """The pauses of a call after failures, some of them with the server's word on the pause."""
+    resending = Resending(len(pushbacks))
+    failures = [Failure(grpc.StatusCode.UNAVAILABLE, pushback) for pushback in pushbacks]
+    return [resending.pause(failure, math.inf) or 0 for failure in failures]
+
+
 @pytest.mark.parametrize(("failed", "seconds"), [(0, 0.1), (1, 0.2), (2, 0.4), (3, 0.8), (4, 1), (9, 1)])
 def test_pauses_double_up_to_a_second(failed: int, seconds: float) -> None:
-    failure = Failure(grpc.StatusCode.UNAVAILABLE)
-    pauses = [Resending(10).pause(failure, failed, math.inf) or 0 for _ in range(100)]
+    pauses = [pauses_of_a_call(*[None] * (failed + 1))[-1] for _ in range(100)]
     assert seconds * (1 - JITTER) <= min(pauses) < max(pauses) <= seconds * (1 + JITTER)
+
+
+def test_pauses_begin_anew_behind_one_that_the_server_named() -> None:
+    *_, named, first, second = pauses_of_a_call(None, None, None, "5000", None, None)
+    assert named == 5
+    assert first <= FIRST_PAUSE_SECONDS * (1 + JITTER) < FIRST_PAUSE_SECONDS * 2 * (1 - JITTER) <= second
+
+
+def test_a_pause_of_the_servers_takes_an_attempt_too() -> None:
+    resending, failure = Resending(1), Failure(grpc.StatusCode.UNAVAILABLE, "0")
+    assert resending.pause(failure, math.inf) == 0
+    assert resending.pause(failure, math.inf) is None
 
 
 @pytest.mark.parametrize(
@@ -254,15 +305,15 @@ def test_pauses_double_up_to_a_second(failed: int, seconds: float) -> None:
     [("0", 0.0), ("250", 0.25), (b"250", 0.25), ("-1", None), ("soon", None), ("", None), ("9" * 99, None)],
 )
 def test_a_servers_word_on_the_pause_counts(pushback: str | bytes, pause: float | None) -> None:
-    assert Resending(RETRIES).pause(Failure(grpc.StatusCode.UNAVAILABLE, pushback), 0, math.inf) == pause
+    assert Resending(RETRIES).pause(Failure(grpc.StatusCode.UNAVAILABLE, pushback), math.inf) == pause
 
 
 @pytest.mark.parametrize("code", grpc.StatusCode)
 def test_few_statuses_are_worth_another_attempt(code: grpc.StatusCode) -> None:
-    pause = Resending(RETRIES).pause(Failure(code), 0, math.inf)
+    pause = Resending(RETRIES).pause(Failure(code), math.inf)
     assert (pause is not None) == (code.name in ("UNAVAILABLE", "CANCELLED", "INTERNAL"))
 
 
 def test_a_message_that_cant_be_read_here_isnt_asked_for_again() -> None:
     unreadable = Failure(grpc.StatusCode.INTERNAL, text="Exception deserializing response!")
-    assert Resending(RETRIES).pause(unreadable, 0, math.inf) is None
+    assert Resending(RETRIES).pause(unreadable, math.inf) is None

@@ -6,7 +6,7 @@ It sends calls, awaits them and keeps several under way. Their content is the bu
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -67,12 +67,11 @@ class Connected:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the channel is closed."""
 
-    async def closes_within(self, seconds: float) -> bool:
-        """Waits; True if the channel is closed meanwhile, and then at once."""
+    async def pause(self, seconds: float) -> None:
+        """Waits for so many seconds, or until the channel is closed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.closing.wait()
-        return self.closing.is_set()
 
     async def close(self) -> None:
         """Closes the channel, in its own event loop; calls under way are cancelled."""
@@ -294,7 +293,7 @@ class AsyncClient(BaseClient):
         with self._lock:
             self._check_open()  # again: another thread may have closed the client since
             channel = open_async_channel(self._connection, self._credentials)
-            gatherer = AsyncGatherer(self.target, self._connection.max_message_bytes, self._exchange)
+            gatherer = AsyncGatherer(loop, self.target, self._connection.max_message_bytes, self._exchange)
             connected = Connected(channel, ClassifierServiceStub(channel), gatherer, AsyncQuestions(self.target))
             going_on = {each: known for each, known in self._connections.items() if not each.is_closed()}
             self._connections = {**going_on, loop: connected}
@@ -303,13 +302,13 @@ class AsyncClient(BaseClient):
     def _stub(self) -> "ClassifierServiceAsyncStub":
         return self._connected().classifier
 
-    async def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Prediction:
+    def _classify(self, image: ImageSource | ReadImage, plan: Plan) -> Coroutine[None, None, Prediction]:
         """Classifies one image."""
 
-        async def send(payload: Payload, model: Model, deadline: Deadline) -> Prediction:
-            return await self._send_one(payload, plan, model, deadline)
+        def send(payload: Payload, model: Model, deadline: Deadline) -> Awaitable[Prediction]:
+            return self._send_one(payload, plan, model, deadline)
 
-        return await self._prepared(image, plan, send)
+        return self._prepared(image, plan, send)
 
     async def _prepared(
         self,
@@ -338,8 +337,10 @@ class AsyncClient(BaseClient):
     async def _send_one(self, payload: Payload, plan: Plan, model: Model, deadline: Deadline) -> Prediction:
         """Classifies one image: together with those of other tasks, or alone where that isn't possible."""
         if plan.may_share:
-            with suppress(ApartError):
+            try:
                 return await self._connected().gatherer.classify(payload, plan, model, deadline, self._span())
+            except ApartError:
+                pass
         with self._span() as span:
             return (await self._exchange(plan.request([payload], model), 1, plan, deadline, span))[0]
 
@@ -348,7 +349,8 @@ class AsyncClient(BaseClient):
     ) -> list[Prediction]:
         """Sends a request, and reads the predictions of its answer."""
         with self._errors(deadline):
-            response = await self._answer(self._stub().Classify, request, deadline, span)
+            connected = self._connected()
+            response = await self._answer(connected, connected.classifier.Classify, request, deadline, span)
         return await self._read(response, count, plan, deadline, apart=count > 1)
 
     async def _describe(self, name: str, deadline: Deadline) -> Description:
@@ -396,26 +398,29 @@ class AsyncClient(BaseClient):
     ) -> Response:
         span = self._span(wire.method_of(request))
         with self._errors(deadline), span:
-            return await self._answer(method, request, deadline, span)
+            return await self._answer(self._connected(), method, request, deadline, span)
 
     async def _answer(
         self,
+        connected: Connected,
         method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
         request: Request,
         deadline: Deadline,
         span: CallSpan,
     ) -> Response:
-        """Sends a call, again where `Resending` says so, and awaits its answer."""
-        failed, connected = 0, self._connected()
-        while True:
+        """Sends a call, again where `Resending` says so, and awaits its answer.
+
+        The channel is the one of the call's begin: the client may be closed before a task of it takes its first step.
+        """
+        resending = self._resending()
+        while not connected.closing.is_set():
             try:
                 return await method(request, **self._options(deadline.left, span))
             except grpc.RpcError as error:
-                if (pause := self._pause(error, failed, deadline)) is None:
+                if (pause := self._pause(error, resending, deadline)) is None:
                     raise
-            if await connected.closes_within(pause):
-                raise closed_error(self.target)
-            failed += 1
+            await connected.pause(pause)
+        raise closed_error(self.target)
 
     @contextmanager
     def _errors(self, deadline: Deadline) -> Iterator[None]:
@@ -489,8 +494,9 @@ class AsyncClient(BaseClient):
         if not batch.sent:
             return Flight(batch)
         request = batch.request(plan)
-        span, deadline = self._span(), Deadline.after(plan.timeout)
-        call = asyncio.create_task(self._answer(self._stub().Classify, request, deadline, span))
+        connected, span, deadline = self._connected(), self._span(), Deadline.after(plan.timeout)
+        answer = self._answer(connected, connected.classifier.Classify, request, deadline, span)
+        call = asyncio.create_task(answer)
         call.add_done_callback(span.landed)
         call.add_done_callback(_look_at)
         return Flight(batch, Sending(call, span, deadline))

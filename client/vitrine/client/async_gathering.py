@@ -80,13 +80,16 @@ class AsyncGatherer:
     """Gathers the calls of one event loop.
 
     Args:
+        loop: the event loop.
         target: address of the server, for errors.
         max_message_bytes: largest answer that the client takes.
         exchange: sends a request and reads its answer.
     """
 
-    def __init__(self, target: str, max_message_bytes: int, exchange: Exchange) -> None:
-        self._target, self._exchange = target, exchange
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, target: str, max_message_bytes: int, exchange: Exchange
+    ) -> None:
+        self._loop, self._target, self._exchange = loop, target, exchange
         self._groups: Groups[AsyncSeat] = Groups(target, MOST_UNDER_WAY, max_message_bytes)
         self._called: set[Group[AsyncSeat]] = set()
         self._timers: dict[Group[AsyncSeat], asyncio.TimerHandle] = {}
@@ -107,8 +110,7 @@ class AsyncGatherer:
             ServiceError: the request failed for a reason that concerns all its calls.
             ApartError: it failed for another reason; the call is to be sent alone.
         """
-        loop = asyncio.get_running_loop()
-        group = self._groups.find(plan, model)
+        loop, group = self._loop, self._groups.find(plan, model)
         with span:
             seat = AsyncSeat(payload, deadline, span, loop.create_future())
             group.waiting.append(seat)
@@ -152,7 +154,7 @@ class AsyncGatherer:
             if is_earlier(seat.deadline, until):
                 self._watch(group, seat)
         group.under_way += 1
-        shared.task = asyncio.get_running_loop().create_task(self._carry(group, seats, until))
+        shared.task = self._loop.create_task(self._carry(group, seats, until))
 
     async def _carry(self, group: Group[AsyncSeat], seats: list[AsyncSeat], until: Deadline) -> None:
         """Sends a request, and gives each call its outcome."""
@@ -171,13 +173,12 @@ class AsyncGatherer:
         finally:
             group.under_way -= 1
             self._called.add(group)
-            asyncio.get_running_loop().call_soon(self._depart, group)  # behind the callers, who may call again
+            self._loop.call_soon(self._depart, group)  # behind the callers, who may call again
 
     def _watch(self, group: Group[AsyncSeat], seat: AsyncSeat) -> None:
         """Ends a call at its own deadline."""
         if seat.timer is None and seat.deadline.left < math.inf:
-            loop = asyncio.get_running_loop()
-            seat.timer = loop.call_later(seat.deadline.left, self._expire, group, seat)
+            seat.timer = self._loop.call_later(seat.deadline.left, self._expire, group, seat)
 
     def _expire(self, group: Group[AsyncSeat], seat: AsyncSeat) -> None:
         if not seat.outcome.done():

@@ -114,7 +114,6 @@ class BaseClient:
         token = token_or_default(token, target)
         self._connection = Connection(target, timeout, retries, tls, token, max_message_bytes)
         self._credentials = channel_credentials(tls)
-        self._resending = Resending(retries)
         self._catalogue = Catalogue()
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._closed = False
@@ -215,9 +214,13 @@ class BaseClient:
         """The options of a call on the wire."""
         return call_options(self._connection, timeout, span.metadata)
 
-    def _pause(self, error: grpc.RpcError, failed: int, deadline: Deadline) -> float | None:
-        """Seconds after which to send a call again, before whose failure so many attempts failed; None: it stands."""
-        return None if self._closed else self._resending.pause(error, failed, deadline.left)
+    def _resending(self) -> Resending:
+        """The rule for one call, which begins now."""
+        return Resending(self._connection.retries)
+
+    def _pause(self, error: grpc.RpcError, resending: Resending, deadline: Deadline) -> float | None:
+        """Seconds to wait before the next attempt; None: no further attempt."""
+        return None if self._closed else resending.pause(error, deadline.left)
 
     def _span(self, method: str = wire.CLASSIFY) -> CallSpan:
         """The span of a call of a method."""

@@ -22,7 +22,7 @@ LONGEST_TIMEOUT = 1e9
 """Largest deadline in seconds, 31 years. Beyond it is none: gRPC would overflow, and fail the call at once."""
 
 DEFAULT_RETRIES = 4
-"""Retries of a call that no server has answered, after about 0.1, 0.2, 0.4 and 0.8 s: see `resending`."""
+"""Retries of a call by default, after about 0.1, 0.2, 0.4 and 0.8 s: see `resending`."""
 
 DEFAULT_MAX_MESSAGE_BYTES = 256 << 20
 """Largest accepted answer. gRPC's default, 4 MiB, is less than the activations of a few hundred images."""
@@ -84,7 +84,7 @@ class Connection:
     timeout: float = DEFAULT_TIMEOUT
     """Deadline of each call in seconds; `math.inf`: no deadline."""
     retries: int = DEFAULT_RETRIES
-    """Retries of a call that no server has answered, 0 to 4."""
+    """Most attempts of a call after the first, 0 to 4."""
     tls: TLS | None = None
     """Encryption; None: unencrypted."""
     token: str | None = field(default=None, repr=False)

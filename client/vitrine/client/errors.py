@@ -12,7 +12,7 @@
         ├── AuthenticationError       no token, or a wrong one: UNAUTHENTICATED
         ├── PermissionDeniedError     the token doesn't allow this: PERMISSION_DENIED
         ├── DeadlineError             no answer in time: DEADLINE_EXCEEDED
-        ├── UnavailableError          nobody answers, after all retries: UNAVAILABLE
+        ├── UnavailableError          nobody answers: UNAVAILABLE
         ├── CallCancelledError        the call was cancelled: CANCELLED
         ├── UnsupportedError          the server doesn't know this call: UNIMPLEMENTED
         └── ServerError               the server's own fault: INTERNAL, UNKNOWN, DATA_LOSS
@@ -121,7 +121,7 @@ class DeadlineError(ServiceError):
 
 
 class UnavailableError(ServiceError):
-    """No server answers at the target, after all retries."""
+    """No server answers at the target."""
 
 
 class CallCancelledError(ServiceError):

@@ -31,7 +31,7 @@ from vitrine.client.errors import (
 )
 from vitrine.client.plan import Plan
 from vitrine.client.target import may_name_several
-from vitrine.client.tracing import CallSpan
+from vitrine.client.tracing import UNTRACED, CallSpan
 from vitrine.client.types import Model
 from vitrine.client.wire import Payload
 from vitrine.model import Shape, VitrineError
@@ -44,6 +44,13 @@ MOST_OVER_SEVERAL = 8
 """Requests of a group under way from which on further calls wait, where the target may name several servers.
 
 With fewer, most servers would have nothing to do, and the one that answers last would get the largest requests.
+"""
+
+LEAST_OF_SEVERAL = 32
+"""Number of calls from which on one of several requests is worth its cost, which is that of about 20 calls.
+
+Calls that wait together are divided over the requests that may leave. Else all callers of a program would get their
+answers at once, and call again at once: the server would wait for them, then they for the server.
 """
 
 SLACK_SECONDS = 0.01
@@ -108,8 +115,10 @@ class Group(Generic[SeatT]):
         return not self.waiting and not self.under_way
 
     def take(self) -> list[SeatT]:
-        """The calls of the next request, at most as many as the server's limits allow."""
-        return [self.waiting.popleft() for _ in range(min(self.capacity, len(self.waiting)))]
+        """The calls of the next request: its share of those that wait, within the server's limits."""
+        count = len(self.waiting)
+        requests = max(1, min(self.most - self.under_way, count // LEAST_OF_SEVERAL))
+        return [self.waiting.popleft() for _ in range(min(self.capacity, math.ceil(count / requests)))]
 
     def request(self, seats: Sequence[SeatT]) -> pb.ClassifyRequest:
         """The request that carries these calls."""
@@ -129,9 +138,13 @@ class Groups(Generic[SeatT]):
         self._most = max(most, MOST_OVER_SEVERAL) if may_name_several(target) else most
         self._max_message_bytes = max_message_bytes
         self._groups: dict[Key, Group[SeatT]] = {}
+        self._latest: Group[SeatT] | None = None
 
     def find(self, plan: Plan, model: Model) -> Group[SeatT]:
         """The group of calls with these arguments, whose pixels were made for this model."""
+        latest = self._latest
+        if latest is not None and latest.plan is plan and latest.model is model:
+            return latest
         key = (plan.name, plan.selection_key, plan.interventions_key, model.input.name, model.input.shape)
         group = self._groups.get(key)
         if group is None:
@@ -139,6 +152,7 @@ class Groups(Generic[SeatT]):
             group = self._groups[key] = Group(plan, model, self._capacity(plan, model), self._most)
         elif group.model is not model:  # asked for again: its limits may have changed
             group.model, group.capacity = model, self._capacity(plan, model)
+        self._latest = group
         return group
 
     def leave_all(self) -> list[SeatT]:
@@ -171,8 +185,9 @@ def is_earlier(deadline: Deadline, latest: Deadline) -> bool:
 def carry(seats: Sequence[Seat]) -> CallSpan:
     """The span whose trace the request continues: the first call's. The others' spans get a link to it."""
     first = seats[0].span
-    for seat in seats[1:]:
-        seat.span.link(first)
+    if first is not UNTRACED:
+        for seat in seats[1:]:
+            seat.span.link(first)
     return first
 
 

@@ -30,7 +30,7 @@ LONGEST_PUSHBACK_MS = (1 << 31) - 1
 """Largest value that is understood, 24 days."""
 
 FAILED_HERE = ("Exception serializing request!", "Exception deserializing response!")
-"""Texts of gRPC for messages that this process can't write or read: it would fail again."""
+"""Texts of gRPC for messages that this process can't write or read: another attempt would end the same way."""
 
 FIRST_PAUSE_SECONDS = 0.1
 """Pause after the first failure; each further one doubles it."""
@@ -45,30 +45,36 @@ CHANCE = random.SystemRandom()
 """The system's chance: programs that seed Python's own get the same numbers whatever fails here."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Resending:
-    """The rule for all calls of a client."""
+    """The rule for one call, with the count of its attempts."""
 
     retries: int
-    """Most attempts of a call after the first."""
+    """Attempts that the call still has after this one."""
+    doublings: int = 0
+    """Number of times that the next pause of the client's own is doubled: those since a server named one."""
 
-    def pause(self, error: grpc.RpcError, failed: int, seconds_left: float) -> float | None:
-        """Seconds after which to send a call again; None: its failure stands.
+    def pause(self, error: grpc.RpcError, seconds_left: float) -> float | None:
+        """Seconds after which to send the call again, which takes one of its attempts; None: its failure stands.
 
         Args:
             error: the failure of the latest attempt.
-            failed: number of attempts that failed before it.
-            seconds_left: time until the call's deadline, which the pause has to leave some of.
+            seconds_left: time until the call's deadline; a pause that would last as long isn't begun.
         """
-        if failed >= self.retries or error.code() not in RETRIED_STATUSES or error.details() in FAILED_HERE:
+        if self.retries == 0 or error.code() not in RETRIED_STATUSES or error.details() in FAILED_HERE:
             return None
+        self.retries -= 1
         pushback = trailing_value(error, PUSHBACK_KEY, None)
-        pause = _pause_after(failed) if pushback is None else _read_pushback(pushback)
+        if pushback is None:
+            pause: float | None = _pause_after(self.doublings)
+            self.doublings += 1
+        else:
+            pause, self.doublings = _read_pushback(pushback), 0
         return pause if pause is not None and pause < seconds_left else None
 
 
-def _pause_after(failed: int) -> float:
-    pause = min(FIRST_PAUSE_SECONDS * 2.0**failed, LONGEST_PAUSE_SECONDS)
+def _pause_after(doublings: int) -> float:
+    pause = min(FIRST_PAUSE_SECONDS * 2.0**doublings, LONGEST_PAUSE_SECONDS)
     return pause * CHANCE.uniform(1 - JITTER, 1 + JITTER)
 
 

@@ -362,12 +362,13 @@ class Client(BaseClient):
     def _begin(self, request: pb.ClassifyRequest, deadline: Deadline, span: CallSpan) -> Resent[pb.ClassifyResponse]:
         """Sends a request, and doesn't wait."""
         self._check_open()
+        resending = self._resending()
 
         def attempt() -> "grpc.Future[pb.ClassifyResponse]":
             with self._errors(deadline):
                 return self._stub.Classify.future(request, **self._options(deadline.left, span))
 
-        return Resent(attempt, lambda error, failed: self._pause(error, failed, deadline), self._wait)
+        return Resent(attempt, lambda error: self._pause(error, resending, deadline), self._wait)
 
     def _read_shared(
         self, future: Future[pb.ClassifyResponse], count: int, plan: Plan, deadline: Deadline
@@ -434,15 +435,14 @@ class Client(BaseClient):
         span: CallSpan,
     ) -> Response:
         """Sends a call, again where `Resending` says so, and waits for its answer."""
-        failed = 0
+        resending = self._resending()
         while True:
             try:
                 return method(request, **self._options(deadline.left, span))
             except grpc.RpcError as error:
-                if (pause := self._pause(error, failed, deadline)) is None:
+                if (pause := self._pause(error, resending, deadline)) is None:
                     raise
             self._wait(pause)
-            failed += 1
 
     def _wait(self, seconds: float) -> None:
         """Waits before a call is sent again; raises the error of a client that is closed meanwhile."""

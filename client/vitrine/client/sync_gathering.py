@@ -1,8 +1,8 @@
 """Gathers the calls of several threads: see `gathering` for its rules.
 
 A call that goes at once is sent by its own thread, as if there were no other. A shared request belongs to no caller:
-gRPC's thread gives each its outcome, and sends what has come meanwhile. A caller whose time is over takes nothing from
-the others. When the last of them has left, the request is cancelled.
+the thread that ends it gives each its outcome, and sends what has come meanwhile. A caller whose time is over takes
+nothing from the others. When the last of them has left, the request is cancelled.
 """
 
 import threading

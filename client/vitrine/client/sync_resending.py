@@ -19,20 +19,18 @@ class Resent(Future[Response]):
 
     Args:
         begin: sends an attempt, and doesn't wait.
-        pause: seconds after which to send the call again, by the failure and the number of failures before it; None:
-            the failure stands.
+        pause: seconds after which to send the call again, by its latest failure; None: the failure stands.
         wait: waits for so many seconds; raises the error of a client that is closed meanwhile.
     """
 
     def __init__(
         self,
         begin: Callable[[], "grpc.Future[Response]"],
-        pause: Callable[[grpc.RpcError, int], float | None],
+        pause: Callable[[grpc.RpcError], float | None],
         wait: Callable[[float], None],
     ) -> None:
         super().__init__()
         self._begin, self._pause, self._wait = begin, pause, wait
-        self._failed = 0
         self._send()
 
     def cancel(self) -> bool:
@@ -60,7 +58,7 @@ class Resent(Future[Response]):
     def _decide(self, error: grpc.RpcError) -> None:
         """Sends the call again, or lets its failure stand: also where no thread can be started, as at a limit."""
         try:
-            if (pause := self._pause(error, self._failed)) is not None:
+            if (pause := self._pause(error)) is not None:
                 threading.Thread(target=self._send_after, args=(pause,), name="vitrine-resend", daemon=True).start()
                 return
         except Exception as unable:
@@ -71,7 +69,6 @@ class Resent(Future[Response]):
         try:
             self._wait(pause)
             if not self.done():
-                self._failed += 1
                 self._send()
         except Exception as closed:
             self._fail(closed)
