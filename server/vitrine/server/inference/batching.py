@@ -102,8 +102,12 @@ LONG_SECONDS, MANY_ROWS = 1e-3, 64
 A model that takes fewer in this time would give up larger batches, and keep the event loop from its work.
 """
 
-TURN_SECONDS = 5e-3
-"""Seconds after which the event loop gets a turn between two runs on its thread, however long the queue is."""
+TURN_SECONDS = 50e-3
+"""Seconds after which the event loop gets a turn between two runs on its thread, however long the queue is.
+
+Taking up a call costs more than its share of a run. With too short a time, an overloaded loop would take up more calls
+in each turn than it runs, until the queue is full.
+"""
 
 
 def inline_rows(run_time: RunTime, config: BatchingConfig) -> int:
