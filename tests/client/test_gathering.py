@@ -323,6 +323,17 @@ async def test_many_calls_of_one_turn_are_divided_over_the_requests_that_may_lea
     assert sorted(scripted.sizes) == [45, 46]
 
 
+@pytest.mark.parametrize(("calls", "sizes"), [(63, [63]), (64, [32, 32])])
+async def test_each_part_of_divided_calls_is_worth_its_request(
+    calls: int, sizes: list[int], scripted: ScriptedServer
+) -> None:
+    scripted.limits.max_images = 100
+    async with AsyncClient(scripted.target) as client:
+        await client.model()
+        await asyncio.gather(*(client.classify(page(0), preparation="none") for _ in range(calls)))
+    assert scripted.sizes == sizes
+
+
 async def test_a_cancelled_call_takes_nothing_from_the_others(scripted: ScriptedServer) -> None:
     scripted.limits.max_images = 100
     held, go_on = threading.Event(), threading.Event()
@@ -361,6 +372,32 @@ async def test_a_request_that_all_callers_have_left_is_cancelled(scripted: Scrip
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert await asyncio.to_thread(left.wait, PATIENCE_SECONDS)
+
+
+async def test_a_request_that_all_callers_have_left_before_it_goes_makes_room(scripted: ScriptedServer) -> None:
+    async with AsyncClient(scripted.target) as client:
+        await client.model()
+        for _ in range(HELD):
+            call = asyncio.create_task(client.classify(page(1), preparation="none"))
+            await asyncio.sleep(0)  # its first step: its request is to leave in the loop's next turn
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        following = client.classify(page(7), preparation="none")  # else it would wait for answers that never come
+        assert (await asyncio.wait_for(following, PATIENCE_SECONDS / 2)).digit == 7
+    assert scripted.sizes == [1]
+
+
+async def test_closing_ends_a_request_that_has_not_gone_yet(scripted: ScriptedServer) -> None:
+    client = AsyncClient(scripted.target)
+    await client.model()
+    calls = [asyncio.create_task(client.classify(page(1), preparation="none")) for _ in range(2)]
+    await asyncio.sleep(0)  # their first steps
+    await asyncio.sleep(0)  # their request gets its task
+    await client.close()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(outcome, CallCancelledError) for outcome in outcomes)
+    assert scripted.sizes == []
 
 
 async def test_closing_ends_calls_under_way_and_calls_that_wait(scripted: ScriptedServer) -> None:

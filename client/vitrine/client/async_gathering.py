@@ -67,7 +67,7 @@ class Shared:
         self.left = count
         """Number of calls that wait for it."""
         self.task: asyncio.Task[None] | None = None
-        """Sends it and awaits its answer."""
+        """Sends it and awaits its answer; None until its first step."""
 
     def leave(self) -> None:
         """One call less; without any, the request is cancelled."""
@@ -93,6 +93,7 @@ class AsyncGatherer:
         self._groups: Groups[AsyncSeat] = Groups(target, MOST_UNDER_WAY, max_message_bytes)
         self._called: set[Group[AsyncSeat]] = set()
         self._timers: dict[Group[AsyncSeat], asyncio.TimerHandle] = {}
+        self._is_closed = False
 
     async def classify(
         self, payload: Payload, plan: Plan, model: Model, deadline: Deadline, span: CallSpan
@@ -128,7 +129,8 @@ class AsyncGatherer:
                 raise
 
     def close(self) -> None:
-        """Ends the calls that wait; the channel ends those under way."""
+        """Ends the calls that wait, and those whose request hasn't gone; the channel ends those under way."""
+        self._is_closed = True
         for seat in self._groups.leave_all():
             seat.settle(closed_error(self._target))
 
@@ -154,11 +156,16 @@ class AsyncGatherer:
             if is_earlier(seat.deadline, until):
                 self._watch(group, seat)
         group.under_way += 1
-        shared.task = self._loop.create_task(self._carry(group, seats, until))
+        self._loop.create_task(self._carry(group, shared, seats, until))  # its first step makes `shared` hold it
 
-    async def _carry(self, group: Group[AsyncSeat], seats: list[AsyncSeat], until: Deadline) -> None:
+    async def _carry(self, group: Group[AsyncSeat], shared: Shared, seats: list[AsyncSeat], until: Deadline) -> None:
         """Sends a request, and gives each call its outcome."""
         try:
+            if shared.left == 0:
+                return
+            shared.task = asyncio.current_task()  # not before: a task that is cancelled first runs no `finally`
+            if self._is_closed:
+                raise closed_error(self._target)
             predictions = await self._exchange(group.request(seats), len(seats), group.plan, until, carry(seats))
         except asyncio.CancelledError:  # the last caller has left, or the loop ends
             for seat in seats:
