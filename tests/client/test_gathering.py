@@ -33,6 +33,7 @@ from vitrine.client import (
     UnavailableError,
     UsageError,
 )
+from vitrine.client.async_gathering import AsyncGatherer
 
 Images = npt.NDArray[np.uint8]
 
@@ -353,6 +354,31 @@ async def test_a_cancelled_call_takes_nothing_from_the_others(scripted: Scripted
         go_on.set()
         assert digits(await asyncio.gather(*tasks[:4], tasks[5])) == [0, 1, 2, 3, 5]
     assert scripted.sizes == [6]
+
+
+async def test_a_call_that_is_cancelled_as_its_time_is_over_leaves_once(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, expire, calls = threading.Event(), AsyncGatherer._expire, list[asyncio.Task[Prediction]]()
+
+    def expire_and_cancel(gatherer: AsyncGatherer, *seat: Any) -> None:
+        expire(gatherer, *seat)
+        calls[0].cancel()
+
+    def hold(request: Any, context: grpc.ServicerContext) -> None:
+        assert go_on.wait(PATIENCE_SECONDS)
+
+    monkeypatch.setattr(AsyncGatherer, "_expire", expire_and_cancel)
+    async with AsyncClient(scripted.target) as client:
+        await client.model()
+        scripted.script = [hold]
+        for seconds in (0.2, 2 * PATIENCE_SECONDS):
+            calls.append(asyncio.create_task(client.classify(page(7), preparation="none", timeout=seconds)))
+        with pytest.raises(asyncio.CancelledError):
+            await calls[0]
+        await asyncio.sleep(0)  # what it has left would be cancelled now
+        go_on.set()
+        assert (await calls[1]).digit == 7
 
 
 async def test_a_request_that_all_callers_have_left_is_cancelled(scripted: ScriptedServer) -> None:

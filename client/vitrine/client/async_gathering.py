@@ -121,10 +121,10 @@ class AsyncGatherer:
             elif not group.is_free and group not in self._timers:
                 self._timers[group] = loop.call_later(LONGEST_WAIT_SECONDS, self._hurry, group)
             if deadline.left < LONGEST_WAIT_SECONDS:
-                self._watch(group, seat)
+                self._watch(seat)
             try:
                 return await seat.outcome
-            except asyncio.CancelledError:
+            except BaseException:  # here alone, so that a call leaves once: it may be cancelled as its time is over
                 self._leave(group, seat)
                 raise
 
@@ -154,7 +154,7 @@ class AsyncGatherer:
         for seat in seats:
             seat.shared = shared
             if is_earlier(seat.deadline, until):
-                self._watch(group, seat)
+                self._watch(seat)
         group.under_way += 1
         self._loop.create_task(self._carry(group, shared, seats, until))  # its first step makes `shared` hold it
 
@@ -182,15 +182,14 @@ class AsyncGatherer:
             self._called.add(group)
             self._loop.call_soon(self._depart, group)  # behind the callers, who may call again
 
-    def _watch(self, group: Group[AsyncSeat], seat: AsyncSeat) -> None:
+    def _watch(self, seat: AsyncSeat) -> None:
         """Ends a call at its own deadline."""
         if seat.timer is None and seat.deadline.left < math.inf:
-            seat.timer = self._loop.call_later(seat.deadline.left, self._expire, group, seat)
+            seat.timer = self._loop.call_later(seat.deadline.left, self._expire, seat)
 
-    def _expire(self, group: Group[AsyncSeat], seat: AsyncSeat) -> None:
+    def _expire(self, seat: AsyncSeat) -> None:
         if not seat.outcome.done():
             seat.settle(deadline_error(self._target, seat.deadline.seconds))
-            self._leave(group, seat)
 
     def _leave(self, group: Group[AsyncSeat], seat: AsyncSeat) -> None:
         """Takes a call out of its request, which goes on for the others."""
