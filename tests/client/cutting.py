@@ -21,19 +21,19 @@ class CuttingRelay(socketserver.ThreadingTCPServer):
         self.target = f"127.0.0.1:{self.server_address[1]}"
         host, _, port = target.rpartition(":")
         self.behind = host, int(port)
-        self._cuts = 0
-        self._counting = threading.Lock()
+        self._is_due = False
+        self._lock = threading.Lock()
 
     def cut(self) -> None:
         """Breaks the connection of the next answer."""
-        with self._counting:
-            self._cuts = 1
+        with self._lock:
+            self._is_due = True
 
     def cuts_here(self) -> bool:
-        """Counts the head of an answer, which has arrived; True if the rest is to be broken off."""
-        with self._counting:
-            self._cuts -= 1
-            return self._cuts >= 0
+        """True if the rest of an answer, whose head has arrived, is to be broken off."""
+        with self._lock:
+            is_due, self._is_due = self._is_due, False
+        return is_due
 
 
 class _Relayed(socketserver.BaseRequestHandler):

@@ -33,6 +33,7 @@ from vitrine.client import (
     UnavailableError,
     UsageError,
 )
+from vitrine.client.async_gathering import AsyncGatherer
 
 Images = npt.NDArray[np.uint8]
 
@@ -128,13 +129,16 @@ def from_threads(scripted: ScriptedServer | CuttingRelay, gate: Gate, calls: Cal
         def call(arguments: dict[str, Any]) -> Prediction:
             return client.classify(**READY | arguments)
 
+        def all_wait() -> bool:  # or one has waited for longer than its deadline, on a slow machine
+            return waiting_calls(client) == len(calls) or any(future.done() for future in waiting)
+
         client.model()
         before = [threads.submit(call, {"image": page(0)}) for _ in range(HELD)]
         for first in before:
             first.add_done_callback(gate.note_answer)
         gate.wait_until_full()
         waiting = [threads.submit(call, arguments) for arguments in calls]
-        wait_for(lambda: waiting_calls(client) == len(calls))
+        wait_for(all_wait)
         gate.open()
         for future in before:
             future.exception()  # they only hold the others back
@@ -323,6 +327,17 @@ async def test_many_calls_of_one_turn_are_divided_over_the_requests_that_may_lea
     assert sorted(scripted.sizes) == [45, 46]
 
 
+@pytest.mark.parametrize(("calls", "sizes"), [(63, [63]), (64, [32, 32])])
+async def test_each_part_of_divided_calls_is_worth_its_request(
+    calls: int, sizes: list[int], scripted: ScriptedServer
+) -> None:
+    scripted.limits.max_images = 100
+    async with AsyncClient(scripted.target) as client:
+        await client.model()
+        await asyncio.gather(*(client.classify(page(0), preparation="none") for _ in range(calls)))
+    assert scripted.sizes == sizes
+
+
 async def test_a_cancelled_call_takes_nothing_from_the_others(scripted: ScriptedServer) -> None:
     scripted.limits.max_images = 100
     held, go_on = threading.Event(), threading.Event()
@@ -344,6 +359,31 @@ async def test_a_cancelled_call_takes_nothing_from_the_others(scripted: Scripted
     assert scripted.sizes == [6]
 
 
+async def test_a_call_that_is_cancelled_as_its_time_is_over_leaves_once(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, expire, calls = threading.Event(), AsyncGatherer._expire, list[asyncio.Task[Prediction]]()
+
+    def expire_and_cancel(gatherer: AsyncGatherer, *seat: Any) -> None:
+        expire(gatherer, *seat)
+        calls[0].cancel()
+
+    def hold(request: Any, context: grpc.ServicerContext) -> None:
+        assert go_on.wait(PATIENCE_SECONDS)
+
+    monkeypatch.setattr(AsyncGatherer, "_expire", expire_and_cancel)
+    async with AsyncClient(scripted.target) as client:
+        await client.model()
+        scripted.script = [hold]
+        for seconds in (0.2, 2 * PATIENCE_SECONDS):
+            calls.append(asyncio.create_task(client.classify(page(7), preparation="none", timeout=seconds)))
+        with pytest.raises(asyncio.CancelledError):
+            await calls[0]
+        await asyncio.sleep(0)  # what it has left would be cancelled now
+        go_on.set()
+        assert (await calls[1]).digit == 7
+
+
 async def test_a_request_that_all_callers_have_left_is_cancelled(scripted: ScriptedServer) -> None:
     held, left = threading.Event(), threading.Event()
 
@@ -361,6 +401,32 @@ async def test_a_request_that_all_callers_have_left_is_cancelled(scripted: Scrip
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert await asyncio.to_thread(left.wait, PATIENCE_SECONDS)
+
+
+async def test_a_request_that_all_callers_have_left_before_it_goes_makes_room(scripted: ScriptedServer) -> None:
+    async with AsyncClient(scripted.target) as client:
+        await client.model()
+        for _ in range(HELD):
+            call = asyncio.create_task(client.classify(page(1), preparation="none"))
+            await asyncio.sleep(0)  # its first step: its request is to leave in the loop's next turn
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        following = client.classify(page(7), preparation="none")  # else it would wait for answers that never come
+        assert (await asyncio.wait_for(following, PATIENCE_SECONDS / 2)).digit == 7
+    assert scripted.sizes == [1]
+
+
+async def test_closing_ends_a_request_that_has_not_gone_yet(scripted: ScriptedServer) -> None:
+    client = AsyncClient(scripted.target)
+    await client.model()
+    calls = [asyncio.create_task(client.classify(page(1), preparation="none")) for _ in range(2)]
+    await asyncio.sleep(0)  # their first steps
+    await asyncio.sleep(0)  # their request gets its task
+    await client.close()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(outcome, CallCancelledError) for outcome in outcomes)
+    assert scripted.sizes == []
 
 
 async def test_closing_ends_calls_under_way_and_calls_that_wait(scripted: ScriptedServer) -> None:

@@ -21,6 +21,7 @@ class Attempts:
 
     def __init__(self) -> None:
         self.begun: list[Future[str]] = []
+        self.threads: list[threading.Thread] = []
         self.hold = threading.Event()
         self.hold.set()
         self.entered = threading.Event()
@@ -28,6 +29,7 @@ class Attempts:
     def begin(self) -> Any:
         attempt: Future[str] = Future()
         self.begun.append(attempt)
+        self.threads.append(threading.current_thread())
         self.entered.set()
         assert self.hold.wait(PATIENCE_SECONDS)
         return attempt
@@ -54,10 +56,9 @@ def test_a_call_that_is_cancelled_while_it_is_sent_again_ends_with_that_attempt(
     attempts.hold.clear()
     attempts.begun[0].set_exception(Failure())
     assert attempts.entered.wait(PATIENCE_SECONDS)
-    sending = next(thread for thread in threading.enumerate() if thread.name == "vitrine-resend")
     assert answer.cancel()
     attempts.hold.set()
-    sending.join(PATIENCE_SECONDS)
+    attempts.threads[1].join(PATIENCE_SECONDS)
     assert attempts.begun[1].cancelled()
     with pytest.raises(CancelledError):
         answer.result(PATIENCE_SECONDS)
@@ -65,18 +66,19 @@ def test_a_call_that_is_cancelled_while_it_is_sent_again_ends_with_that_attempt(
 
 def test_a_call_that_is_cancelled_in_its_pause_is_not_sent_again() -> None:
     attempts, pausing, over = Attempts(), threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
 
     def wait(_: float) -> None:
+        threads.append(threading.current_thread())
         pausing.set()
         assert over.wait(PATIENCE_SECONDS)
 
     answer: Resent[str] = Resent(attempts.begin, lambda *_: 0.0, wait)
     attempts.begun[0].set_exception(Failure())
     assert pausing.wait(PATIENCE_SECONDS)
-    sending = next(thread for thread in threading.enumerate() if thread.name == "vitrine-resend")
     assert answer.cancel()
     over.set()
-    sending.join(PATIENCE_SECONDS)
+    threads[0].join(PATIENCE_SECONDS)
     assert len(attempts.begun) == 1
 
 

@@ -325,17 +325,18 @@ async def test_an_attack_that_reads_nothing_dials_again_once_it_is_closed(monkey
     dialled, again = itertools.count(1), asyncio.Event()
 
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        received = bytearray()
-        while received.count(b"\r\n\r\n") < transport.PIPELINED:  # closed with unread bytes, it would be reset
-            received += await reader.read(h2.LARGEST_FRAME)
+        received, data = bytearray(), b"\0"
+        while data and received.count(b"\r\n\r\n") < transport.PIPELINED:  # closed with unread bytes, it would be reset
+            data = await reader.read(h2.LARGEST_FRAME)  # empty once the attack is over
+            received += data
         writer.write(bytes(200_000))  # more than a stream takes unread: its socket isn't looked at any more
         writer.close()
         if next(dialled) > transport.UNREADING:
             again.set()
 
-    async with await asyncio.start_server(close, "localhost", 0) as server:
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        attack = asyncio.ensure_future(transport.unread_pages(f"localhost:{port}", ""))
+        attack = asyncio.ensure_future(transport.unread_pages(f"127.0.0.1:{port}", ""))
         try:
             async with asyncio.timeout(60):
                 await again.wait()

@@ -112,7 +112,10 @@ from pathlib import Path
 from vitrine.server.process.supervisor import _reap_all
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
-orphan = Path("/proc", subprocess.check_output(["sh", "-c", "sleep 0 > /dev/null & echo $!"], text=True).strip())
+stays, leaves = os.pipe()
+shell = ["sh", "-c", "exec 3<&0; cat <&3 > /dev/null & echo $!"]
+orphan = Path("/proc", subprocess.check_output(shell, stdin=stays, text=True).strip())
+os.close(leaves)  # only now, or its shell might still reap it
 until = time.monotonic() + float(sys.argv[2])
 while "State:\\tZ" not in (orphan / "status").read_text():
     assert time.monotonic() < until

@@ -67,7 +67,7 @@ class Shared:
         self.left = count
         """Number of calls that wait for it."""
         self.task: asyncio.Task[None] | None = None
-        """Sends it and awaits its answer."""
+        """Sends it and awaits its answer; None until its first step."""
 
     def leave(self) -> None:
         """One call less; without any, the request is cancelled."""
@@ -93,6 +93,7 @@ class AsyncGatherer:
         self._groups: Groups[AsyncSeat] = Groups(target, MOST_UNDER_WAY, max_message_bytes)
         self._called: set[Group[AsyncSeat]] = set()
         self._timers: dict[Group[AsyncSeat], asyncio.TimerHandle] = {}
+        self._is_closed = False
 
     async def classify(
         self, payload: Payload, plan: Plan, model: Model, deadline: Deadline, span: CallSpan
@@ -120,15 +121,16 @@ class AsyncGatherer:
             elif not group.is_free and group not in self._timers:
                 self._timers[group] = loop.call_later(LONGEST_WAIT_SECONDS, self._hurry, group)
             if deadline.left < LONGEST_WAIT_SECONDS:
-                self._watch(group, seat)
+                self._watch(seat)
             try:
                 return await seat.outcome
-            except asyncio.CancelledError:
+            except BaseException:  # here alone, so that a call leaves once: it may be cancelled as its time is over
                 self._leave(group, seat)
                 raise
 
     def close(self) -> None:
-        """Ends the calls that wait; the channel ends those under way."""
+        """Ends the calls that wait, and those whose request hasn't gone; the channel ends those under way."""
+        self._is_closed = True
         for seat in self._groups.leave_all():
             seat.settle(closed_error(self._target))
 
@@ -152,13 +154,18 @@ class AsyncGatherer:
         for seat in seats:
             seat.shared = shared
             if is_earlier(seat.deadline, until):
-                self._watch(group, seat)
+                self._watch(seat)
         group.under_way += 1
-        shared.task = self._loop.create_task(self._carry(group, seats, until))
+        self._loop.create_task(self._carry(group, shared, seats, until))  # its first step makes `shared` hold it
 
-    async def _carry(self, group: Group[AsyncSeat], seats: list[AsyncSeat], until: Deadline) -> None:
+    async def _carry(self, group: Group[AsyncSeat], shared: Shared, seats: list[AsyncSeat], until: Deadline) -> None:
         """Sends a request, and gives each call its outcome."""
         try:
+            if shared.left == 0:
+                return
+            shared.task = asyncio.current_task()  # not before: a task that is cancelled first runs no `finally`
+            if self._is_closed:
+                raise closed_error(self._target)
             predictions = await self._exchange(group.request(seats), len(seats), group.plan, until, carry(seats))
         except asyncio.CancelledError:  # the last caller has left, or the loop ends
             for seat in seats:
@@ -175,15 +182,14 @@ class AsyncGatherer:
             self._called.add(group)
             self._loop.call_soon(self._depart, group)  # behind the callers, who may call again
 
-    def _watch(self, group: Group[AsyncSeat], seat: AsyncSeat) -> None:
+    def _watch(self, seat: AsyncSeat) -> None:
         """Ends a call at its own deadline."""
         if seat.timer is None and seat.deadline.left < math.inf:
-            seat.timer = self._loop.call_later(seat.deadline.left, self._expire, group, seat)
+            seat.timer = self._loop.call_later(seat.deadline.left, self._expire, seat)
 
-    def _expire(self, group: Group[AsyncSeat], seat: AsyncSeat) -> None:
+    def _expire(self, seat: AsyncSeat) -> None:
         if not seat.outcome.done():
             seat.settle(deadline_error(self._target, seat.deadline.seconds))
-            self._leave(group, seat)
 
     def _leave(self, group: Group[AsyncSeat], seat: AsyncSeat) -> None:
         """Takes a call out of its request, which goes on for the others."""

@@ -47,10 +47,10 @@ With fewer, most servers would have nothing to do, and the one that answers last
 """
 
 LEAST_OF_SEVERAL = 32
-"""Number of calls from which on one of several requests is worth its cost, which is that of about 20 calls.
+"""Fewest calls in each request where calls that wait together are divided: twice as many make two requests.
 
-Calls that wait together are divided over the requests that may leave. Else all callers of a program would get their
-answers at once, and call again at once: the server would wait for them, then they for the server.
+A request costs as much as about 20 calls. Undivided, all callers of a program would get their answers at once, and call
+again at once: the server would wait for them, then they for the server.
 """
 
 SLACK_SECONDS = 0.01

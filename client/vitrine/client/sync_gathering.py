@@ -156,8 +156,8 @@ class Gatherer:
             self._send(group, shared)
 
     def _take(self, group: Group[ThreadSeat]) -> Shared:
-        group.under_way += 1
         seats = group.take()
+        group.under_way += 1
         shared = Shared(seats, len(seats))
         for seat in seats:
             seat.shared = shared
