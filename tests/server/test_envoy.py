@@ -1,6 +1,8 @@
 """Envoy as the front end: what is its own, beside the whole suite, which passes through it with TEST_FRONTEND=envoy."""
 
 import asyncio
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -9,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -23,7 +26,10 @@ from vitrine.server.frontends.asgi.envoy import log_failed_callback
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.connections import ConnectionConfig
+from vitrine.server.process.config import ServerConfig
+from vitrine.server.process.envoy import start_envoy
 from vitrine.server.security.certificates import Certificates, TlsFiles
+from vitrine.server.temporary_folder import LOCK
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -175,6 +181,20 @@ def test_files_that_are_swept_away_hold_up_no_replacement_and_no_end(tiny_artifa
         assert server.stop() == 0
         log.wait_for("Envoy can't be asked whether all answers have left, as its socket can't be used: .*No such file")
     assert "Traceback" not in log.text
+
+
+def test_a_worker_that_cant_be_started_leaves_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor tries again and again where too many files are open."""
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "memfd_create", fail)
+    ours, its = Pipe()
+    with ours, its, pytest.raises(OSError, match="Too many open files"):
+        start_envoy(ServerConfig(envoy_folder=str(tmp_path)), its, print)
+    with (tmp_path / LOCK).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_the_working_directory_is_not_looked_into_for_modules(tiny_artifact: Path, tmp_path: Path) -> None:
