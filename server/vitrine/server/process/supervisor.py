@@ -34,8 +34,15 @@ logger = logging.getLogger(__name__)
 PROGRAM = "vitrine.server.process.worker"
 """The program of a worker, a new interpreter: a fork would copy locks and threads, which gRPC doesn't survive."""
 
-FLAGS: Sequence[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-"""The options of this interpreter, such as -O and -X dev, which a worker has too."""
+ISOLATING = ("-E", "-I")
+"""Options with which a worker would not read PYTHONPATH, which has the folders of this interpreter's modules."""
+
+FLAGS: Sequence[str] = [
+    flag
+    for flag in subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    if flag not in ISOLATING
+]
+"""The other options of this interpreter, such as -O and -X dev, which a worker has too."""
 
 STEADY_SECONDS = 3.0
 """Seconds that a worker must have answered for its death not to count as a failure."""
