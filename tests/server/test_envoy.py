@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Pipe
@@ -26,9 +27,12 @@ from vitrine.server.frontends.asgi.envoy import log_failed_callback
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.connections import ConnectionConfig
+from vitrine.server.process import embedded
 from vitrine.server.process.config import ServerConfig
-from vitrine.server.process.envoy import start_envoy
+from vitrine.server.process.envoy import Handover, start_envoy
+from vitrine.server.process.line import Line
 from vitrine.server.security.certificates import Certificates, TlsFiles
+from vitrine.server.service_config import ServiceConfig
 from vitrine.server.temporary_folder import LOCK
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -195,6 +199,35 @@ def test_a_worker_that_cant_be_started_leaves_no_file_open(tmp_path: Path, monke
         start_envoy(ServerConfig(envoy_folder=str(tmp_path)), its, print)
     with (tmp_path / LOCK).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+async def test_a_worker_that_is_stopped_while_models_load_ends_before_it_is_ready(
+    tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading may take longer than the supervisor waits, which would take it for hung."""
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def load(*_: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+
+    async def send(event: object) -> None:
+        raise AssertionError(f"{event} is told to Envoy")
+
+    monkeypatch.setattr("vitrine.server.engine.loading.load_artifact", load)
+    monkeypatch.setattr(embedded, "_on_signal", lambda _: None)  # its thread would take this process's signals
+    config = ServerConfig(ServiceConfig(tiny_artifact))
+    handover = Handover(config, print, EnvoyFiles(tmp_path, worker=1), str(tmp_path), sys.executable)
+    ours, its = Pipe()
+    with its:
+        serving = asyncio.ensure_future(embedded.EmbeddedServer()._serve(handover, Line(its), send))
+        await begun.wait()
+        ours.close()
+        try:
+            await asyncio.wait_for(serving, PATIENCE_SECONDS)
+        finally:
+            go_on.set()
 
 
 def test_the_working_directory_is_not_looked_into_for_modules(tiny_artifact: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from vitrine.server.process.garbage import collect_seldom
 from vitrine.server.process.line import Line, Report, limit_end, report
 from vitrine.server.process.parent import resume_without_parent
 from vitrine.server.process.signals import leave
+from vitrine.server.process.starting import open_unless_stopped
 from vitrine.server.protocols.services import METHODS
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class EmbeddedServer:
         try:
             await receive()
             await self._serve(handover, Line(line), send)
+            handover.files.remove()
         except StartupError as error:
             report(line, error)
             leave(1)
@@ -70,7 +72,9 @@ class EmbeddedServer:
         _on_signal(partial(loop.call_soon_threadsafe, line.stopping.set))
         async with AsyncExitStack() as stack:
             opening = open_service(config.own_service, METHODS, reread=line.reread)
-            service = await stack.enter_async_context(opening)
+            service = await open_unless_stopped(stack, opening, line.stopping)
+            if service is None:
+                return
             collect_seldom()
             frontend = EnvoyFrontend(service, config.grpc, handover.files, config.http_port)
             self._application = frontend.application
@@ -83,7 +87,6 @@ class EmbeddedServer:
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, seconds_left)):
                     await stack.aclose()
-        handover.files.remove()
         logger.info("stopped")
 
 
