@@ -7,11 +7,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,12 @@ def test_a_refusal_to_start_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     said = refused_start(tmp_path / "bad.onnx", "--frontend", "envoy")
     assert said.splitlines()[-1].startswith(f"vitrine-server: {tmp_path / 'bad.onnx'} is not served")
+
+
+def test_a_port_for_http_that_is_taken_is_refused_by_its_own_flag(tiny_artifact: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        said = refused_start(tiny_artifact, "--frontend", "envoy", "--http-port", str(taken.getsockname()[1]))
+    assert "another program has the port; name another with --host and --http-port" in said
 
 
 def test_the_python_inside_is_the_servers_own(tiny_artifact: Path) -> None:

@@ -24,6 +24,7 @@ from vitrine.server.process.line import QUESTION, REREAD, Report
 from vitrine.server.process.port import reserve_port
 from vitrine.server.process.signals import on_signals
 from vitrine.server.security.addresses import address_of
+from vitrine.server.security.listening import HTTP_FLAGS
 from vitrine.server.telemetry.liveness import Liveness
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _workers_metrics(config: ServerConfig, liveness: Liveness) -> "AbstractConte
 
 def _reserve_http(config: ServerConfig) -> "AbstractContextManager[int | None]":
     """Reserves the port for HTTP while the context lasts; None where there is none beside the gRPC port."""
-    return nullcontext() if config.http is None else reserve_port(config.http.host, config.http.port)
+    return nullcontext() if config.http is None else reserve_port(config.http.host, config.http.port, HTTP_FLAGS)
 
 
 async def _watch(slots: Sequence["_Slot"], liveness: Liveness) -> None:
