@@ -222,7 +222,7 @@ async def test_a_worker_that_is_stopped_while_models_load_ends_before_it_is_read
     handover = Handover(config, print, EnvoyFiles(tmp_path, worker=1), str(tmp_path), sys.executable)
     ours, its = Pipe()
     with its:
-        serving = asyncio.ensure_future(embedded.EmbeddedServer()._serve(handover, Line(its), send))
+        serving = asyncio.ensure_future(embedded.EmbeddedServer()._serve(handover, Line(its), Mock(), send))
         await begun.wait()
         ours.close()
         try:
@@ -244,6 +244,31 @@ def test_a_refusal_to_start_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     said = refused_start(tmp_path / "bad.onnx", "--frontend", "envoy")
     assert said.splitlines()[-1].startswith(f"vitrine-server: {tmp_path / 'bad.onnx'} is not served")
+
+
+ABSENT = """
+import socket
+from vitrine.server.cli import main
+found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in ("192.0.2.1", "127.0.0.1")]
+socket.getaddrinfo = lambda *_, **__: found
+main()
+"""
+
+
+def test_an_address_that_is_not_there_is_skipped_where_another_is(tiny_artifact: Path) -> None:
+    """Containers know `::1` as localhost, too, even where they have no IPv6."""
+    flags, program = ("--frontend", "envoy", "--host", "localhost"), (sys.executable, "-c", ABSENT)
+    with logged_server(None, tiny_artifact, *flags, program=program) as server:
+        assert classify(f"127.0.0.1:{server.target.rpartition(':')[2]}") == 1
+
+
+def test_a_server_whose_envoy_cannot_listen_ends(tiny_artifact: Path) -> None:
+    """Envoy waits for the application's end, which must not wait for Envoy."""
+    skips_none = "from vitrine.server.frontends.asgi import envoy_config\nenvoy_config._is_here = lambda *_: True\n"
+    words = [sys.executable, "-c", skips_none + ABSENT, str(tiny_artifact), "--frontend", "envoy", "--port", "0"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "vitrine-server: Envoy can't listen: the log has its reason"
 
 
 def test_a_port_for_http_that_is_taken_is_refused_by_its_own_flag(tiny_artifact: Path) -> None:
