@@ -24,7 +24,7 @@ import pytest
 from support.serving import PATIENCE_SECONDS, SERVER, Log, RunningServer, logged_server, open_log, refused_start
 
 from vitrine.client import Client
-from vitrine.server.frontends.asgi.envoy import log_failed_callback
+from vitrine.server.frontends.asgi.envoy import ask, log_failed_callback
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.connections import ConnectionConfig
@@ -269,6 +269,18 @@ def test_a_server_whose_envoy_cannot_listen_ends(tiny_artifact: Path) -> None:
     ended = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == "vitrine-server: Envoy can't listen: the log has its reason"
+
+
+async def test_an_admin_interface_that_closes_without_an_answer_cannot_be_asked(tmp_path: Path) -> None:
+    """An Envoy that ends does so; it is no fault of the server's."""
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(close, tmp_path / "admin"):
+        with pytest.raises(OSError, match="without an answer"):
+            await ask(tmp_path / "admin", "GET", "/ready")
 
 
 def test_a_port_for_http_that_is_taken_is_refused_by_its_own_flag(tiny_artifact: Path) -> None:
