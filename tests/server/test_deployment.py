@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.serving import PATIENCE_SECONDS, comes
@@ -72,6 +73,23 @@ def test_a_folder_that_is_removed_while_its_lock_is_waited_for_is_made_anew(
             shutil.rmtree(folder)
 
     monkeypatch.setattr(fcntl, "flock", lock)
+    os.close(keep_folder(folder))
+    assert swept
+    assert (folder / LOCK).exists()
+
+
+def test_a_folder_that_is_removed_before_its_lock_is_made_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, swept, made = tmp_path / "left", list[Path](), os.open
+
+    def make(path: Path, *settings: int, **further: Any) -> int:
+        if path == folder / LOCK and not swept:
+            swept.append(folder)
+            shutil.rmtree(folder)
+        return made(path, *settings, **further)
+
+    monkeypatch.setattr(os, "open", make)
     os.close(keep_folder(folder))
     assert swept
     assert (folder / LOCK).exists()

@@ -1,14 +1,19 @@
 """Envoy as the front end: what is its own, beside the whole suite, which passes through it with TEST_FRONTEND=envoy."""
 
 import asyncio
+import errno
+import fcntl
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -19,11 +24,17 @@ import pytest
 from support.serving import PATIENCE_SECONDS, SERVER, Log, RunningServer, logged_server, open_log, refused_start
 
 from vitrine.client import Client
-from vitrine.server.frontends.asgi.envoy import log_failed_callback
+from vitrine.server.frontends.asgi.envoy import ask, log_failed_callback
 from vitrine.server.frontends.asgi.envoy_config import EnvoyFiles, envoy_config
 from vitrine.server.frontends.grpc.config import GrpcConfig
 from vitrine.server.inference.connections import ConnectionConfig
+from vitrine.server.process import embedded
+from vitrine.server.process.config import ServerConfig
+from vitrine.server.process.envoy import Handover, start_envoy
+from vitrine.server.process.line import Line
 from vitrine.server.security.certificates import Certificates, TlsFiles
+from vitrine.server.service_config import ServiceConfig
+from vitrine.server.temporary_folder import LOCK
 from vitrine.v1 import classifier_pb2 as pb
 from vitrine.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -177,6 +188,49 @@ def test_files_that_are_swept_away_hold_up_no_replacement_and_no_end(tiny_artifa
     assert "Traceback" not in log.text
 
 
+def test_a_worker_that_cant_be_started_leaves_no_file_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor tries again and again where too many files are open."""
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "memfd_create", fail)
+    ours, its = Pipe()
+    with ours, its, pytest.raises(OSError, match="Too many open files"):
+        start_envoy(ServerConfig(envoy_folder=str(tmp_path)), its, print)
+    with (tmp_path / LOCK).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+async def test_a_worker_that_is_stopped_while_models_load_ends_before_it_is_ready(
+    tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading may take longer than the supervisor waits, which would take it for hung."""
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def load(*_: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+
+    async def send(event: object) -> None:
+        raise AssertionError(f"{event} is told to Envoy")
+
+    monkeypatch.setattr("vitrine.server.engine.loading.load_artifact", load)
+    monkeypatch.setattr(embedded, "_on_signal", lambda _: None)  # its thread would take this process's signals
+    config = ServerConfig(ServiceConfig(tiny_artifact))
+    handover = Handover(config, print, EnvoyFiles(tmp_path, worker=1), str(tmp_path), sys.executable)
+    ours, its = Pipe()
+    with its:
+        serving = asyncio.ensure_future(embedded.EmbeddedServer()._serve(handover, Line(its), Mock(), send))
+        await begun.wait()
+        ours.close()
+        try:
+            await asyncio.wait_for(serving, PATIENCE_SECONDS)
+        finally:
+            go_on.set()
+
+
 def test_the_working_directory_is_not_looked_into_for_modules(tiny_artifact: Path, tmp_path: Path) -> None:
     (tmp_path / "onnxruntime.py").write_text("raise RuntimeError('hijacked')")
     (tmp_path / "logging.py").write_text("raise RuntimeError('hijacked')")
@@ -190,6 +244,49 @@ def test_a_refusal_to_start_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     said = refused_start(tmp_path / "bad.onnx", "--frontend", "envoy")
     assert said.splitlines()[-1].startswith(f"vitrine-server: {tmp_path / 'bad.onnx'} is not served")
+
+
+ABSENT = """
+import socket
+from vitrine.server.cli import main
+found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in ("192.0.2.1", "127.0.0.1")]
+socket.getaddrinfo = lambda *_, **__: found
+main()
+"""
+
+
+def test_an_address_that_is_not_there_is_skipped_where_another_is(tiny_artifact: Path) -> None:
+    """Containers know `::1` as localhost, too, even where they have no IPv6."""
+    flags, program = ("--frontend", "envoy", "--host", "localhost"), (sys.executable, "-c", ABSENT)
+    with logged_server(None, tiny_artifact, *flags, program=program) as server:
+        assert classify(f"127.0.0.1:{server.target.rpartition(':')[2]}") == 1
+
+
+def test_a_server_whose_envoy_cannot_listen_ends(tiny_artifact: Path) -> None:
+    """Envoy waits for the application's end, which must not wait for Envoy."""
+    skips_none = "from vitrine.server.frontends.asgi import envoy_config\nenvoy_config._is_here = lambda *_: True\n"
+    words = [sys.executable, "-c", skips_none + ABSENT, str(tiny_artifact), "--frontend", "envoy", "--port", "0"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "vitrine-server: Envoy can't listen: the log has its reason"
+
+
+async def test_an_admin_interface_that_closes_without_an_answer_cannot_be_asked(tmp_path: Path) -> None:
+    """An Envoy that ends does so; it is no fault of the server's."""
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(close, tmp_path / "admin"):
+        with pytest.raises(OSError, match="without an answer"):
+            await ask(tmp_path / "admin", "GET", "/ready")
+
+
+def test_a_port_for_http_that_is_taken_is_refused_by_its_own_flag(tiny_artifact: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        said = refused_start(tiny_artifact, "--frontend", "envoy", "--http-port", str(taken.getsockname()[1]))
+    assert "another program has the port; name another with --host and --http-port" in said
 
 
 def test_the_python_inside_is_the_servers_own(tiny_artifact: Path) -> None:

@@ -48,6 +48,8 @@ from support.serving import (
 
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends import Frontend
+from vitrine.server.frontends.asgi.application import Application
+from vitrine.server.frontends.asgi.events import Event
 from vitrine.server.frontends.asgi.http_server import HttpFrontend
 from vitrine.server.frontends.asgi.methods import JSON_BYTES
 from vitrine.server.frontends.grpc.config import GrpcConfig
@@ -609,6 +611,43 @@ async def test_bodies_that_fill_the_room_are_ended(tiny_artifact: Path) -> None:
         for _, writer in (small, large):
             writer.close()
         await frontend.drain(0)
+
+
+async def test_a_stream_that_holds_nothing_stays_where_too_much_arrives(tiny_artifact: Path) -> None:
+    """On one connection, the last to come goes; an idle stream would free no room."""
+    limits, admission = Limits(max_message_bytes=4 << 20), AdmissionConfig(max_bytes=8 << 20)
+    async with open_service(ServiceConfig(tiny_artifact, limits=limits, admission=admission)) as service:
+        application = Application(service, reflection=False)
+        application.start()
+        first = Request(application, CLASSIFY, b"application/proto", bytes(5 << 19))
+        last = Request(application, CLASSIFY, b"application/proto", bytes(3 << 20))
+        stream = Request(application, STREAM, b"application/connect+proto", b"")
+        assert b"too much is arriving" in await last.answer()
+        data = envelope(pb.ClassifyStreamRequest(request=BLANK).SerializeToString())
+        stream.parts.put_nowait({"type": "http.request", "body": data})
+        assert b"error" not in await stream.answer()
+        first.parts.put_nowait({"type": "http.disconnect"})
+        await first.answer()
+        await application.drain(0)
+
+
+class Request:
+    """A request by the one connection of an application's host, the first part of whose body has arrived."""
+
+    def __init__(self, application: Application, path: str, content_type: bytes, part: bytes) -> None:
+        self.parts: asyncio.Queue[Event] = asyncio.Queue()
+        self.parts.put_nowait({"type": "http.request", "body": part, "more_body": True})
+        self._answer = bytearray()
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"content-type", content_type)]}
+        self._ends = asyncio.ensure_future(application(scope, self.parts.get, self._send))
+
+    async def answer(self) -> bytes:
+        """All of its answer."""
+        await asyncio.wait_for(self._ends, PATIENCE_SECONDS)
+        return bytes(self._answer)
+
+    async def _send(self, event: Event) -> None:
+        self._answer += event.get("body", b"")
 
 
 async def test_an_answer_that_is_not_read_ends_with_its_connection(

@@ -145,6 +145,15 @@ def test_a_worker_has_the_options_of_the_supervisors_interpreter(tiny_artifact: 
         assert {"-O", "-Wignore::ImportWarning"} <= set(words)
 
 
+def test_a_worker_has_the_modules_of_an_isolated_interpreter(tiny_artifact: Path) -> None:
+    """Programs in one file run so, and find their modules by themselves."""
+    start = f"import sys; sys.path[:] = {sys.path!r}; from vitrine.server.cli import main; main()"
+    program = (sys.executable, "-I", "-S", "-c", start)
+    flags = ("--frontend", "grpc", "--workers", "2")
+    with logged_server(None, tiny_artifact, *flags, program=program) as server:
+        assert server.stop() == 0
+
+
 def test_a_line_of_the_log_says_which_process_wrote_it(tiny_artifact: Path) -> None:
     with running_workers(tiny_artifact) as server:
         assert sorted(map(int, server.log.wait_for(r"(\d+) INFO \S+: model", 2))) == sorted(server.ready(2))

@@ -53,9 +53,12 @@ def keep_folder(folder: Path) -> int:
     while True:
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "it belongs to somebody else", str(folder))
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, "it belongs to somebody else", str(folder))
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:  # it has been removed since
+            continue
         fcntl.flock(lock, fcntl.LOCK_SH)
         if _is_there(folder / LOCK, lock):
             return lock

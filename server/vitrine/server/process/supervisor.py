@@ -24,6 +24,7 @@ from vitrine.server.process.line import QUESTION, REREAD, Report
 from vitrine.server.process.port import reserve_port
 from vitrine.server.process.signals import on_signals
 from vitrine.server.security.addresses import address_of
+from vitrine.server.security.listening import HTTP_FLAGS
 from vitrine.server.telemetry.liveness import Liveness
 
 if TYPE_CHECKING:
@@ -34,8 +35,15 @@ logger = logging.getLogger(__name__)
 PROGRAM = "vitrine.server.process.worker"
 """The program of a worker, a new interpreter: a fork would copy locks and threads, which gRPC doesn't survive."""
 
-FLAGS: Sequence[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-"""The options of this interpreter, such as -O and -X dev, which a worker has too."""
+ISOLATING = ("-E", "-I")
+"""Options with which a worker would not read PYTHONPATH, which has the folders of this interpreter's modules."""
+
+FLAGS: Sequence[str] = [
+    flag
+    for flag in subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    if flag not in ISOLATING
+]
+"""The other options of this interpreter, such as -O and -X dev, which a worker has too."""
 
 STEADY_SECONDS = 3.0
 """Seconds that a worker must have answered for its death not to count as a failure."""
@@ -121,7 +129,7 @@ def _workers_metrics(config: ServerConfig, liveness: Liveness) -> "AbstractConte
 
 def _reserve_http(config: ServerConfig) -> "AbstractContextManager[int | None]":
     """Reserves the port for HTTP while the context lasts; None where there is none beside the gRPC port."""
-    return nullcontext() if config.http is None else reserve_port(config.http.host, config.http.port)
+    return nullcontext() if config.http is None else reserve_port(config.http.host, config.http.port, HTTP_FLAGS)
 
 
 async def _watch(slots: Sequence["_Slot"], liveness: Liveness) -> None:

@@ -9,6 +9,9 @@ from vitrine.server.security.addresses import address_of
 FLAGS = "--host and --port (VITRINE_HOST, VITRINE_PORT)"
 """The flags of the address that callers connect to."""
 
+HTTP_FLAGS = "--host and --http-port (VITRINE_HOST, VITRINE_HTTP_PORT)"
+"""The flags of the address for HTTP."""
+
 REASONS = {
     errno.EADDRINUSE: "another program has the port",
     errno.EADDRNOTAVAIL: "the address isn't this machine's",

@@ -147,7 +147,7 @@ class Application:
     def _end_calls(self, offender: Offender) -> bool:
         """Ends what a connection holds: its requests that arrive, or its answers where it doesn't read.
 
-        Of requests that are too many together, the last to come go, so that those before them become whole.
+        Of requests that hold too much together, the last to come go, so that those before them become whole.
         False: it holds messages that have arrived, and that will be taken.
         """
         of_it = [exchange for exchange in self._under_way if exchange.connection is offender.connection]
@@ -156,13 +156,14 @@ class Application:
                 exchange.break_off()
             self._close(offender.connection.name)
             return True
-        arriving = [exchange.body for exchange in of_it if exchange.body.arriving]
+        too_much = offender.reason == TOO_MUCH
+        arriving = [found.body for found in of_it if found.body.arriving and (found.body.held or not too_much)]
         arriving.sort(key=lambda body: body.since, reverse=True)
         held, message = 0, "too much is arriving, and this request has waited for its rest: try again"
         for body in arriving:
             body.end(Overloaded("TOO_MUCH_ARRIVING", message, retry_after=RETRY_SECONDS))
             held += body.held
-            if offender.reason == TOO_MUCH and held >= offender.surplus:
+            if too_much and held >= offender.surplus:
                 break
         return bool(arriving)
 

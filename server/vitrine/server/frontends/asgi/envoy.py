@@ -1,6 +1,7 @@
 """Envoy as the application's host, seen from inside: this process is Envoy, and its admin interface is on a socket."""
 
 import asyncio
+import errno
 import json
 import logging
 from collections.abc import Mapping, Set
@@ -167,7 +168,7 @@ async def ask(admin: Path, method: str, path: str) -> str:
     """The body of an answer of Envoy's admin interface.
 
     Raises:
-        OSError: its socket isn't there, as when it has been swept away with other temporary files.
+        OSError: its socket isn't there, as when it has been swept away with other temporary files, or closes it.
     """
     reader, writer = await asyncio.open_unix_connection(admin)
     try:
@@ -176,6 +177,8 @@ async def ask(admin: Path, method: str, path: str) -> str:
         )
         head = await reader.readuntil(b"\r\n\r\n")
         body = await reader.read()
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionResetError(errno.ECONNRESET, "it was closed without an answer") from error
     finally:
         writer.close()
         await writer.wait_closed()

@@ -5,6 +5,7 @@ It may listen on two ports, which speak the same.
 The module `pyvoy` loads the application and calls it. All requests of a worker are answered on one event loop.
 """
 
+import errno
 import importlib.util
 import json
 import socket
@@ -239,12 +240,23 @@ def _replace(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _addresses(host: str, port: int) -> list[Mapping[str, Any]]:
-    """All addresses of the host: Envoy listens on numbers."""
+    """All addresses of the host: Envoy listens on numbers, and ends where one of them isn't this machine's."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise cannot_listen(host, port, FLAGS, error) from error
     return [
         {"socket_address": {"address": str(name), "port_value": port, "ipv4_compat": name == "::"}}
-        for _, _, _, _, (name, *_) in found
+        for family, _, _, _, (name, *_) in found
+        if len(found) == 1 or _is_here(family, str(name))
     ]
+
+
+def _is_here(family: int, address: str) -> bool:
+    """Tells whether an address is this machine's. In a container, localhost may have `::1`, and the machine no IPv6."""
+    with socket.socket(family) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            return error.errno != errno.EADDRNOTAVAIL
+    return True

@@ -22,13 +22,10 @@ from vitrine.server.inference.connections import SURPLUS
 from vitrine.server.inference.service import Service
 from vitrine.server.security.addresses import address_of, is_loopback
 from vitrine.server.security.certificates import TlsFiles, read_certificates
-from vitrine.server.security.listening import cannot_listen
+from vitrine.server.security.listening import HTTP_FLAGS, cannot_listen
 from vitrine.server.security.watched_files import WatchedFiles
 
 logger = logging.getLogger(__name__)
-
-FLAGS = "--host and --http-port (VITRINE_HOST, VITRINE_HTTP_PORT)"
-"""The flags of the address."""
 
 IDLE_SECONDS = 75
 """Seconds that a connection may be open between two requests."""
@@ -223,6 +220,6 @@ def _bind(host: str, port: int, *, shares_port: bool) -> list[socket.socket]:
                 bound.append(made)
                 number = made.getsockname()[1]
         except OSError as error:
-            raise cannot_listen(host, port, FLAGS, error) from error
+            raise cannot_listen(host, port, HTTP_FLAGS, error) from error
         undo.pop_all()
         return bound
