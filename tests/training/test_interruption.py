@@ -23,8 +23,12 @@ def wait_for(happened: Callable[[], bool], process: "subprocess.Popen[str]") -> 
         time.sleep(0.01)
 
 
+HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+"""Programs that are started in the background may have been told to ignore Ctrl-C, and so would those that they start."""
+
+
 def start(*words: str | Path) -> "subprocess.Popen[str]":
-    code = "from vitrine.training.cli import main; main(prog_name='vitrine-train')"
+    code = f"{HEARING}from vitrine.training.cli import main; main(prog_name='vitrine-train')"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -56,8 +60,8 @@ def test_ctrl_c_completes_the_run_folder_and_says_how_to_go_on(folder: RunFolder
 
 def test_a_ctrl_c_that_falls_into_a_finalizer_ends_the_run_too(folder: RunFolder, bars: Path) -> None:
     """Python prints and drops exceptions in finalizers."""
-    code = """
-import signal
+    code = f"""
+{HEARING}
 from importlib import import_module
 
 fit = import_module("vitrine.training.run.fit")
