@@ -24,7 +24,7 @@ def wait_for(happened: Callable[[], bool], process: "subprocess.Popen[str]") -> 
 
 
 HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-"""Programs that are started in the background may have been told to ignore Ctrl-C, and so would those that they start."""
+"""What runs in the background may have been told to ignore Ctrl-C, and so would the programs that it starts."""
 
 
 def start(*words: str | Path) -> "subprocess.Popen[str]":
