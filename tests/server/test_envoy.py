@@ -122,6 +122,15 @@ def test_a_worker_that_is_killed_is_replaced(tiny_artifact: Path) -> None:
         assert server.stop() == 0
 
 
+def test_a_full_disk_or_pipe_is_no_signal_for_the_worker(tiny_artifact: Path) -> None:
+    with envoy(tiny_artifact) as (server, log):
+        (worker,) = log.wait_for(r"worker (\d+) is ready")
+        status = dict(line.split(":", 1) for line in Path("/proc", worker, "status").read_text().splitlines())
+        for number in (signal.SIGXFSZ, signal.SIGPIPE):
+            assert int(status["SigIgn"], 16) & 1 << (number - 1)
+        assert server.stop() == 0
+
+
 def test_a_port_for_http_answers_as_the_other_does(tiny_artifact: Path) -> None:
     with envoy(tiny_artifact, "--http-port", "0") as (server, log):
         (target,) = log.wait_for(r"Connect and gRPC-Web are at http://(\S+)")

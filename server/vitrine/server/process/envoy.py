@@ -66,6 +66,7 @@ def start_envoy(
                 pass_fds=program.open_files,
                 cwd=config.envoy_folder,
                 env=program.environment,
+                restore_signals=False,  # a file or a pipe at its end is an error for Python, too, and no end
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
