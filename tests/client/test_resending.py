@@ -6,8 +6,9 @@ gRPC's own retries end with that head. A relay breaks connections there; a scrip
 import asyncio
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -25,6 +26,7 @@ from vitrine.client import (
     CallCancelledError,
     Client,
     LimitError,
+    Prediction,
     ServerError,
     ServiceError,
     UnavailableError,
@@ -216,13 +218,22 @@ def test_closing_ends_the_pauses_of_predictions(
             coming.result(PATIENCE_SECONDS)
 
 
-async def test_closing_ends_the_pauses_of_tasks(
-    scripted: ScriptedServer, images: Images, pausing: threading.Event
-) -> None:
-    async with AsyncClient(scripted.target, timeout=math.inf) as client:
+@asynccontextmanager
+async def a_task_in_its_pause(
+    server: ScriptedServer, images: Images, pausing: threading.Event
+) -> AsyncIterator[tuple[AsyncClient, "asyncio.Task[Prediction]"]]:
+    """A client, and a task of it that pauses between two attempts."""
+    async with AsyncClient(server.target, timeout=math.inf) as client:
         await client.model()
         alone = asyncio.create_task(client.classify(images[0], preparation="none"))
         assert await asyncio.to_thread(pausing.wait, PATIENCE_SECONDS)
+        yield client, alone
+
+
+async def test_closing_ends_the_pauses_of_tasks(
+    scripted: ScriptedServer, images: Images, pausing: threading.Event
+) -> None:
+    async with a_task_in_its_pause(scripted, images, pausing) as (client, alone):
         await client.close()
         with pytest.raises(CallCancelledError, match="the client was closed"):
             await asyncio.wait_for(alone, PATIENCE_SECONDS)
@@ -231,10 +242,7 @@ async def test_closing_ends_the_pauses_of_tasks(
 async def test_a_task_that_is_cancelled_in_its_pause_ends_there(
     scripted: ScriptedServer, images: Images, pausing: threading.Event
 ) -> None:
-    async with AsyncClient(scripted.target, timeout=math.inf) as client:
-        await client.model()
-        alone = asyncio.create_task(client.classify(images[0], preparation="none"))
-        assert await asyncio.to_thread(pausing.wait, PATIENCE_SECONDS)
+    async with a_task_in_its_pause(scripted, images, pausing) as (_, alone):
         alone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(alone, PATIENCE_SECONDS)
